@@ -1,0 +1,228 @@
+"""Joins the front and what is behind it, and ends them in order.
+
+Start: listen, start the chain, wait for its first tick, accept. End (DESIGN 3.7): stop accepting, let what was read go
+through, close the clients with 1001, end the chain's input, wait for the sink; a second signal hurries.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+import trio
+
+from fws_pipe.config import Config
+from fws_pipe.errors import FrameError, GaveUpError
+from fws_pipe.front.front import Front, Limits
+from fws_pipe.front.rfc6455 import GOING_AWAY, INTERNAL_ERROR
+from fws_pipe.front.listener import open_listeners, quiet_libraries, url_of
+from fws_pipe.log import Log
+from fws_pipe.machine import stage_path
+from fws_pipe.pipeline.resolve import Command
+from fws_pipe.pipeline.spawn import Surroundings
+from fws_pipe.pipeline.supervisor import TICK_TIMEOUT_S, Supervisor
+from fws_pipe.protocol.codec import BLOCK_BYTES
+
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_GAVE_UP_S = 2.0
+
+
+class Backend(Protocol):
+    """What stands behind a front: a supervised chain, or our own stdin and stdout."""
+
+    serving: trio.Event
+    """Set once it has served for the first time."""
+    hurry: trio.Event
+    """Set when there is no time left."""
+
+    async def run(self) -> None:
+        """Run until stopped. Raises FwsError when there is no going on."""
+
+    def stop(self, grace_s: float) -> None:
+        """Finish within `grace_s` seconds."""
+
+
+class StandardStreams:
+    """fws-front's backend: events to stdout, actions from stdin.
+
+    Both may be anything, and shared with others: a thread reads and a thread writes, and no flag of theirs is changed.
+    """
+
+    def __init__(self, front: Front, log: Log) -> None:
+        self._front = front
+        self._log = log
+        self.serving = trio.Event()
+        self.hurry = trio.Event()
+        self._stopping = trio.Event()
+        self._grace_s = 0.0
+
+    def stop(self, grace_s: float) -> None:
+        """End the output, and take what still comes in for so long."""
+        self._grace_s = grace_s
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Relay until stopped. Raises GaveUpError when either side ends first, FrameError for a broken one."""
+        actions_ended = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._announce)
+            nursery.start_soon(self._execute_actions, actions_ended)
+            async with trio.open_nursery() as writer:
+                writer.start_soon(self._write_events)
+                await self._stopping.wait()
+                writer.cancel_scope.cancel()
+            _end_stdout()
+            with trio.move_on_after(self._grace_s):
+                await actions_ended.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _announce(self) -> None:
+        with trio.move_on_after(TICK_TIMEOUT_S):
+            await self._front.ready.wait()
+        if not self._front.ready.is_set():
+            self._front.give_up_on_ticks()
+            self._log.always(
+                f"no tick has come back within {TICK_TIMEOUT_S:.0f} s: is fws-sink last, and its stdout our stdin?"
+            )
+        self.serving.set()
+
+    async def _execute_actions(self, ended: trio.Event) -> None:
+        await self._front.execute_all(_read_stdin, "stdin")
+        ended.set()
+        if not self._stopping.is_set():
+            raise GaveUpError("the actions on stdin have ended: the filters behind this front are gone")
+
+    async def _write_events(self) -> None:
+        try:
+            await self._front.write_events(_write_stdout)
+        except BrokenPipeError:
+            raise GaveUpError("nobody reads the events on stdout any more: the filters behind this front are gone") from None
+
+
+async def _read_stdin() -> bytes:
+    return await trio.to_thread.run_sync(os.read, 0, BLOCK_BYTES, abandon_on_cancel=True)
+
+
+async def _write_stdout(block: bytes) -> None:
+    rest = memoryview(block)
+    while rest:
+        rest = rest[await trio.to_thread.run_sync(os.write, 1, rest, abandon_on_cancel=True) :]
+
+
+def _end_stdout() -> None:
+    """Give whoever reads our stdout the end of input; descriptor 1 stays taken, so that nothing else gets it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
+
+
+async def run_pipe(config: Config, commands: Sequence[Command], environment: dict[str, str], stdout: int, log: Log) -> None:
+    """Serve clients through a supervised chain until a signal. Raises FwsError.
+
+    `environment` is the stages'; `stdout` the descriptor that they know as $FWS_STDOUT_FD.
+    """
+    front = _make_front(config, log)
+    surroundings = Surroundings(config.shell, {**environment, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1"}, stdout)
+    await _serve(config, front, Supervisor(commands, surroundings, front, log), log)
+
+
+async def run_front(config: Config, log: Log) -> None:
+    """Serve clients with events on stdout and actions on stdin until a signal. Raises FwsError."""
+    front = _make_front(config, log)
+    await _serve(config, front, StandardStreams(front, log), log)
+
+
+def _make_front(config: Config, log: Log) -> Front:
+    limits = Limits(
+        max_message=config.max_message,
+        max_clients=config.max_clients,
+        outbox=config.outbox_limit,
+        ping_interval=config.ping_interval,
+        ping_timeout=config.ping_timeout,
+    )
+    return Front(limits, log, config.name)
+
+
+async def _serve(config: Config, front: Front, backend: Backend, log: Log) -> None:
+    quiet_libraries(log)
+    with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
+        listeners = await open_listeners(config.host, config.port)
+        async with _closing(listeners), trio.open_nursery() as nursery:
+            stopping = trio.Event()
+            nursery.start_soon(_watch_signals, signals, stopping, backend, front, log)
+            try:
+                async with trio.open_nursery() as serving:
+                    serving.start_soon(_run_backend, backend, front)
+                    serving.start_soon(_accept_and_drain, config, front, backend, listeners, stopping, log)
+            finally:
+                front.abort_all()
+            nursery.cancel_scope.cancel()
+    dropped = ", ".join(f"{name}: {count}" for name, count in front.statistics().items() if count)
+    log.info("stopped" + (f"; counted {dropped}" if dropped else ""))
+
+
+@asynccontextmanager
+async def _closing(listeners: Sequence[trio.SocketListener]) -> AsyncIterator[None]:
+    try:
+        yield
+    finally:
+        for listener in listeners:
+            listener.socket.close()
+
+
+async def _run_backend(backend: Backend, front: Front) -> None:
+    try:
+        await backend.run()
+    except (GaveUpError, FrameError):
+        with trio.move_on_after(_GAVE_UP_S):
+            await front.close_all(INTERNAL_ERROR, "the server's chain has failed")
+        raise
+
+
+async def _accept_and_drain(
+    config: Config, front: Front, backend: Backend, listeners: Sequence[trio.SocketListener], stopping: trio.Event, log: Log
+) -> None:
+    async with trio.open_nursery() as clients:
+        async with trio.open_nursery() as accepting:
+            accepting.start_soon(_cancel_when, stopping, accepting)
+            await backend.serving.wait()
+            accepting.start_soon(front.keep_alive)
+            log.always("listening on " + ", ".join(url_of(listener) for listener in listeners))
+            await trio.serve_listeners(front.serve, list(listeners), handler_nursery=clients)
+        for listener in listeners:
+            listener.socket.close()
+        await _drain(config, front, backend)
+
+
+async def _drain(config: Config, front: Front, backend: Backend) -> None:
+    deadline = trio.current_time() + config.drain_timeout
+    with trio.move_on_at(deadline):
+        # Replies to what has been read go out before the Close frames do.
+        await front.feed.wait_settled()
+        await front.close_all(GOING_AWAY, "the server is shutting down")
+        await front.feed.wait_settled()
+    front.abort_all()
+    backend.stop(max(deadline - trio.current_time(), 0.0))
+
+
+async def _cancel_when(event: trio.Event, nursery: trio.Nursery) -> None:
+    await event.wait()
+    nursery.cancel_scope.cancel()
+
+
+async def _watch_signals(
+    signals: AsyncIterator[int], stopping: trio.Event, backend: Backend, front: Front, log: Log
+) -> None:
+    async for number in signals:
+        name = signal.Signals(number).name
+        if not stopping.is_set():
+            log.info(f"{name}: finishing; once more and I hurry")
+            stopping.set()
+        elif not backend.hurry.is_set():
+            log.info(f"{name} again: hurrying")
+            backend.hurry.set()
+            front.abort_all()
+            backend.stop(0.0)

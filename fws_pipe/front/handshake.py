@@ -1,0 +1,149 @@
+"""Judges the head of an HTTP request: an upgrade that trio-websocket may have, or a refusal that we answer.
+
+trio-websocket never sees a request that it would refuse: the tasks behind a refused handshake would live on, and
+HTTP/1.0 and keys that aren't 16 bytes would get through (RFC 6455, section 4.2.1). No I/O.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+
+import h11
+
+HEAD_LIMIT_BYTES = 16 * 1024
+"""The largest request head, h11's own limit; node and tomcat have 16 and 8 KiB."""
+
+END_OF_HEAD = b"\r\n\r\n"
+
+_REASONS = {400: "Bad Request", 405: "Method Not Allowed", 426: "Upgrade Required", 431: "Request Header Fields Too Large",
+            408: "Request Timeout", 503: "Service Unavailable"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """A request to open a WebSocket. `headers` have lower-case names."""
+
+    path: str
+    query: str
+    headers: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What a request gets that will not be upgraded."""
+
+    status: int
+    text: str
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def encode(self) -> bytes:
+        """The whole HTTP response; the connection ends behind it (RFC 9112, section 9.6)."""
+        body = self.text.encode() + b"\n"
+        lines = [
+            f"HTTP/1.1 {self.status} {_REASONS[self.status]}",
+            "Content-Type: text/plain; charset=utf-8",
+            f"Content-Length: {len(body)}",
+            "Connection: close",
+            *(f"{name}: {value}" for name, value in self.headers),
+        ]
+        return "\r\n".join(lines).encode() + END_OF_HEAD + body
+
+
+TOO_LARGE = Refusal(431, f"The request's headers are larger than {HEAD_LIMIT_BYTES} bytes.")
+TOO_SLOW = Refusal(408, "The request did not arrive in time.")
+FULL = Refusal(503, "This server has as many clients as it may have. Try again later.", (("Retry-After", "5"),))
+
+
+def judge(head: bytes) -> Upgrade | Refusal:
+    """Judge a request head, `head` being all up to and with the empty line."""
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+    try:
+        parser.receive_data(head)
+        request = parser.next_event()
+    except h11.RemoteProtocolError as error:
+        return Refusal(400, f"This is not an HTTP request: {error}.")
+    if not isinstance(request, h11.Request):
+        return Refusal(400, "This is not an HTTP request.")
+    return _judge_request(request)
+
+
+def _judge_request(request: h11.Request) -> Upgrade | Refusal:
+    headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers]
+    if not _asks_for_websocket(headers):
+        return _plain_request(request, headers)
+    target = request.target.decode("latin-1")
+    problem = _problem(request, headers) or (None if target.isascii() else "the target isn't ASCII")
+    if problem:
+        return Refusal(400, f"This WebSocket handshake can't be answered: {problem}.")
+    if _value(headers, "sec-websocket-version") != "13":
+        return Refusal(426, "This server speaks version 13 of WebSocket.", (("Sec-WebSocket-Version", "13"),))
+    path, _, query = target.partition("?")
+    return Upgrade(path, query, headers)
+
+
+def _asks_for_websocket(headers: list[tuple[str, str]]) -> bool:
+    return any(name == "upgrade" and value.lower() == "websocket" for name, value in headers) or any(
+        name.startswith("sec-websocket-") for name, _ in headers
+    )
+
+
+def _plain_request(request: h11.Request, headers: list[tuple[str, str]]) -> Refusal:
+    host = _value(headers, "host") or "HOST:PORT"
+    text = (
+        "This is fws-pipe, a WebSocket server. It speaks WebSocket only.\n"
+        f"Connect a WebSocket client to ws://{host}/ - in a browser: new WebSocket('ws://{host}/')"
+    )
+    return Refusal(426, text, (("Upgrade", "websocket"),))
+
+
+def _problem(request: h11.Request, headers: list[tuple[str, str]]) -> str | None:
+    if request.method != b"GET":
+        return "the method must be GET"
+    if request.http_version != b"1.1":
+        return "it must be HTTP/1.1"
+    if any(not value.isascii() for name, value in headers if name in _PARSED_HEADERS):
+        return "a header that must be ASCII isn't"
+    if "upgrade" not in [token.strip().lower() for token in (_value(headers, "connection") or "").split(",")]:
+        return "the header Connection: Upgrade is missing"
+    if (_value(headers, "upgrade") or "").lower() != "websocket":
+        return "the header Upgrade: websocket is missing"
+    if _value(headers, "sec-websocket-version") is None:
+        return "the header Sec-WebSocket-Version is missing"
+    if not _is_key(_value(headers, "sec-websocket-key")):
+        return "Sec-WebSocket-Key must be the base64 form of 16 bytes"
+    if not _is_host(_value(headers, "host")):
+        return "the header Host is missing or malformed"
+    return None
+
+
+# Those that trio-websocket's parser decodes as ASCII without asking first.
+_PARSED_HEADERS = frozenset(
+    {"connection", "host", "upgrade", "sec-websocket-extensions", "sec-websocket-key", "sec-websocket-protocol",
+     "sec-websocket-version"}
+)  # fmt: skip
+
+
+def _is_key(key: str | None) -> bool:
+    if key is None:
+        return False
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except binascii.Error:
+        return False
+
+
+def _is_host(host: str | None) -> bool:
+    if not host:
+        return False
+    try:
+        host.encode("ascii").decode("idna")
+    except UnicodeError:
+        return False
+    return True
+
+
+def _value(headers: list[tuple[str, str]], name: str) -> str | None:
+    """The last value, which is the one that trio-websocket's parser takes."""
+    return next((value for found, value in reversed(headers) if found == name), None)

@@ -1,0 +1,50 @@
+"""WebSocket frames as a server writes them (RFC 6455, section 5.2). No I/O."""
+
+from __future__ import annotations
+
+import struct
+
+TEXT = 0x1
+BINARY = 0x2
+CLOSE = 0x8
+PING = 0x9
+
+NORMAL = 1000
+GOING_AWAY = 1001
+ABNORMAL = 1006
+TOO_BIG = 1009
+INTERNAL_ERROR = 1011
+TRY_AGAIN_LATER = 1013
+
+_FINAL = 0x80
+_OPCODE = 0x0F
+_LARGEST_SHORT = 125
+_LARGEST_MEDIUM = 0xFFFF
+
+
+def encode_frame(opcode: int, payload: bytes) -> bytes:
+    """One whole, unmasked WebSocket frame with this payload."""
+    size = len(payload)
+    if size <= _LARGEST_SHORT:
+        return bytes((_FINAL | opcode, size)) + payload
+    if size <= _LARGEST_MEDIUM:
+        return struct.pack("!BBH", _FINAL | opcode, 126, size) + payload
+    return struct.pack("!BBQ", _FINAL | opcode, 127, size) + payload
+
+
+def encode_message(data: str | bytes) -> bytes:
+    """A message in one frame: str as text, bytes as binary."""
+    return encode_frame(TEXT, data.encode()) if isinstance(data, str) else encode_frame(BINARY, data)
+
+
+def encode_close(code: int, reason: str = "") -> bytes:
+    """A Close frame; a reason that is too long for it is cut at a character."""
+    return encode_frame(CLOSE, struct.pack("!H", code) + reason.encode()[:123].decode(errors="ignore").encode())
+
+
+PING_FRAME = encode_frame(PING, b"")
+
+
+def opcode_of(frame: bytes) -> int:
+    """The opcode of a whole WebSocket frame."""
+    return frame[0] & _OPCODE

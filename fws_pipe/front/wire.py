@@ -1,0 +1,299 @@
+"""The wire: the stream between a client's socket and trio-websocket, and the only seam to it.
+
+trio-websocket reads and writes it like any trio stream. What the wire does beyond passing bytes on:
+
+- reads the request's head itself, so that a refusal is answered here and at once; what arrived in the same segment behind the
+  head is kept until the client is open (`release`), and then delivered;
+- lets a tap see every block that arrives, before anybody parses it (`data` events);
+- writes: all that leaves, messages of the chain as well as trio-websocket's control frames, goes through one outbox,
+  written without blocking and drained by a task when the client is slow;
+- closes: a Close frame always goes out before TCP ends, with the code that trio-websocket found, and the client gets time to
+  read it (RFC 6455, section 7.1.1); a second Close frame never does.
+
+Never: parses messages, or touches a private name of trio-websocket.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from fws_pipe.front import handshake
+from fws_pipe.front.outbox import Outbox
+from fws_pipe.front.rfc6455 import ABNORMAL, CLOSE, encode_close, opcode_of
+
+RECEIVE_BYTES = 64 * 1024
+
+CLOSE_TIMEOUT_S = 5.0
+"""How long a client may take to answer a Close frame, or to read what stands before it."""
+
+LINGER_S = 2.0
+"""How long what still arrives is read and thrown away, so that no reset overtakes the Close frame (RFC 9112, 9.6)."""
+
+_DRAIN_BYTES = 64 * 1024
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_LARGEST_BYTE_BEFORE_TEXT = 0x20
+
+_SocketAddress = tuple[str, int]
+
+CloseCode = tuple[int, str]
+"""A close code and its reason."""
+
+
+class Wire(trio.abc.Stream):
+    """One client's connection, below trio-websocket.
+
+    `nursery` runs the wire's tasks and is cancelled by whoever opened it once the wire is closed. `why_failed` tells the
+    close code that trio-websocket has settled on, if any.
+    """
+
+    def __init__(self, transport: trio.SocketStream, outbox_limit: int, nursery: trio.Nursery) -> None:
+        self._transport = transport
+        self._socket = transport.socket
+        self.remote = _peer_of(transport.socket)
+        """The client's address: (host, port)."""
+        self._nursery = nursery
+        self.outbox = Outbox(outbox_limit)
+        self._writing = False
+        self._all_written = trio.lowlevel.ParkingLot()
+
+        self._head = b""
+        self._early = b""
+        self._released = trio.Event()
+        self.tap: Callable[[bytes], Awaitable[None]] | None = None
+        self.waiting_since: float | None = None
+        """Since when we have been waiting for this client (trio's clock); None while it is us who don't read."""
+
+        self.why_failed: Callable[[], CloseCode | None] = lambda: None
+        self.on_room: Callable[[], None] = lambda: None
+        """Called whenever the outbox has become empty."""
+        self.close_sent: CloseCode | None = None
+        """The Close frame that we sent of our own accord."""
+        self._close_written = False
+        self._closing_handshake_answered = False
+        self.clean = False
+        """Whether both sides have sent a Close frame."""
+        self._at_end = False
+        self._closed = False
+
+    # The opening handshake.
+
+    async def read_request(self) -> handshake.Upgrade | handshake.Refusal | None:
+        """Read the request's head and judge it; None when the client has gone without one."""
+        received = bytearray()
+        while not (end := _END_OF_HEAD.search(received)):
+            if len(received) > handshake.HEAD_LIMIT_BYTES:
+                return handshake.TOO_LARGE
+            if received and received[0] <= _LARGEST_BYTE_BEFORE_TEXT and received[:1] not in (b"\r", b"\n"):
+                break  # a TLS hello, or other bytes that will never be a request
+            try:
+                block = await self._transport.receive_some(RECEIVE_BYTES)
+            except trio.BrokenResourceError:
+                return None
+            if not block:
+                return None
+            received += block
+        position = end.end() if end else len(received)
+        if position > handshake.HEAD_LIMIT_BYTES:
+            return handshake.TOO_LARGE
+        self._head, self._early = bytes(received[:position]), bytes(received[position:])
+        return handshake.judge(self._head)
+
+    async def refuse(self, refusal: handshake.Refusal) -> None:
+        """Answer the request with a refusal and end the connection."""
+        self.outbox.append(refusal.encode())
+        self.flush()
+        await self._end(lingers=True)
+
+    def release(self) -> None:
+        """The client is open: what arrives from now on may be read."""
+        self._released.set()
+
+    # What trio-websocket calls.
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """The request's head first; after `release` whatever the client sends. Empty at the end.
+
+        Raises trio.BrokenResourceError or trio.ClosedResourceError as any stream.
+        """
+        if self._head:
+            head, self._head = self._head, b""
+            return head
+        await self._released.wait()
+        block = await self._receive(max_bytes or RECEIVE_BYTES)
+        if not block:
+            self._at_end = True
+        elif self.tap is not None:
+            await self.tap(block)
+        return block
+
+    async def _receive(self, max_bytes: int) -> bytes:
+        if self._early:
+            block, self._early = self._early[:max_bytes], self._early[max_bytes:]
+            return block
+        self.waiting_since = trio.current_time()
+        try:
+            return bytes(await self._transport.receive_some(max_bytes))
+        except trio.BrokenResourceError:
+            self._at_end = True
+            raise
+        finally:
+            self.waiting_since = None
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send trio-websocket's bytes: the response to the request, then whole control frames."""
+        frame = bytes(data)
+        if self._released.is_set():
+            is_close = opcode_of(frame) == CLOSE
+            self._closing_handshake_answered |= is_close
+            if self._close_written:
+                return  # nothing follows a Close frame, not even the answer to a ping
+            self._close_written = is_close
+        self._check_open()
+        self.outbox.append(frame)
+        self.flush()
+        await self._wait_all_written()
+        self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until what is queued has been written."""
+        await self._wait_all_written()
+
+    async def aclose(self) -> None:
+        """trio-websocket is done: after both Close frames, or because the client broke the protocol."""
+        self.clean = self._closing_handshake_answered
+        await self._end(lingers=not self.clean)
+
+    # What the front calls.
+
+    def post(self, frame: bytes) -> bool:
+        """Queue a whole WebSocket frame; written by the next `flush`. False when it doesn't fit, or the client is closing."""
+        if self._close_written or self._closed:
+            return False
+        if not self.outbox.fits(len(frame)):
+            # Perhaps the kernel takes some: a client that reads must not be closed for one large batch.
+            self.flush()
+            if not self.outbox.fits(len(frame)):
+                return False
+        self.outbox.append(frame)
+        return True
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a Close frame has been sent, or the connection has ended."""
+        return self._close_written or self._closed
+
+    def begin_close(self, code: int, reason: str = "") -> None:
+        """Send a Close frame behind what is queued, and end the connection if the client does not answer in time."""
+        if self.is_closing:
+            return
+        self.close_sent = (code, reason)
+        self._close_written = True
+        self.outbox.append(encode_close(code, reason))
+        self.flush()
+        self._nursery.start_soon(self._abort_after, CLOSE_TIMEOUT_S)
+
+    def begin_close_dropping(self, code: int, reason: str) -> None:
+        """Like `begin_close`, without what is queued: the client does not read it anyway."""
+        self.outbox.drop_unstarted()
+        self.begin_close(code, reason)
+
+    async def finish(self) -> None:
+        """End the connection in good manners, if that has not been done. Idempotent."""
+        await self._end(lingers=not self.clean and not self._at_end)
+
+    def abort(self) -> None:
+        """End the connection now. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self._socket.close()
+            self._all_written.unpark_all()
+
+    # Writing.
+
+    def flush(self) -> None:
+        """Write what the kernel takes now; a task writes the rest."""
+        if self._writing or self._closed or not self.outbox:
+            return
+        try:
+            self._write_some()
+        except OSError:
+            self.abort()
+            return
+        if self.outbox:
+            self._writing = True
+            self._nursery.start_soon(self._drain)
+
+    def _write_some(self) -> None:
+        """Write until everything is written or the kernel takes no more. Raises OSError when the client is gone."""
+        while self.outbox:
+            try:
+                self.outbox.advance(os.write(self._socket.fileno(), self.outbox.next_bytes()))
+            except BlockingIOError:
+                return
+        self._all_written.unpark_all()
+        self.on_room()
+
+    async def _drain(self) -> None:
+        try:
+            while self.outbox and not self._closed:
+                await trio.lowlevel.wait_writable(self._socket)
+                self._write_some()
+        except (OSError, trio.ClosedResourceError):
+            self.abort()
+        finally:
+            self._writing = False
+
+    async def _wait_all_written(self) -> None:
+        while self.outbox and not self._closed:
+            await self._all_written.park()
+
+    # Ending.
+
+    async def _abort_after(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self.abort()
+
+    async def _end(self, *, lingers: bool) -> None:
+        if self._closed:
+            return
+        try:
+            with trio.move_on_after(CLOSE_TIMEOUT_S):
+                self._send_close_if_owed()
+                await self._wait_all_written()
+            if lingers and not self._closed:
+                with trio.move_on_after(LINGER_S):
+                    await self._discard_what_arrives()
+        finally:
+            self.abort()
+
+    def _send_close_if_owed(self) -> None:
+        failure = self.why_failed()
+        if failure and failure[0] != ABNORMAL and self._released.is_set() and not self.is_closing:
+            self._close_written = True
+            self.outbox.append(encode_close(*failure))
+            self.flush()
+
+    async def _discard_what_arrives(self) -> None:
+        try:
+            await self._transport.send_eof()
+            while await self._transport.receive_some(_DRAIN_BYTES):
+                pass
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            # Gone, or still being read by trio-websocket: there is nothing left to be polite about.
+            pass
+
+
+def _peer_of(socket: trio.socket.SocketType) -> _SocketAddress:
+    try:
+        host, port = socket.getpeername()[:2]
+    except OSError:
+        return "", 0  # gone before we could ask
+    return host, port

@@ -1,0 +1,1 @@
+"""The chain: its text, its processes, its life."""

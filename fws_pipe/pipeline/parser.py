@@ -1,0 +1,271 @@
+"""Cuts a chain's text into stages, where a shell would cut it: at each `|` that stands at the top level.
+
+Knows just enough of the shell's grammar (POSIX, Shell Command Language, 2.2 Quoting, 2.3 Token Recognition, 2.9
+Shell Commands) to see which `|` that is; what a stage means is left to the shell that runs it. No I/O.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from fws_pipe.errors import ChainError
+
+# The longest first: "||" is not two pipes, ">|" is a redirection.
+_OPERATORS = ("<<-", "&&", "||", ";;", "<<", ">>", "<&", ">&", "<>", ">|", "|", "&", ";", "<", ">", "(", ")", "\n")
+_REDIRECTIONS = frozenset({"<", ">", ">>", "<&", ">&", "<>", ">|", "<<", "<<-"})
+_SEPARATORS = frozenset({";", "&", "&&", "||", "\n", ";;"})
+_OPERATOR_CHARACTERS = frozenset("|&;<>()\n")
+
+_CLOSERS = {"(": ")", "{": "}", "if": "fi", "while": "done", "until": "done", "for": "done", "case": "esac"}
+_OPENING_WORDS = frozenset(_CLOSERS) - {"("}
+_CLOSING_WORDS = frozenset(_CLOSERS.values()) - {")"}
+_WORDS_BEFORE_A_COMMAND = frozenset({"!", "{", "if", "then", "else", "elif", "while", "until", "do"})
+_RESERVED_WORDS = _OPENING_WORDS | _CLOSING_WORDS | _WORDS_BEFORE_A_COMMAND
+
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a chain, as text.
+
+    `start` is its offset in the chain. `command` is the (start, end) of its first word within `text`, past
+    assignments and redirections; None when the stage is no simple command: `( … )`, `while …`, `a; b`.
+    """
+
+    text: str
+    start: int
+    command: tuple[int, int] | None
+
+    @property
+    def word(self) -> str | None:
+        """The first word as it is written, quotes and all."""
+        return None if self.command is None else self.text[self.command[0] : self.command[1]]
+
+
+class _Token(NamedTuple):
+    text: str
+    start: int
+    end: int
+    is_word: bool
+
+
+def split_chain(chain: str) -> list[Stage]:
+    """Cut a chain into its stages. Raises ChainError for an empty stage or anything left open."""
+    stages: list[Stage] = []
+    start = 0
+    tokens: list[_Token] = []
+    grammar = _Grammar(chain)
+    for token in _tokens(chain):
+        if token.text == "|" and not token.is_word and grammar.at_top_level:
+            stages.append(_stage(chain, tokens, culprit=token.start))
+            start, tokens = token.end, []
+            if chain[start : start + 1] == "&":
+                problem = "`|&` is not for chains: what stages write to stderr goes to the server's stderr"
+                raise ChainError(problem, chain, token.start)
+            grammar.begin_command()
+        else:
+            grammar.take(token)
+            tokens.append(token)
+    grammar.finish()
+    stages.append(_stage(chain, tokens, culprit=max(start - 1, 0)))
+    return stages
+
+
+def _stage(chain: str, tokens: list[_Token], culprit: int) -> Stage:
+    while tokens and tokens[0].text == "\n":
+        tokens = tokens[1:]
+    while tokens and tokens[-1].text == "\n":
+        tokens = tokens[:-1]
+    if not tokens:
+        raise ChainError("empty stage: a command is missing here", chain, culprit)
+    offset = tokens[0].start
+    span = _command(tokens)
+    command = None if span is None else (span[0] - offset, span[1] - offset)
+    return Stage(chain[offset : tokens[-1].end], offset, command)
+
+
+def _command(tokens: list[_Token]) -> tuple[int, int] | None:
+    """Where the command word of a simple command stands in the chain; None when it isn't a simple command."""
+    if any(not token.is_word and token.text not in _REDIRECTIONS for token in tokens):
+        return None
+    i = 0
+    while i < len(tokens):
+        token = tokens[i]
+        if not token.is_word:
+            i += 2  # the operator and the word that it redirects to
+        elif token.text.isdigit() and i + 1 < len(tokens) and _is_descriptor(token, tokens[i + 1]):
+            i += 3
+        elif _ASSIGNMENT.match(token.text):
+            i += 1
+        else:
+            return None if token.text in _RESERVED_WORDS else (token.start, token.end)
+    return None
+
+
+def _is_descriptor(word: _Token, operator: _Token) -> bool:
+    return not operator.is_word and operator.start == word.end
+
+
+class _Grammar:
+    """Which brackets and compound commands are open, token by token."""
+
+    def __init__(self, chain: str) -> None:
+        self._chain = chain
+        self._open: list[_Token] = []
+        self._expects_command = True
+
+    @property
+    def at_top_level(self) -> bool:
+        return not self._open
+
+    def begin_command(self) -> None:
+        self._expects_command = True
+
+    def take(self, token: _Token) -> None:
+        if token.is_word:
+            self._take_word(token)
+        elif token.text == "(":
+            self._open.append(token)
+            self._expects_command = True
+        elif token.text == ")":
+            self._take_closing_parenthesis(token)
+        elif token.text in _SEPARATORS or token.text == "|":
+            # After `;;` comes a pattern; `esac` there is told apart in _take_word.
+            self._expects_command = token.text != ";;"
+
+    def _take_word(self, token: _Token) -> None:
+        in_case = bool(self._open) and self._open[-1].text == "case"
+        if self._expects_command or (in_case and token.text == "esac"):
+            if token.text in _OPENING_WORDS:
+                self._open.append(token)
+            elif token.text in _CLOSING_WORDS:
+                self._close(token)
+        self._expects_command = self._expects_command and token.text in _WORDS_BEFORE_A_COMMAND
+
+    def _take_closing_parenthesis(self, token: _Token) -> None:
+        # The `)` behind a pattern of `case` closes nothing.
+        if not (self._open and self._open[-1].text == "case"):
+            self._close(token)
+        self._expects_command = True
+
+    def _close(self, token: _Token) -> None:
+        if not self._open or _CLOSERS[self._open[-1].text] != token.text:
+            raise ChainError(f"`{token.text}` closes nothing", self._chain, token.start)
+        self._open.pop()
+
+    def finish(self) -> None:
+        if self._open:
+            token = self._open[-1]
+            problem = f"`{token.text}` is never closed: `{_CLOSERS[token.text]}` is missing"
+            raise ChainError(problem, self._chain, token.start)
+
+
+def _tokens(chain: str) -> Iterator[_Token]:
+    """Words and operators, comments and blanks left out. Raises ChainError for an open quote or expansion."""
+    i = 0
+    while i < len(chain):
+        character = chain[i]
+        if character in " \t" or chain.startswith("\\\n", i):
+            i += 1 if character in " \t" else 2
+        elif character == "#":
+            i = _find(chain, "\n", i)
+        elif chain.startswith(("<(", ">("), i):
+            # Process substitution is a word, in the shells that have it.
+            end = _end_of_word(chain, _end_of_parentheses(chain, i + 1))
+            yield _Token(chain[i:end], i, end, is_word=True)
+            i = end
+        elif character in _OPERATOR_CHARACTERS:
+            operator = next(text for text in _OPERATORS if chain.startswith(text, i))
+            yield _Token(operator, i, i + len(operator), is_word=False)
+            i += len(operator)
+        else:
+            end = _end_of_word(chain, i)
+            yield _Token(chain[i:end], i, end, is_word=True)
+            i = end
+
+
+def _end_of_word(chain: str, i: int) -> int:
+    while i < len(chain) and chain[i] not in " \t" and chain[i] not in _OPERATOR_CHARACTERS:
+        i = _end_of_piece(chain, i)
+    return i
+
+
+def _end_of_piece(chain: str, i: int) -> int:
+    """The end of the character, quotation or expansion that begins at `i`."""
+    character = chain[i]
+    if character == "\\":
+        return min(i + 2, len(chain))
+    if character == "'":
+        return _closing(chain, "'", i, i + 1)
+    if character == '"':
+        return _end_of_double_quotes(chain, i)
+    if character == "`":
+        return _end_of_backquotes(chain, i)
+    if chain.startswith("$(", i):
+        return _end_of_parentheses(chain, i + 1)
+    if chain.startswith("${", i):
+        return _end_of_braces(chain, i + 1)
+    return i + 1
+
+
+def _end_of_double_quotes(chain: str, opening: int) -> int:
+    i = opening + 1
+    while i < len(chain) and chain[i] != '"':
+        # A single quote is nothing special in here.
+        i = i + 1 if chain[i] == "'" else _end_of_piece(chain, i)
+    return _past(chain, i, opening, '"')
+
+
+def _end_of_backquotes(chain: str, opening: int) -> int:
+    i = opening + 1
+    while i < len(chain) and chain[i] != "`":
+        i += 2 if chain[i] == "\\" else 1
+    return _past(chain, i, opening, "`")
+
+
+def _end_of_braces(chain: str, opening: int) -> int:
+    i = opening + 1
+    while i < len(chain) and chain[i] != "}":
+        i = _end_of_piece(chain, i)
+    return _past(chain, i, opening, "}")
+
+
+def _end_of_parentheses(chain: str, opening: int) -> int:
+    """The end of `( … )`, seen as shell text of its own, so that a quoted or commented parenthesis does not count."""
+    depth = 0
+    i = opening
+    at_word_start = True
+    while i < len(chain):
+        character = chain[i]
+        if character == "#" and at_word_start:
+            i = _find(chain, "\n", i)
+            continue
+        if character in "()":
+            depth += 1 if character == "(" else -1
+            i += 1
+            if depth == 0:
+                return i
+        else:
+            i = _end_of_piece(chain, i)
+        at_word_start = character in " \t" or character in _OPERATOR_CHARACTERS
+    return _past(chain, i, opening, ")")
+
+
+def _closing(chain: str, mark: str, opening: int, i: int) -> int:
+    return _past(chain, _find(chain, mark, i), opening, mark)
+
+
+def _past(chain: str, i: int, opening: int, mark: str) -> int:
+    if i >= len(chain):
+        kind = "quote" if mark in "'\"`" else "bracket"
+        raise ChainError(f"{kind} `{chain[opening]}` is never closed: `{mark}` is missing", chain, opening)
+    return i + 1
+
+
+def _find(chain: str, text: str, i: int) -> int:
+    found = chain.find(text, i)
+    return len(chain) if found < 0 else found

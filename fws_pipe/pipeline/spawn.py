@@ -1,0 +1,260 @@
+"""One run of a chain: its processes, its pipes, and their end.
+
+    our head pipe -> stage 1 -> stage 2 -> ... -> sink -> our tail pipe
+
+Every process leads a process group of its own, so that what it has started ends with it. We hold three ends: the head's two
+(the read end only to see, after a death, how much nobody has read) and the tail's read end; all others are closed as
+soon as the child has them. Whoever starts a `RunningChain` must `bury` it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import trio
+
+from fws_pipe.log import Log
+from fws_pipe.pipeline.resolve import Command
+from fws_pipe.pipeline.stderr import StderrRelay
+from fws_pipe.pipes import PipeReader, PipeWriter, bytes_in_pipe, make_pipe
+
+
+class Rung(NamedTuple):
+    """A step of the way to end processes: what is done (None: nothing but the end of their input), how long it has."""
+
+    name: str
+    signal: signal.Signals | None
+    wait_s: float
+
+
+LADDER = (
+    Rung("end of input", None, 2.0),
+    Rung("SIGTERM", signal.SIGTERM, 2.0),
+    Rung("SIGKILL", signal.SIGKILL, 1.0),
+)
+
+
+_LAST_WORDS_S = 0.2
+"""How long a dead stage's stderr is waited for; something that it has started may hold it open."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all processes of a chain are started with. `stdout` is the descriptor of the server's own stdout."""
+
+    shell: str
+    environment: Mapping[str, str]
+    stdout: int
+
+
+class _Stage:
+    """One process of the chain."""
+
+    def __init__(self, label: str, process: trio.Process, relay: StderrRelay, stderr: PipeReader) -> None:
+        self.label = label
+        self.process = process
+        self.relay = relay
+        self._stderr = stderr
+
+    def signal_group(self, number: signal.Signals) -> None:
+        # The group can be empty, or hold only what may not be signalled: gone is gone.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+    @property
+    def has_exited(self) -> bool:
+        return self.process.returncode is not None
+
+    def close(self) -> None:
+        self._stderr.close()
+
+    def epitaph(self) -> str:
+        """How it ended: `stage 1 "cat" exited with status 1`."""
+        status = self.process.returncode or 0
+        if status < 0:
+            return f"{self.label} was killed by {signal.Signals(-status).name}"
+        return f"{self.label} exited with status {status}"
+
+
+class RunningChain:
+    """The processes of one run, started by `start_chain`."""
+
+    def __init__(self, stages: list[_Stage], head: PipeWriter, head_read_end: int, tail: PipeReader, log: Log) -> None:
+        self._stages = stages
+        self.head = head
+        self._head_read_end = head_read_end
+        self.tail = tail
+        self._log = log
+        self.failed = trio.Event()
+        """Set when a process has exited, or `fail` was called."""
+        self._failure = ""
+        self._all_exited = trio.Event()
+
+    async def watch(self) -> None:
+        """Drain stderr and wait for the processes, to their end."""
+        async with trio.open_nursery() as nursery:
+            for stage in self._stages:
+                nursery.start_soon(stage.relay.run)
+            async with trio.open_nursery() as processes:
+                for stage in self._stages:
+                    processes.start_soon(self._wait_for, stage)
+            self._all_exited.set()
+
+    async def _wait_for(self, stage: _Stage) -> None:
+        await stage.process.wait()
+        self.failed.set()
+
+    def fail(self, failure: str) -> None:
+        """Something else than a process's end makes this run useless."""
+        self._failure = self._failure or failure
+        self.failed.set()
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes' ids, sink last."""
+        return [stage.process.pid for stage in self._stages]
+
+    async def epitaph(self) -> str:
+        """Why the run failed: the first stage that ended badly, else the first that ended at all; with its last words."""
+        await trio.lowlevel.checkpoint()  # lets the waits for others that died of the same cause be noticed
+        exited = [stage for stage in self._stages if stage.process.poll() is not None]
+        if self._failure or not exited:
+            return self._failure
+        culprit = next((stage for stage in exited if stage.process.returncode), exited[0])
+        with trio.move_on_after(_LAST_WORDS_S):
+            await culprit.relay.ended.wait()
+        words = culprit.relay.last_words
+        return culprit.epitaph() + (f"; its last words: {words}" if words else "")
+
+    def kill_up_to_the_dead(self) -> None:
+        """Kill what stands before the last stage that has exited, and what that one has left behind.
+
+        The stages behind it get the end of input, and pass on what they have: replies that were made still arrive.
+        """
+        exited = [index for index, stage in enumerate(self._stages) if stage.process.poll() is not None]
+        last = max(exited, default=-1)
+        for stage in self._stages[: last + 1]:
+            stage.signal_group(signal.SIGKILL)
+
+    def end_input(self) -> None:
+        """Give the first stage the end of its input, once it has read what is in the pipe."""
+        self.head.close()
+        self._close_head_read_end()
+
+    def _close_head_read_end(self) -> None:
+        if self._head_read_end >= 0:
+            os.close(self._head_read_end)
+            self._head_read_end = -1
+
+    def consumed(self) -> int:
+        """How many bytes of the head pipe the dead first stage has read."""
+        return self.head.written - bytes_in_pipe(self._head_read_end)
+
+    async def climb_down(self, ladder: Sequence[Rung], hurry: trio.Event) -> None:
+        """End the processes that still run, a rung after the other; `hurry` skips to the last."""
+        for rung in ladder:
+            if self._all_exited.is_set():
+                break
+            is_last = rung is ladder[-1]
+            if hurry.is_set() and not is_last:
+                continue
+            remaining = [stage for stage in self._stages if not stage.has_exited]
+            if rung.signal is not None:
+                names = ", ".join(f"{stage.label} (pid {stage.process.pid})" for stage in remaining)
+                self._log.always(f"{rung.name} for {names}")
+                for stage in remaining:
+                    stage.signal_group(rung.signal)
+            else:
+                self._log.debug(f"{rung.name} for the chain")
+            with trio.move_on_after(rung.wait_s):
+                await _wait_for_either(self._all_exited, hurry if not is_last else None)
+
+    def kill_leftovers(self) -> None:
+        """Kill whatever is left of every group: stages that are deaf to the ladder, and what stages have started."""
+        for stage in self._stages:
+            stage.signal_group(signal.SIGKILL)
+
+    def bury(self) -> None:
+        """Kill what is left, and close what we hold. Idempotent."""
+        self.kill_leftovers()
+        for stage in self._stages:
+            stage.close()
+        self.end_input()
+        self.tail.close()
+
+
+async def _wait_for_either(first: trio.Event, second: trio.Event | None) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def wait(event: trio.Event) -> None:
+            await event.wait()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(wait, first)
+        if second is not None:
+            nursery.start_soon(wait, second)
+
+
+SINK_LABEL = "sink"
+
+
+async def start_chain(commands: Sequence[Command], surroundings: Surroundings, log: Log) -> RunningChain:
+    """Start a chain and its sink on new pipes. Raises OSError when the system has no process or descriptor left."""
+    starts = [(command.label, [surroundings.shell, "-c", command.shell_text]) for command in commands]
+    # -P: a file in the current folder must not pass for a module of ours.
+    starts.append((SINK_LABEL, [sys.executable, "-P", "-m", "fws_pipe.sink"]))
+    stages: list[_Stage] = []
+    with contextlib.ExitStack() as undo, contextlib.ExitStack() as childrens_ends:
+        head = make_pipe()
+        undo.callback(os.close, head.write_end)
+        undo.callback(os.close, head.read_end)
+        stdin, writer = head.read_end, "the front"
+        for label, argv in starts:
+            out = make_pipe()
+            childrens_ends.callback(os.close, out.write_end)
+            environment = {
+                **surroundings.environment,
+                "FWS_STDOUT_FD": str(surroundings.stdout),
+                "FWS_STAGE": label,
+                "FWS_READS_FROM": writer,
+            }
+            stage = await _start(label, argv, stdin, out.write_end, environment, surroundings.stdout, log)
+            undo.callback(stage.close)
+            undo.callback(stage.signal_group, signal.SIGKILL)
+            stages.append(stage)
+            if label == SINK_LABEL:
+                undo.callback(os.close, out.read_end)
+            else:
+                childrens_ends.callback(os.close, out.read_end)
+            stdin, writer = out.read_end, label
+        undo.pop_all()
+        return RunningChain(stages, PipeWriter(head.write_end), head.read_end, PipeReader(stdin), log)
+
+
+async def _start(
+    label: str, argv: list[str], stdin: int, stdout: int, environment: dict[str, str], server_stdout: int, log: Log
+) -> _Stage:
+    stderr = make_pipe()
+    reader = PipeReader(stderr.read_end)
+    try:
+        process = await trio.lowlevel.open_process(
+            argv,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr.write_end,
+            env=environment,
+            process_group=0,
+            pass_fds=(server_stdout,),
+        )
+    except OSError:
+        reader.close()
+        raise
+    finally:
+        os.close(stderr.write_end)
+    return _Stage(label, process, StderrRelay(reader, label, log), reader)

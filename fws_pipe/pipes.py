@@ -1,0 +1,98 @@
+"""Anonymous pipes and their ends (pipe(7)).
+
+Only ends that this process alone holds are made non-blocking: O_NONBLOCK belongs to the open file, which a child or a
+shell may share.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import termios
+from typing import NamedTuple
+
+import trio
+
+from fws_pipe.protocol.codec import BLOCK_BYTES, PIPE_BYTES
+
+
+class Pipe(NamedTuple):
+    """Both ends, as descriptors that no child inherits unless it is told to."""
+
+    read_end: int
+    write_end: int
+
+
+def make_pipe() -> Pipe:
+    """Make a pipe, enlarged where the kernel allows."""
+    pipe = Pipe(*os.pipe())
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        try:
+            fcntl.fcntl(pipe.write_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        except OSError:
+            # EPERM: the user's pipes hold as much as they may (pipe-user-pages-soft). 64 KiB work as well, slower.
+            pass
+    return pipe
+
+
+def bytes_in_pipe(descriptor: int) -> int:
+    """How many bytes wait in a pipe to be read (FIONREAD, ioctl_tty(2))."""
+    (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0"))
+    return int(count)
+
+
+class PipeWriter:
+    """The write end of a pipe that this process alone holds. Owns the descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+        self.written = 0
+        """Bytes that the pipe has taken, also when a `write` was cancelled half-way."""
+
+    async def write(self, data: bytes) -> None:
+        """Write all of it; waits while the pipe is full. Raises BrokenPipeError when nobody can read it any more."""
+        rest = memoryview(data)
+        while rest:
+            try:
+                count = os.write(self._descriptor, rest)
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._descriptor)
+            else:
+                self.written += count
+                rest = rest[count:]
+
+    def close(self) -> None:
+        """Close the end: the reader sees the end of input once the pipe is empty. Idempotent."""
+        if self._descriptor >= 0:
+            trio.lowlevel.notify_closing(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class PipeReader:
+    """The read end of a pipe that this process alone holds. Owns the descriptor."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+
+    async def read(self) -> bytes:
+        """The next block, or nothing at the end of input."""
+        while True:
+            try:
+                block = os.read(self._descriptor, BLOCK_BYTES)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._descriptor)
+            else:
+                # A pipe that is never empty must not keep the other tasks waiting.
+                await trio.lowlevel.checkpoint()
+                return block
+
+    def close(self) -> None:
+        """Close the end. Idempotent."""
+        if self._descriptor >= 0:
+            trio.lowlevel.notify_closing(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1

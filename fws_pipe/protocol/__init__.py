@@ -1,0 +1,1 @@
+"""What travels on the pipes: frames, events, actions. No I/O in here."""

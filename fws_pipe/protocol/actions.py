@@ -1,0 +1,127 @@
+"""Actions: what filters ask for, and which fields each of them must have.
+
+`check_action` is the one place that knows; the sink and the front both ask it, since a front may also be driven by
+hand, with no sink before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from fws_pipe.protocol.codec import Frame, describe
+
+SEND = "send"
+CLOSE = "close"
+JOIN = "join"
+LEAVE = "leave"
+PUBLISH = "publish"
+ENQUEUE = "enqueue"
+WANT = "want"
+
+EVERYONE = "*"
+"""As `to`: every client."""
+
+CLOSE_REASON_LIMIT_BYTES = 123
+"""A control frame carries 125 bytes, of which the code takes two (RFC 6455, section 5.5)."""
+
+Check = Callable[[object], str | None]
+"""Says what was expected, or None when the value will do."""
+
+
+def _is_text(value: object) -> str | None:
+    return None if isinstance(value, str) and _is_utf8(value) else "a string"
+
+
+def _is_filled_text(value: object) -> str | None:
+    return None if value and _is_text(value) is None else "a string that isn't empty"
+
+
+def _is_payload(value: object) -> str | None:
+    return None if isinstance(value, bytes) or _is_text(value) is None else "a string (text) or bytes (binary)"
+
+
+def _is_ids(value: object) -> str | None:
+    if isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value)):
+        return None
+    return "an id or a list of ids"
+
+
+def _is_anything(value: object) -> str | None:
+    return None
+
+
+def _is_integer(value: object) -> str | None:
+    return None if isinstance(value, int) and not isinstance(value, bool) else "an integer"
+
+
+def _is_close_code(value: object) -> str | None:
+    if isinstance(value, int) and may_be_sent(value):
+        return None
+    return "a close code that may be sent: 1000-1003, 1007-1014, 3000-4999"
+
+
+def _is_close_reason(value: object) -> str | None:
+    if isinstance(value, str) and _is_utf8(value) and len(value.encode()) <= CLOSE_REASON_LIMIT_BYTES:
+        return None
+    return f"a string of at most {CLOSE_REASON_LIMIT_BYTES} bytes"
+
+
+def _is_event_types(value: object) -> str | None:
+    return None if isinstance(value, list) and all(isinstance(item, str) for item in value) else "a list of event types"
+
+
+def _is_utf8(text: str) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def may_be_sent(code: int) -> bool:
+    """Whether an endpoint may put this code into a Close frame (RFC 6455, section 7.4, and the IANA registry)."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
+
+
+@dataclass(frozen=True)
+class _Fields:
+    required: Mapping[str, Check]
+    optional: Mapping[str, Check]
+
+
+_FIELDS: dict[str, _Fields] = {
+    SEND: _Fields({"data": _is_payload}, {"to": _is_ids, "group": _is_text, "except": _is_ids}),
+    CLOSE: _Fields({"to": _is_ids}, {"code": _is_close_code, "reason": _is_close_reason}),
+    JOIN: _Fields({"id": _is_text, "group": _is_text}, {}),
+    LEAVE: _Fields({"id": _is_text, "group": _is_text}, {}),
+    PUBLISH: _Fields({"channel": _is_filled_text, "data": _is_payload}, {}),
+    ENQUEUE: _Fields({"data": _is_anything}, {}),
+    WANT: _Fields({"events": _is_event_types}, {}),
+}
+
+ACTION_TYPES = frozenset(_FIELDS)
+
+
+def check_action(action: Frame) -> str | None:
+    """Say what is wrong with an action of a known type, or None: "send.to: expected an id or a list of ids, got int 5"."""
+    kind = action["type"]
+    fields = _FIELDS[kind]
+    for name, check in fields.required.items():
+        if name not in action:
+            return f"{kind}.{name}: is missing"
+        expected = check(action[name])
+        if expected:
+            return f"{kind}.{name}: expected {expected}, got {describe(action[name])}"
+    for name, check in fields.optional.items():
+        if name in action:
+            expected = check(action[name])
+            if expected:
+                return f"{kind}.{name}: expected {expected}, got {describe(action[name])}"
+    if kind == SEND and ("to" in action) == ("group" in action):
+        return "send: expected one of `to` and `group`, got " + ("both" if "to" in action else "neither")
+    if "seq" in action and _is_integer(action["seq"]):
+        return f"{kind}.seq: expected an integer, got {describe(action['seq'])}"
+    return None

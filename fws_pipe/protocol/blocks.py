@@ -1,0 +1,105 @@
+"""The loop of every program on a pipe: read a block, do its work, write a block.
+
+What has been made of one block is written at once and before the next read, so nothing waits in a buffer while stdin is
+idle, and many small frames still cost two system calls.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import NoReturn
+
+from fws_pipe.errors import EXIT_BROKEN_PIPE, EXIT_OK, FrameError
+from fws_pipe.protocol.codec import BLOCK_BYTES, FRAME_LIMIT_BYTES, Frame, FrameDecoder
+
+STDIN = 0
+STDOUT = 1
+
+
+class BlockWriter:
+    """Collects output and writes it in blocks."""
+
+    def __init__(self, descriptor: int = STDOUT) -> None:
+        self._descriptor = descriptor
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    def add(self, data: bytes) -> None:
+        """Queue some bytes; a full block is written at once, so memory stays bounded."""
+        self._parts.append(data)
+        self._size += len(data)
+        if self._size >= BLOCK_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is queued. Raises BrokenPipeError when nobody reads any more."""
+        if self._parts:
+            parts, self._parts, self._size = self._parts, [], 0
+            write_all(self._descriptor, b"".join(parts))
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it, waiting as long as it takes."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def frames_of_blocks(source: str, after_block: Callable[[], None], descriptor: int = STDIN) -> Iterator[tuple[Frame, bytes]]:
+    """Yield each frame and its bytes until the end of input; calls `after_block` before each read that may wait.
+
+    Raises FrameError for what isn't frames.
+    """
+    decoder = FrameDecoder(source)
+    while block := os.read(descriptor, BLOCK_BYTES):
+        decoder.feed(block)
+        yield from decoder
+        after_block()
+    decoder.finish()
+
+
+def lines_of_blocks(after_block: Callable[[], None], descriptor: int = STDIN) -> Iterator[bytes]:
+    """Yield each line, without its newline, until the end of input; calls `after_block` before each read that may wait.
+
+    Raises FrameError for a line that is longer than a frame may be.
+    """
+    parts: list[bytes] = []
+    size = offset = 0
+    while block := os.read(descriptor, BLOCK_BYTES):
+        first, *rest = block.split(b"\n")
+        parts.append(first)
+        size += len(first)
+        for line in rest:
+            yield b"".join(parts)
+            offset += size + 1
+            parts, size = [line], len(line)
+        if size > FRAME_LIMIT_BYTES:
+            raise FrameError(f"the line is over the limit of {FRAME_LIMIT_BYTES} bytes", input_source(), offset)
+        after_block()
+    if size:
+        yield b"".join(parts)
+
+
+def run_program(name: str, main: Callable[[], None]) -> NoReturn:
+    """Run a filter's or tool's main, and end as the contract says.
+
+    Exit 0 at end of input and when nobody reads the output any more; 1 and one line for a broken frame; an interrupt
+    from the keyboard ends it as it ends `cat`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        main()
+    except BrokenPipeError:
+        os._exit(EXIT_OK)  # without Python's own flush of stdout, which would fail once more
+    except FrameError as error:
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
+        os._exit(EXIT_BROKEN_PIPE)
+    sys.exit(EXIT_OK)
+
+
+def input_source() -> str:
+    """Who writes our stdin, as messages name it: the stage before, or plain stdin outside of a server."""
+    return os.environ.get("FWS_READS_FROM", "stdin")

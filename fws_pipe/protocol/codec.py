@@ -1,0 +1,126 @@
+"""Frames: msgpack maps, back to back, nothing between them (https://msgpack.org).
+
+Reads: blocks of bytes, cut anywhere. Yields: each whole frame, as a dict and as the very bytes that it
+was made of, so that a filter passes on what it does not understand to the letter. Never: I/O.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgpack
+
+from fws_pipe.errors import FrameError
+
+Frame = dict[str, Any]
+
+BLOCK_BYTES = 256 * 1024
+"""How much a filter reads and writes at once: a quarter of an enlarged pipe, so that both ends overlap."""
+
+PIPE_BYTES = 1024 * 1024
+"""What a pipe is enlarged to where the kernel allows: Linux's limit for users without privileges."""
+
+FRAME_LIMIT_BYTES = 128 * 1024 * 1024
+"""The largest frame: twice the largest --max-message, so that a list of receivers fits beside the data."""
+
+# surrogateescape: a frame of another program may hold a str that isn't UTF-8. Passing it on must not fail.
+_packer = msgpack.Packer(autoreset=True, unicode_errors="surrogateescape")
+
+
+def encode(frame: Frame) -> bytes:
+    """Encode one frame. Raises TypeError or ValueError when a value has no msgpack form."""
+    packed: bytes = _packer.pack(frame)
+    return packed
+
+
+class FrameDecoder:
+    """Cuts a stream of bytes into frames.
+
+    `feed` takes the next block; iterating yields `(frame, raw)` for each whole frame and stops when more is
+    needed; `finish` is called at end of input. Broken framing raises `FrameError`, which names `source` (who wrote
+    the stream) and the offset of the bad frame; a decoder that has raised is of no further use.
+    """
+
+    def __init__(self, source: str = "stdin", limit: int = FRAME_LIMIT_BYTES) -> None:
+        self._source = source
+        self._limit = limit
+        self._unpacker = msgpack.Unpacker(
+            max_buffer_size=limit + BLOCK_BYTES,
+            # msgpack derives these from the buffer's size; here a frame is bounded as a whole.
+            max_str_len=limit,
+            max_bin_len=limit,
+            unicode_errors="surrogateescape",
+            strict_map_key=False,
+        )
+        # What has been fed and hasn't come out as a frame. A list, joined only when a frame is whole: a frame of
+        # many blocks would otherwise be copied once a block.
+        self._parts: list[bytes] = []
+        self._buffered = 0
+        self.offset = 0
+        """Bytes of the stream that have come out as frames."""
+
+    def feed(self, block: bytes) -> None:
+        """Take the next block of the stream, of any size. Raises FrameError when a frame is over the limit."""
+        self._parts.append(block)
+        self._buffered += len(block)
+        try:
+            self._unpacker.feed(block)
+        except msgpack.BufferFull:
+            raise self._over_limit() from None
+
+    def __iter__(self) -> Iterator[tuple[Frame, bytes]]:
+        """Yield each whole frame and its bytes. Raises FrameError where the stream isn't frames."""
+        frame = self._next()
+        if frame is None:
+            self._check_limit()
+            return
+        block = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        base = self.offset
+        try:
+            while frame is not None:
+                start = self.offset
+                self.offset = self._unpacker.tell()
+                if self.offset - start > self._limit:
+                    self.offset = start
+                    raise self._over_limit()
+                yield frame, block[start - base : self.offset - base]
+                frame = self._next()
+        finally:
+            # Also when the consumer stops half-way: what it has had must not come again.
+            rest = block[self.offset - base :]
+            self._parts = [rest] if rest else []
+            self._buffered = len(rest)
+        self._check_limit()
+
+    def _next(self) -> Frame | None:
+        try:
+            frame = self._unpacker.unpack()
+        except msgpack.OutOfData:
+            return None
+        except (msgpack.UnpackException, ValueError, TypeError) as error:
+            raise self._error(f"this is not msgpack ({str(error) or type(error).__name__})") from None
+        if not isinstance(frame, dict):
+            raise self._error(f"expected a map, got {describe(frame)}")
+        return frame
+
+    def finish(self) -> None:
+        """Say that the stream has ended. Raises FrameError if it ended inside a frame."""
+        if self._buffered:
+            raise self._error(f"the stream ended inside a frame, after {self._buffered} bytes of it")
+
+    def _check_limit(self) -> None:
+        if self._buffered > self._limit:
+            raise self._over_limit()
+
+    def _over_limit(self) -> FrameError:
+        return self._error(f"the frame is over the limit of {self._limit} bytes")
+
+    def _error(self, problem: str) -> FrameError:
+        return FrameError(problem, self._source, self.offset)
+
+
+def describe(value: object) -> str:
+    """Name a value for an error message: its type and its first characters."""
+    text = repr(value)
+    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"

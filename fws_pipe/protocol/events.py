@@ -1,0 +1,75 @@
+"""Events: what the front tells the chain, one builder per type.
+
+Every event has `type`, `seq` (rises with each event of a server) and `time` (seconds since the epoch); all but
+`consumer` and `tick` have `id`, the client's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fws_pipe.protocol.codec import Frame
+
+OPEN = "open"
+DATA = "data"
+MESSAGE = "message"
+DISCONNECT = "disconnect"
+CONSUMER = "consumer"
+TICK = "tick"
+
+EVENT_TYPES = frozenset({OPEN, DATA, MESSAGE, DISCONNECT, CONSUMER, TICK})
+
+
+def open_event(
+    client_id: str,
+    *,
+    path: str,
+    query: str,
+    headers: Sequence[Sequence[str]],
+    remote: Sequence[object],
+    tls: bool,
+    subprotocol: str | None = None,
+) -> Frame:
+    """A client has connected. `headers` are [name, value] pairs, names in lower case; `remote` is [host, port]."""
+    return {
+        "type": OPEN,
+        "id": client_id,
+        "path": path,
+        "query": query,
+        "headers": headers,
+        "remote": remote,
+        "subprotocol": subprotocol,
+        "tls": tls,
+        "auth": None,
+        "replay": False,
+    }
+
+
+def data_event(client_id: str, data: bytes) -> Frame:
+    """Bytes have arrived, and nobody has parsed them yet."""
+    return {"type": DATA, "id": client_id, "data": data}
+
+
+def message_event(client_id: str, data: str | bytes) -> Frame:
+    """One whole WebSocket message: str is text, bytes are binary."""
+    return {"type": MESSAGE, "id": client_id, "data": data}
+
+
+def disconnect_event(client_id: str, *, code: int, reason: str, clean: bool) -> Frame:
+    """A client has gone: exactly one for each `open`. `clean` says that both sides sent a Close."""
+    return {"type": DISCONNECT, "id": client_id, "code": code, "reason": reason, "clean": clean}
+
+
+def consumer_event(channel: str | None, data: object, origin: str) -> Frame:
+    """Something was published on `channel`, or put on the queue (`channel` is None). `origin` is the server's name."""
+    return {"type": CONSUMER, "channel": channel, "data": data, "origin": origin}
+
+
+def tick_event() -> Frame:
+    """Barrier, acknowledgement and heartbeat: all that stands before it has been through the chain once it is back."""
+    return {"type": TICK}
+
+
+def stamp(event: Frame, seq: int, time: float) -> Frame:
+    """The event with its place in the server's order and its time: the form that goes into the pipe."""
+    return {"type": event["type"], "seq": seq, "time": time, **event}

@@ -1,0 +1,21 @@
+"""What a filter in Python imports: handlers as functions (here) or as classes (`fws_pipe.sdk.classes`).
+
+Loads msgpack and little else: filters must start fast. Never trio.
+"""
+
+from fws_pipe.sdk.functions import (
+    DROP,
+    Action,
+    close,
+    emit,
+    enqueue,
+    join,
+    leave,
+    on,
+    publish,
+    run,
+    send,
+    tell,
+)
+
+__all__ = ["DROP", "Action", "close", "emit", "enqueue", "join", "leave", "on", "publish", "run", "send", "tell"]

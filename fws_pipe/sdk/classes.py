@@ -1,0 +1,211 @@
+"""Filters as classes, as in filtered_websocket: a subclass joins its chain by being defined.
+
+    class ChatServer(WebSocketMessageFilter):
+        @classmethod
+        def filter(cls, web_socket_instance, data):
+            for client_id, client in web_socket_instance.users.items():
+                client.sendMessage(data)
+
+`fws-filter MODULE…` imports such modules and runs their chains as one stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from fws_pipe.sdk import functions
+from fws_pipe.sdk.functions import Event
+
+
+class FilterMeta(type):
+    """Keeps, for each chain, the filters in the order in which they are defined.
+
+    A class directly below FilterBase begins a chain; all below that one join it.
+    """
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
+        super().__init__(name, bases, namespace)
+        chain = next((base for base in cls.__mro__[1:] if "_filters" in vars(base)), None)
+        if chain is not None:
+            chain._filters.append(cls)  # type: ignore[attr-defined]
+        elif any(base.__name__ == "FilterBase" for base in bases):
+            cls._filters: list[Any] = []
+
+
+class FilterBase(metaclass=FilterMeta):
+    """The base of all chains: `class A(FilterBase)` begins one, `A.run(x)` runs it."""
+
+    _filters: ClassVar[list[Any]]
+
+    @classmethod
+    def run(cls, web_socket_instance: Any, data: Any = None) -> None:
+        """Run the chain's filters in order, all on the same data."""
+        for joined in cls._filters:
+            joined.filter(web_socket_instance, data)
+
+    @classmethod
+    def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
+        """What one filter does. Raises NotImplementedError where a subclass has not said."""
+        raise NotImplementedError(f"{cls.__name__} has no filter method")
+
+
+class WebSocketDataFilter(FilterBase):
+    """Its filters run for each block of bytes that arrives, before it is parsed."""
+
+
+class WebSocketMessageFilter(FilterBase):
+    """Its filters run for each message."""
+
+
+class WebSocketDisconnectFilter(FilterBase):
+    """Its filters run when a client has gone."""
+
+
+class WebSocketConsumerFilter(FilterBase):
+    """Its filters run for whatever was published on a channel, or put on the queue."""
+
+
+class MemoryStorage:
+    """Sets by key, in this process: what `storage_object` is unless told otherwise. Gone when the stage restarts."""
+
+    def __init__(self) -> None:
+        self._sets: dict[Any, set[Any]] = {}
+
+    def get(self, key: Any) -> set[Any] | None:
+        """The set of a key, or None."""
+        return self._sets.get(key)
+
+    def __getitem__(self, key: Any) -> set[Any]:
+        return self._sets.get(key, set())
+
+    def add(self, key: Any, value: Any) -> None:
+        """Put a value into the set of a key."""
+        self._sets.setdefault(key, set()).add(value)
+
+    def remove(self, key: Any, value: Any) -> None:
+        """Take a value out of the set of a key; nothing happens when it isn't in there."""
+        values = self._sets.get(key)
+        if values is not None:
+            values.discard(value)
+            if not values:
+                del self._sets[key]
+
+
+class Queue:
+    """The producer's end of the server's queue: what is put comes back to the consumer filters."""
+
+    def put(self, data: Any) -> None:
+        """Put something that msgpack can carry on the queue."""
+        functions.enqueue(bytes(data) if isinstance(data, bytearray) else data)
+
+
+class WebSocketInstance:
+    """What a class-based filter gets: one client, or (id None) the server itself for consumer filters."""
+
+    def __init__(self, client_id: str | None, host: ClassHost) -> None:
+        self.id = client_id
+        self.token: Any = None
+        self._host = host
+
+    @property
+    def users(self) -> Mapping[str, WebSocketInstance]:
+        """All clients, this one as well, by id."""
+        return self._host.users
+
+    @property
+    def storage_object(self) -> Any:
+        """Where filters keep sets that outlive an event."""
+        return self._host.storage
+
+    @property
+    def queue(self) -> Queue:
+        """The queue to the consumer filters."""
+        return self._host.queue
+
+    def sendMessage(self, msg: Any) -> None:  # noqa: N802 - filtered_websocket's name
+        """Send a message to this client.
+
+        str goes out as text. Bytes go out as the message that is being filtered came in; as text, if they can be, when there
+        is none.
+        """
+        if self.id is None:
+            raise ValueError("sendMessage: this is the server itself, not a client; see its users")
+        functions.send(self.id, self._host.as_payload(msg))
+
+
+class ClassHost:
+    """Runs the four chains on the events of a stage."""
+
+    def __init__(self) -> None:
+        self.users: dict[str, WebSocketInstance] = {}
+        self.storage: Any = MemoryStorage()
+        self.queue = Queue()
+        self._server = WebSocketInstance(None, self)
+        self._sends_text = True
+
+    def register(self) -> None:
+        """Handle the events that the chains are about."""
+        functions.on("open")(self._open)
+        functions.on("disconnect")(self._disconnect)
+        if WebSocketDataFilter._filters:
+            functions.on("data")(self._data)
+        if WebSocketMessageFilter._filters:
+            functions.on("message")(self._message)
+        if WebSocketConsumerFilter._filters:
+            functions.on("consumer")(self._consumer)
+
+    def as_payload(self, msg: Any) -> str | bytes:
+        """A message to send as the text or the bytes that it is to be."""
+        if isinstance(msg, str):
+            return msg
+        if not isinstance(msg, (bytes, bytearray, memoryview)):
+            raise TypeError(f"sendMessage: expected str or bytes, got {type(msg).__name__}")
+        data = bytes(msg)
+        return _text_if_possible(data) if self._sends_text else data
+
+    def _user(self, client_id: str) -> WebSocketInstance:
+        if client_id not in self.users:
+            # Only in a recording that begins in the middle: a server tells of every client first.
+            self.users[client_id] = WebSocketInstance(client_id, self)
+        return self.users[client_id]
+
+    def _open(self, event: Event) -> None:
+        self._user(event["id"])
+
+    def _disconnect(self, event: Event) -> None:
+        user = self._user(event["id"])
+        del self.users[event["id"]]
+        WebSocketDisconnectFilter.run(user)
+
+    def _data(self, event: Event) -> None:
+        data = bytearray(event["data"])
+        WebSocketDataFilter.run(self._user(event["id"]), data)
+        event["data"] = bytes(data)
+
+    def _message(self, event: Event) -> None:
+        is_text = isinstance(event["data"], str)
+        data = bytearray(event["data"].encode() if is_text else event["data"])
+        self._sends_text = is_text
+        try:
+            WebSocketMessageFilter.run(self._user(event["id"]), data)
+        finally:
+            self._sends_text = True
+        event["data"] = _text_if_possible(bytes(data)) if is_text else bytes(data)
+
+    def _consumer(self, event: Event) -> None:
+        WebSocketConsumerFilter.run(self._server, _as_pubsub_message(event))
+
+
+def _as_pubsub_message(event: Event) -> Any:
+    """A published message in the form that redis-py gives it; what was put on the queue as it is."""
+    if event["channel"] is None:
+        return event["data"]
+    return {"type": "message", "pattern": None, "channel": event["channel"], "data": event["data"]}
+
+
+def _text_if_possible(data: bytes) -> str | bytes:
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data

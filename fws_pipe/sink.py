@@ -1,0 +1,75 @@
+"""The sink: the last process of a chain.
+
+Reads: frames on stdin. Writes: actions, checked, and ticks, as acknowledgements, on stdout. A tick goes out behind all that came
+before it. Never: passes on an event, or lets a wrong action through.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from fws_pipe.protocol.actions import ACTION_TYPES, check_action
+from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks, input_source, run_program
+from fws_pipe.protocol.events import EVENT_TYPES, TICK
+
+
+class Sink:
+    """Sorts frames into those that go back to the front, and those that end here."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._unknown_types: set[object] = set()
+        self._offset = 0
+        self.dropped = 0
+        """Actions with a wrong field."""
+
+    def take(self, frame: dict[str, object], raw: bytes) -> bool:
+        """Whether this frame goes on to the front."""
+        kind = frame.get("type")
+        offset = self._offset
+        self._offset += len(raw)
+        if kind == TICK:
+            return True
+        if kind in ACTION_TYPES:
+            problem = check_action(frame)
+            if problem is None:
+                return True
+            self.dropped += 1
+            self._say(f"frame from {self._source}, at byte {offset}: {problem}; dropped")
+        elif kind not in EVENT_TYPES and not self._is_known_as_unknown(kind):
+            self._say(f"frame from {self._source}, at byte {offset}: unknown type {kind!r}; this type is dropped from now on")
+        return False
+
+    def _is_known_as_unknown(self, kind: object) -> bool:
+        key = kind if isinstance(kind, (str, bytes, int, float, type(None))) else type(kind)
+        if key in self._unknown_types:
+            return True
+        # A chain that makes up a new type for each frame must not fill our memory.
+        if len(self._unknown_types) < _REMEMBERED_TYPES:
+            self._unknown_types.add(key)
+            return False
+        return True
+
+    def _say(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+_REMEMBERED_TYPES = 1000
+
+
+def main() -> None:
+    """Run fws-sink: frames in, actions and ticks out."""
+
+    def relay() -> None:
+        output = BlockWriter()
+        sink = Sink(input_source())
+        for frame, raw in frames_of_blocks(input_source(), output.flush):
+            if sink.take(frame, raw):
+                output.add(raw)
+        output.flush()
+
+    run_program("fws-sink", relay)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""fws-cat and fws-emit: frames for people and shells, with no server at all."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NoReturn
+
+from fws_pipe.errors import EXIT_SYSTEM, EXIT_USAGE
+from fws_pipe.protocol.actions import ACTION_TYPES
+from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks, lines_of_blocks, run_program
+from fws_pipe.protocol.codec import Frame, encode
+from fws_pipe.protocol.events import EVENT_TYPES
+from fws_pipe.protocol.json_form import JsonFormError, from_json, to_json
+
+_CAT_HELP = """usage: fws-cat [FILE…]
+
+Prints frames as JSON, an object a line. Without a FILE, or for -, from stdin.
+Bytes become "base64:…"; fws-emit and from_json read the same form.
+"""
+
+_EMIT_HELP = """usage: fws-emit TYPE [--FIELD VALUE…]
+       fws-emit < LINES
+
+Writes frames on stdout: one, from its arguments, or one for each line of JSON on stdin.
+
+  fws-emit message --id a --data hello          text
+  fws-emit message --id a --data base64:AAEC    bytes
+  fws-emit send --to '*' --except a --data hi
+  fws-emit open --id a --json headers='[["origin", "x"]]'   any JSON value, with --json FIELD=VALUE
+
+seq and time are filled in where they are missing.
+"""
+
+_NUMBERS = frozenset({"seq", "code"})
+
+
+def cat_main() -> None:
+    """Run fws-cat."""
+    paths = sys.argv[1:] or ["-"]
+    if paths[0] in ("-h", "--help"):
+        print(_CAT_HELP, end="")
+        return
+    run_program("fws-cat", lambda: _cat(paths))
+
+
+def _cat(paths: Sequence[str]) -> None:
+    output = BlockWriter()
+    for path in paths:
+        descriptor = 0 if path == "-" else _open(path)
+        for frame, _ in frames_of_blocks("stdin" if path == "-" else path, output.flush, descriptor):
+            output.add(to_json(frame))
+        output.flush()
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError as error:
+        print(f"fws-cat: can't read {path}: {error.strerror}", file=sys.stderr)
+        sys.exit(EXIT_SYSTEM)
+
+
+def emit_main() -> None:
+    """Run fws-emit."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(_EMIT_HELP, end="")
+        return
+    run_program("fws-emit", lambda: _emit(arguments))
+
+
+def _emit(arguments: Sequence[str]) -> None:
+    output = BlockWriter()
+    frames = [_frame_of(arguments)] if arguments else frames_of_json("fws-emit", output.flush)
+    for seq, frame in enumerate(frames, start=1):
+        output.add(encode(_completed(frame, seq)))
+    output.flush()
+
+
+def _completed(frame: Frame, seq: int) -> Frame:
+    if frame["type"] not in EVENT_TYPES:
+        return frame
+    return {"type": frame["type"], "seq": seq, "time": time.time(), **frame}
+
+
+def _frame_of(arguments: Sequence[str]) -> Frame:
+    kind, *rest = arguments
+    if kind.startswith("-"):
+        _fail(f"expected a type first, such as message, got {kind!r}")
+    if kind not in EVENT_TYPES | ACTION_TYPES:
+        print(f"fws-emit: {kind!r} is no known type; it is written all the same", file=sys.stderr)
+    frame: dict[str, Any] = {"type": kind}
+    while rest:
+        flag, *rest = rest
+        if not flag.startswith("--") or not rest:
+            _fail(f"expected --FIELD VALUE, got {flag!r}" + ("" if rest else " at the end"))
+        value, *rest = rest
+        if flag == "--json":
+            name, equals, text = value.partition("=")
+            if not equals:
+                _fail(f"expected --json FIELD=VALUE, got {value!r}")
+            frame[name] = _json_value(text)
+        else:
+            frame[flag[2:]] = _field(flag[2:], value)
+    return frame
+
+
+def _field(name: str, text: str) -> object:
+    if name in _NUMBERS:
+        try:
+            return int(text)
+        except ValueError:
+            _fail(f"--{name}: expected a whole number, got {text!r}")
+    if text.startswith("base64:"):
+        try:
+            return base64.b64decode(text.removeprefix("base64:"), validate=True)
+        except binascii.Error:
+            _fail(f"--{name}: this is not base64: {text!r}")
+    return text
+
+
+def _json_value(text: str) -> object:
+    try:
+        return from_json(b'{"value":' + os.fsencode(text) + b"}")["value"]
+    except JsonFormError as error:
+        _fail(f"--json: {error}")
+
+
+def _fail(problem: str) -> NoReturn:
+    print(f"fws-emit: {problem}; see fws-emit --help", file=sys.stderr)
+    sys.exit(EXIT_USAGE)
+
+
+def frames_of_json(program: str, after_block: Callable[[], None]) -> Iterator[Frame]:
+    """The frames of the lines of JSON on stdin; a line that holds none is told on stderr, and dropped."""
+    for number, line in enumerate(lines_of_blocks(after_block), start=1):
+        if not line.strip():
+            continue
+        try:
+            frame = from_json(line)
+        except JsonFormError as error:
+            print(f"{program}: line {number}: {error}; dropped", file=sys.stderr, flush=True)
+            continue
+        if isinstance(frame.get("type"), str):
+            yield frame
+        else:
+            print(f"{program}: line {number}: a frame must have a type; dropped", file=sys.stderr, flush=True)
