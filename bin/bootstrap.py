@@ -48,7 +48,16 @@ def make(environment: Path, extra: str, python: str) -> None:
     what = f"{ROOT}[{extra}]" if extra else str(ROOT)
     for command in (
         [python, "-m", "venv", str(environment)],
-        [str(environment / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-e", what],
+        [
+            str(environment / "bin" / "python"),
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "-e",
+            what,
+        ],
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -59,13 +68,15 @@ def make(environment: Path, extra: str, python: str) -> None:
 def find_python(version: str | None) -> str:
     """An interpreter of this version ("3.13"), or any that is new enough."""
     names = [f"python{version}"] if version else list(CANDIDATES)
-    wanted = version or "*"
-    names += sorted(glob.glob(os.path.expanduser(f"~/.pyenv/versions/{wanted}*/bin/python")), reverse=True)
-    for name in names:
-        found = version_of(name)
-        if found and found >= OLDEST and (version is None or version == ".".join(map(str, found))):
-            return name
-    fail(f"no Python {version} found" if version else "Python 3.11 or newer is needed, and none is on PATH")
+    names += sorted(glob.glob(os.path.expanduser(f"~/.pyenv/versions/{version or '*'}*/bin/python")), reverse=True)
+    fitting = (name for name in names if fits(version_of(name), version))
+    missing = f"no Python {version} was found" if version else "Python 3.11 or newer is needed, and none was found"
+    return next(fitting, None) or fail(missing)
+
+
+def fits(found: tuple[int, int] | None, version: str | None) -> bool:
+    """Whether an interpreter's version will do."""
+    return found is not None and found >= OLDEST and (version is None or version == f"{found[0]}.{found[1]}")
 
 
 def version_of(python: str) -> tuple[int, int] | None:

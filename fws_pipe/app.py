@@ -17,8 +17,8 @@ import trio
 from fws_pipe.config import Config
 from fws_pipe.errors import FrameError, GaveUpError
 from fws_pipe.front.front import Front, Limits
-from fws_pipe.front.rfc6455 import GOING_AWAY, INTERNAL_ERROR
 from fws_pipe.front.listener import open_listeners, quiet_libraries, url_of
+from fws_pipe.front.rfc6455 import GOING_AWAY, INTERNAL_ERROR
 from fws_pipe.log import Log
 from fws_pipe.machine import stage_path
 from fws_pipe.pipeline.resolve import Command
@@ -99,7 +99,9 @@ class StandardStreams:
         try:
             await self._front.write_events(_write_stdout)
         except BrokenPipeError:
-            raise GaveUpError("nobody reads the events on stdout any more: the filters behind this front are gone") from None
+            raise GaveUpError(
+                "nobody reads the events on stdout any more: the filters behind this front are gone"
+            ) from None
 
 
 async def _read_stdin() -> bytes:
@@ -119,13 +121,17 @@ def _end_stdout() -> None:
     os.close(null)
 
 
-async def run_pipe(config: Config, commands: Sequence[Command], environment: dict[str, str], stdout: int, log: Log) -> None:
+async def run_pipe(
+    config: Config, commands: Sequence[Command], environment: dict[str, str], stdout: int, log: Log
+) -> None:
     """Serve clients through a supervised chain until a signal. Raises FwsError.
 
     `environment` is the stages'; `stdout` the descriptor that they know as $FWS_STDOUT_FD.
     """
     front = _make_front(config, log)
-    surroundings = Surroundings(config.shell, {**environment, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1"}, stdout)
+    surroundings = Surroundings(
+        config.shell, {**environment, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1"}, stdout
+    )
     await _serve(config, front, Supervisor(commands, surroundings, front, log), log)
 
 
@@ -183,7 +189,12 @@ async def _run_backend(backend: Backend, front: Front) -> None:
 
 
 async def _accept_and_drain(
-    config: Config, front: Front, backend: Backend, listeners: Sequence[trio.SocketListener], stopping: trio.Event, log: Log
+    config: Config,
+    front: Front,
+    backend: Backend,
+    listeners: Sequence[trio.SocketListener],
+    stopping: trio.Event,
+    log: Log,
 ) -> None:
     async with trio.open_nursery() as clients:
         async with trio.open_nursery() as accepting:

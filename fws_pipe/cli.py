@@ -7,7 +7,7 @@ import os
 import resource
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVarTuple, Unpack
+from typing import TypeVarTuple
 
 import trio
 
@@ -82,7 +82,7 @@ def _front(argv: Sequence[str]) -> None:
     _run(log, run_front, config, log)
 
 
-def _run(log: Log, main: Callable[[Unpack[Arguments]], Awaitable[None]], *arguments: Unpack[Arguments]) -> None:
+def _run(log: Log, main: Callable[[*Arguments], Awaitable[None]], *arguments: *Arguments) -> None:
     _raise_descriptor_limit()
     try:
         trio.run(main, *arguments)
@@ -111,5 +111,3 @@ def _answer(query: Query, commands: MachineCommands) -> None:
         for command in resolve_chain(query.chain, commands):
             print(f"{command.number}  {command.text}  ->  {command.shell_text}")
     sys.stdout.flush()
-
-

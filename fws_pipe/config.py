@@ -149,7 +149,10 @@ OPTIONS = (
         "drain-timeout", parse_seconds, 10.0, "10",
         "how long clients and chain have to finish after SIGTERM or SIGINT", "SECONDS",
     ),
-    Option("shell", parse_text, "/bin/sh", "/bin/sh", "the shell that runs each stage, as SHELL -c", "PATH", for_front=False),
+    Option(
+        "shell", parse_text, "/bin/sh", "/bin/sh", "the shell that runs each stage, as SHELL -c", "PATH",
+        for_front=False,
+    ),
 )  # fmt: skip
 
 
@@ -212,7 +215,9 @@ def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | 
 
 def parse_front(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     """Parse fws-front's command line. Raises UsageError; exits 0 after --help and --version."""
-    about = "The front alone: events on stdout, actions on stdin. mkfifo back; fws-front <back | broadcast | fws-sink >back"
+    about = (
+        "The front alone: events on stdout, actions on stdin. mkfifo back; fws-front <back | broadcast | fws-sink >back"
+    )
     options = [option for option in OPTIONS if option.for_front]
     arguments = _parser("fws-front", about, options).parse_args(argv)
     return Config(**_config(arguments, options, environment), shell="/bin/sh")
@@ -233,7 +238,9 @@ def _parser(program: str, about: str, options: Sequence[Option]) -> _Parser:
         action = "append" if option.is_list else "store"
         parser.add_argument(*names, dest=option.key, action=action, metavar=option.metavar, help=text)
     loudness = parser.add_mutually_exclusive_group()
-    loudness.add_argument("-v", "--verbose", action="store_true", help="tell of each client that comes and goes as well")
+    loudness.add_argument(
+        "-v", "--verbose", action="store_true", help="tell of each client that comes and goes as well"
+    )
     loudness.add_argument("-q", "--quiet", action="store_true", help="tell only what goes wrong")
     parser.add_argument("--version", action="version", version=f"{program} {__version__}")
     return parser
@@ -248,9 +255,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
 
 
-def _config(
-    arguments: argparse.Namespace, options: Sequence[Option], environment: Mapping[str, str]
-) -> dict[str, Any]:
+def _config(arguments: argparse.Namespace, options: Sequence[Option], environment: Mapping[str, str]) -> dict[str, Any]:
     level = Level.DEBUG if arguments.verbose else Level.WARNING if arguments.quiet else Level.INFO
     values = {option.key: _value(option, getattr(arguments, option.key), environment) for option in options}
     return {**values, "level": level}

@@ -42,8 +42,8 @@ def filter_summary(path: Path) -> str:
 def stage_path(environment: Mapping[str, str]) -> str:
     """PATH as the stages see it: the user's own, then this environment's commands, the shipped filters last.
 
-    In a virtual environment that the user has not activated, and with no other one active, its commands come first, as if it
-    were: a filter that begins with `#!/usr/bin/env python3` can then import fws_pipe.
+    In a virtual environment that the user has not activated, and with no other one active, its commands come
+    first, as if it were: a filter that begins with `#!/usr/bin/env python3` can then import fws_pipe.
     """
     own = environment.get("PATH", os.defpath)
     scripts = str(_scripts_dir())

@@ -1,7 +1,7 @@
 """The sink: the last process of a chain.
 
-Reads: frames on stdin. Writes: actions, checked, and ticks, as acknowledgements, on stdout. A tick goes out behind all that came
-before it. Never: passes on an event, or lets a wrong action through.
+Reads: frames on stdin. Writes: actions, checked, and ticks, as acknowledgements, on stdout. A tick goes out
+behind all that came before it. Never: passes on an event, or lets a wrong action through.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Sink:
             self.dropped += 1
             self._say(f"frame from {self._source}, at byte {offset}: {problem}; dropped")
         elif kind not in EVENT_TYPES and not self._is_known_as_unknown(kind):
-            self._say(f"frame from {self._source}, at byte {offset}: unknown type {kind!r}; this type is dropped from now on")
+            self._say(
+                f"frame from {self._source}, at byte {offset}: unknown type {kind!r}; this type is dropped from now on"
+            )
         return False
 
     def _is_known_as_unknown(self, kind: object) -> bool:

@@ -14,7 +14,7 @@ from fws_pipe.protocol.codec import Frame
 
 
 class Client:
-    """One open connection. `share_limit` bounds, in bytes, what it may have under way in the chain and in its outbox."""
+    """One open connection. `share_limit` bounds, in bytes, what it has under way in the chain and in its outbox."""
 
     def __init__(self, client_id: str, wire: Wire, share_limit: int) -> None:
         self.id = client_id
@@ -28,8 +28,6 @@ class Client:
         """Where its next event waits while the share is used up."""
         self.pinged_since: float | None = None
         """The `waiting_since` of the wire that a ping has been sent for."""
-        self.is_muted = False
-        """Whether its further messages are thrown away: it is being closed for one that was too big."""
         wire.on_room = self.share.unpark_all
 
     def charge(self, size: int) -> None:
@@ -130,7 +128,8 @@ class Clients:
             self.counters["gone"] += 1
         else:
             self.counters["slow"] += 1
-            client.wire.begin_close_dropping(TRY_AGAIN_LATER, "too slow: more waits for you than may")
+            client.wire.outbox.drop_unstarted()
+            client.wire.fail(TRY_AGAIN_LATER, "too slow: more waits for you than may")
 
     def close(self, action: Frame) -> None:
         """Carry out a `close` action."""

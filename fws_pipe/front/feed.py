@@ -143,8 +143,8 @@ class Feed:
     def restart(self, consumed: int, clients: Iterable[Client]) -> tuple[int, int]:
         """The chain has died, having read `consumed` bytes: prepare what the next one gets.
 
-        First a snapshot: an `open` with `replay` for each client whose own one the dead chain had read. Then what nobody has
-        read. Returns how many events are lost, and how many wait.
+        First a snapshot: an `open` with `replay` for each client whose own one the dead chain had read. Then
+        what nobody has read. Returns how many events are lost, and how many wait.
         """
         read, unread = self._journal.end(consumed)
         _release(read)

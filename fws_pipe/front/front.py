@@ -1,6 +1,7 @@
 """The front: turns what happens to clients into events, and actions into what happens to clients.
 
-Reads: the clients' wires, and action frames. Writes: events into the feed, WebSocket frames to the clients. Never: user code, Redis.
+Reads: the clients' wires, and action frames. Writes: events into the feed, WebSocket frames to the clients.
+Never: user code, Redis.
 """
 
 from __future__ import annotations
@@ -173,9 +174,8 @@ class Front:
             except ConnectionClosed:
                 return
             if self._is_too_big(message):
-                client.wire.begin_close(TOO_BIG, f"a message may have {self._limits.max_message} bytes")
-                client.is_muted = True
-            if not client.is_muted:
+                client.wire.fail(TOO_BIG, f"a message may have {self._limits.max_message} bytes")
+            if not client.wire.has_failed:
                 await self.feed.put(events.message_event(client.id, message), client)
 
     def _is_too_big(self, message: str | bytes) -> bool:
@@ -293,7 +293,7 @@ class Front:
         elif 0 < self._limits.ping_timeout <= silent - self._limits.ping_interval:
             self.counters["silent"] += 1
             reason = f"nothing heard for {silent:.0f} s, in spite of a ping"
-            client.wire.begin_close_dropping(INTERNAL_ERROR, reason)
+            client.wire.fail(INTERNAL_ERROR, reason)
 
     async def close_all(self, code: int, reason: str) -> None:
         """Close every client with this code, end unfinished handshakes, and wait until all are gone."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import h11
 
@@ -16,9 +17,6 @@ HEAD_LIMIT_BYTES = 16 * 1024
 """The largest request head, h11's own limit; node and tomcat have 16 and 8 KiB."""
 
 END_OF_HEAD = b"\r\n\r\n"
-
-_REASONS = {400: "Bad Request", 405: "Method Not Allowed", 426: "Upgrade Required", 431: "Request Header Fields Too Large",
-            408: "Request Timeout", 503: "Service Unavailable"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Refusal:
         """The whole HTTP response; the connection ends behind it (RFC 9112, section 9.6)."""
         body = self.text.encode() + b"\n"
         lines = [
-            f"HTTP/1.1 {self.status} {_REASONS[self.status]}",
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
             "Content-Type: text/plain; charset=utf-8",
             f"Content-Length: {len(body)}",
             "Connection: close",

@@ -40,7 +40,9 @@ async def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tup
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except OSError as error:
-        raise SystemRefusedError(f"can't listen on host {host!r}: {error.strerror or error}; is the name right?") from None
+        raise SystemRefusedError(
+            f"can't listen on host {host!r}: {error.strerror or error}; is the name right?"
+        ) from None
 
 
 def _listen(family: int, address: tuple[object, ...], host: str) -> trio.SocketListener:

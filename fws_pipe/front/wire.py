@@ -2,13 +2,13 @@
 
 trio-websocket reads and writes it like any trio stream. What the wire does beyond passing bytes on:
 
-- reads the request's head itself, so that a refusal is answered here and at once; what arrived in the same segment behind the
-  head is kept until the client is open (`release`), and then delivered;
+- reads the request's head itself, so that a refusal is answered here and at once; what arrived in the same
+  segment behind the head is kept until the client is open (`release`), and then delivered;
 - lets a tap see every block that arrives, before anybody parses it (`data` events);
 - writes: all that leaves, messages of the chain as well as trio-websocket's control frames, goes through one outbox,
   written without blocking and drained by a task when the client is slow;
-- closes: a Close frame always goes out before TCP ends, with the code that trio-websocket found, and the client gets time to
-  read it (RFC 6455, section 7.1.1); a second Close frame never does.
+- closes: a Close frame always goes out before TCP ends, with the code that trio-websocket found, and the
+  client gets time to read it (RFC 6455, section 7.1.1); a second Close frame never does.
 
 Never: parses messages, or touches a private name of trio-websocket.
 """
@@ -35,7 +35,7 @@ LINGER_S = 2.0
 
 _DRAIN_BYTES = 64 * 1024
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
-_LARGEST_BYTE_BEFORE_TEXT = 0x20
+_SPACE = 0x20
 
 _SocketAddress = tuple[str, int]
 
@@ -46,8 +46,8 @@ CloseCode = tuple[int, str]
 class Wire(trio.abc.Stream):
     """One client's connection, below trio-websocket.
 
-    `nursery` runs the wire's tasks and is cancelled by whoever opened it once the wire is closed. `why_failed` tells the
-    close code that trio-websocket has settled on, if any.
+    `nursery` runs the wire's tasks and is cancelled by whoever opened it once the wire is closed. `why_failed`
+    tells the close code that trio-websocket has settled on, if any.
     """
 
     def __init__(self, transport: trio.SocketStream, outbox_limit: int, nursery: trio.Nursery) -> None:
@@ -68,12 +68,15 @@ class Wire(trio.abc.Stream):
         """Since when we have been waiting for this client (trio's clock); None while it is us who don't read."""
 
         self.why_failed: Callable[[], CloseCode | None] = lambda: None
-        self.on_room: Callable[[], None] = lambda: None
+        self.on_room: Callable[[], object] = lambda: None
         """Called whenever the outbox has become empty."""
         self.close_sent: CloseCode | None = None
         """The Close frame that we sent of our own accord."""
         self._close_written = False
-        self._closing_handshake_answered = False
+        self._library_sent_close = False
+        self.has_failed = False
+        """Whether we have closed for the client's fault, and read no more."""
+        self._reading = trio.CancelScope()
         self.clean = False
         """Whether both sides have sent a Close frame."""
         self._at_end = False
@@ -87,7 +90,7 @@ class Wire(trio.abc.Stream):
         while not (end := _END_OF_HEAD.search(received)):
             if len(received) > handshake.HEAD_LIMIT_BYTES:
                 return handshake.TOO_LARGE
-            if received and received[0] <= _LARGEST_BYTE_BEFORE_TEXT and received[:1] not in (b"\r", b"\n"):
+            if received and received[0] < _SPACE and not received.startswith((b"\r", b"\n")):
                 break  # a TLS hello, or other bytes that will never be a request
             try:
                 block = await self._transport.receive_some(RECEIVE_BYTES)
@@ -123,9 +126,12 @@ class Wire(trio.abc.Stream):
             head, self._head = self._head, b""
             return head
         await self._released.wait()
+        if self.has_failed or self._library_sent_close:
+            # trio-websocket asks for more after its own Close for a too large message, and would wait for ever.
+            return b""
         block = await self._receive(max_bytes or RECEIVE_BYTES)
         if not block:
-            self._at_end = True
+            self._at_end = not self.has_failed
         elif self.tap is not None:
             await self.tap(block)
         return block
@@ -136,7 +142,9 @@ class Wire(trio.abc.Stream):
             return block
         self.waiting_since = trio.current_time()
         try:
-            return bytes(await self._transport.receive_some(max_bytes))
+            with trio.CancelScope() as self._reading:
+                return bytes(await self._transport.receive_some(max_bytes))
+            return b""  # we have failed
         except trio.BrokenResourceError:
             self._at_end = True
             raise
@@ -148,7 +156,7 @@ class Wire(trio.abc.Stream):
         frame = bytes(data)
         if self._released.is_set():
             is_close = opcode_of(frame) == CLOSE
-            self._closing_handshake_answered |= is_close
+            self._library_sent_close |= is_close
             if self._close_written:
                 return  # nothing follows a Close frame, not even the answer to a ping
             self._close_written = is_close
@@ -168,13 +176,13 @@ class Wire(trio.abc.Stream):
 
     async def aclose(self) -> None:
         """trio-websocket is done: after both Close frames, or because the client broke the protocol."""
-        self.clean = self._closing_handshake_answered
+        self.clean = self._library_sent_close
         await self._end(lingers=not self.clean)
 
     # What the front calls.
 
     def post(self, frame: bytes) -> bool:
-        """Queue a whole WebSocket frame; written by the next `flush`. False when it doesn't fit, or the client is closing."""
+        """Queue a whole WebSocket frame for the next `flush`. False when it doesn't fit, or the client is closing."""
         if self._close_written or self._closed:
             return False
         if not self.outbox.fits(len(frame)):
@@ -200,10 +208,15 @@ class Wire(trio.abc.Stream):
         self.flush()
         self._nursery.start_soon(self._abort_after, CLOSE_TIMEOUT_S)
 
-    def begin_close_dropping(self, code: int, reason: str) -> None:
-        """Like `begin_close`, without what is queued: the client does not read it anyway."""
-        self.outbox.drop_unstarted()
-        self.begin_close(code, reason)
+    def fail(self, code: int, reason: str) -> None:
+        """Close for the client's fault: what it still sends is not read (RFC 6455, section 7.1.7)."""
+        if self.is_closing:
+            return
+        self.close_sent = (code, reason)
+        self._close_written = self.has_failed = True
+        self.outbox.append(encode_close(code, reason))
+        self.flush()
+        self._reading.cancel()
 
     async def finish(self) -> None:
         """End the connection in good manners, if that has not been done. Idempotent."""

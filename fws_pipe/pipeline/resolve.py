@@ -16,11 +16,12 @@ from fws_pipe.errors import ChainError
 from fws_pipe.pipeline.parser import Stage, split_chain
 
 # POSIX special builtins and the usual regular ones. They have no file of their own to exec.
-_BUILTINS = frozenset(
-    ". : [ alias bg break cd command continue echo eval exec exit export false fg getopts hash jobs kill local "
-    "printf pwd read readonly return set shift source test times trap true type ulimit umask unalias unset "
-    "wait".split()
-)
+_BUILTINS = frozenset({
+    ".", ":", "[", "alias", "bg", "break", "cd", "command", "continue", "echo", "eval", "exec", "exit",
+    "export", "false", "fg", "getopts", "hash", "jobs", "kill", "local", "printf", "pwd", "read", "readonly",
+    "return", "set", "shift", "source", "test", "times", "trap", "true", "type", "ulimit", "umask", "unalias",
+    "unset", "wait",
+})  # fmt: skip
 _DYNAMIC = frozenset("$`*?[~")
 _NAME_LIMIT = 40
 
@@ -58,9 +59,7 @@ class Command:
 
 def resolve_chain(chain: str, commands: Commands) -> list[Command]:
     """Cut and resolve a chain. Raises ChainError that points at the word at fault."""
-    return [
-        _resolve(stage, number, chain, commands) for number, stage in enumerate(split_chain(chain), start=1)
-    ]
+    return [_resolve(stage, number, chain, commands) for number, stage in enumerate(split_chain(chain), start=1)]
 
 
 def _resolve(stage: Stage, number: int, chain: str, commands: Commands) -> Command:

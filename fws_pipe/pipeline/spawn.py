@@ -2,9 +2,9 @@
 
     our head pipe -> stage 1 -> stage 2 -> ... -> sink -> our tail pipe
 
-Every process leads a process group of its own, so that what it has started ends with it. We hold three ends: the head's two
-(the read end only to see, after a death, how much nobody has read) and the tail's read end; all others are closed as
-soon as the child has them. Whoever starts a `RunningChain` must `bury` it.
+Every process leads a process group of its own, so that what it has started ends with it. We hold three ends:
+the head's two (the read end only to see, after a death, how much nobody has read) and the tail's read end; all others
+are closed as soon as the child has them. Whoever starts a `RunningChain` must `bury` it.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class RunningChain:
         return [stage.process.pid for stage in self._stages]
 
     async def epitaph(self) -> str:
-        """Why the run failed: the first stage that ended badly, else the first that ended at all; with its last words."""
+        """Why the run failed: the first stage that ended badly, else the first that ended; with its last words."""
         await trio.lowlevel.checkpoint()  # lets the waits for others that died of the same cause be noticed
         exited = [stage for stage in self._stages if stage.process.poll() is not None]
         if self._failure or not exited:

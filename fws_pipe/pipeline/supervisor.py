@@ -1,7 +1,7 @@
 """The supervisor: keeps one chain running, for a front that it knows only as an `Exchange`.
 
-A run of the chain ends when a process exits, when its actions break off, or when the server stops. Then whatever had passed
-the dead stage is still carried out, every process is gone, and the next run gets new pipes.
+A run of the chain ends when a process exits, when its actions break off, or when the server stops. Then
+whatever had passed the dead stage is still carried out, every process is gone, and the next run gets new pipes.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Supervisor:
         self._stopping.set()
 
     async def run(self) -> None:
-        """Run until stopped. Raises StageError when the first start comes to nothing, GaveUpError when later ones do."""
+        """Run until stopped. Raises StageError when the first start comes to nothing, GaveUpError for later ones."""
         while True:
             started = trio.current_time()
             failure, served = await self._run_once()
@@ -160,8 +160,8 @@ class Supervisor:
             if not self._told_of_ticks:
                 self._told_of_ticks = True
                 self._log.always(
-                    f"no tick has come back within {TICK_TIMEOUT_S:.0f} s: a stage swallows frames that it doesn't know, or "
-                    "holds its output back (jq wants --unbuffered). The chain serves, but after a crash events are lost"
+                    f"no tick has come back within {TICK_TIMEOUT_S:.0f} s: a stage swallows frames that it doesn't "
+                    "know, or holds its output back (jq wants --unbuffered). The chain serves; a crash will lose events"
                 )
         if self.serving.is_set():
             self._log.info("the chain serves again")

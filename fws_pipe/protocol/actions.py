@@ -106,7 +106,7 @@ ACTION_TYPES = frozenset(_FIELDS)
 
 
 def check_action(action: Frame) -> str | None:
-    """Say what is wrong with an action of a known type, or None: "send.to: expected an id or a list of ids, got int 5"."""
+    """What is wrong with an action of a known type, or None: "send.to: expected an id or a list of ids, got int 5"."""
     kind = action["type"]
     fields = _FIELDS[kind]
     for name, check in fields.required.items():

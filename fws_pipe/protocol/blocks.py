@@ -48,7 +48,9 @@ def write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def frames_of_blocks(source: str, after_block: Callable[[], None], descriptor: int = STDIN) -> Iterator[tuple[Frame, bytes]]:
+def frames_of_blocks(
+    source: str, after_block: Callable[[], None], descriptor: int = STDIN
+) -> Iterator[tuple[Frame, bytes]]:
     """Yield each frame and its bytes until the end of input; calls `after_block` before each read that may wait.
 
     Raises FrameError for what isn't frames.

@@ -126,8 +126,8 @@ class WebSocketInstance:
     def sendMessage(self, msg: Any) -> None:  # noqa: N802 - filtered_websocket's name
         """Send a message to this client.
 
-        str goes out as text. Bytes go out as the message that is being filtered came in; as text, if they can be, when there
-        is none.
+        str goes out as text. Bytes go out as the message that is being filtered came in; as text, if they can
+        be, when there is none.
         """
         if self.id is None:
             raise ValueError("sendMessage: this is the server itself, not a client; see its users")

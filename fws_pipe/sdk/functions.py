@@ -8,8 +8,9 @@
 
     run()
 
-A handler gets one event of its type, as a dict. It may change it: the stages behind see the change. It returns DROP, and they don't
-see it at all. What it sends goes out behind the event. Everything without a handler passes on, in order, to the letter.
+A handler gets one event of its type, as a dict. It may change it: the stages behind see the change. It returns DROP,
+and they don't see it at all. What it sends goes out behind the event. Everything without a handler passes on, in order,
+to the letter.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Filter:
     def act(self, action: Mapping[str, Any]) -> None:
         """Queue an action behind the event at hand, whose `seq` it gets.
 
-        Raises ValueError for a known action with a wrong field: the mistake is the filter's, and here is where it shows.
+        Raises ValueError for a known action with a wrong field: the mistake is the filter's, and here is where
+        it shows.
         """
         frame = dict(action)
         if self._seq is not None:
@@ -90,21 +92,22 @@ class Filter:
             return
         self._seq = event.get("seq")
         try:
-            kept = all([self._call(handler, event) for handler in handlers])
-            if kept:
+            results = [self._call(handler, event) for handler in handlers]
+            if DROP not in results:
                 yield encode(event)
             yield from map(encode, self._actions)  # type: ignore[arg-type]  # made by `act`, hence dicts
         finally:
             self._actions.clear()
             self._seq = None
 
-    def _call(self, handler: Handler, event: Event) -> bool:
+    def _call(self, handler: Handler, event: Event) -> object:
+        """Run a handler to its end; returns what it returned."""
         result = handler(event)
         if isinstance(result, Iterator):
-            result = self._exhaust(result)
-        elif isinstance(result, Mapping) or (isinstance(result, Iterable) and not isinstance(result, (str, bytes))):
+            return self._exhaust(result)
+        if isinstance(result, Mapping) or (isinstance(result, Iterable) and not isinstance(result, (str, bytes))):
             self._act_unless_queued(result)
-        return result is not DROP
+        return result
 
     def _exhaust(self, actions: Iterator[Any]) -> object:
         while True:

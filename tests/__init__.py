@@ -1,0 +1,1 @@
+"""The tests. Real processes, sockets and clients; nothing sleeps to wait for something."""

@@ -1,0 +1,109 @@
+"""A WebSocket client on a bare socket: it can break every rule."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import CloseConnection, Event
+
+from tests.harness import PATIENCE_S
+
+TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
+
+
+def request(port: int, *extra: str, line: str = "GET / HTTP/1.1") -> bytes:
+    """An upgrade request."""
+    lines = [
+        line,
+        f"Host: 127.0.0.1:{port}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+        *extra,
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def frame(payload: bytes, opcode: int = TEXT, first: int | None = None, masked: bool = True) -> bytes:
+    """A WebSocket frame with a mask of zeros, which is legal; `first` replaces its first byte."""
+    mask = 0x80 if masked else 0
+    size = len(payload)
+    head = bytes([0x80 | opcode if first is None else first])
+    if size < 126:
+        head += bytes([mask | size])
+    elif size < 65536:
+        head += bytes([mask | 126]) + struct.pack("!H", size)
+    else:
+        head += bytes([mask | 127]) + struct.pack("!Q", size)
+    return head + (bytes(4) if masked else b"") + payload
+
+
+class RawClient:
+    """A connection whose bytes the test writes itself."""
+
+    def __init__(self, port: int, receive_buffer: int | None = None) -> None:
+        self.socket = socket.socket()
+        if receive_buffer:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.socket.settimeout(PATIENCE_S)
+        self.socket.connect(("127.0.0.1", port))
+        self.port = port
+        self._early = b""
+
+    def __enter__(self) -> RawClient:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def upgrade(self, behind: bytes = b"") -> bytes:
+        """Open, with `behind` in the same segment as the request; returns the response's head."""
+        self.send(request(self.port) + behind)
+        received = b""
+        while b"\r\n\r\n" not in received:
+            block = self.socket.recv(65536)
+            assert block, received
+            received += block
+        head, self._early = received.split(b"\r\n\r\n", 1)
+        assert b" 101 " in head, head
+        return head
+
+    def read_to_end(self) -> bytes:
+        """All bytes until the server ends the connection."""
+        received, self._early = self._early, b""
+        while block := self.socket.recv(65536):
+            received += block
+        return received
+
+    def read(self, size: int) -> bytes:
+        """So many bytes."""
+        received, self._early = self._early, b""
+        while len(received) < size:
+            block = self.socket.recv(65536)
+            assert block, received
+            received += block
+        received, self._early = received[:size], received[size:]
+        return received
+
+    def read_events_to_end(self) -> list[Event]:
+        """What the server says until it ends the connection, read by wsproto."""
+        parser = Connection(ConnectionType.CLIENT)
+        parser.receive_data(self.read_to_end())
+        return list(parser.events())
+
+    def read_close_code(self) -> int:
+        """The code of the Close frame that is the last thing the server says."""
+        *_, close = self.read_events_to_end()
+        assert isinstance(close, CloseConnection), close
+        return int(close.code)
+
+    def reset(self) -> None:
+        """End the connection with a TCP reset."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()

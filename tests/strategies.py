@@ -1,0 +1,59 @@
+"""Hypothesis strategies for frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+ids = st.text(st.characters(codec="ascii", categories=("L", "N"), include_characters="-"), min_size=1, max_size=12)
+texts = st.text(st.characters(codec="utf-8"), max_size=60)
+prefixed_texts = st.builds(str.__add__, st.sampled_from(["base64:", "msgpack:", "text:", "text:base64:"]), texts)
+payloads = st.one_of(texts, prefixed_texts, st.binary(max_size=60))
+codes = st.sampled_from([1000, 1001, 1003, 1007, 1011, 3000, 4999])
+receivers = st.one_of(st.just("*"), ids, st.lists(ids, max_size=3))
+headers = st.lists(st.tuples(ids, texts).map(list), max_size=3)
+
+
+def _frame(kind: str, required: dict[str, Any], optional: dict[str, Any] | None = None) -> st.SearchStrategy[Any]:
+    return st.fixed_dictionaries({"type": st.just(kind), **required}, optional=optional or {})
+
+
+_stamps = {"seq": st.integers(1, 2**40), "time": st.floats(0, 4e9)}
+_of_client = {**_stamps, "id": ids}
+
+events = st.one_of(
+    _frame(
+        "open",
+        {
+            **_of_client,
+            "path": texts,
+            "query": texts,
+            "headers": headers,
+            "remote": st.tuples(texts, st.integers(0, 65535)).map(list),
+            "subprotocol": st.none() | texts,
+            "tls": st.booleans(),
+            "auth": st.none() | st.dictionaries(texts, texts, max_size=2),
+            "replay": st.booleans(),
+        },
+    ),
+    _frame("data", {**_of_client, "data": st.binary(max_size=60)}),
+    _frame("message", {**_of_client, "data": payloads}),
+    _frame("disconnect", {**_of_client, "code": codes, "reason": texts, "clean": st.booleans()}),
+    _frame("consumer", {**_stamps, "channel": st.none() | texts, "data": payloads, "origin": texts}),
+    _frame("tick", _stamps),
+)
+
+_cause = {"seq": st.integers(1, 2**40)}
+actions = st.one_of(
+    _frame("send", {"to": receivers, "data": payloads}, {**_cause, "except": ids}),
+    _frame("send", {"group": texts, "data": payloads}, {**_cause, "except": st.lists(ids, max_size=3)}),
+    _frame("close", {"to": receivers}, {**_cause, "code": codes, "reason": st.text("ab é", max_size=20)}),
+    _frame("join", {"id": ids, "group": texts}, _cause),
+    _frame("leave", {"id": ids, "group": texts}, _cause),
+    _frame("publish", {"channel": ids, "data": payloads}, _cause),
+    _frame("enqueue", {"data": payloads | st.lists(st.integers(-5, 5), max_size=3)}, _cause),
+    _frame("want", {"events": st.lists(ids, max_size=2)}, _cause),
+)
+
+frames = st.one_of(events, actions)

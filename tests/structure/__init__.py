@@ -1,0 +1,1 @@
+"""Tests of what the modules may import, and what every file must have."""

@@ -1,0 +1,55 @@
+"""What a right action is, field by field."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+
+from fws_pipe.protocol.actions import check_action, may_be_sent
+from fws_pipe.protocol.codec import Frame
+from tests.strategies import actions
+
+
+@given(actions)
+def test_right_actions_have_no_problem(action: Frame) -> None:
+    assert check_action(action) is None
+
+
+@pytest.mark.parametrize(
+    ("action", "problem"),
+    [
+        ({"type": "send", "to": "a"}, "send.data: is missing"),
+        ({"type": "send", "to": 5, "data": "x"}, "send.to: expected an id or a list of ids, got int 5"),
+        ({"type": "send", "to": ["a", 5], "data": "x"}, "send.to: expected an id or a list of ids, got list ['a', 5]"),
+        ({"type": "send", "to": "a", "data": 5}, "send.data: expected a string (text) or bytes (binary), got int 5"),
+        (
+            {"type": "send", "to": "a", "data": "\udcff"},
+            "send.data: expected a string (text) or bytes (binary), got str '\\udcff'",
+        ),
+        ({"type": "send", "data": "x"}, "send: expected one of `to` and `group`, got neither"),
+        ({"type": "send", "data": "x", "to": "a", "group": "g"}, "send: expected one of `to` and `group`, got both"),
+        ({"type": "send", "to": "a", "data": "x", "except": 1}, "send.except: expected an id or a list of ids, got int 1"),
+        ({"type": "send", "to": "a", "data": "x", "seq": "1"}, "send.seq: expected an integer, got str '1'"),
+        (
+            {"type": "close", "to": "a", "code": 1005},
+            "close.code: expected a close code that may be sent: 1000-1003, 1007-1014, 3000-4999, got int 1005",
+        ),
+        (
+            {"type": "close", "to": "a", "reason": "x" * 124},
+            "close.reason: expected a string of at most 123 bytes, got str '" + "x" * 36 + "...",
+        ),
+        ({"type": "join", "id": "a"}, "join.group: is missing"),
+        ({"type": "leave", "id": None, "group": "g"}, "leave.id: expected a string, got NoneType None"),
+        ({"type": "publish", "channel": "", "data": "x"}, "publish.channel: expected a string that isn't empty, got str ''"),
+        ({"type": "enqueue"}, "enqueue.data: is missing"),
+        ({"type": "want", "events": "data"}, "want.events: expected a list of event types, got str 'data'"),
+    ],
+)
+def test_wrong_actions_are_named_with_field_and_value(action: Frame, problem: str) -> None:
+    assert check_action(action) == problem
+
+
+def test_close_codes_that_may_be_sent() -> None:
+    allowed = {code for code in range(6000) if may_be_sent(code)}
+    assert {1000, 1001, 1011, 1013, 3000, 4401, 4999} <= allowed
+    assert allowed.isdisjoint({0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000})
