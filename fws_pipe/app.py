@@ -210,11 +210,12 @@ async def _accept_and_drain(
 
 async def _drain(config: Config, front: Front, backend: Backend) -> None:
     deadline = trio.current_time() + config.drain_timeout
-    with trio.move_on_at(deadline):
-        # Replies to what has been read go out before the Close frames do.
-        await front.feed.wait_settled()
-        await front.close_all(GOING_AWAY, "the server is shutting down")
-        await front.feed.wait_settled()
+    if backend.serving.is_set():
+        with trio.move_on_at(deadline):
+            # Replies to what has been read go out before the Close frames do.
+            await front.feed.wait_settled()
+            await front.close_all(GOING_AWAY, "the server is shutting down")
+            await front.feed.wait_settled()
     front.abort_all()
     backend.stop(max(deadline - trio.current_time(), 0.0))
 

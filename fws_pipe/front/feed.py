@@ -47,6 +47,7 @@ class Feed:
         self._room = trio.lowlevel.ParkingLot()
         self._settled = trio.lowlevel.ParkingLot()
         self._settled_seq = 0
+        self._closed = False
         self.ready = trio.Event()
         """Set once a tick of this run has come back."""
         self.swallows_ticks = False
@@ -57,9 +58,20 @@ class Feed:
     async def put(self, event: Frame, client: Client) -> None:
         """Queue a client's event; waits while the chain, or this client's share of it, is full."""
         size = _weight(event)
-        while (must_wait := client.must_wait(size)) or self._size >= WAITING_LIMIT_BYTES:
+        while not self._closed and ((must_wait := client.must_wait(size)) or self._is_full):
             await (client.share if must_wait else self._room).park()
         self._append(event, client)
+
+    @property
+    def _is_full(self) -> bool:
+        return self._size >= WAITING_LIMIT_BYTES
+
+    def close(self, clients: Iterable[Client]) -> None:
+        """There is no time left: whoever waits to put an event, or will, need not."""
+        self._closed = True
+        self._room.unpark_all()
+        for client in clients:
+            client.share.unpark_all()
 
     def put_disconnect(self, event: Frame, client: Client) -> None:
         """Queue a client's last event, which never waits: its `open` has waited, and it is smaller."""

@@ -307,9 +307,10 @@ class Front:
             await self._all_gone.park()
 
     def abort_all(self) -> None:
-        """End all connections now."""
+        """End all connections now, and wait for the chain no more."""
         for wire in list(self._wires):
             wire.abort()
+        self.feed.close(self.clients)
 
     def statistics(self) -> dict[str, int]:
         """What was counted: refusals by status, dropped sends, bad actions, dropped consumer events."""

@@ -44,6 +44,10 @@ _LAST_WORDS_S = 0.2
 """How long a dead stage's stderr is waited for; something that it has started may hold it open."""
 
 
+_LEFTOVERS_S = 1.0
+"""How long what a stage has started may outlive it. All of that shares its stderr, whose end tells of theirs."""
+
+
 @dataclass(frozen=True)
 class Surroundings:
     """What all processes of a chain are started with. `stdout` is the descriptor of the server's own stdout."""
@@ -94,6 +98,7 @@ class RunningChain:
         self.failed = trio.Event()
         """Set when a process has exited, or `fail` was called."""
         self._failure = ""
+        self._exited: list[_Stage] = []
         self._all_exited = trio.Event()
 
     async def watch(self) -> None:
@@ -108,7 +113,13 @@ class RunningChain:
 
     async def _wait_for(self, stage: _Stage) -> None:
         await stage.process.wait()
+        self._exited.append(stage)
         self.failed.set()
+        # What the stage has started may have a last word to write, as gzip has in `tee >(gzip >x)`; it ends when it sees the
+        # end of its input. What stays longer holds the pipes, and so the stages behind it.
+        with trio.move_on_after(_LEFTOVERS_S):
+            await stage.relay.ended.wait()
+        stage.signal_group(signal.SIGKILL)
 
     def fail(self, failure: str) -> None:
         """Something else than a process's end makes this run useless."""
@@ -121,12 +132,13 @@ class RunningChain:
         return [stage.process.pid for stage in self._stages]
 
     async def epitaph(self) -> str:
-        """Why the run failed: the first stage that ended badly, else the first that ended; with its last words."""
+        """Why the run failed: the stage most to blame, with its last words."""
         await trio.lowlevel.checkpoint()  # lets the waits for others that died of the same cause be noticed
-        exited = [stage for stage in self._stages if stage.process.poll() is not None]
-        if self._failure or not exited:
+        # In the order in which they were noticed, then those whose end nobody has noticed yet.
+        candidates = dict.fromkeys([*self._exited, *(stage for stage in self._stages if stage.process.poll() is not None)])
+        if self._failure or not candidates:
             return self._failure
-        culprit = next((stage for stage in exited if stage.process.returncode), exited[0])
+        culprit = min(candidates, key=lambda stage: _innocence(stage.process.returncode))
         with trio.move_on_after(_LAST_WORDS_S):
             await culprit.relay.ended.wait()
         words = culprit.relay.last_words
@@ -165,12 +177,12 @@ class RunningChain:
             if hurry.is_set() and not is_last:
                 continue
             remaining = [stage for stage in self._stages if not stage.has_exited]
-            if rung.signal is not None:
+            if rung.signal is not None and remaining:
                 names = ", ".join(f"{stage.label} (pid {stage.process.pid})" for stage in remaining)
                 self._log.always(f"{rung.name} for {names}")
                 for stage in remaining:
                     stage.signal_group(rung.signal)
-            else:
+            elif rung.signal is None:
                 self._log.debug(f"{rung.name} for the chain")
             with trio.move_on_after(rung.wait_s):
                 await _wait_for_either(self._all_exited, hurry if not is_last else None)
@@ -187,6 +199,11 @@ class RunningChain:
             stage.close()
         self.end_input()
         self.tail.close()
+
+
+def _innocence(status: int | None) -> int:
+    """How far a stage is from being to blame: SIGPIPE and 0 are what the death of a neighbour looks like."""
+    return 1 if status == 0 else 2 if status == -signal.SIGPIPE else 0
 
 
 async def _wait_for_either(first: trio.Event, second: trio.Event | None) -> None:
