@@ -40,6 +40,9 @@ LADDER = (
 )
 
 
+_BLAME_S = 0.1
+"""How long a better reason than a neighbour's end is waited for."""
+
 _LAST_WORDS_S = 0.2
 """How long a dead stage's stderr is waited for; something that it has started may hold it open."""
 
@@ -78,6 +81,11 @@ class _Stage:
     def close(self) -> None:
         self._stderr.close()
 
+    @property
+    def innocence(self) -> int:
+        """How far it is from being to blame: SIGPIPE and 0 are what the death of a neighbour looks like."""
+        return {0: 1, -signal.SIGPIPE: 2}.get(self.process.returncode or 0, 0)
+
     def epitaph(self) -> str:
         """How it ended: `stage 1 "cat" exited with status 1`."""
         status = self.process.returncode or 0
@@ -99,6 +107,7 @@ class RunningChain:
         """Set when a process has exited, or `fail` was called."""
         self._failure = ""
         self._exited: list[_Stage] = []
+        self._guilty_exit = trio.Event()
         self._all_exited = trio.Event()
 
     async def watch(self) -> None:
@@ -115,6 +124,8 @@ class RunningChain:
         await stage.process.wait()
         self._exited.append(stage)
         self.failed.set()
+        if stage.innocence == 0:
+            self._guilty_exit.set()
         # What the stage has started may have a last word to write, as gzip has in `tee >(gzip >x)`; it ends when it sees the
         # end of its input. What stays longer holds the pipes, and so the stages behind it.
         with trio.move_on_after(_LEFTOVERS_S):
@@ -125,6 +136,7 @@ class RunningChain:
         """Something else than a process's end makes this run useless."""
         self._failure = self._failure or failure
         self.failed.set()
+        self._guilty_exit.set()
 
     @property
     def pids(self) -> list[int]:
@@ -133,12 +145,13 @@ class RunningChain:
 
     async def epitaph(self) -> str:
         """Why the run failed: the stage most to blame, with its last words."""
-        await trio.lowlevel.checkpoint()  # lets the waits for others that died of the same cause be noticed
-        # In the order in which they were noticed, then those whose end nobody has noticed yet.
-        candidates = dict.fromkeys([*self._exited, *(stage for stage in self._stages if stage.process.poll() is not None)])
-        if self._failure or not candidates:
+        with trio.move_on_after(_BLAME_S):
+            # A dying process closes its pipes before its end can be noticed, so its neighbours may seem to be the first.
+            await self._guilty_exit.wait()
+        if self._failure or not self._exited:
             return self._failure
-        culprit = min(candidates, key=lambda stage: _innocence(stage.process.returncode))
+        # Of two that have just ended the one in front is to blame: the end of input travels down the chain.
+        culprit = min(self._exited, key=lambda stage: (stage.innocence, self._stages.index(stage)))
         with trio.move_on_after(_LAST_WORDS_S):
             await culprit.relay.ended.wait()
         words = culprit.relay.last_words
@@ -199,11 +212,6 @@ class RunningChain:
             stage.close()
         self.end_input()
         self.tail.close()
-
-
-def _innocence(status: int | None) -> int:
-    """How far a stage is from being to blame: SIGPIPE and 0 are what the death of a neighbour looks like."""
-    return 1 if status == 0 else 2 if status == -signal.SIGPIPE else 0
 
 
 async def _wait_for_either(first: trio.Event, second: trio.Event | None) -> None:
