@@ -56,11 +56,15 @@ def frames_of_blocks(
     Raises FrameError for what isn't frames.
     """
     decoder = FrameDecoder(source)
-    while block := os.read(descriptor, BLOCK_BYTES):
-        decoder.feed(block)
-        yield from decoder
-        after_block()
-    decoder.finish()
+    try:
+        while block := os.read(descriptor, BLOCK_BYTES):
+            decoder.feed(block)
+            yield from decoder
+            after_block()
+        decoder.finish()
+    except FrameError:
+        after_block()  # the frames before the broken one are whole
+        raise
 
 
 def lines_of_blocks(after_block: Callable[[], None], descriptor: int = STDIN) -> Iterator[bytes]:

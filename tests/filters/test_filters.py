@@ -1,0 +1,118 @@
+"""What each shipped filter does, in a shell, with no server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fws_pipe.protocol.codec import Frame, encode
+from tests.harness import run, shell
+from tests.strategies import frames
+
+MESSAGE = {"type": "message", "seq": 7, "time": 1.0, "id": "a-1", "data": "hello"}
+CONSUMER = {"type": "consumer", "seq": 8, "time": 1.0, "channel": "news", "data": b"\x00", "origin": "a"}
+
+
+def filtered(command: str, *sent: Frame) -> list[Frame]:
+    done = shell(f"{command} | fws-cat", stdin=b"".join(map(encode, sent)))
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("command", "event", "action"),
+    [
+        ("broadcast", MESSAGE, {"type": "send", "to": "*", "except": "a-1", "data": "hello", "seq": 7}),
+        ("mirror", MESSAGE, {"type": "send", "to": "a-1", "data": "hello", "seq": 7}),
+        ("publish", MESSAGE, {"type": "publish", "channel": "global", "data": "hello", "seq": 7}),
+        ("publish my-channel", MESSAGE, {"type": "publish", "channel": "my-channel", "data": "hello", "seq": 7}),
+        ("broadcast_pubsub", CONSUMER, {"type": "send", "to": "*", "data": "base64:AA==", "seq": 8}),
+    ],
+)
+def test_acts_on_its_event_and_passes_it_on(command: str, event: Frame, action: Frame) -> None:
+    passed, made = filtered(command, event)
+    assert passed["type"] == event["type"]
+    assert made == action
+
+
+@pytest.mark.parametrize(
+    ("command", "event", "line"),
+    [
+        ("stdout_log", MESSAGE, "a-1 => hello"),
+        ("stdout_log", {**MESSAGE, "data": "two\nlines\x1b[0m"}, r"a-1 => 'two\nlines\x1b[0m'"),
+        ("stdout_log", {"type": "open", "id": "a-1", "path": "/p", "remote": ["h", 5]}, "a-1 open /p from h:5"),
+        ("stdout_log", {"type": "disconnect", "id": "a-1", "code": 1001, "reason": "bye"}, "a-1 disconnect 1001 'bye'"),
+        ("stdout_pubsub", CONSUMER, r"news => b'\x00'"),
+        ("stdout_pubsub", {**CONSUMER, "channel": None, "data": [1]}, "(queue) => [1]"),
+    ],
+)
+def test_logs_where_there_is_no_server_to_stderr(command: str, event: Frame, line: str) -> None:
+    done = shell(command, stdin=encode(event))
+    assert done.stdout == encode(event)
+    assert done.stderr.decode() == line + "\n"
+
+
+def test_a_snapshot_is_not_logged_as_a_newcomer() -> None:
+    event = {"type": "open", "id": "a-1", "path": "/", "remote": ["h", 5], "replay": True}
+    assert shell("stdout_log", stdin=encode(event)).stderr == b""
+
+
+def test_raw_data_is_wanted_and_shown() -> None:
+    event = {"type": "data", "id": "a-1", "data": b"\x81\x00"}
+    done = shell("stdout_rawdata", stdin=encode(event))
+    assert done.stdout == encode({"type": "want", "events": ["data"]}) + encode(event)
+    assert done.stderr.decode() == "a-1 raw b'\\x81\\x00'\n"
+
+
+@pytest.mark.parametrize("arguments", ["a b", "''"])
+def test_publish_with_wrong_arguments_says_what_is_right(arguments: str) -> None:
+    done = shell(f"publish {arguments}")
+    assert done.returncode == 1
+    assert b"publish [CHANNEL]" in done.stderr
+
+
+def test_the_session_of_the_readme(tmp_path: Path) -> None:
+    done = shell("fws-emit message --id a --data hello | broadcast | fws-cat", cwd=tmp_path)
+    event, action = map(json.loads, done.stdout.splitlines())
+    assert (event["type"], event["seq"], event["id"], event["data"]) == ("message", 1, "a", "hello")
+    assert action == {"type": "send", "to": "*", "except": "a", "data": "hello", "seq": 1}
+    (tmp_path / "events.mp").write_bytes(encode(MESSAGE))
+    done = shell("cat events.mp | broadcast | stdout_log >/dev/null", cwd=tmp_path)
+    assert (done.stdout, done.stderr) == (b"", b"a-1 => hello\n")
+
+
+@given(st.lists(frames, min_size=1, max_size=20))
+@settings(max_examples=25)
+def test_to_json_and_from_json_change_nothing(sent: list[Frame]) -> None:
+    stream = b"".join(map(encode, sent))
+    assert shell("to_json | from_json", stdin=stream).stdout == stream
+
+
+def test_from_json_says_which_line_is_no_frame_and_goes_on() -> None:
+    done = run("from_json", stdin=b'nonsense\n\n{"type":"x"}\n{"a":1}\n[]\n{"type":"y"}')
+    assert done.stdout == encode({"type": "x"}) + encode({"type": "y"})
+    assert done.returncode == 0
+    assert [line.split(":")[1] for line in done.stderr.decode().splitlines()] == [" line 1", " line 4", " line 5"]
+
+
+@pytest.mark.parametrize("command", ["broadcast", "to_json", "fws-sink", "fws-cat", "fws-filter json"])
+@pytest.mark.parametrize(
+    ("garbage", "problem"),
+    [
+        (b"hello", "expected a map, got int 104"),
+        (b"\xc1", "this is not msgpack"),
+        (encode(MESSAGE)[:-1], "the stream ended inside a frame"),
+    ],
+)
+def test_broken_framing_is_one_line_and_exit_1(command: str, garbage: bytes, problem: str) -> None:
+    whole = encode({"type": "tick", "seq": 1})
+    done = shell(command, stdin=whole + garbage)
+    assert done.returncode == 1
+    [line] = done.stderr.decode().splitlines()
+    assert line.startswith(f"{command.split()[0]}: broken frame from stdin, at byte {len(whole)}: {problem}")
+    # What came before it has been passed on.
+    assert done.stdout in (whole, b'{"type":"tick","seq":1}\n')

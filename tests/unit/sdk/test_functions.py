@@ -1,0 +1,200 @@
+"""Filters as functions: what goes out for what comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fws_pipe.protocol.codec import FrameDecoder, encode
+from fws_pipe.sdk import functions
+from fws_pipe.sdk.functions import DROP, Action, Filter, TextWriter
+from tests.harness import run, shell
+
+MESSAGE = {"type": "message", "seq": 5, "id": "a", "data": "hi"}
+
+
+@pytest.fixture
+def fresh(monkeypatch: pytest.MonkeyPatch) -> Filter:
+    """A filter without handlers, which send() and its sisters act on."""
+    made = Filter()
+    monkeypatch.setattr(functions, "_filter", made)
+    return made
+
+
+def handled(filter_: Filter, *events: dict[str, Any]) -> list[dict[str, Any]]:
+    decoder = FrameDecoder()
+    for event in events:
+        raw = encode(event)
+        for piece in filter_.handle(dict(event), raw):
+            decoder.feed(piece)
+    return [frame for frame, _ in decoder]
+
+
+def test_what_has_no_handler_passes_to_the_letter(fresh: Filter) -> None:
+    fresh.on("message")(lambda event: None)
+    raw = b"\x81\xa4type\xd9\x04open"  # a length in a form that our encoder does not choose
+    assert list(fresh.handle({"type": "open"}, raw)) == [raw]
+    assert list(fresh.handle({"type": ["odd"]}, b"odd")) == [b"odd"]
+
+
+def test_plain_calls_and_yields_send_once_and_in_order(fresh: Filter) -> None:
+    @fresh.on("message")
+    def talk(event: dict[str, Any]) -> Iterator[Any]:
+        functions.send("a", "1")
+        yield functions.send("a", "2")
+        first, second = functions.send("a", "3"), functions.send("a", "4")
+        yield first
+        yield [second, {"type": "send", "to": "a", "data": "5"}]
+        yield None
+
+    event, *sent = handled(fresh, MESSAGE)
+    assert event == MESSAGE
+    assert [action["data"] for action in sent] == ["1", "2", "3", "4", "5"]
+    assert all(action["seq"] == 5 for action in sent)
+
+
+def test_a_handler_may_return_its_actions(fresh: Filter) -> None:
+    fresh.on("message")(lambda event: [{"type": "join", "id": "a", "group": "g"}, functions.leave("a", "h")])
+    _, *actions = handled(fresh, MESSAGE)
+    assert [action["type"] for action in actions] == ["leave", "join"]
+
+
+def test_every_action(fresh: Filter) -> None:
+    @fresh.on("message")
+    def act(event: dict[str, Any]) -> None:
+        functions.send(["a", "b"], b"\0", without="c")
+        functions.send(group="g", data="x")
+        functions.close("a", 4000, "bye")
+        functions.join("a", "g")
+        functions.leave("a", "g")
+        functions.publish("news", "x")
+        functions.enqueue({"any": ["thing"]})
+        functions.emit({"type": "of mine", "x": 1})
+
+    _, *actions = handled(fresh, MESSAGE)
+    for action in actions:
+        del action["seq"]
+    assert actions == [
+        {"type": "send", "to": ["a", "b"], "except": "c", "data": b"\0"},
+        {"type": "send", "group": "g", "data": "x"},
+        {"type": "close", "to": "a", "code": 4000, "reason": "bye"},
+        {"type": "join", "id": "a", "group": "g"},
+        {"type": "leave", "id": "a", "group": "g"},
+        {"type": "publish", "channel": "news", "data": "x"},
+        {"type": "enqueue", "data": {"any": ["thing"]}},
+        {"type": "of mine", "x": 1},
+    ]
+
+
+def test_a_changed_event_goes_on_changed_and_a_dropped_one_does_not(fresh: Filter) -> None:
+    @fresh.on("message")
+    def edit(event: dict[str, Any]) -> object:
+        event["data"] = event["data"].upper()
+        return DROP if event["data"] == "SPAM" else None
+
+    sent = [MESSAGE, {**MESSAGE, "data": "spam"}]
+    assert [event["data"] for event in handled(fresh, *sent)] == ["HI"]
+
+
+def test_a_generator_can_drop_and_still_send(fresh: Filter) -> None:
+    @fresh.on("message")
+    def answer(event: dict[str, Any]) -> Iterator[Action]:
+        yield functions.send("a", "not that")
+        return DROP  # type: ignore[return-value]
+
+    assert [frame["type"] for frame in handled(fresh, MESSAGE)] == ["send"]
+
+
+def test_two_handlers_of_one_type_run_in_order(fresh: Filter) -> None:
+    fresh.on("message")(lambda event: event.update(data=event["data"] + "1"))
+    fresh.on("message", "open")(lambda event: event.update(data=event["data"] + "2"))
+    assert handled(fresh, MESSAGE)[0]["data"] == "hi12"
+
+
+@pytest.mark.parametrize(
+    ("mistake", "problem"),
+    [
+        (lambda: functions.send("a", 5), "send.data: expected a string"),
+        (lambda: functions.send(data="x"), "got neither"),
+        (lambda: functions.close("a", 1005), "close.code: expected"),
+        (lambda: functions.emit({"type": "join", "id": "a"}), "join.group: is missing"),
+    ],
+)
+def test_a_wrong_action_raises_where_it_is_made(fresh: Filter, mistake: Any, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        mistake()
+
+
+def test_a_handler_that_yields_nonsense_is_told(fresh: Filter) -> None:
+    fresh.on("message")(lambda event: iter([5]))
+    with pytest.raises(TypeError, match="a handler yields actions, got 5"):
+        handled(fresh, MESSAGE)
+
+
+def test_after_a_failure_nothing_of_it_clings_to_the_next_event(fresh: Filter) -> None:
+    @fresh.on("message")
+    def fail(event: dict[str, Any]) -> None:
+        functions.send("a", "x")
+        if event["data"] == "hi":
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        handled(fresh, MESSAGE)
+    assert len(handled(fresh, {**MESSAGE, "data": "again"})) == 2
+
+
+def test_an_unknown_event_type_is_refused(fresh: Filter) -> None:
+    with pytest.raises(ValueError, match=r"on\('massage'\): no event has this type"):
+        fresh.on("massage")
+
+
+def test_only_a_filter_with_a_data_handler_wants_data(fresh: Filter) -> None:
+    fresh.on("message")(print)
+    assert fresh.preamble() == b""
+    fresh.on("data")(print)
+    assert fresh.preamble() == encode({"type": "want", "events": ["data"]})
+
+
+def test_print_does_not_get_between_the_frames(tmp_path: Path) -> None:
+    path = tmp_path / "chatty"
+    path.write_text(
+        "#!/usr/bin/env fws-python\nfrom fws_pipe.sdk import on, run\n"
+        "@on('message')\ndef show(event):\n    print('saw', event['data'], flush=True)\nrun()\n"
+    )
+    path.chmod(0o755)
+    done = run(str(path), stdin=encode(MESSAGE))
+    assert (done.stdout, done.stderr) == (encode(MESSAGE), b"saw hi\n")
+    done = shell(f"exec 3>&1 >/dev/null; FWS_STDOUT_FD=3 {path}", stdin=encode(MESSAGE))
+    assert (done.stdout, done.stderr) == (b"saw hi\n", b"")
+    done = shell(f"FWS_STDOUT_FD=9 {path}", stdin=encode(MESSAGE))
+    assert (done.stdout, done.stderr) == (encode(MESSAGE), b"saw hi\n")
+
+
+def test_what_came_before_a_handlers_failure_has_been_written(tmp_path: Path) -> None:
+    path = tmp_path / "fragile"
+    path.write_text(
+        "#!/usr/bin/env fws-python\nfrom fws_pipe.sdk import on, run\n"
+        "@on('message')\ndef check(event):\n    assert event['data'] != 'bad'\nrun()\n"
+    )
+    path.chmod(0o755)
+    good, bad = encode(MESSAGE), encode({**MESSAGE, "data": "bad"})
+    done = run(str(path), stdin=good + bad + good)
+    assert done.stdout == good
+    assert done.returncode == 1
+    assert done.stderr.rstrip().endswith(b"AssertionError")
+
+
+def test_text_is_written_in_pieces_that_are_whole_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+    monkeypatch.setattr(functions, "write_all", lambda descriptor, data: written.append(data))
+    writer = TextWriter(1)
+    for number in range(1000):
+        writer.add(b"%d\n" % number)
+    writer.add(b"x" * 10_000 + b"\n")
+    writer.flush()
+    assert b"".join(written) == b"".join(b"%d\n" % number for number in range(1000)) + b"x" * 10_000 + b"\n"
+    assert all(piece.endswith(b"\n") for piece in written)
+    assert max(len(piece) for piece in written[:-1]) <= 4096
