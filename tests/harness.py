@@ -194,7 +194,7 @@ class Servers:
         return f"./{name}"
 
     def reporter(self) -> str:
-        """A stage that passes everything on, and writes each event as JSON to the server's stdout: see `Server.events`."""
+        """A stage that writes each event as JSON to the server's stdout, and passes it on: see `Server.events`."""
         return self.script("report", _REPORTER)
 
     def processes(self) -> list[int]:

@@ -102,18 +102,20 @@ class Front:
     async def _serve_upgrade(self, wire: Wire, request: handshake.Upgrade) -> None:
         self._connections += 1
         client = Client(f"{self.name}-{self._connections:x}", wire, self._limits.outbox)
-        ending = _Ending()
         try:
             connection = await self._converse(client, request)
             if connection is not None:
-                ending = _Ending.of(wire, connection)
+                self._depart(client, _Ending.of(wire, connection))
                 await wire.finish()
         finally:
-            wire.abort()
-            if client in self.clients:
-                self.clients.remove(client)
-                self.feed.put_disconnect(ending.event(client.id), client)
-                self._log.debug(f"{client.id} has gone: {ending.code} {ending.reason}")
+            self._depart(client, _Ending())
+
+    def _depart(self, client: Client, ending: _Ending) -> None:
+        """Forget a client and tell the chain, once."""
+        if client in self.clients:
+            self.clients.remove(client)
+            self.feed.put_disconnect(ending.event(client.id), client)
+            self._log.debug(f"{client.id} has gone: {ending.code} {ending.reason}")
 
     async def _converse(self, client: Client, request: handshake.Upgrade) -> WebSocketConnection | None:
         """Run a connection until no byte of it is under way any more; None when it never opened."""

@@ -126,8 +126,8 @@ class RunningChain:
         self.failed.set()
         if stage.innocence == 0:
             self._guilty_exit.set()
-        # What the stage has started may have a last word to write, as gzip has in `tee >(gzip >x)`; it ends when it sees the
-        # end of its input. What stays longer holds the pipes, and so the stages behind it.
+        # What the stage has started may have a last word to write, as gzip has in `tee >(gzip >x)`; it ends when it
+        # sees the end of its input. What stays longer holds the pipes, and so the stages behind it.
         with trio.move_on_after(_LEFTOVERS_S):
             await stage.relay.ended.wait()
         stage.signal_group(signal.SIGKILL)
@@ -146,7 +146,7 @@ class RunningChain:
     async def epitaph(self) -> str:
         """Why the run failed: the stage most to blame, with its last words."""
         with trio.move_on_after(_BLAME_S):
-            # A dying process closes its pipes before its end can be noticed, so its neighbours may seem to be the first.
+            # A dying process closes its pipes before its end can be noticed, so a neighbour may seem to be the first.
             await self._guilty_exit.wait()
         if self._failure or not self._exited:
             return self._failure

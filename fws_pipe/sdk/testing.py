@@ -1,7 +1,7 @@
 """The contract that every filter keeps, as a check for one in any language: `check_filter(["./my-filter"])`.
 
-A filter passes on, in order and to the letter, every frame that it does not understand; writes what it has before it waits for
-more; exits 0 at the end of its input, and when nobody reads its output any more.
+A filter passes on, in order and to the letter, every frame that it does not understand; writes what it has before it
+waits for more; exits 0 at the end of its input, and when nobody reads its output any more.
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ class _Checker:
             while self._passed(received) != expected:
                 if not selector.select(max(deadline - time.monotonic(), 0)):
                     raise ContractError(
-                        f"{self._argv}: while {while_what} it must pass on {self._frames!r}, and has written {received!r}"
+                        f"{self._argv}: while {while_what} it must pass on {self._frames!r}, "
+                        f"and has written {received!r}"
                     )
                 block = os.read(descriptor, 65536)
                 if not block:

@@ -43,9 +43,11 @@ def test_two_websocats_chat(servers: Servers) -> None:
     server = servers.start("-v", "broadcast")
     websocat = shutil.which("websocat", path=str(BIN))
     assert websocat is not None
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    argv = [websocat, "--text", server.url]
-    with subprocess.Popen(argv, **pipes) as alice, subprocess.Popen(argv, **pipes) as bob:
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([websocat, "--text", server.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    with start() as alice, start() as bob:
         server.stderr.wait_for("has come", count=2)
         for talker, listener, line in ((alice, bob, b"hello\n"), (bob, alice, b"hi alice\n")):
             assert talker.stdin is not None

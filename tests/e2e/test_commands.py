@@ -14,7 +14,7 @@ import pytest
 from websockets.sync.client import connect
 
 import fws_pipe
-from fws_pipe.protocol.codec import encode
+from fws_pipe.protocol.codec import Frame, encode
 from tests.harness import COMMAND_PATH, FILTERS, Servers, eventually, run, shell
 
 
@@ -53,7 +53,11 @@ def test_help_names_every_option_with_its_variable_and_the_exit_codes() -> None:
 @pytest.mark.parametrize(
     ("argv", "code", "words"),
     [
-        (["broadcast | stdout_lgo"], 2, 'stage 2 "stdout_lgo": no such filter, and no such command on PATH; did you mean'),
+        (
+            ["broadcast | stdout_lgo"],
+            2,
+            'stage 2 "stdout_lgo": no such filter, and no such command on PATH; did you mean',
+        ),
         (["broadcast | | x"], 2, "empty stage"),
         (["broadcast | 'x"], 2, "is never closed"),
         ([""], 2, "empty stage"),
@@ -117,9 +121,10 @@ def test_several_hosts_share_one_port(servers: Servers) -> None:
 
 
 def test_ipv6(servers: Servers) -> None:
-    if not Path("/proc/net/if_inet6").exists() or "00000000000000000000000000000001" not in Path(
-        "/proc/net/if_inet6"
-    ).read_text():
+    if (
+        not Path("/proc/net/if_inet6").exists()
+        or "00000000000000000000000000000001" not in Path("/proc/net/if_inet6").read_text()
+    ):
         pytest.skip("no IPv6 on this machine")
     server = servers.start("--host", "::1", "mirror")
     assert server.url.startswith("ws://[::1]:")
@@ -188,14 +193,14 @@ def test_a_front_whose_filters_fail_says_so_and_ends(servers: Servers, line: str
 
 
 def test_sink_passes_right_actions_and_ticks_and_nothing_else() -> None:
-    right = [
+    right: list[Frame] = [
         {"type": "send", "to": "*", "data": "x"},
         {"type": "tick", "seq": 1, "time": 1.0},
         {"type": "join", "id": "a", "group": "g"},
         {"type": "tick", "seq": 2, "time": 1.0},
     ]
-    events = [{"type": "message", "id": "a", "data": "x"}, {"type": "open", "id": "a"}]
-    sent = [right[0], events[0], right[1], events[1], {"type": "close", "to": 1}, *right[2:]]
+    events: list[Frame] = [{"type": "message", "id": "a", "data": "x"}, {"type": "open", "id": "a"}]
+    sent: list[Frame] = [right[0], events[0], right[1], events[1], {"type": "close", "to": 1}, *right[2:]]
     done = run("fws-sink", stdin=b"".join(map(encode, sent)))
     assert done.stdout == b"".join(map(encode, right))
     assert done.returncode == 0
@@ -208,8 +213,11 @@ def test_sink_passes_right_actions_and_ticks_and_nothing_else() -> None:
     ("arguments", "frame"),
     [
         ("send --to '*' --data hi", {"type": "send", "to": "*", "data": "hi"}),
-        ("send --json 'to=[\"a\",\"b\"]' --data base64:AAE=", {"type": "send", "to": ["a", "b"], "data": "base64:AAE="}),
-        ("close --to a --code 4000 --reason 'bye bye'", {"type": "close", "to": "a", "code": 4000, "reason": "bye bye"}),
+        ('send --json \'to=["a","b"]\' --data base64:AAE=', {"type": "send", "to": ["a", "b"], "data": "base64:AAE="}),
+        (
+            "close --to a --code 4000 --reason 'bye bye'",
+            {"type": "close", "to": "a", "code": 4000, "reason": "bye bye"},
+        ),
         ("disconnect --id a --seq 9 --json time=1.5", {"type": "disconnect", "seq": 9, "time": 1.5, "id": "a"}),
     ],
 )

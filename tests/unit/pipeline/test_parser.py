@@ -134,7 +134,7 @@ def shell(script: str) -> bytes | None:
 @given(st.lists(shell_words, min_size=1, max_size=3))
 @settings(max_examples=300, deadline=None)
 def test_what_the_parser_cuts_the_shell_cuts_the_same(words: list[str]) -> None:
-    """Each stage prints its arguments to descriptor 3, and passes on what came in: the pipeline's output tells the cuts."""
+    """Each stage passes on what came in and adds its arguments: what comes out tells the cuts."""
     chain = " | ".join(f"show {word}" for word in words)
     define = 'set -f; show() { [ -t 0 ] || cat; printf "<"; printf "%s," "$@"; printf ">"; }; '
     whole = shell(f"{define}exec </dev/null; {chain}")

@@ -28,7 +28,10 @@ def test_right_actions_have_no_problem(action: Frame) -> None:
         ),
         ({"type": "send", "data": "x"}, "send: expected one of `to` and `group`, got neither"),
         ({"type": "send", "data": "x", "to": "a", "group": "g"}, "send: expected one of `to` and `group`, got both"),
-        ({"type": "send", "to": "a", "data": "x", "except": 1}, "send.except: expected an id or a list of ids, got int 1"),
+        (
+            {"type": "send", "to": "a", "data": "x", "except": 1},
+            "send.except: expected an id or a list of ids, got int 1",
+        ),
         ({"type": "send", "to": "a", "data": "x", "seq": "1"}, "send.seq: expected an integer, got str '1'"),
         (
             {"type": "close", "to": "a", "code": 1005},
@@ -40,7 +43,10 @@ def test_right_actions_have_no_problem(action: Frame) -> None:
         ),
         ({"type": "join", "id": "a"}, "join.group: is missing"),
         ({"type": "leave", "id": None, "group": "g"}, "leave.id: expected a string, got NoneType None"),
-        ({"type": "publish", "channel": "", "data": "x"}, "publish.channel: expected a string that isn't empty, got str ''"),
+        (
+            {"type": "publish", "channel": "", "data": "x"},
+            "publish.channel: expected a string that isn't empty, got str ''",
+        ),
         ({"type": "enqueue"}, "enqueue.data: is missing"),
         ({"type": "want", "events": "data"}, "want.events: expected a list of event types, got str 'data'"),
     ],

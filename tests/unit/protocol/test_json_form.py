@@ -49,7 +49,7 @@ def test_a_client_cannot_pass_text_off_as_bytes() -> None:
 
 
 def test_what_json_has_no_word_for() -> None:
-    odd = {"type": "x", "nan": math.nan, "inf": math.inf, "ext": msgpack.ExtType(7, b"abc"), 5: 1, b"k": 2}
+    odd: Frame = {"type": "x", "nan": math.nan, "inf": math.inf, "ext": msgpack.ExtType(7, b"abc"), 5: 1, b"k": 2}  # type: ignore[dict-item]
     assert b"NaN" not in to_json(odd)
     assert encode(from_json(to_json(odd))) == encode(odd)
 

@@ -165,7 +165,9 @@ class Leave(WebSocketDisconnectFilter):
 
 def test_token_and_storage_last_as_long_as_the_client(tmp_path: Path) -> None:
     gone = {"type": "disconnect", "id": "a", "code": 1000, "reason": "", "clean": True}
-    frames, _ = hosted(tmp_path, TOKENS, events=[message("tea"), message("tea", "b"), message("x"), gone, message("y", "b")])
+    frames, _ = hosted(
+        tmp_path, TOKENS, events=[message("tea"), message("tea", "b"), message("x"), gone, message("y", "b")]
+    )
     sent = [(frame["to"], frame["data"]) for frame in frames if frame["type"] == "send"]
     assert sent == [
         ("a", "tea: ['a']"),

@@ -117,7 +117,10 @@ def test_two_handlers_of_one_type_run_in_order(fresh: Filter) -> None:
 @pytest.mark.parametrize(
     ("mistake", "problem"),
     [
-        (lambda: functions.send("a", 5), "send.data: expected a string"),
+        (
+            lambda: functions.send("a", 5),  # type: ignore[arg-type]
+            "send.data: expected a string",
+        ),
         (lambda: functions.send(data="x"), "got neither"),
         (lambda: functions.close("a", 1005), "close.code: expected"),
         (lambda: functions.emit({"type": "join", "id": "a"}), "join.group: is missing"),

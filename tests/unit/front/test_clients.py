@@ -1,0 +1,117 @@
+"""Who gets what: receivers, groups, and those who have left or are too slow."""
+
+from __future__ import annotations
+
+import pytest
+
+from fws_pipe.front.clients import Client, Clients
+from fws_pipe.front.outbox import Outbox
+
+
+class Wire:
+    """Records what is posted."""
+
+    def __init__(self) -> None:
+        self.outbox = Outbox(10**6)
+        self.posted: list[bytes] = []
+        self.flushed = 0
+        self.closed: list[tuple[int, str]] = []
+        self.has_room = True
+        self.on_room = lambda: None
+
+    @property
+    def is_closing(self) -> bool:
+        return bool(self.closed)
+
+    def post(self, frame: bytes) -> bool:
+        if self.has_room and not self.closed:
+            self.posted.append(frame)
+            return True
+        return False
+
+    def flush(self) -> None:
+        self.flushed += 1
+
+    def begin_close(self, code: int, reason: str) -> None:
+        self.closed.append((code, reason))
+
+    fail = begin_close
+
+
+@pytest.fixture
+def wires() -> dict[str, Wire]:
+    return {name: Wire() for name in "abc"}
+
+
+@pytest.fixture
+def clients(wires: dict[str, Wire]) -> Clients:
+    made = Clients()
+    for name, wire in wires.items():
+        made.add(Client(name, wire, 10**6))  # type: ignore[arg-type]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("action", "receivers"),
+    [
+        ({"to": "a"}, "a"),
+        ({"to": ["a", "c"]}, "ac"),
+        ({"to": "*"}, "abc"),
+        ({"to": "*", "except": "b"}, "ac"),
+        ({"to": "*", "except": ["a", "b", "nobody"]}, "c"),
+        ({"to": ["a", "b"], "except": "a"}, "b"),
+        ({"group": "tea"}, "ab"),
+        ({"group": "tea", "except": "a"}, "b"),
+        ({"group": "nobody's"}, ""),
+        ({"to": []}, ""),
+    ],
+)
+def test_receivers(clients: Clients, wires: dict[str, Wire], action: dict[str, object], receivers: str) -> None:
+    clients.join("a", "tea")
+    clients.join("b", "tea")
+    clients.send({"type": "send", "data": "x", **action})
+    clients.flush()
+    assert "".join(name for name, wire in wires.items() if wire.posted == [b"\x81\x01x"]) == receivers
+    assert "".join(name for name, wire in wires.items() if wire.flushed == 1) == receivers
+    clients.flush()
+    assert sum(wire.flushed for wire in wires.values()) == len(receivers)
+
+
+def test_groups_end_with_their_members(clients: Clients, wires: dict[str, Wire]) -> None:
+    clients.join("a", "tea")
+    clients.join("a", "milk")
+    clients.leave("a", "milk")
+    clients.leave("a", "milk")
+    clients.leave("nobody", "tea")
+    [client] = [client for client in clients if client.id == "a"]
+    assert client.groups == {"tea"}
+    clients.remove(client)
+    clients.send({"type": "send", "group": "tea", "data": "x"})
+    assert not wires["a"].posted
+    assert clients._groups == {}
+
+
+def test_what_goes_to_those_who_have_left_is_dropped_and_counted(clients: Clients, wires: dict[str, Wire]) -> None:
+    wires["b"].begin_close(1000, "")
+    clients.send({"type": "send", "to": ["gone", "a", "b"], "data": "x"})
+    clients.join("gone", "tea")
+    clients.close({"type": "close", "to": "gone"})
+    assert clients.counters == {"gone": 4}
+    assert wires["a"].posted
+
+
+def test_a_client_whose_outbox_is_full_is_closed_once(clients: Clients, wires: dict[str, Wire]) -> None:
+    wires["b"].has_room = False
+    for _ in range(3):
+        clients.send({"type": "send", "to": "*", "data": "x"})
+    assert [code for code, _ in wires["b"].closed] == [1013]
+    assert clients.counters == {"slow": 1, "gone": 2}
+    assert len(wires["a"].posted) == len(wires["c"].posted) == 3
+
+
+def test_close_actions(clients: Clients, wires: dict[str, Wire]) -> None:
+    clients.close({"type": "close", "to": "a"})
+    clients.close({"type": "close", "to": ["b"], "code": 4000, "reason": "bye"})
+    assert (wires["a"].closed, wires["b"].closed, wires["c"].closed) == ([(1000, "")], [(4000, "bye")], [])
+    clients.close({"type": "close", "to": "*", "code": 4001})
+    assert wires["c"].closed == [(4001, "")]
