@@ -196,7 +196,7 @@ class RunningChain:
                 for stage in remaining:
                     stage.signal_group(rung.signal)
             elif rung.signal is None:
-                self._log.debug(f"{rung.name} for the chain")
+                self._log.info(f"{rung.name} for the chain")
             with trio.move_on_after(rung.wait_s):
                 await _wait_for_either(self._all_exited, hurry if not is_last else None)
 

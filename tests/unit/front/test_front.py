@@ -1,0 +1,142 @@
+"""The front in this process, on real sockets: deadlines on a fake clock, and every task gone in the end."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import trio
+import trio.testing
+
+from fws_pipe.front.front import HANDSHAKE_TIMEOUT_S, Front, Limits
+from fws_pipe.front.listener import open_listeners, quiet_libraries
+from fws_pipe.log import Log
+from fws_pipe.protocol.codec import FrameDecoder
+from tests.e2e.raw import CLOSE, RawClient, frame, request
+
+LIMITS = Limits(max_message=1 << 20, max_clients=0, outbox=1 << 20, ping_interval=0.0, ping_timeout=0.0)
+
+
+class Served:
+    """A front that serves on a port, and the events that it has written."""
+
+    def __init__(self, front: Front, port: int) -> None:
+        self.front = front
+        self.port = port
+        self.events: list[str] = []
+
+    async def write(self, batch: bytes) -> None:
+        decoder = FrameDecoder()
+        decoder.feed(batch)
+        for event, _ in decoder:
+            if event["type"] == "tick":
+                self.front.feed.acknowledge(event["seq"])
+            else:
+                self.events.append(event["type"])
+        await trio.lowlevel.checkpoint()
+
+    async def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Let the front run, in real time, until something is so."""
+        with trio.fail_after(30):
+            while not condition():
+                await trio.sleep(0.001)
+
+
+def serve(scenario: Callable[[Served], Awaitable[None]], tmp_path: Path, clock: trio.abc.Clock | None = None) -> None:
+    async def main() -> None:
+        log = Log("test", descriptor=log_file.fileno())
+        front = Front(LIMITS, log)
+        listeners = await open_listeners(["127.0.0.1"], 0)
+        served = Served(front, listeners[0].socket.getsockname()[1])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(front.write_events, served.write)
+            nursery.start_soon(trio.serve_listeners, front.serve, listeners)
+            await scenario(served)
+            nursery.cancel_scope.cancel()
+        log.close()
+
+    with (tmp_path / "log").open("wb") as log_file:
+        trio.run(main, clock=clock)
+    assert (tmp_path / "log").read_text() == ""
+
+
+def test_a_handshake_that_is_never_finished_is_answered_at_the_deadline(tmp_path: Path) -> None:
+    async def scenario(served: Served) -> None:
+        def dawdle() -> bytes:
+            with RawClient(served.port) as client:
+                client.send(request(served.port)[:-2])
+                return client.read_to_end()
+
+        begin = trio.current_time()
+        answer = await trio.to_thread.run_sync(dawdle)
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert trio.current_time() - begin >= HANDSHAKE_TIMEOUT_S
+        assert served.events == []
+
+    # The clock runs a hundred times as fast as the wall's.
+    serve(scenario, tmp_path, trio.testing.MockClock(rate=100))
+
+
+def test_two_hundred_connections_of_all_kinds_leave_no_task(tmp_path: Path) -> None:
+    def visit(port: int, number: int) -> None:
+        with RawClient(port) as client:
+            kind = number % 5
+            if kind == 0:
+                client.send(b"GET / HTTP/1.1\r\n")
+            elif kind == 1:
+                client.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                client.read_to_end()
+            else:
+                client.upgrade()
+                client.send(frame(b"hello"))
+                if kind == 2:
+                    client.reset()
+                elif kind == 3:
+                    client.send(frame(struct.pack("!H", 1000), CLOSE))
+                    client.read_to_end()
+                else:
+                    client.send(frame(b"\xff"))
+                    client.read_to_end()
+
+    async def scenario(served: Served) -> None:
+        await served.wait_until(served.front.ready.is_set)
+        await trio.to_thread.run_sync(visit, served.port, 3)
+        await served.wait_until(lambda: served.events == ["open", "message", "disconnect"])
+        base = trio.lowlevel.current_statistics().tasks_living
+        for number in range(200):
+            await trio.to_thread.run_sync(visit, served.port, number)
+        await served.wait_until(lambda: served.events.count("disconnect") == 121)
+        assert served.events.count("open") == 121
+        await served.wait_until(lambda: trio.lowlevel.current_statistics().tasks_living == base)
+
+    serve(scenario, tmp_path)
+
+
+def test_what_trio_logs_of_missing_descriptors_is_one_line(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("wb") as file:
+        log = Log("fws-pipe", descriptor=file.fileno())
+        quiet_libraries(log)
+        try:
+            raise OSError(24, "Too many open files")
+        except OSError:
+            logging.getLogger("trio.serve_listeners").exception("accept returned")
+        logging.getLogger("trio-websocket").warning("whatever")
+        log.close()
+    [line] = (tmp_path / "log").read_text().splitlines()
+    assert line.startswith("fws-pipe: can't accept a connection just now ([Errno 24] Too many open files); raise the")
+
+
+def test_listening_on_a_name_gives_all_its_addresses_one_port() -> None:
+    async def main() -> None:
+        listeners = await open_listeners(["127.0.0.1", "127.0.0.3"], 0)
+        ports = {listener.socket.getsockname()[1] for listener in listeners}
+        assert len(listeners) == 2
+        assert len(ports) == 1
+        for listener in listeners:
+            assert listener.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+            listener.socket.close()
+
+    trio.run(main)
