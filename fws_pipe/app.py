@@ -29,6 +29,9 @@ from fws_pipe.protocol.codec import BLOCK_BYTES
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GAVE_UP_S = 2.0
 
+_CHAINS_SHARE_S = 2.0
+"""What is left of the drain timeout for the chain to finish after the clients have gone."""
+
 
 class Backend(Protocol):
     """What stands behind a front: a supervised chain, or our own stdin and stdout."""
@@ -182,7 +185,7 @@ async def _closing(listeners: Sequence[trio.SocketListener]) -> AsyncIterator[No
 async def _run_backend(backend: Backend, front: Front) -> None:
     try:
         await backend.run()
-    except (GaveUpError, FrameError):
+    except* (GaveUpError, FrameError):
         with trio.move_on_after(_GAVE_UP_S):
             await front.close_all(INTERNAL_ERROR, "the server's chain has failed")
         raise
@@ -211,7 +214,8 @@ async def _accept_and_drain(
 async def _drain(config: Config, front: Front, backend: Backend) -> None:
     deadline = trio.current_time() + config.drain_timeout
     if backend.serving.is_set():
-        with trio.move_on_at(deadline):
+        # Clients that take all their time must not take the chain's.
+        with trio.move_on_at(deadline - min(_CHAINS_SHARE_S, config.drain_timeout / 2)):
             # Replies to what has been read go out before the Close frames do.
             await front.feed.wait_settled()
             await front.close_all(GOING_AWAY, "the server is shutting down")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import os
+import select
 import threading
 from collections import deque
 
@@ -95,6 +96,9 @@ class Log:
         while rest:
             try:
                 rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:
+                # Somebody who shares stderr with us has made it non-blocking.
+                select.select([], [self._descriptor], [])
             except OSError:
                 # Nobody is there to be told. The lines that follow pile up to the limit and are dropped.
                 return False

@@ -10,6 +10,7 @@ import sys
 
 from fws_pipe.protocol.actions import ACTION_TYPES, check_action
 from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks, input_source, run_program
+from fws_pipe.protocol.codec import type_of
 from fws_pipe.protocol.events import EVENT_TYPES, TICK
 
 
@@ -18,14 +19,14 @@ class Sink:
 
     def __init__(self, source: str) -> None:
         self._source = source
-        self._unknown_types: set[object] = set()
+        self._unknown_types: set[str | None] = set()
         self._offset = 0
         self.dropped = 0
         """Actions with a wrong field."""
 
     def take(self, frame: dict[str, object], raw: bytes) -> bool:
         """Whether this frame goes on to the front."""
-        kind = frame.get("type")
+        kind = type_of(frame)
         offset = self._offset
         self._offset += len(raw)
         if kind == TICK:
@@ -42,13 +43,12 @@ class Sink:
             )
         return False
 
-    def _is_known_as_unknown(self, kind: object) -> bool:
-        key = kind if isinstance(kind, (str, bytes, int, float, type(None))) else type(kind)
-        if key in self._unknown_types:
+    def _is_known_as_unknown(self, kind: str | None) -> bool:
+        if kind in self._unknown_types:
             return True
         # A chain that makes up a new type for each frame must not fill our memory.
         if len(self._unknown_types) < _REMEMBERED_TYPES:
-            self._unknown_types.add(key)
+            self._unknown_types.add(kind)
             return False
         return True
 

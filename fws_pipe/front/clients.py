@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import trio
 
@@ -11,6 +12,13 @@ from fws_pipe.front.rfc6455 import TRY_AGAIN_LATER, encode_message
 from fws_pipe.front.wire import Wire
 from fws_pipe.protocol.actions import EVERYONE
 from fws_pipe.protocol.codec import Frame
+
+
+class Ping(NamedTuple):
+    """A ping that was sent at `sent` because there had been no sign of life since `since` (trio's clock)."""
+
+    since: float
+    sent: float
 
 
 class Client:
@@ -26,8 +34,8 @@ class Client:
         self._under_way = 0
         self.share = trio.lowlevel.ParkingLot()
         """Where its next event waits while the share is used up."""
-        self.pinged_since: float | None = None
-        """The `waiting_since` of the wire that a ping has been sent for."""
+        self.pinged: Ping | None = None
+        """The last ping."""
         wire.on_room = self.share.unpark_all
 
     def charge(self, size: int) -> None:

@@ -40,6 +40,7 @@ class Feed:
 
     def __init__(self) -> None:
         self._journal: Journal[Client] = Journal()
+        self._snapshot: list[ClientEntry] = []
         self._waiting: deque[ClientEntry] = deque()
         self._size = 0
         self._seq = 0
@@ -51,7 +52,8 @@ class Feed:
         self.ready = trio.Event()
         """Set once a tick of this run has come back."""
         self.swallows_ticks = False
-        """True when the chain has been found to let no tick through."""
+        """True when this run of the chain has been found to let no tick through."""
+        self._swallowed_ticks_before = False
         self.dropped = 0
         """Consumer events that found no room."""
 
@@ -70,6 +72,7 @@ class Feed:
         """There is no time left: whoever waits to put an event, or will, need not."""
         self._closed = True
         self._room.unpark_all()
+        self._settled.unpark_all()
         for client in clients:
             client.share.unpark_all()
 
@@ -105,17 +108,29 @@ class Feed:
         return stamp(event, self._seq, time.time())
 
     async def run(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Write batches for ever; the first one at once, so that its tick tells when the chain serves."""
-        written = 0
+        """Write batches for ever.
+
+        The first one at once: the snapshot, if there is one, and a tick that tells when the chain serves. The events
+        follow when it is back, so that one which kills the chain does not pass for a chain that can't start.
+        """
+        first = self._snapshot_batch()
+        await write(first)
+        written = len(first)
+        if not self._swallowed_ticks_before:
+            await self.ready.wait()
         while True:
+            with trio.move_on_after(HEARTBEAT_S):
+                await self._work.wait()
             batch, seq = self._take_batch()
             await write(batch)
             written += len(batch)
             if self.swallows_ticks:
                 self._journal.forget_before(written - PIPE_BYTES)
                 self._settle(seq)
-            with trio.move_on_after(HEARTBEAT_S):
-                await self._work.wait()
+
+    def _snapshot_batch(self) -> bytes:
+        entries, self._snapshot = self._snapshot, []
+        return self._journal.add(entries, encode(self._stamped(tick_event())), self._seq)
 
     def _take_batch(self) -> tuple[bytes, int]:
         entries = list(self._waiting)
@@ -134,14 +149,14 @@ class Feed:
 
     def acknowledge(self, seq: int) -> None:
         """A tick has come back."""
-        self.swallows_ticks = False
+        self.swallows_ticks = self._swallowed_ticks_before = False
         self.ready.set()
         _release(self._journal.acknowledge(seq))
         self._settle(seq)
 
     def give_up_on_ticks(self) -> None:
         """No tick will come back: what is written counts as done, and recovery is at most once."""
-        self.swallows_ticks = True
+        self.swallows_ticks = self._swallowed_ticks_before = True
         self.ready.set()
         _release(self._journal.entries())
         self._settle(self._seq)
@@ -149,7 +164,7 @@ class Feed:
     async def wait_settled(self) -> None:
         """Wait until all that has been put so far is through the chain, or written to one that swallows ticks."""
         target = self._seq
-        while self._settled_seq < target:
+        while self._settled_seq < target and not self._closed:
             await self._settled.park()
 
     def restart(self, consumed: int, clients: Iterable[Client]) -> tuple[int, int]:
@@ -165,9 +180,10 @@ class Feed:
         announced = {entry.owner for entry in waiting if entry.kind == OPEN}
         leaving = {entry.owner: None for entry in waiting if entry.kind == DISCONNECT and entry.owner}
         snapshot = [client for client in {**dict.fromkeys(clients), **leaving} if client not in announced]
-        replayed = [_snapshot_entry(client.open_event) for client in snapshot if client.open_event]
-        self._waiting = deque([*replayed, *waiting])
-        self._work.set()
+        self._snapshot = [_snapshot_entry(client.open_event) for client in snapshot if client.open_event]
+        self._waiting = deque(waiting)
+        if waiting:
+            self._work.set()
         self._size = sum(len(entry.frame) for entry in self._waiting)
         self.ready = trio.Event()
         self.swallows_ticks = False

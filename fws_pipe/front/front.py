@@ -17,14 +17,14 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from wsproto.utilities import LocalProtocolError
 
 from fws_pipe.front import handshake
-from fws_pipe.front.clients import Client, Clients
+from fws_pipe.front.clients import Client, Clients, Ping
 from fws_pipe.front.feed import Feed
 from fws_pipe.front.rfc6455 import ABNORMAL, INTERNAL_ERROR, PING_FRAME, TOO_BIG
 from fws_pipe.front.wire import RECEIVE_BYTES, Wire
 from fws_pipe.log import Log
 from fws_pipe.protocol import actions, events
 from fws_pipe.protocol.actions import ACTION_TYPES, check_action
-from fws_pipe.protocol.codec import Frame, FrameDecoder
+from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
 from fws_pipe.protocol.events import DATA, EVENT_TYPES, TICK
 
 HANDSHAKE_TIMEOUT_S = 10.0
@@ -57,9 +57,10 @@ class Front:
         self.feed = Feed()
         self.clients = Clients()
         self._connections = 0
+        self._admitted = 0
         self._wants_data = False
+        self._wants_are_old = False
         self._wires: set[Wire] = set()
-        self._unknown_types: set[object] = set()
         self.counters: Counter[str] = Counter()
         self._all_gone = trio.lowlevel.ParkingLot()
 
@@ -97,10 +98,12 @@ class Front:
 
     @property
     def _is_full(self) -> bool:
-        return 0 < self._limits.max_clients <= len(self.clients)
+        return 0 < self._limits.max_clients <= self._admitted
 
     async def _serve_upgrade(self, wire: Wire, request: handshake.Upgrade) -> None:
         self._connections += 1
+        # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
+        self._admitted += 1
         client = Client(f"{self.name}-{self._connections:x}", wire, self._limits.outbox)
         try:
             connection = await self._converse(client, request)
@@ -108,6 +111,7 @@ class Front:
                 self._depart(client, _Ending.of(wire, connection))
                 await wire.finish()
         finally:
+            self._admitted -= 1
             self._depart(client, _Ending())
 
     def _depart(self, client: Client, ending: _Ending) -> None:
@@ -115,7 +119,7 @@ class Front:
         if client in self.clients:
             self.clients.remove(client)
             self.feed.put_disconnect(ending.event(client.id), client)
-            self._log.debug(f"{client.id} has gone: {ending.code} {ending.reason}")
+            self._log.debug(f"{client.id} has gone: {ending.code} {ending.reason!r}")
 
     async def _converse(self, client: Client, request: handshake.Upgrade) -> WebSocketConnection | None:
         """Run a connection until no byte of it is under way any more; None when it never opened."""
@@ -146,7 +150,7 @@ class Front:
             )
             try:
                 # A browser gives up when none of the subprotocols that it offers is chosen.
-                return await request.accept(subprotocol=next(iter(request.proposed_subprotocols), None))
+                return await request.accept(subprotocol=next(filter(None, request.proposed_subprotocols), None))
             except ConnectionClosed:
                 return None
         return None
@@ -195,10 +199,14 @@ class Front:
         await self.feed.put(events.data_event(client.id, block), client)
 
     def _set_wants(self, wanted: list[str]) -> None:
-        if DATA in wanted and not self._wants_data:
-            self._wants_data = True
-            for client in self.clients:
-                self._tap(client)
+        if DATA in wanted:
+            self._wants_are_old = False
+            self._tap_all(wants_data=True)
+
+    def _tap_all(self, *, wants_data: bool) -> None:
+        self._wants_data = wants_data
+        for client in self.clients:
+            self._tap(client)
 
     # The chain's two pipes, as a supervisor drives them.
 
@@ -217,9 +225,9 @@ class Front:
 
     def prepare_restart(self, consumed: int) -> tuple[int, int]:
         """The chain has died, having read so many bytes. Returns how many events are lost, and how many wait."""
-        self._wants_data = False  # the next chain will say itself what it wants
-        for client in self.clients:
-            self._tap(client)
+        # The next chain says itself what it wants, before its first tick. Until then the old wants hold: bytes that
+        # arrive in between may be wanted.
+        self._wants_are_old = True
         return self.feed.restart(consumed, self.clients)
 
     # Actions.
@@ -235,10 +243,9 @@ class Front:
         decoder.finish()
 
     def _execute(self, frame: Frame) -> None:
-        kind = frame.get("type")
+        kind = type_of(frame)
         if kind == TICK:
-            if isinstance(frame.get("seq"), int):
-                self.feed.acknowledge(frame["seq"])
+            self._acknowledge(frame)
         elif kind in ACTION_TYPES:
             problem = check_action(frame)
             if problem:
@@ -246,9 +253,15 @@ class Front:
                 self._log.always(f"dropped an action: {problem}")
             else:
                 self._actions[kind](self, frame)
-        elif kind not in EVENT_TYPES and kind not in self._unknown_types:
-            self._unknown_types.add(kind)
-            self._log.always(f"dropped a frame of the unknown type {kind!r}; further ones are dropped silently")
+        elif kind not in EVENT_TYPES:
+            self.counters["unknown type"] += 1
+
+    def _acknowledge(self, tick: Frame) -> None:
+        if self._wants_are_old:
+            self._wants_are_old = False
+            self._tap_all(wants_data=False)
+        if isinstance(tick.get("seq"), int):
+            self.feed.acknowledge(tick["seq"])
 
     def _execute_publish(self, action: Frame) -> None:
         self._put_consumer(events.consumer_event(action["channel"], action["data"], self.name))
@@ -284,18 +297,20 @@ class Front:
                 self._keep_client_alive(client, now)
 
     def _keep_client_alive(self, client: Client, now: float) -> None:
-        since = client.wire.waiting_since
-        if since is None or client.wire.is_closing:
+        wire = client.wire
+        # A client that takes what waits for it lives, though the ping may be far behind in its queue.
+        signs_of_life = [since for since in (wire.waiting_since, wire.blocked_since) if since is not None]
+        if not signs_of_life or wire.is_closing:
             return
-        silent = now - since
-        if client.pinged_since != since:
-            if silent >= self._limits.ping_interval and client.wire.post(PING_FRAME):
-                client.pinged_since = since
-                client.wire.flush()
-        elif 0 < self._limits.ping_timeout <= silent - self._limits.ping_interval:
+        since = max(signs_of_life)
+        if client.pinged is None or client.pinged.since != since:
+            if now - since >= self._limits.ping_interval:
+                client.pinged = Ping(since, now)
+                wire.post(PING_FRAME)
+                wire.flush()
+        elif 0 < self._limits.ping_timeout <= now - client.pinged.sent:
             self.counters["silent"] += 1
-            reason = f"nothing heard for {silent:.0f} s, in spite of a ping"
-            client.wire.fail(INTERNAL_ERROR, reason)
+            wire.fail(INTERNAL_ERROR, f"no sign of life for {now - since:.0f} s, in spite of a ping")
 
     async def close_all(self, code: int, reason: str) -> None:
         """Close every client with this code, end unfinished handshakes, and wait until all are gone."""

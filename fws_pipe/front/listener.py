@@ -46,7 +46,10 @@ async def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tup
 
 
 def _listen(family: int, address: tuple[object, ...], host: str) -> trio.SocketListener:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise SystemRefusedError(_why(error, host, address[1])) from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

@@ -27,6 +27,9 @@ from fws_pipe.front.rfc6455 import ABNORMAL, CLOSE, encode_close, opcode_of
 
 RECEIVE_BYTES = 64 * 1024
 
+PARSE_BYTES = 4 * 1024
+"""trio-websocket gets so much at a time, its own default: it handles a flood of tiny frames without a checkpoint."""
+
 CLOSE_TIMEOUT_S = 5.0
 """How long a client may take to answer a Close frame, or to read what stands before it."""
 
@@ -62,14 +65,17 @@ class Wire(trio.abc.Stream):
 
         self._head = b""
         self._early = b""
+        self._received = memoryview(b"")
         self._released = trio.Event()
         self.tap: Callable[[bytes], Awaitable[None]] | None = None
         self.waiting_since: float | None = None
         """Since when we have been waiting for this client (trio's clock); None while it is us who don't read."""
+        self.blocked_since: float | None = None
+        """Since when the kernel has taken nothing of what waits in the outbox; None while nothing waits."""
 
         self.why_failed: Callable[[], CloseCode | None] = lambda: None
         self.on_room: Callable[[], object] = lambda: None
-        """Called whenever the outbox has become empty."""
+        """Called whenever the outbox has become empty, or nobody need wait for that any more."""
         self.close_sent: CloseCode | None = None
         """The Close frame that we sent of our own accord."""
         self._close_written = False
@@ -129,21 +135,31 @@ class Wire(trio.abc.Stream):
         if self.has_failed or self._library_sent_close:
             # trio-websocket asks for more after its own Close for a too large message, and would wait for ever.
             return b""
-        block = await self._receive(max_bytes or RECEIVE_BYTES)
+        size = min(max_bytes or PARSE_BYTES, PARSE_BYTES)
+        if self._received:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._receive()
+        block, self._received = self._received[:size], self._received[size:]
+        return bytes(block)
+
+    async def _receive(self) -> None:
+        """Read a block, which stays empty at the end, and show it to the tap."""
+        if self._early:
+            block, self._early = self._early, b""
+        else:
+            block = await self._read_transport()
         if not block:
             self._at_end = not self.has_failed
         elif self.tap is not None:
             await self.tap(block)
-        return block
+        self._received = memoryview(block)
 
-    async def _receive(self, max_bytes: int) -> bytes:
-        if self._early:
-            block, self._early = self._early[:max_bytes], self._early[max_bytes:]
-            return block
+    async def _read_transport(self) -> bytes:
         self.waiting_since = trio.current_time()
         try:
             with trio.CancelScope() as self._reading:
-                return bytes(await self._transport.receive_some(max_bytes))
+                return bytes(await self._transport.receive_some(RECEIVE_BYTES))
             return b""  # we have failed
         except trio.BrokenResourceError:
             self._at_end = True
@@ -159,7 +175,8 @@ class Wire(trio.abc.Stream):
             self._library_sent_close |= is_close
             if self._close_written:
                 return  # nothing follows a Close frame, not even the answer to a ping
-            self._close_written = is_close
+            if is_close:
+                self._note_close()
         self._check_open()
         self.outbox.append(frame)
         self.flush()
@@ -203,20 +220,26 @@ class Wire(trio.abc.Stream):
         if self.is_closing:
             return
         self.close_sent = (code, reason)
-        self._close_written = True
         self.outbox.append(encode_close(code, reason))
+        self._note_close()
         self.flush()
-        self._nursery.start_soon(self._abort_after, CLOSE_TIMEOUT_S)
 
     def fail(self, code: int, reason: str) -> None:
         """Close for the client's fault: what it still sends is not read (RFC 6455, section 7.1.7)."""
         if self.is_closing:
             return
         self.close_sent = (code, reason)
-        self._close_written = self.has_failed = True
+        self.has_failed = True
         self.outbox.append(encode_close(code, reason))
+        self._note_close()
         self.flush()
         self._reading.cancel()
+
+    def _note_close(self) -> None:
+        """A Close frame is on its way: nothing follows it, and the end comes in time whether or not it is read."""
+        self._close_written = True
+        self._nursery.start_soon(self._abort_after, CLOSE_TIMEOUT_S + LINGER_S)
+        self.on_room()
 
     async def finish(self) -> None:
         """End the connection in good manners, if that has not been done. Idempotent."""
@@ -228,6 +251,7 @@ class Wire(trio.abc.Stream):
             self._closed = True
             self._socket.close()
             self._all_written.unpark_all()
+            self.on_room()
 
     # Writing.
 
@@ -242,6 +266,7 @@ class Wire(trio.abc.Stream):
             return
         if self.outbox:
             self._writing = True
+            self.blocked_since = trio.current_time()
             self._nursery.start_soon(self._drain)
 
     def _write_some(self) -> None:
@@ -258,11 +283,13 @@ class Wire(trio.abc.Stream):
         try:
             while self.outbox and not self._closed:
                 await trio.lowlevel.wait_writable(self._socket)
+                self.blocked_since = trio.current_time()
                 self._write_some()
         except (OSError, trio.ClosedResourceError):
             self.abort()
         finally:
             self._writing = False
+            self.blocked_since = None
 
     async def _wait_all_written(self) -> None:
         while self.outbox and not self._closed:

@@ -90,7 +90,10 @@ class Supervisor:
         try:
             chain = await start_chain(self._commands, self._surroundings, self._log)
         except OSError as error:
-            raise SystemRefusedError(f"can't start the chain: {error.strerror or error}") from None
+            failure = f"can't start the chain: {error.strerror or error}"
+            if self.serving.is_set():
+                return failure, False  # descriptors or memory may be back in a second
+            raise SystemRefusedError(failure) from None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(chain.watch)

@@ -6,6 +6,7 @@ was made of, so that a filter passes on what it does not understand to the lette
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,9 @@ PIPE_BYTES = 1024 * 1024
 
 FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 """The largest frame: twice the largest --max-message, so that a list of receivers fits beside the data."""
+
+_SHOWN = 40
+"""How many characters of a value an error message shows."""
 
 # surrogateescape: a frame of another program may hold a str that isn't UTF-8. Passing it on must not fail.
 _packer = msgpack.Packer(autoreset=True, unicode_errors="surrogateescape")
@@ -120,7 +124,17 @@ class FrameDecoder:
         return FrameError(problem, self._source, self.offset)
 
 
+def type_of(frame: Frame) -> str | None:
+    """A frame's type; None when it has none, or one that isn't text: then nobody knows it."""
+    kind = frame.get("type")
+    return kind if isinstance(kind, str) else None
+
+
+_shortened = reprlib.Repr()
+_shortened.maxlevel = 3
+
+
 def describe(value: object) -> str:
-    """Name a value for an error message: its type and its first characters."""
-    text = repr(value)
-    return f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
+    """Name a value for an error message: its type and its first characters, however large or deep it is."""
+    text = repr(value[:_SHOWN]) if isinstance(value, (str, bytes)) else _shortened.repr(value)
+    return f"{type(value).__name__} {text if len(text) <= _SHOWN else text[: _SHOWN - 3] + '...'}"

@@ -209,7 +209,7 @@ def test_a_silent_client_is_pinged_and_then_closed(servers: Servers) -> None:
         silent.upgrade()
         received = silent.read_to_end()
         assert received.startswith(b"\x89\x00\x88")
-        assert b"nothing heard for" in received
+        assert b"no sign of life for" in received
         [disconnect] = server.events("disconnect", 1)
         assert (disconnect["code"], disconnect["clean"]) == (1011, False)
         answering.send("pong is enough")

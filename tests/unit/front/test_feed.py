@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import trio
@@ -40,16 +41,17 @@ def decode(data: bytes) -> list[Frame]:
 
 
 class Chain:
-    """Takes batches; holds on to them while it is stuck."""
+    """Takes batches; lets the first tick through, and then only those that the test acknowledges."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, answers: bool = True) -> None:
         self.batches: list[bytes] = []
+        self._answers = answers
         self._life = trio.CancelScope()
 
     async def live(self, feed: Feed) -> None:
         """Take batches until death."""
         with self._life:
-            await feed.run(self.write)
+            await feed.run(partial(self._write, feed))
 
     async def die(self) -> None:
         self._life.cancel()
@@ -59,9 +61,12 @@ class Chain:
     def frames(self) -> list[Frame]:
         return [frame for batch in self.batches for frame in decode(batch)]
 
-    async def write(self, batch: bytes) -> None:
+    async def _write(self, feed: Feed, batch: bytes) -> None:
         self.batches.append(batch)
         await trio.lowlevel.checkpoint()
+        if self._answers:
+            self._answers = False
+            feed.acknowledge(decode(batch)[-1]["seq"])
 
 
 def run(scenario: Callable[[Feed, Chain, trio.Nursery], Awaitable[None]], *, start: bool = True) -> None:
@@ -83,10 +88,32 @@ def types(frames: list[Frame]) -> list[str]:
 
 def test_the_first_batch_is_a_tick_and_says_when_the_chain_is_ready() -> None:
     async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
-        assert types(chain.frames) == ["tick"]
+        client = make_client("a")
+        await feed.put(opening(client), client)
+        mute = Chain(answers=False)
+        nursery.start_soon(mute.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        assert types(mute.frames) == ["tick"]
         assert not feed.ready.is_set()
-        feed.acknowledge(1)
+        feed.acknowledge(2)
         assert feed.ready.is_set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert types(mute.frames) == ["tick", "open", "tick"]
+
+    run(scenario, start=False)
+
+
+def test_a_chain_that_is_known_to_swallow_ticks_gets_events_at_once() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        feed.give_up_on_ticks()
+        await chain.die()
+        feed.restart(0, [])
+        client = make_client("a")
+        await feed.put(opening(client), client)
+        mute = Chain(answers=False)
+        nursery.start_soon(mute.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        assert types(mute.frames) == ["tick", "open", "tick"]
 
     run(scenario)
 
@@ -259,6 +286,7 @@ def test_a_new_chain_gets_a_snapshot_and_then_what_the_dead_one_had_not_read() -
         assert summary(second.frames) == [
             ("open", "stays", True),
             ("open", "leaves", True),
+            ("tick", None, None),
             ("message", "stays", None),
             ("disconnect", "leaves", None),
             ("open", "comes", False),
@@ -266,7 +294,7 @@ def test_a_new_chain_gets_a_snapshot_and_then_what_the_dead_one_had_not_read() -
         ]
         # The same events, with the numbers that they had.
         originals = {frame["seq"]: frame for frame in before}
-        for frame in second.frames[:-1]:
+        for frame in [frame for frame in second.frames if frame["type"] != "tick"]:
             assert {**frame, "replay": None} == {**originals[frame["seq"]], "replay": None}
 
     run(scenario)
@@ -279,15 +307,15 @@ def test_a_chain_that_dies_before_it_has_read_its_snapshot_gets_a_fresh_one() ->
         await chain.die()
         feed.restart(read, [story.stays, story.comes])
         for _ in range(3):
-            again = Chain()
+            again = Chain(answers=False)
             nursery.start_soon(again.live, feed)
             await trio.testing.wait_all_tasks_blocked()
             await again.die()
             assert feed.restart(0, [story.stays, story.comes]) == (0, 3)
-        assert summary(again.frames)[:3] == [
+        assert summary(again.frames) == [
             ("open", "stays", True),
             ("open", "leaves", True),
-            ("message", "stays", None),
+            ("tick", None, None),
         ]
 
     run(scenario)

@@ -1,0 +1,259 @@
+"""Clients that hold back, vanish, flood or crowd: each was once a way to make others pay."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import struct
+import time
+
+from websockets.sync.client import connect
+
+from tests.e2e.raw import CLOSE, RawClient, frame, request
+from tests.e2e.test_chain import stage_of
+from tests.harness import Servers
+
+
+def hold_back(client: RawClient) -> None:
+    """Send to a mirror, read nothing, until the server reads no more."""
+    client.upgrade()
+    client.socket.settimeout(0.5)
+    message = frame(b"x" * 50_000)
+    try:
+        while True:
+            client.socket.sendall(message)
+    except TimeoutError:
+        pass
+
+
+def test_a_client_that_is_held_back_and_vanishes_is_noticed(servers: Servers) -> None:
+    server = servers.start("--verbose", "mirror")
+    with RawClient(server.port, receive_buffer=4096) as client:
+        hold_back(client)
+        client.reset()
+        server.stderr.wait_for("has gone: 1006")
+    # Nothing of it is left that the end would have to wait for.
+    assert server.stop() == 0
+    assert "SIGTERM for" not in server.stderr.text
+
+
+def test_a_client_that_is_held_back_and_never_reads_is_closed_by_keep_alive(servers: Servers) -> None:
+    server = servers.start("--ping-interval", "0.3", "--ping-timeout", "0.3", "--verbose", "mirror")
+    with RawClient(server.port, receive_buffer=4096) as client:
+        hold_back(client)
+        server.stderr.wait_for("has gone: 1011 'no sign of life")
+
+
+def test_a_close_that_waits_behind_what_the_client_does_not_read_ends_in_time(servers: Servers) -> None:
+    flood = servers.script(
+        "flood",
+        "#!/usr/bin/env fws-python\n"
+        "from fws_pipe.sdk import on, run, send\n"
+        "@on('message')\n"
+        "def flood(event):\n"
+        "    for _ in range(100):\n"
+        "        send(event['id'], 'x' * 65536)\n"
+        "run()\n",
+    )
+    server = servers.start("--outbox-limit", "16M", "--verbose", flood)
+    with RawClient(server.port, receive_buffer=4096) as client:
+        client.upgrade()
+        client.send(frame(b"go"))
+        # Until its replies fill the kernel's buffers.
+        client.read(1)
+        client.send(frame(struct.pack("!H", 1000), CLOSE))
+        server.stderr.wait_for("has gone")
+    assert server.stop() == 0
+
+
+def test_no_more_enter_at_once_than_there_is_room_for(servers: Servers) -> None:
+    server = servers.start("--max-clients", "2", "mirror")
+    clients = [RawClient(server.port) for _ in range(12)]
+    try:
+        for client in clients:
+            client.send(request(server.port))
+        heads = [client.socket.recv(12) for client in clients]
+        assert sorted(heads) == [b"HTTP/1.1 101"] * 2 + [b"HTTP/1.1 503"] * 10
+    finally:
+        for client in clients:
+            client.socket.close()
+
+
+def test_an_event_that_kills_the_chain_does_not_pass_for_a_chain_that_cannot_start(servers: Servers) -> None:
+    fragile = servers.script(
+        "fragile",
+        "#!/usr/bin/env fws-python\n"
+        "import sys\n"
+        "from fws_pipe.sdk import on, run, send\n"
+        "@on('message')\n"
+        "def check(event):\n"
+        "    if event['data'] == 'boom':\n"
+        "        sys.exit(9)\n"
+        "    send(event['id'], 'alive')\n"
+        "run()\n",
+    )
+    server = servers.start(fragile)
+    with connect(server.url) as innocent, connect(server.url) as hostile:
+        for number in range(1, 8):
+            hostile.send("boom")
+            server.stderr.wait_for("exited with status 9", count=number)
+        server.stderr.wait_for("the chain serves again", count=7)
+        innocent.send("x")
+        assert innocent.recv(30) == "alive"
+    assert server.stop() == 0
+
+
+def test_a_flood_of_pongs_does_not_stop_the_others(servers: Servers) -> None:
+    server = servers.start("mirror")
+    pongs = frame(b"", 10) * 20_000
+    with RawClient(server.port) as flooder, connect(server.url) as other:
+        flooder.upgrade()
+        flooder.socket.settimeout(0)
+        trips = 0
+        sent = 0
+        while trips < 20:
+            try:
+                sent += flooder.socket.send(pongs[sent % 6 :])
+            except BlockingIOError:
+                pass
+            other.send("x")
+            assert other.recv(30) == "x"
+            trips += 1
+
+
+def test_bytes_that_arrive_while_the_chain_is_down_are_tapped(servers: Servers) -> None:
+    server = servers.start("stdout_rawdata | stdout_log | mirror")
+    with connect(server.url) as client:
+        for number in range(1, 4):
+            os.kill(stage_of(server.pid, "mirror"), signal.SIGKILL)
+            client.send(f"gap {number}")
+            server.stderr.wait_for("the chain serves again", count=number)
+            client.send(f"mark {number}")
+            server.stdout.wait_for(f"=> mark {number}")
+    assert server.stop() == 0
+    assert len([line for line in server.stdout.lines if " raw " in line]) >= len(
+        [line for line in server.stdout.lines if "=> gap" in line or "=> mark" in line]
+    )
+
+
+def test_a_hurried_end_does_not_wait_for_a_chain_that_hangs(servers: Servers) -> None:
+    hung = servers.script("hung", "#!/bin/sh\nhead -c 30\nexec sleep 1000\n")
+    server = servers.start("--drain-timeout", "1000", f"{hung} | mirror")
+    with RawClient(server.port) as client:
+        client.send(request(server.port))
+        server.signal(signal.SIGTERM)
+        server.stderr.wait_for("SIGTERM: finishing")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
+def test_a_client_that_ignores_its_close_leaves_the_chain_time_to_finish(servers: Servers) -> None:
+    finisher = servers.script(
+        "finisher",
+        "#!/usr/bin/env fws-python\n"
+        "import atexit, os\n"
+        "from fws_pipe.sdk import on, run\n"
+        "atexit.register(lambda: os.write(2, b'finished in peace\\n'))\n"
+        "run()\n",
+    )
+    server = servers.start("--drain-timeout", "3", finisher)
+    with RawClient(server.port) as rude:
+        rude.upgrade()
+        assert server.stop() == 0
+    assert "finished in peace" in server.stderr.text
+    assert "SIGTERM for" not in server.stderr.text
+
+
+def test_frames_of_odd_types_and_depths_do_not_kill_the_sink(servers: Servers) -> None:
+    odd = servers.script(
+        "odd",
+        "#!/usr/bin/env fws-python\n"
+        "from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks\n"
+        "from fws_pipe.protocol.codec import encode\n"
+        "deep = b'\\x82\\xa4type\\xa4send\\xa2to' + b'\\x91' * 900 + b'\\x01'\n"
+        "out = BlockWriter()\n"
+        "for frame, raw in frames_of_blocks('stdin', out.flush):\n"
+        "    out.add(raw)\n"
+        "    if frame['type'] == 'message':\n"
+        "        out.add(encode({'type': [1]}) + encode({'type': {'a': 1}}) + deep)\n"
+        "        out.add(encode({'type': 'send', 'to': frame['id'], 'data': 'ok'}))\n"
+        "out.flush()\n",
+    )
+    server = servers.start(odd)
+    with connect(server.url) as client:
+        client.send("x")
+        assert client.recv(30) == "ok"
+    assert server.stop() == 0
+    assert "Traceback" not in server.stderr.text
+    assert "starts again" not in server.stderr.text
+
+
+def test_a_clients_reason_cannot_forge_lines_of_the_log(servers: Servers) -> None:
+    server = servers.start("--verbose", "mirror")
+    with RawClient(server.port) as client:
+        client.upgrade()
+        client.send(frame(struct.pack("!H", 1000) + b"x\nfws-pipe: forged \x1b[31m", CLOSE))
+        client.read_to_end()
+    server.stderr.wait_for(re.escape(r"has gone: 1000 'x\nfws-pipe: forged \x1b[31m'"))
+
+
+def test_an_empty_offer_of_subprotocols_is_no_choice(servers: Servers) -> None:
+    server = servers.start("mirror")
+    with RawClient(server.port) as client:
+        client.send(request(server.port, "Sec-WebSocket-Protocol: ,"))
+        assert b"sec-websocket-protocol" not in client.socket.recv(4096).lower()
+
+
+def test_a_front_whose_filters_go_closes_its_clients(servers: Servers) -> None:
+    server = servers.start_command("/bin/sh", "-c", "mkfifo back; fws-front --port 0 <back | cat | fws-sink >back")
+    with RawClient(server.port) as client:
+        client.upgrade()
+        cat = next(pid for pid in servers.processes() if b"cat" in _command_line(pid).split(b"\0")[:1])
+        os.kill(cat, signal.SIGKILL)
+        assert client.read_close_code() == 1011
+    server.wait()
+
+
+def _command_line(pid: int) -> bytes:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read()
+
+
+def test_a_slow_reader_that_reads_lives(servers: Servers) -> None:
+    server = servers.start("--ping-interval", "0.4", "--ping-timeout", "0.4", "--outbox-limit", "8M", "broadcast")
+    with RawClient(server.port, receive_buffer=4096) as slow, connect(server.url, max_queue=None) as sender:
+        slow.upgrade()
+        count = 600
+        for number in range(count):
+            sender.send(f"{number:03d}" + "x" * 9997)
+        slow.socket.settimeout(30)
+        received = bytearray()
+        expected = count * 10_004
+        # It reads at its own pace, for far longer than interval and timeout, and answers no ping.
+        while len(received) < expected // 2:
+            received += slow.socket.recv(100_000)
+            time.sleep(0.05)
+        while len(received) < expected:
+            block = slow.socket.recv(1 << 20)
+            assert block, "the server has given up a client that reads"
+            received += block
+            slow.send(frame(b"", 10))
+        assert bytes(received).replace(b"\x89\x00", b"").count(b"\x81\x7e\x27\x10") == count
+
+
+def test_descriptors_that_run_out_pause_accepting(servers: Servers) -> None:
+    server = servers.start_command("/bin/sh", "-c", "ulimit -n 40; exec fws-pipe --port 0 mirror")
+    with connect(server.url) as client:
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(60)]
+        server.stderr.wait_for("can't accept a connection just now")
+        client.send("x")
+        assert client.recv(30) == "x"
+        for sock in idle:
+            sock.close()
+        with connect(server.url) as another:
+            another.send("y")
+            assert another.recv(30) == "y"
+    assert server.stop() == 0
+    assert "Traceback" not in server.stderr.text
