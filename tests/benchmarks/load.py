@@ -55,6 +55,14 @@ def connect(port: int) -> socket.socket:
     return sock
 
 
+def receive(sock: socket.socket) -> bytes:
+    """What has arrived, at least a byte. Raises ConnectionError at the end of the stream."""
+    block = sock.recv(RECEIVE_BYTES)
+    if not block:
+        raise ConnectionError("the server has closed a connection")
+    return block
+
+
 @contextmanager
 def open_clients(port: int, count: int) -> Iterator[list[socket.socket]]:
     """So many open clients, closed at the end."""
@@ -79,10 +87,7 @@ def echo(port: int, count: int, size: int) -> float:
         sender.start()
         received = bytearray()
         while len(received) < len(expected):
-            block = client.recv(RECEIVE_BYTES)
-            if not block:
-                raise ConnectionError(f"closed after {len(received)} of {len(expected)} bytes")
-            received += block
+            received += receive(client)
         took = time.perf_counter() - start
         sender.join()
     if received != expected:
@@ -105,7 +110,7 @@ def in_flight(port: int, clients: int, seconds: float, size: int = 64) -> float:
         start = time.perf_counter()
         while time.perf_counter() - start < seconds:
             for descriptor, _ in poll.poll(PATIENCE_S):
-                received[descriptor] += by_descriptor[descriptor].recv(RECEIVE_BYTES)
+                received[descriptor] += receive(by_descriptor[descriptor])
                 if len(received[descriptor]) >= len(expected[descriptor]):
                     if received[descriptor] != expected[descriptor]:
                         raise ValueError("what came back is not what was sent")
@@ -126,7 +131,7 @@ def round_trip(port: int, count: int, size: int = 64) -> float:
             client.sendall(frame)
             received = b""
             while len(received) < len(expected):
-                received += client.recv(RECEIVE_BYTES)
+                received += receive(client)
             trips.append(time.perf_counter() - start)
             if received != expected:
                 raise ValueError("what came back is not what was sent")
@@ -151,7 +156,7 @@ def fan_out(port: int, clients: int, count: int, size: int = 64) -> float:
             if not ready:
                 raise TimeoutError(f"{len(waiting)} receivers still wait")
             for descriptor, _ in ready:
-                received[descriptor] += by_descriptor[descriptor].recv(RECEIVE_BYTES)
+                received[descriptor] += receive(by_descriptor[descriptor])
                 if len(received[descriptor]) >= len(expected):
                     waiting.discard(descriptor)
         took = time.perf_counter() - start
@@ -181,7 +186,7 @@ def handshakes(port: int, clients: int, window: int) -> float:
                 begin()
             while under_way:
                 for descriptor, _ in poll.poll(PATIENCE_S):
-                    heads[descriptor] += under_way[descriptor].recv(4096)
+                    heads[descriptor] += receive(under_way[descriptor])
                     if heads[descriptor].endswith(b"\r\n\r\n"):
                         if b" 101 " not in heads[descriptor]:
                             raise ConnectionError(f"no upgrade: {heads[descriptor]!r}")
