@@ -33,12 +33,12 @@ def main() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not is_current(stamp, made_from):
             make(environment, extra, find_python(version[0] if version else None))
-            stamp.write_text(made_from)
+            stamp.write_text(f"{made_from}\n{ROOT}\n")
 
 
 def is_current(stamp: Path, made_from: str) -> bool:
-    """Whether the environment was made from this."""
-    return stamp.is_file() and stamp.read_text() == made_from
+    """Whether the environment was made from this, and here: it knows its own path, and a checkout may be moved."""
+    return stamp.is_file() and stamp.read_text() == f"{made_from}\n{ROOT}\n"
 
 
 def make(environment: Path, extra: str, python: str) -> None:

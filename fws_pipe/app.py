@@ -29,6 +29,9 @@ from fws_pipe.protocol.codec import BLOCK_BYTES
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GAVE_UP_S = 2.0
 
+_INTERRUPT_S = 0.5
+"""How long after the filters' end a signal that has ended them may reach us."""
+
 _CHAINS_SHARE_S = 2.0
 """What is left of the drain timeout for the chain to finish after the clients have gone."""
 
@@ -54,8 +57,9 @@ class StandardStreams:
     Both may be anything, and shared with others: a thread reads and a thread writes, and no flag of theirs is changed.
     """
 
-    def __init__(self, front: Front, log: Log) -> None:
+    def __init__(self, front: Front, interrupted: trio.Event, log: Log) -> None:
         self._front = front
+        self._interrupted = interrupted
         self._log = log
         self.serving = trio.Event()
         self.hurry = trio.Event()
@@ -95,16 +99,21 @@ class StandardStreams:
     async def _execute_actions(self, ended: trio.Event) -> None:
         await self._front.execute_all(_read_stdin, "stdin")
         ended.set()
-        if not self._stopping.is_set():
-            raise GaveUpError("the actions on stdin have ended: the filters behind this front are gone")
+        await self._give_up_unless_interrupted("the actions on stdin have ended")
 
     async def _write_events(self) -> None:
         try:
             await self._front.write_events(_write_stdout)
-        except BrokenPipeError:
-            raise GaveUpError(
-                "nobody reads the events on stdout any more: the filters behind this front are gone"
-            ) from None
+        except OSError as error:
+            await self._give_up_unless_interrupted(f"the events can't be written to stdout ({error.strerror})")
+
+    async def _give_up_unless_interrupted(self, problem: str) -> None:
+        """One side has ended. An interrupt from the keyboard ends the filters too, and may be noticed after that."""
+        with trio.move_on_after(_INTERRUPT_S):
+            await self._interrupted.wait()
+        if not self._interrupted.is_set():
+            raise GaveUpError(f"{problem}: the filters behind this front are gone")
+        self._front.feed.close(self._front.clients)
 
 
 async def _read_stdin() -> bytes:
@@ -135,13 +144,14 @@ async def run_pipe(
     surroundings = Surroundings(
         config.shell, {**environment, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1"}, stdout
     )
-    await _serve(config, front, Supervisor(commands, surroundings, front, log), log)
+    await _serve(config, front, Supervisor(commands, surroundings, front, log), trio.Event(), log)
 
 
 async def run_front(config: Config, log: Log) -> None:
     """Serve clients with events on stdout and actions on stdin until a signal. Raises FwsError."""
     front = _make_front(config, log)
-    await _serve(config, front, StandardStreams(front, log), log)
+    stopping = trio.Event()
+    await _serve(config, front, StandardStreams(front, stopping, log), stopping, log)
 
 
 def _make_front(config: Config, log: Log) -> Front:
@@ -155,12 +165,11 @@ def _make_front(config: Config, log: Log) -> Front:
     return Front(limits, log, config.name)
 
 
-async def _serve(config: Config, front: Front, backend: Backend, log: Log) -> None:
+async def _serve(config: Config, front: Front, backend: Backend, stopping: trio.Event, log: Log) -> None:
     quiet_libraries(log)
     with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
         listeners = await open_listeners(config.host, config.port)
         async with _closing(listeners), trio.open_nursery() as nursery:
-            stopping = trio.Event()
             nursery.start_soon(_watch_signals, signals, stopping, backend, front, log)
             try:
                 async with trio.open_nursery() as serving:

@@ -5,20 +5,30 @@ from __future__ import annotations
 import fcntl
 import os
 import resource
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVarTuple
+from dataclasses import replace
+from typing import TypeVar, TypeVarTuple
 
 import trio
 
 from fws_pipe.app import run_front, run_pipe
 from fws_pipe.config import Config, Query, current_environment, parse_front, parse_pipe
-from fws_pipe.errors import EXIT_OK, FwsError
+from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, FwsError
 from fws_pipe.log import Log
 from fws_pipe.machine import MachineCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.pipeline.resolve import resolve_chain
+from fws_pipe.protocol.blocks import open_standard_streams
 
 Arguments = TypeVarTuple("Arguments")
+ErrorT = TypeVar("ErrorT", bound=Exception)
+
+_DESCRIPTORS_OF_OURS = 64
+"""What the server needs for itself: pipes, listeners, epoll, and some to spare."""
+
+_DESCRIPTORS_OF_A_STAGE = 8
+"""What a stage takes while it is started."""
 
 
 def pipe_main() -> None:
@@ -32,6 +42,9 @@ def front_main() -> None:
 
 
 def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    # Until the server minds its signals itself an interrupt just ends us; nothing has been started by then.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    open_standard_streams()
     try:
         main(argv)
     except* FwsError as group:
@@ -42,16 +55,19 @@ def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence
         # Whoever read our answer has read enough of it, like `head`.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return_code = EXIT_OK
+    except* OSError as errors:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(f"{program}: {_first(errors)}", file=sys.stderr)
+        return_code = EXIT_SYSTEM
     else:
         return_code = EXIT_OK
     return return_code
 
 
-def _first(group: BaseExceptionGroup[FwsError]) -> FwsError:
-    error: BaseException = group
+def _first(group: BaseExceptionGroup[ErrorT]) -> ErrorT:
+    error: ErrorT | BaseExceptionGroup[ErrorT] = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    assert isinstance(error, FwsError)
     return error
 
 
@@ -66,24 +82,34 @@ def _pipe(argv: Sequence[str]) -> None:
     stdout = _duplicate_of_stdout()
     chain = resolve_chain(config.chain, commands)
     log = Log("fws-pipe", config.level)
+    config = _fitting(config, len(chain), log)
     _run(log, run_pipe, config, chain, environment, stdout, log)
 
 
 def _duplicate_of_stdout() -> int:
-    try:
-        return fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
-    except OSError:
-        return os.open(os.devnull, os.O_WRONLY)  # we were started without a stdout
+    return fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
 def _front(argv: Sequence[str]) -> None:
-    config: Config = parse_front(argv, current_environment())
-    log = Log("fws-front", config.level)
+    log = Log("fws-front")
+    config = _fitting(parse_front(argv, current_environment()), 0, log)
+    log.level = config.level
     _run(log, run_front, config, log)
 
 
-def _run(log: Log, main: Callable[[*Arguments], Awaitable[None]], *arguments: *Arguments) -> None:
+def _fitting(config: Config, stages: int, log: Log) -> Config:
+    """The configuration with no more clients than there are descriptors for them and for starting the chain again."""
     _raise_descriptor_limit()
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = soft - _DESCRIPTORS_OF_OURS - _DESCRIPTORS_OF_A_STAGE * (stages + 1)
+    if 0 < config.max_clients <= room or soft == resource.RLIM_INFINITY:
+        return config
+    room = max(room, 1)
+    log.info(f"{soft} open files are allowed, which is enough for {room} clients; raise the limit with ulimit -n")
+    return replace(config, max_clients=room)
+
+
+def _run(log: Log, main: Callable[[*Arguments], Awaitable[None]], *arguments: *Arguments) -> None:
     try:
         trio.run(main, *arguments)
     finally:

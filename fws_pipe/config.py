@@ -266,7 +266,7 @@ def _value(option: Option, given: str | list[str] | None, environment: Mapping[s
     if given is None and environment.get(option.variable):
         source = option.variable
         text = environment[option.variable]
-        given = text.split(",") if option.is_list else text
+        given = [item.strip() for item in text.split(",")] if option.is_list else text
     if given is None:
         return option.default
     try:

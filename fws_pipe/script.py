@@ -28,4 +28,5 @@ def main() -> None:
     module.__file__ = path
     vars(module)["__builtins__"] = __builtins__
     sys.modules["__main__"] = module
-    exec(compile(source, path, "exec"), vars(module))
+    # dont_inherit: the script must not get this file's `from __future__`.
+    exec(compile(source, path, "exec", dont_inherit=True), vars(module))

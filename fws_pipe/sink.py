@@ -36,10 +36,11 @@ class Sink:
             if problem is None:
                 return True
             self.dropped += 1
-            self._say(f"frame from {self._source}, at byte {offset}: {problem}; dropped")
+            self._say(f"frame that came through {self._source}, at byte {offset}: {problem}; dropped")
         elif kind not in EVENT_TYPES and not self._is_known_as_unknown(kind):
             self._say(
-                f"frame from {self._source}, at byte {offset}: unknown type {kind!r}; this type is dropped from now on"
+                f"frame that came through {self._source}, at byte {offset}: unknown type {kind!r}; "
+                "this type is dropped from now on"
             )
         return False
 

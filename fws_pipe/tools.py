@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
-from fws_pipe.errors import EXIT_SYSTEM, EXIT_USAGE
+from fws_pipe.errors import EXIT_USAGE, SystemRefusedError
 from fws_pipe.protocol.actions import ACTION_TYPES
 from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks, lines_of_blocks, run_program
 from fws_pipe.protocol.codec import Frame, encode
@@ -61,8 +61,7 @@ def _open(path: str) -> int:
     try:
         return os.open(path, os.O_RDONLY)
     except OSError as error:
-        print(f"fws-cat: can't read {path}: {error.strerror}", file=sys.stderr)
-        sys.exit(EXIT_SYSTEM)
+        raise SystemRefusedError(f"can't read {path}: {error.strerror}") from None
 
 
 def emit_main() -> None:
@@ -78,7 +77,10 @@ def _emit(arguments: Sequence[str]) -> None:
     output = BlockWriter()
     frames = [_frame_of(arguments)] if arguments else frames_of_json("fws-emit", output.flush)
     for seq, frame in enumerate(frames, start=1):
-        output.add(encode(_completed(frame, seq)))
+        try:
+            output.add(encode(_completed(frame, seq)))
+        except (OverflowError, ValueError) as error:
+            _fail(f"this has no msgpack form ({error})")
     output.flush()
 
 

@@ -197,6 +197,13 @@ class Servers:
         """A stage that writes each event as JSON to the server's stdout, and passes it on: see `Server.events`."""
         return self.script("report", _REPORTER)
 
+    def interrupt(self, command: str) -> None:
+        """SIGINT for the processes that run this command, as part of a line of shell."""
+        for pid in self.processes():
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            if any(word == command or word.endswith(f"/{command}") for word in words[:2]):
+                os.kill(pid, signal.SIGINT)
+
     def processes(self) -> list[int]:
         """The ids of all living processes that were started here, grandchildren included."""
         return [pid for pid in _pids() if f"{_MARK}={self._mark}".encode() in _environment_of(pid)]

@@ -39,10 +39,9 @@ async def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tup
         return await trio.socket.getaddrinfo(  # type: ignore[return-value]  # wider than what TCP gives
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    except OSError as error:
-        raise SystemRefusedError(
-            f"can't listen on host {host!r}: {error.strerror or error}; is the name right?"
-        ) from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or too long
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SystemRefusedError(f"can't listen on host {host!r}: {reason}; is the name right?") from None
 
 
 def _listen(family: int, address: tuple[object, ...], host: str) -> trio.SocketListener:

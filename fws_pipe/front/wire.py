@@ -238,7 +238,7 @@ class Wire(trio.abc.Stream):
     def _note_close(self) -> None:
         """A Close frame is on its way: nothing follows it, and the end comes in time whether or not it is read."""
         self._close_written = True
-        self._nursery.start_soon(self._abort_after, CLOSE_TIMEOUT_S + LINGER_S)
+        self._nursery.start_soon(self._abort_after, CLOSE_TIMEOUT_S)
         self.on_room()
 
     async def finish(self) -> None:

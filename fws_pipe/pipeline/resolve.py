@@ -66,8 +66,11 @@ def _resolve(stage: Stage, number: int, chain: str, commands: Commands) -> Comma
     word = stage.word
     if word is None or stage.command is None or any(character in _DYNAMIC for character in word):
         return Command(number, _shortened(stage.text), stage.text, stage.text)
-    name = shlex.split(word)[0] if word.strip("'\"") else ""
     start, end = stage.command
+    try:
+        name = "".join(shlex.split(word))
+    except ValueError as error:
+        raise ChainError(f"stage {number}: {error} in {word!r}", chain, stage.start + start) from None
     path = commands.filter_path(name)
     if path is not None:
         replaced = f"{stage.text[:start]}exec {shlex.quote(path)}{stage.text[end:]}"

@@ -48,7 +48,7 @@ _LAST_WORDS_S = 0.2
 
 
 _LEFTOVERS_S = 1.0
-"""How long what a stage has started may outlive it. All of that shares its stderr, whose end tells of theirs."""
+"""After a death nobody waits longer for what is left of a stage: clients want their chain back."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,15 @@ class _Stage:
         """How it ended: `stage 1 "cat" exited with status 1`."""
         status = self.process.returncode or 0
         if status < 0:
-            return f"{self.label} was killed by {signal.Signals(-status).name}"
+            return f"{self.label} was killed by {_name_of(-status)}"
         return f"{self.label} exited with status {status}"
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # the real-time signals have no names
 
 
 class RunningChain:
@@ -109,6 +116,8 @@ class RunningChain:
         self._exited: list[_Stage] = []
         self._guilty_exit = trio.Event()
         self._all_exited = trio.Event()
+        self.leftovers_s = _LEFTOVERS_S
+        """How long what a stage has started may outlive it. It shares the stage's stderr, whose end tells of its."""
 
     async def watch(self) -> None:
         """Drain stderr and wait for the processes, to their end."""
@@ -128,8 +137,10 @@ class RunningChain:
             self._guilty_exit.set()
         # What the stage has started may have a last word to write, as gzip has in `tee >(gzip >x)`; it ends when it
         # sees the end of its input. What stays longer holds the pipes, and so the stages behind it.
-        with trio.move_on_after(_LEFTOVERS_S):
+        with trio.move_on_after(self.leftovers_s):
             await stage.relay.ended.wait()
+        if not stage.relay.ended.is_set():
+            self._log.info(f"SIGKILL for what {stage.label} has left behind")
         stage.signal_group(signal.SIGKILL)
 
     def fail(self, failure: str) -> None:

@@ -25,6 +25,10 @@ _LAST_READ_S = 1.0
 """How long what dead processes have left in their pipes may take to be read."""
 
 
+_LEFTOVERS_AT_THE_END_S = 5.0
+"""How long what stages have started may outlive them when the server ends: `tee >(gzip >x)` has a file to finish."""
+
+
 class Exchange(Protocol):
     """What a front offers to a chain."""
 
@@ -90,7 +94,7 @@ class Supervisor:
         try:
             chain = await start_chain(self._commands, self._surroundings, self._log)
         except OSError as error:
-            failure = f"can't start the chain: {error.strerror or error}"
+            failure = f"can't start the chain with {self._surroundings.shell}: {error.strerror or error}"
             if self.serving.is_set():
                 return failure, False  # descriptors or memory may be back in a second
             raise SystemRefusedError(failure) from None
@@ -125,6 +129,7 @@ class Supervisor:
             nursery.cancel_scope.cancel()
         failure = ""
         if self._stopping.is_set():
+            chain.leftovers_s = min(self._grace_s, _LEFTOVERS_AT_THE_END_S)
             chain.end_input()
             ladder = (LADDER[0]._replace(wait_s=self._grace_s), *LADDER[1:])
         else:

@@ -12,11 +12,16 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from fws_pipe.errors import EXIT_BROKEN_PIPE, EXIT_OK, FrameError
+from fws_pipe.errors import EXIT_OK, FrameError, FwsError, SystemRefusedError
 from fws_pipe.protocol.codec import BLOCK_BYTES, FRAME_LIMIT_BYTES, Frame, FrameDecoder
 
 STDIN = 0
 STDOUT = 1
+STDERR = 2
+
+
+class OutputClosedError(Exception):
+    """Nobody reads our output any more. Not an OSError: those may come from a filter's own work, and mean nothing."""
 
 
 class BlockWriter:
@@ -35,10 +40,18 @@ class BlockWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is queued. Raises BrokenPipeError when nobody reads any more."""
+        """Write what is queued.
+
+        Raises OutputClosedError when nobody reads any more, SystemRefusedError when it can't be written.
+        """
         if self._parts:
             parts, self._parts, self._size = self._parts, [], 0
-            write_all(self._descriptor, b"".join(parts))
+            try:
+                write_all(self._descriptor, b"".join(parts))
+            except BrokenPipeError:
+                raise OutputClosedError from None
+            except OSError as error:
+                raise SystemRefusedError(f"can't write: {error.strerror}") from None
 
 
 def write_all(descriptor: int, data: bytes) -> None:
@@ -46,6 +59,13 @@ def write_all(descriptor: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def _read(descriptor: int, source: str) -> bytes:
+    try:
+        return os.read(descriptor, BLOCK_BYTES)
+    except OSError as error:
+        raise SystemRefusedError(f"can't read from {source}: {error.strerror}") from None
 
 
 def frames_of_blocks(
@@ -57,7 +77,7 @@ def frames_of_blocks(
     """
     decoder = FrameDecoder(source)
     try:
-        while block := os.read(descriptor, BLOCK_BYTES):
+        while block := _read(descriptor, source):
             decoder.feed(block)
             yield from decoder
             after_block()
@@ -74,7 +94,7 @@ def lines_of_blocks(after_block: Callable[[], None], descriptor: int = STDIN) ->
     """
     parts: list[bytes] = []
     size = offset = 0
-    while block := os.read(descriptor, BLOCK_BYTES):
+    while block := _read(descriptor, input_source()):
         first, *rest = block.split(b"\n")
         parts.append(first)
         size += len(first)
@@ -92,18 +112,29 @@ def lines_of_blocks(after_block: Callable[[], None], descriptor: int = STDIN) ->
 def run_program(name: str, main: Callable[[], None]) -> NoReturn:
     """Run a filter's or tool's main, and end as the contract says.
 
-    Exit 0 at end of input and when nobody reads the output any more; 1 and one line for a broken frame; an interrupt
-    from the keyboard ends it as it ends `cat`.
+    Exit 0 at end of input and when nobody reads the output any more; one line and its exit code for a FwsError (1 for a
+    broken frame); an interrupt from the keyboard ends it as it ends `cat`.
     """
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    open_standard_streams()
     try:
         main()
-    except BrokenPipeError:
+    except OutputClosedError:
         os._exit(EXIT_OK)  # without Python's own flush of stdout, which would fail once more
-    except FrameError as error:
+    except FwsError as error:
         print(f"{name}: {error}", file=sys.stderr, flush=True)
-        os._exit(EXIT_BROKEN_PIPE)
+        os._exit(error.exit_code)
     sys.exit(EXIT_OK)
+
+
+def open_standard_streams() -> None:
+    """See to it that descriptors 0 to 2 are taken, if we were started without (`<&-`): a pipe would get the number."""
+    descriptor = os.open(os.devnull, os.O_RDWR)
+    while descriptor <= STDERR:
+        descriptor = os.dup(descriptor)
+    os.close(descriptor)
+    sys.stdout = sys.stdout or os.fdopen(STDOUT, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(STDERR, "w", closefd=False)
 
 
 def input_source() -> str:

@@ -17,6 +17,15 @@ DISCONNECT = "disconnect"
 CONSUMER = "consumer"
 TICK = "tick"
 
+REQUIRED_FIELDS = {
+    OPEN: ("id",),
+    DATA: ("id", "data"),
+    MESSAGE: ("id", "data"),
+    DISCONNECT: ("id",),
+    CONSUMER: ("channel", "data"),
+}
+"""What every filter may count on; a front sends more."""
+
 EVENT_TYPES = frozenset({OPEN, DATA, MESSAGE, DISCONNECT, CONSUMER, TICK})
 
 

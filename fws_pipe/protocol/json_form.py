@@ -34,7 +34,12 @@ class JsonFormError(ValueError):
 
 def to_json(frame: Frame) -> bytes:
     """One frame as one line of JSON, newline included."""
-    text = json.dumps(_to_plain(frame), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        plain = _to_plain(frame)
+        text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except RecursionError:
+        # Deeper than Python goes; msgpack's own form of the values does it.
+        text = json.dumps({_to_plain_key(key): _packed(value) for key, value in frame.items()}, separators=(",", ":"))
     # What isn't UTF-8 in a str came in as a lone surrogate, and goes out as the byte that it was.
     return text.encode("utf-8", "surrogateescape") + b"\n"
 

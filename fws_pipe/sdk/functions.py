@@ -15,23 +15,35 @@ to the letter.
 
 from __future__ import annotations
 
+import io
 import os
 import select
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from fws_pipe.protocol.actions import ACTION_TYPES, CLOSE, ENQUEUE, JOIN, LEAVE, PUBLISH, SEND, WANT, check_action
-from fws_pipe.protocol.blocks import STDOUT, BlockWriter, frames_of_blocks, input_source, run_program, write_all
-from fws_pipe.protocol.codec import Frame, encode
-from fws_pipe.protocol.events import DATA, EVENT_TYPES
+from fws_pipe.protocol.blocks import (
+    STDERR,
+    STDIN,
+    STDOUT,
+    BlockWriter,
+    frames_of_blocks,
+    input_source,
+    run_program,
+    write_all,
+)
+from fws_pipe.protocol.codec import Frame, encode, type_of
+from fws_pipe.protocol.events import DATA, EVENT_TYPES, REQUIRED_FIELDS
 
 Event = dict[str, Any]
 Ids = str | list[str]
 Handler = Callable[[Event], object]
 HandlerT = TypeVar("HandlerT", bound=Handler)
 
-STDERR = 2
+_ASYNC_FLAGS = 0x80 | 0x200
+"""CO_COROUTINE and CO_ASYNC_GENERATOR of the module inspect, which takes long to load."""
 
 
 class _Drop:
@@ -52,17 +64,29 @@ class Filter:
 
     def __init__(self) -> None:
         self._handlers: dict[str, list[Handler]] = {}
-        self._actions: list[Mapping[str, Any]] = []
+        self._actions: list[Frame] = []
         self._seq: int | None = None
+        self._complained_of: set[str] = set()
+        self._output: BlockWriter | None = None
+        self._output_lock = threading.Lock()
+        self._thread = threading.get_ident()
         self.text = TextWriter(_text_descriptor())
+        self.is_hosted = False
+        """Whether fws-filter loads modules, each of which may call `run`, and runs them all together later."""
 
     def on(self, *types: str) -> Callable[[HandlerT], HandlerT]:
-        """Decorate a handler of events of these types. Raises ValueError for a type that no event has."""
+        """Decorate a handler of events of these types.
+
+        Raises ValueError for a type that no event has, TypeError for a handler that would have to be awaited.
+        """
         for kind in types:
             if kind not in EVENT_TYPES:
                 raise ValueError(f"on({kind!r}): no event has this type; there are {', '.join(sorted(EVENT_TYPES))}")
 
         def register(handler: HandlerT) -> HandlerT:
+            code = getattr(handler, "__code__", None)
+            if code is not None and code.co_flags & _ASYNC_FLAGS:
+                raise TypeError(f"{code.co_name}: a handler is a plain function or a generator, not async")
             for kind in types:
                 self._handlers.setdefault(kind, []).append(handler)
             return handler
@@ -70,24 +94,30 @@ class Filter:
         return register
 
     def act(self, action: Mapping[str, Any]) -> None:
-        """Queue an action behind the event at hand, whose `seq` it gets.
+        """Queue an action behind the event at hand, whose `seq` it gets; another thread's is written at once.
 
-        Raises ValueError for a known action with a wrong field: the mistake is the filter's, and here is where
-        it shows.
+        Raises ValueError for a known action with a wrong field: the mistake is the filter's, and here it shows.
         """
         frame = dict(action)
-        if self._seq is not None:
+        is_ours = threading.get_ident() == self._thread
+        if is_ours and self._seq is not None:
             frame.setdefault("seq", self._seq)
-        if frame.get("type") in ACTION_TYPES:
+        kind = type_of(frame)
+        if kind in ACTION_TYPES:
             problem = check_action(frame)
             if problem:
                 raise ValueError(problem)
-        self._actions.append(frame)
+        if is_ours or self._output is None:
+            self._actions.append(frame)
+        else:
+            self._write([encode(frame)], self._output)
+            self._flush(self._output)
 
     def handle(self, event: Frame, raw: bytes) -> Iterator[bytes]:
         """What goes on instead of this event: itself, or what the handlers have made of it, then their actions."""
-        handlers = self._handlers.get(event["type"]) if isinstance(event.get("type"), str) else None
-        if handlers is None:
+        kind = type_of(event)
+        handlers = self._handlers.get(kind) if kind is not None else None
+        if handlers is None or kind is None or not self._is_complete(event, kind):
             yield raw
             return
         self._seq = event.get("seq")
@@ -95,62 +125,86 @@ class Filter:
             results = [self._call(handler, event) for handler in handlers]
             if DROP not in results:
                 yield encode(event)
-            yield from map(encode, self._actions)  # type: ignore[arg-type]  # made by `act`, hence dicts
+            yield from map(encode, self._actions)
         finally:
             self._actions.clear()
             self._seq = None
+
+    def _is_complete(self, event: Frame, kind: str) -> bool:
+        """Whether handlers can count on its fields; jq makes an event without an `id` in no time."""
+        missing = [name for name in REQUIRED_FIELDS.get(kind, ()) if name not in event]
+        if missing and kind not in self._complained_of:
+            self._complained_of.add(kind)
+            text = f"frame from {input_source()}: {kind}.{missing[0]}: is missing; such events pass on unhandled"
+            print(text, file=sys.stderr, flush=True)
+        return not missing
 
     def _call(self, handler: Handler, event: Event) -> object:
         """Run a handler to its end; returns what it returned."""
         result = handler(event)
         if isinstance(result, Iterator):
-            return self._exhaust(result)
-        if isinstance(result, Mapping) or (isinstance(result, Iterable) and not isinstance(result, (str, bytes))):
-            self._act_unless_queued(result)
+            result = self._exhaust(result, event)
+        if result is not DROP:
+            self._act_unless_queued(result, event)
         return result
 
-    def _exhaust(self, actions: Iterator[Any]) -> object:
+    def _exhaust(self, actions: Iterator[Any], event: Event) -> object:
         while True:
             try:
-                self._act_unless_queued(next(actions))
+                self._act_unless_queued(next(actions), event)
             except StopIteration as end:
                 return end.value
 
-    def _act_unless_queued(self, made: object) -> None:
-        if isinstance(made, Action) or made is None:
-            return
+    def _act_unless_queued(self, made: object, event: Event) -> None:
+        if made is None or made is event or isinstance(made, Action):
+            return  # the event passes on by itself, and actions have been queued where they were made
         if isinstance(made, Mapping):
             self.act(made)
         elif isinstance(made, Iterable) and not isinstance(made, (str, bytes)):
             for item in made:
-                self._act_unless_queued(item)
+                self._act_unless_queued(item, event)
         else:
-            raise TypeError(f"a handler yields actions, got {made!r}")
+            raise TypeError(f"a handler yields or returns actions, or DROP, got {made!r}")
 
-    def preamble(self) -> bytes:
-        """What goes out before anything else: that this filter wants `data` events, if it does."""
-        return encode({"type": WANT, "events": [DATA]}) if DATA in self._handlers else b""
+    def _preamble(self) -> list[bytes]:
+        """What goes out before anything else: that this filter wants `data` events, and what was sent before `run`."""
+        wants = [encode({"type": WANT, "events": [DATA]})] if DATA in self._handlers else []
+        early = [encode(action) for action in self._actions]
+        self._actions.clear()
+        return wants + early
 
-    def run(self) -> NoReturn:
-        """Filter stdin to stdout until the end of input."""
-        run_program(os.path.basename(sys.argv[0]), self._relay)
+    def run(self) -> None:
+        """Filter stdin to stdout until the end of input, and exit."""
+        if not self.is_hosted:
+            run_program(os.path.basename(sys.argv[0]), self._relay)
 
     def _relay(self) -> None:
-        output = BlockWriter(_frames_descriptor())
+        frames_in, frames_out = _take_pipes()
+        sys.stdout = ServerStdout(self.text)
+        self._output = output = BlockWriter(frames_out)
 
         def flush() -> None:
             self.text.flush()
-            output.flush()
+            self._flush(output)
 
-        output.add(self.preamble())
-        output.flush()
+        self._write(self._preamble(), output)
+        self._flush(output)
         try:
-            for frame, raw in frames_of_blocks(input_source(), flush):
-                for piece in self.handle(frame, raw):
-                    output.add(piece)
+            for frame, raw in frames_of_blocks(input_source(), flush, frames_in):
+                self._write(self.handle(frame, raw), output)
         finally:
             # Also when a handler fails: what came before the event at fault has been done, and must not be lost.
             flush()
+
+    def _write(self, pieces: Iterable[bytes], output: BlockWriter) -> None:
+        made = list(pieces)
+        with self._output_lock:
+            for piece in made:
+                output.add(piece)
+
+    def _flush(self, output: BlockWriter) -> None:
+        with self._output_lock:
+            output.flush()
 
 
 class TextWriter:
@@ -182,11 +236,45 @@ class TextWriter:
             pass
 
 
-def _frames_descriptor() -> int:
-    """Where frames go: stdout, moved out of the way of `print`, which would put text between them."""
-    frames = os.dup(STDOUT)
+class ServerStdout(io.TextIOBase):
+    """What `print` writes to in a filter: text for people, away from the frames."""
+
+    def __init__(self, writer: TextWriter) -> None:
+        super().__init__()
+        self._writer = writer
+        self._line = ""
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Pass on whole lines, and keep the rest until it is one."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._writer.add(line.encode(errors="backslashreplace") + b"\n")
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what there is, whole line or not."""
+        if self._line:
+            self._writer.add(self._line.encode(errors="backslashreplace"))
+            self._line = ""
+        self._writer.flush()
+
+
+def _take_pipes() -> tuple[int, int]:
+    """Move the frames' two descriptors out of the way, to where nobody else looks.
+
+    A program that a handler starts, or `input`, would read frames from stdin, and what writes to descriptor 1 would get
+    between them. So stdin is empty, and stdout is where text goes.
+    """
+    frames_in, frames_out = os.dup(STDIN), os.dup(STDOUT)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, STDIN)
+    os.close(null)
     os.dup2(_text_descriptor(), STDOUT)
-    return frames
+    return frames_in, frames_out
 
 
 def _text_descriptor() -> int:
@@ -204,6 +292,19 @@ def _text_descriptor() -> int:
 _filter = Filter()
 on = _filter.on
 run = _filter.run
+
+if "FWS_STAGE" in os.environ:
+    # In a server even what is printed before `run` must not get into the pipe.
+    sys.stdout = ServerStdout(_filter.text)
+
+
+def load_hosted(load: Callable[[], None]) -> None:
+    """Load modules whose handlers shall run together: a `run` at the end of one of them does nothing."""
+    _filter.is_hosted = True
+    try:
+        load()
+    finally:
+        _filter.is_hosted = False
 
 
 def _made(kind: str, fields: dict[str, Any]) -> Action:

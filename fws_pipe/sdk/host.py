@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 from fws_pipe.errors import EXIT_OK, EXIT_USAGE
@@ -30,10 +31,14 @@ def main() -> None:
     if not modules:
         _fail("a MODULE is missing; see fws-filter --help")
     sys.path.insert(0, os.getcwd())
-    for module in modules:
-        _load(module)
+    functions.load_hosted(lambda: _load_all(modules))
     ClassHost().register()
     functions.run()
+
+
+def _load_all(modules: Sequence[str]) -> None:
+    for module in modules:
+        _load(module)
 
 
 def _load(module: str) -> None:

@@ -133,7 +133,7 @@ def test_a_wrong_action_raises_where_it_is_made(fresh: Filter, mistake: Any, pro
 
 def test_a_handler_that_yields_nonsense_is_told(fresh: Filter) -> None:
     fresh.on("message")(lambda event: iter([5]))
-    with pytest.raises(TypeError, match="a handler yields actions, got 5"):
+    with pytest.raises(TypeError, match="a handler yields or returns actions, or DROP, got 5"):
         handled(fresh, MESSAGE)
 
 
@@ -156,9 +156,9 @@ def test_an_unknown_event_type_is_refused(fresh: Filter) -> None:
 
 def test_only_a_filter_with_a_data_handler_wants_data(fresh: Filter) -> None:
     fresh.on("message")(print)
-    assert fresh.preamble() == b""
+    assert fresh._preamble() == []
     fresh.on("data")(print)
-    assert fresh.preamble() == encode({"type": "want", "events": ["data"]})
+    assert fresh._preamble() == [encode({"type": "want", "events": ["data"]})]
 
 
 def test_print_does_not_get_between_the_frames(tmp_path: Path) -> None:
