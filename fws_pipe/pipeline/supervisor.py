@@ -25,7 +25,7 @@ _LAST_READ_S = 1.0
 """How long what dead processes have left in their pipes may take to be read."""
 
 
-_LEFTOVERS_AT_THE_END_S = 5.0
+_LEFTOVERS_AT_THE_END_S = 3.0
 """How long what stages have started may outlive them when the server ends: `tee >(gzip >x)` has a file to finish."""
 
 

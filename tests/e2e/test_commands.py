@@ -205,8 +205,8 @@ def test_sink_passes_right_actions_and_ticks_and_nothing_else() -> None:
     assert done.stdout == b"".join(map(encode, right))
     assert done.returncode == 0
     offset = len(b"".join(map(encode, sent[:4])))
-    expected = f"frame from stdin, at byte {offset}: close.to: expected an id or a list of ids, got int 1; dropped\n"
-    assert done.stderr.decode() == expected
+    where = f"frame that came through stdin, at byte {offset}"
+    assert done.stderr.decode() == f"{where}: close.to: expected an id or a list of ids, got int 1; dropped\n"
 
 
 @pytest.mark.parametrize(

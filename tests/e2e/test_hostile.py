@@ -244,9 +244,9 @@ def test_a_slow_reader_that_reads_lives(servers: Servers) -> None:
 
 
 def test_descriptors_that_run_out_pause_accepting(servers: Servers) -> None:
-    server = servers.start_command("/bin/sh", "-c", "ulimit -n 40; exec fws-pipe --port 0 mirror")
+    server = servers.start_command("/bin/sh", "-c", "ulimit -n 100; exec fws-pipe --port 0 mirror")
     with connect(server.url) as client:
-        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(60)]
+        idle = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(120)]
         server.stderr.wait_for("can't accept a connection just now")
         client.send("x")
         assert client.recv(30) == "x"
