@@ -7,7 +7,7 @@ hand, with no sink before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fws_pipe.protocol.codec import Frame, describe
 
@@ -86,8 +86,7 @@ def may_be_sent(code: int) -> bool:
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
-@dataclass(frozen=True)
-class _Fields:
+class _Fields(NamedTuple):  # a dataclass would cost every filter the time to load the module inspect
     required: Mapping[str, Check]
     optional: Mapping[str, Check]
 

@@ -68,7 +68,7 @@ def test_summaries_of_other_languages(tmp_path: Path) -> None:
     assert filter_summary(script) == "Counts the frames."
 
 
-def test_a_filter_loads_neither_trio_nor_redis() -> None:
-    script = "import sys, fws_pipe.sdk; print(sorted({'trio', 'redis', 'asyncio', 'argparse'} & set(sys.modules)))"
+def test_a_filter_loads_nothing_that_takes_long() -> None:
+    script = "import sys, fws_pipe.sdk; print(sorted({'trio', 'redis', 'asyncio', 'argparse', 'inspect'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert done.stdout == b"[]\n"
