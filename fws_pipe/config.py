@@ -9,7 +9,7 @@ import argparse
 import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from fws_pipe import __version__
@@ -180,11 +180,6 @@ class Query:
 
     kind: str
     chain: str = ""
-
-
-@dataclass
-class _Parsed:
-    values: dict[str, Any] = field(default_factory=dict)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -149,11 +149,6 @@ class RunningChain:
         self.failed.set()
         self._guilty_exit.set()
 
-    @property
-    def pids(self) -> list[int]:
-        """The processes' ids, sink last."""
-        return [stage.process.pid for stage in self._stages]
-
     async def epitaph(self) -> str:
         """Why the run failed: the stage most to blame, with its last words."""
         with trio.move_on_after(_BLAME_S):
@@ -181,9 +176,6 @@ class RunningChain:
     def end_input(self) -> None:
         """Give the first stage the end of its input, once it has read what is in the pipe."""
         self.head.close()
-        self._close_head_read_end()
-
-    def _close_head_read_end(self) -> None:
         if self._head_read_end >= 0:
             os.close(self._head_read_end)
             self._head_read_end = -1
@@ -209,7 +201,7 @@ class RunningChain:
             elif rung.signal is None:
                 self._log.info(f"{rung.name} for the chain")
             with trio.move_on_after(rung.wait_s):
-                await _wait_for_either(self._all_exited, hurry if not is_last else None)
+                await wait_for_any(self._all_exited, *([] if is_last else [hurry]))
 
     def kill_leftovers(self) -> None:
         """Kill whatever is left of every group: stages that are deaf to the ladder, and what stages have started."""
@@ -225,16 +217,16 @@ class RunningChain:
         self.tail.close()
 
 
-async def _wait_for_either(first: trio.Event, second: trio.Event | None) -> None:
+async def wait_for_any(*events: trio.Event) -> None:
+    """Wait until one of these events is set."""
     async with trio.open_nursery() as nursery:
 
         async def wait(event: trio.Event) -> None:
             await event.wait()
             nursery.cancel_scope.cancel()
 
-        nursery.start_soon(wait, first)
-        if second is not None:
-            nursery.start_soon(wait, second)
+        for event in events:
+            nursery.start_soon(wait, event)
 
 
 SINK_LABEL = "sink"

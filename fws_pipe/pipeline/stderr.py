@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import trio
 
 from fws_pipe.log import Log
@@ -12,7 +10,7 @@ from fws_pipe.pipes import PipeReader
 LINE_LIMIT_BYTES = 1024 * 1024
 """A longer line is passed on in pieces of this size: it must be drained without being held in memory."""
 
-_LAST_LINES = 5
+_LAST_WORDS_BYTES = 1000
 
 
 class StderrRelay:
@@ -24,13 +22,9 @@ class StderrRelay:
         self._log = log
         self._parts: list[bytes] = []
         self._size = 0
-        self._last_lines: deque[bytes] = deque(maxlen=_LAST_LINES)
+        self.last_words = ""
+        """The last line that wasn't empty."""
         self.ended = trio.Event()
-
-    @property
-    def last_words(self) -> str:
-        """The last line that wasn't empty; an empty string when there was none."""
-        return next((line.decode(errors="replace") for line in reversed(self._last_lines)), "")
 
     async def run(self) -> None:
         """Relay until the stage, and all that has inherited its stderr, have closed it."""
@@ -58,5 +52,5 @@ class StderrRelay:
         line = b"".join(self._parts)
         self._parts, self._size = [], 0
         if line.strip():
-            self._last_lines.append(line[:1000])
+            self.last_words = line[:_LAST_WORDS_BYTES].decode(errors="replace")
         self._log.line(self._prefix + line)

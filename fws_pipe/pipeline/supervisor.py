@@ -15,7 +15,7 @@ from fws_pipe.errors import FrameError, GaveUpError, StageError, SystemRefusedEr
 from fws_pipe.log import Log
 from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT, RestartPolicy
 from fws_pipe.pipeline.resolve import Command
-from fws_pipe.pipeline.spawn import LADDER, SINK_LABEL, RunningChain, Surroundings, start_chain
+from fws_pipe.pipeline.spawn import LADDER, SINK_LABEL, RunningChain, Surroundings, start_chain, wait_for_any
 
 TICK_TIMEOUT_S = 10.0
 """A chain that lets no tick through for so long after its start is taken to swallow them."""
@@ -125,7 +125,7 @@ class Supervisor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write_events, chain)
             nursery.start_soon(self._announce, chain)
-            await self._failed_or_stopping(chain)
+            await wait_for_any(chain.failed, self._stopping)
             nursery.cancel_scope.cancel()
         failure = ""
         if self._stopping.is_set():
@@ -138,16 +138,6 @@ class Supervisor:
             ladder = LADDER
         await chain.climb_down(ladder, self.hurry)
         return failure
-
-    async def _failed_or_stopping(self, chain: RunningChain) -> None:
-        async with trio.open_nursery() as nursery:
-
-            async def wait(event: trio.Event) -> None:
-                await event.wait()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(wait, chain.failed)
-            nursery.start_soon(wait, self._stopping)
 
     async def _write_events(self, chain: RunningChain) -> None:
         await self._exchange.write_events(chain.head.write)
