@@ -6,27 +6,35 @@ through, close the clients with 1001, end the chain's input, wait for the sink; 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import trio
 
 from fws_pipe.config import Config
-from fws_pipe.errors import FrameError, GaveUpError
+from fws_pipe.errors import FrameError, GaveUpError, UsageError
+from fws_pipe.front.auth import AuthSettings
+from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import Front, Limits
 from fws_pipe.front.listener import open_listeners, quiet_libraries, url_of
+from fws_pipe.front.outside import Outside
 from fws_pipe.front.rfc6455 import GOING_AWAY, INTERNAL_ERROR
+from fws_pipe.front.tls import TlsFiles
 from fws_pipe.log import Log
 from fws_pipe.machine import stage_path
 from fws_pipe.pipeline.resolve import Command
-from fws_pipe.pipeline.spawn import Surroundings
-from fws_pipe.pipeline.supervisor import TICK_TIMEOUT_S, Supervisor
+from fws_pipe.pipeline.spawn import Program, Surroundings, module_program
+from fws_pipe.pipeline.supervisor import SOURCE, TICK_TIMEOUT_S, Supervisor
 from fws_pipe.protocol.codec import BLOCK_BYTES
+from fws_pipe.redis_settings import RedisSettings
 
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GAVE_UP_S = 2.0
 
 _INTERRUPT_S = 0.5
@@ -41,14 +49,47 @@ class Backend(Protocol):
 
     serving: trio.Event
     """Set once it has served for the first time."""
-    hurry: trio.Event
-    """Set when there is no time left."""
 
     async def run(self) -> None:
         """Run until stopped. Raises FwsError when there is no going on."""
 
     def stop(self, grace_s: float) -> None:
         """Finish within `grace_s` seconds."""
+
+    def hurry(self) -> None:
+        """There is no time left."""
+
+
+class Together:
+    """Several backends as one: the chain, and the source beside it."""
+
+    def __init__(self, backends: Sequence[Backend]) -> None:
+        self._backends = backends
+        self.serving = trio.Event()
+
+    def stop(self, grace_s: float) -> None:
+        """Stop them all."""
+        for backend in self._backends:
+            backend.stop(grace_s)
+
+    def hurry(self) -> None:
+        """Hurry them all."""
+        for backend in self._backends:
+            backend.hurry()
+
+    async def run(self) -> None:
+        """Run them all. Raises FwsError when one of them can't go on."""
+        async with trio.open_nursery() as watching:
+            watching.start_soon(self._announce)
+            async with trio.open_nursery() as nursery:
+                for backend in self._backends:
+                    nursery.start_soon(backend.run)
+            watching.cancel_scope.cancel()  # they may have been stopped before they had served
+
+    async def _announce(self) -> None:
+        for backend in self._backends:
+            await backend.serving.wait()
+        self.serving.set()
 
 
 class StandardStreams:
@@ -62,9 +103,11 @@ class StandardStreams:
         self._interrupted = interrupted
         self._log = log
         self.serving = trio.Event()
-        self.hurry = trio.Event()
         self._stopping = trio.Event()
         self._grace_s = 0.0
+
+    def hurry(self) -> None:
+        """There is nothing to hurry: the filters are not ours."""
 
     def stop(self, grace_s: float) -> None:
         """End the output, and take what still comes in for so long."""
@@ -141,10 +184,40 @@ async def run_pipe(
     `environment` is the stages'; `stdout` the descriptor that they know as $FWS_STDOUT_FD.
     """
     front = _make_front(config, log)
-    surroundings = Surroundings(
-        config.shell, {**environment, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1"}, stdout
-    )
-    await _serve(config, front, Supervisor(commands, surroundings, front, log), trio.Event(), log)
+    redis = replace(config.redis, server=front.name) if config.redis else None
+    with _storage_environment(config, redis) as storage:
+        surroundings = Surroundings(
+            {**environment, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, stdout
+        )
+        programs = [Program(command.label, [config.shell, "-c", command.shell_text]) for command in commands]
+        programs.append(module_program("sink", "fws_pipe.sink", redis.to_environment() if redis else {}))
+        supervisors = [Supervisor(programs, surroundings, front, log)]
+        for source in _source_programs(config, redis):
+            supervisors.append(Supervisor([source], surroundings, Outside(front), log, SOURCE))
+        await _serve(config, front, Together(supervisors), trio.Event(), log)
+
+
+@contextlib.contextmanager
+def _storage_environment(config: Config, redis: RedisSettings | None) -> Iterator[dict[str, str]]:
+    """What tells the stages of their storage; a database without a path of its own lives as long as the server."""
+    environment = dict(config.storage_environment)
+    if config.storage == "redis" and redis is not None:
+        environment.update(redis.to_environment())
+    if config.storage != "sqlite":
+        yield environment
+        return
+    with tempfile.TemporaryDirectory(prefix="fws-pipe-", ignore_cleanup_errors=True) as folder:
+        yield {**environment, "FWS_STORAGE": f"sqlite:{folder}/storage.db"}
+
+
+def _source_programs(config: Config, redis: RedisSettings | None) -> list[Program]:
+    """What brings in events from outside: Redis's subscriptions, and those of the user's own storage module."""
+    programs = []
+    if redis is not None:
+        programs.append(module_program("source", "fws_pipe.source", redis.to_environment()))
+    if config.storage_module is not None:
+        programs.append(module_program("subscriber", "fws_pipe.sdk.subscriber", {}))
+    return programs
 
 
 async def run_front(config: Config, log: Log) -> None:
@@ -162,12 +235,29 @@ def _make_front(config: Config, log: Log) -> Front:
         ping_interval=config.ping_interval,
         ping_timeout=config.ping_timeout,
     )
-    return Front(limits, log, config.name)
+    return Front(limits, log, config.name or secrets.token_hex(3), Entrance(_entrance_settings(config)))
+
+
+def _entrance_settings(config: Config) -> EntranceSettings:
+    if config.cert is None and (config.key or config.client_ca):
+        raise UsageError(f"--{'key' if config.key else 'client-ca'} makes no sense without --cert")
+    tls = TlsFiles(config.cert, config.key, config.client_ca) if config.cert else None
+    wants_token = config.auth_tokens is not None or config.auth_jwt is not None
+    if config.auth_jwt is None and (config.auth_audience or config.auth_issuer):
+        raise UsageError(f"--auth-{'audience' if config.auth_audience else 'issuer'} makes no sense without --auth-jwt")
+    auth = AuthSettings(
+        tokens_file=config.auth_tokens,
+        jwt_key_file=config.auth_jwt,
+        audience=config.auth_audience,
+        issuer=config.auth_issuer,
+        cookie=config.auth_cookie,
+    )
+    return EntranceSettings(tls, auth if wants_token else None, config.gate_timeout if config.gate else None)
 
 
 async def _serve(config: Config, front: Front, backend: Backend, stopping: trio.Event, log: Log) -> None:
     quiet_libraries(log)
-    with trio.open_signal_receiver(*_STOP_SIGNALS) as signals:
+    with trio.open_signal_receiver(*_SIGNALS) as signals:
         listeners = await open_listeners(config.host, config.port)
         async with _closing(listeners), trio.open_nursery() as nursery:
             nursery.start_soon(_watch_signals, signals, stopping, backend, front, log)
@@ -182,7 +272,7 @@ async def _serve(config: Config, front: Front, backend: Backend, stopping: trio.
     log.info("stopped" + (f"; counted {dropped}" if dropped else ""))
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _closing(listeners: Sequence[trio.SocketListener]) -> AsyncIterator[None]:
     try:
         yield
@@ -213,7 +303,7 @@ async def _accept_and_drain(
             accepting.start_soon(_cancel_when, stopping, accepting)
             await backend.serving.wait()
             accepting.start_soon(front.keep_alive)
-            log.always("listening on " + ", ".join(url_of(listener) for listener in listeners))
+            log.always("listening on " + ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners))
             await trio.serve_listeners(front.serve, list(listeners), handler_nursery=clients)
         for listener in listeners:
             listener.socket.close()
@@ -241,13 +331,36 @@ async def _cancel_when(event: trio.Event, nursery: trio.Nursery) -> None:
 async def _watch_signals(
     signals: AsyncIterator[int], stopping: trio.Event, backend: Backend, front: Front, log: Log
 ) -> None:
+    had_terminal = _has_terminal()
+    hurrying = False
     async for number in signals:
         name = signal.Signals(number).name
-        if not stopping.is_set():
+        if number == signal.SIGHUP and not (had_terminal and not _has_terminal()):
+            _reload(front, log)
+        elif not stopping.is_set():
             log.info(f"{name}: finishing; once more and I hurry")
             stopping.set()
-        elif not backend.hurry.is_set():
+        elif not hurrying:
+            hurrying = True
             log.info(f"{name} again: hurrying")
-            backend.hurry.set()
+            backend.hurry()
             front.abort_all()
             backend.stop(0.0)
+
+
+def _has_terminal() -> bool:
+    """Whether there is a terminal that controls us; when it hangs up (SIGHUP) it is gone (tty(4))."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _reload(front: Front, log: Log) -> None:
+    try:
+        loaded = front.entrance.reload()
+    except UsageError as error:
+        log.always(f"SIGHUP: {error}; what was loaded before stays in use")
+    else:
+        log.always(f"SIGHUP: read again: {', '.join(loaded)}" if loaded else "SIGHUP: there is nothing to read again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import os
 import resource
 import signal
@@ -39,6 +40,18 @@ def pipe_main() -> None:
 def front_main() -> None:
     """Run fws-front."""
     sys.exit(_guarded("fws-front", _front, sys.argv[1:]))
+
+
+def server_main() -> None:
+    """Run fws_server."""
+
+    def serve(argv: Sequence[str]) -> None:
+        environment = current_environment()
+        # Loaded here: it needs the filters' side of us, which fws-pipe and fws-front do without.
+        config = importlib.import_module("fws_pipe.server_command").parse_server(argv, environment)
+        _serve_chain(config, environment, MachineCommands(stage_path(environment)))
+
+    sys.exit(_guarded("fws_server", serve, sys.argv[1:]))
 
 
 def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
@@ -78,9 +91,21 @@ def _pipe(argv: Sequence[str]) -> None:
     if isinstance(config, Query):
         _answer(config, commands)
         return
+    _serve_chain(config, environment, commands)
+
+
+def _serve_chain(config: Config, environment: dict[str, str], commands: MachineCommands) -> None:
     # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`.
     stdout = _duplicate_of_stdout()
     chain = resolve_chain(config.chain, commands)
+    if config.storage_module is not None:
+        # Loads the user's code, which says best itself what is wrong with it.
+        importlib.import_module("fws_pipe.sdk.user_storage").check_user_storage(
+            config.storage_module, config.server_argv
+        )
+    if config.redis is not None:
+        # Loaded here: redis-py takes long to load, and most servers do without.
+        importlib.import_module("fws_pipe.redis_link").check_reachable(config.redis)
     log = Log("fws-pipe", config.level)
     config = _fitting(config, len(chain), log)
     _run(log, run_pipe, config, chain, environment, stdout, log)

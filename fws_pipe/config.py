@@ -1,23 +1,35 @@
 """The options: each is declared once, for the flag, the environment variable, the check and the help.
 
-A flag beats its environment variable, which beats the default.
+A flag beats its environment variable, which beats the config file, which beats the default.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from fws_pipe import __version__
+from fws_pipe.config_file import ConfigFile, Given, chain_of, load_config_file
 from fws_pipe.errors import EXIT_CODES, UsageError
 from fws_pipe.log import Level
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES
+from fws_pipe.redis_settings import RedisSettings, check_url
 
 DEFAULT_CHAIN = "broadcast | stdout_log"
+
+_ON = ("1", "true", "yes", "on")
+_OFF = ("0", "false", "no", "off")
+
+_STORAGES = ("memory", "sqlite", "redis")
+_OLD_STORAGES = {
+    "filtered_websocket.storage_objects.default": "memory",
+    "filtered_websocket.storage_objects.redis": "redis",
+}
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
@@ -87,6 +99,41 @@ def parse_text(text: str) -> str:
     return text
 
 
+def parse_time(text: str) -> float:
+    """Seconds, more than 0. Raises ValueError."""
+    try:
+        seconds = parse_seconds(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds:
+        raise ValueError("expected a number of seconds above 0")
+    return seconds
+
+
+def parse_switch(text: str) -> bool:
+    """Whether an option without a value is on. Raises ValueError."""
+    word = text.strip().lower()
+    if word not in _ON and word not in _OFF:
+        raise ValueError(f"expected one of {', '.join(_ON)}, or one of {', '.join(_OFF)}")
+    return word in _ON
+
+
+def parse_channel(text: str) -> str:
+    """A channel's name. Raises ValueError."""
+    if not text or any(character.isspace() for character in text):
+        raise ValueError("expected channels that aren't empty and have no white space in them; commas are between them")
+    return text
+
+
+def parse_storage(text: str) -> str:
+    """A kind of storage, or the name of a Python module. Raises ValueError."""
+    name = _OLD_STORAGES.get(text, text).removeprefix("module:")
+    is_file = name.startswith("sqlite:") and len(name) > len("sqlite:")
+    if not is_file and not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError("expected memory, sqlite, sqlite:PATH, redis or a Python module's name")
+    return name
+
+
 @dataclass(frozen=True)
 class Option:
     """One setting. `parse` turns text into the value, and raises ValueError with what it had expected."""
@@ -97,9 +144,16 @@ class Option:
     default_text: str
     help: str
     metavar: str
+    group: str
     short: str | None = None
     is_list: bool = False
+    """Given several times, or with commas; the value is a tuple."""
+    is_flag: bool = False
+    """Given without a value."""
     for_front: bool = True
+    old_flags: tuple[str, ...] = ()
+    """How filtered_websocket spelled it."""
+    old_variables: tuple[str, ...] = ()
 
     @property
     def flag(self) -> str:
@@ -109,7 +163,12 @@ class Option:
     @property
     def variable(self) -> str:
         """`FWS_MAX_MESSAGE`."""
-        return "FWS_" + self.name.replace("-", "_").upper()
+        return "FWS_" + self.key.upper()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that set it; the first that isn't empty does."""
+        return (self.variable, *self.old_variables)
 
     @property
     def key(self) -> str:
@@ -117,43 +176,143 @@ class Option:
         return self.name.replace("-", "_")
 
 
+_LEVELS = {"verbose": Level.DEBUG, "quiet": Level.WARNING, "": Level.INFO}
+
+_LISTENING = "listening"
+_TLS = "TLS"
+_ADMISSION = "who gets in"
+_LIMITS = "limits"
+_CHAIN = "the chain"
+_SHARED = "Redis and storage"
+
 OPTIONS = (
-    Option("port", parse_port, 9000, "9000", "the port to listen on; 0 picks a free one", "PORT", short="p"),
+    Option(
+        "port", parse_port, 9000, "9000", "the port to listen on; 0 picks a free one", "PORT", _LISTENING, short="p"
+    ),
     Option(
         "host", parse_text, ("127.0.0.1",), "127.0.0.1",
-        "an address or name to listen on; may be given several times (in the environment: with commas)", "HOST",
+        "an address or name to listen on; may be given several times, or with commas", "HOST", _LISTENING,
         is_list=True,
     ),
-    Option("name", parse_name, None, "random", "this server's name: every client's id begins with it", "NAME"),
+    Option(
+        "name", parse_name, None, "random", "this server's name: every client's id begins with it", "NAME", _LISTENING
+    ),
+    Option(
+        "cert", parse_text, None, "none", "a certificate and its chain (PEM); with it the server speaks TLS, wss://",
+        "FILE", _TLS, old_flags=("-cert",),
+    ),
+    Option(
+        "key", parse_text, None, "none", "the certificate's private key (PEM), unless it is in the same file", "FILE",
+        _TLS, old_flags=("-key",),
+    ),
+    Option(
+        "client-ca", parse_text, None, "none",
+        "certificates (PEM) of those who may vouch for clients; a client without a certificate of theirs is refused",
+        "FILE", _TLS,
+    ),
+    Option(
+        "auth-tokens", parse_text, None, "none", "the tokens that let a client in; one without any of them gets 401",
+        "FILE", _ADMISSION,
+    ),
+    Option(
+        "auth-jwt", parse_text, None, "none", "the key that a client's JWT is signed with; one without a JWT gets 401",
+        "KEYFILE", _ADMISSION,
+    ),
+    Option(
+        "auth-audience", parse_text, None, "any", "the audience that a JWT must be for: it may be meant for others",
+        "TEXT", _ADMISSION,
+    ),
+    Option(
+        "auth-issuer", parse_text, None, "any", "the issuer that a JWT must be from", "TEXT", _ADMISSION,
+    ),
+    Option(
+        "auth-cookie", parse_text, "token", "token",
+        "the cookie that a token may come in: a browser's WebSocket sends no headers of its own", "NAME", _ADMISSION,
+    ),
+    Option(
+        "gate", parse_switch, False, "off", "the chain answers each handshake itself, with accept or reject", "",
+        _ADMISSION, is_flag=True,
+    ),
+    Option(
+        "gate-timeout", parse_time, 5.0, "5", "a handshake that the chain has not answered for so long is refused",
+        "SECONDS", _ADMISSION,
+    ),
     Option(
         "max-message", parse_message_size, 1024**2, "1M",
-        "the largest message from a client; a larger one closes it with 1009", "BYTES",
+        "the largest message from a client; a larger one closes it with 1009", "BYTES", _LIMITS,
     ),
     Option(
         "ping-interval", parse_seconds, 25.0, "25",
         "a client that has been silent for so long is pinged (proxies give up after 30 to 60); 0: never", "SECONDS",
+        _LIMITS,
     ),
     Option(
         "ping-timeout", parse_seconds, 20.0, "20",
-        "a pinged client that stays silent for so long is closed with 1011; 0: never", "SECONDS",
+        "a pinged client that stays silent for so long is closed with 1011; 0: never", "SECONDS", _LIMITS,
     ),
     Option(
         "max-clients", parse_count, 16384, "16384",
         "clients at a time; a further one gets 503, which beats running out of descriptors; 0: any number", "COUNT",
+        _LIMITS,
     ),
     Option(
         "outbox-limit", parse_outbox_size, 1024**2, "1M",
-        "what may wait for a client that reads slowly; one more message and it is closed with 1013", "BYTES",
+        "what may wait for a client that reads slowly; one more message and it is closed with 1013", "BYTES", _LIMITS,
     ),
     Option(
         "drain-timeout", parse_seconds, 10.0, "10",
-        "how long clients and chain have to finish after SIGTERM or SIGINT", "SECONDS",
+        "how long clients and chain have to finish after SIGTERM or SIGINT", "SECONDS", _LIMITS,
     ),
     Option(
-        "shell", parse_text, "/bin/sh", "/bin/sh", "the shell that runs each stage, as SHELL -c", "PATH",
+        "shell", parse_text, "/bin/sh", "/bin/sh", "the shell that runs each stage, as SHELL -c", "PATH", _CHAIN,
+        for_front=False,
+    ),
+    Option(
+        "token", parse_text, None, "none",
+        "the group of clients that have not chosen one, for broadcast_by_token and filters that are classes", "NAME",
+        _CHAIN, for_front=False, old_flags=("-token",),
+    ),
+    Option(
+        "storage", parse_storage, "sqlite", "sqlite",
+        "where filters keep what outlives them: memory, sqlite, sqlite:PATH, redis, or a module's class StorageObject",
+        "KIND", _SHARED, for_front=False, old_variables=("STORAGE_OBJECT_MODULE",),
+    ),
+    Option(
+        "redis-url", check_url, None, "none",
+        "the Redis that servers share, as redis://, rediss://, unix:// or redis+sentinel://", "URL", _SHARED,
+        for_front=False,
+    ),
+    Option(
+        "redis-key", parse_text, "fws", "fws", "what all our own keys and channels in Redis begin with", "PREFIX",
+        _SHARED, for_front=False, old_flags=("--redis_key",),
+    ),
+    Option(
+        "redis-channels", parse_channel, ("global",), "global",
+        "a channel to subscribe to; may be given several times, or with commas", "CHANNEL", _SHARED, is_list=True,
+        for_front=False, old_flags=("--redis_channels",),
+    ),
+    Option(
+        "redis-sharded", parse_switch, False, "off", "Redis is a cluster: publish with SPUBLISH", "", _SHARED,
+        is_flag=True, for_front=False,
+    ),
+    Option(
+        "presence-expiry", parse_time, 30.0, "30",
+        "a server that has told Redis nothing for so long is dead, and its clients gone", "SECONDS", _SHARED,
         for_front=False,
     ),
 )  # fmt: skip
+
+OLD_OPTIONS = (
+    Option(
+        "redis_host", parse_text, None, "localhost", "as in filtered_websocket: makes the URL redis://HOST:PORT/0",
+        "HOST", _SHARED, for_front=False,
+    ),
+    Option(
+        "redis_port", parse_port, None, "6379", "as in filtered_websocket: makes the URL redis://HOST:PORT/0", "PORT",
+        _SHARED, for_front=False,
+    ),
+)  # fmt: skip
+"""Other ways to say --redis-url; not in the environment, where Kubernetes likes to leave a FWS_REDIS_PORT."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +322,16 @@ class Config:
     port: int
     host: Sequence[str]
     name: str | None
+    cert: str | None
+    key: str | None
+    client_ca: str | None
+    auth_tokens: str | None
+    auth_jwt: str | None
+    auth_audience: str | None
+    auth_issuer: str | None
+    auth_cookie: str
+    gate: bool
+    gate_timeout: float
     max_message: int
     ping_interval: float
     ping_timeout: float
@@ -170,8 +339,48 @@ class Config:
     outbox_limit: int
     drain_timeout: float
     shell: str
+    token: str | None
+    storage: str
+    redis_url: str | None
+    redis_key: str
+    redis_channels: Sequence[str]
+    redis_sharded: bool
+    presence_expiry: float
     level: Level
     chain: str = DEFAULT_CHAIN
+    file: str | None = None
+    """The config file that it comes from, if any."""
+    server_argv: Sequence[str] = ()
+    """The command line in fws_server's form: a user's StorageObject gets its options from that."""
+
+    @property
+    def redis(self) -> RedisSettings | None:
+        """How to get to Redis; the server's name is the caller's to fill in."""
+        if self.redis_url is None:
+            return None
+        return RedisSettings(
+            url=self.redis_url,
+            key=self.redis_key,
+            channels=self.redis_channels,
+            sharded=self.redis_sharded,
+            expiry_s=self.presence_expiry,
+        )
+
+    @property
+    def storage_module(self) -> str | None:
+        """The user's own module with a class StorageObject, or None."""
+        return storage_module_of(self.storage)
+
+    @property
+    def storage_environment(self) -> dict[str, str]:
+        """What tells the stages where `storage_object` is, and `token`."""
+        own = self.storage_module
+        environment = {"FWS_STORAGE": self.storage if own is None else f"module:{own}"}
+        if own is not None:
+            environment["FWS_SERVER_ARGV"] = json.dumps(list(self.server_argv))
+        if self.token is not None:
+            environment["FWS_TOKEN"] = self.token
+        return environment
 
 
 @dataclass(frozen=True)
@@ -189,7 +398,8 @@ class _Parser(argparse.ArgumentParser):
 
 def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | Query:
     """Parse fws-pipe's command line. Raises UsageError; exits 0 after --help and --version."""
-    parser = _parser("fws-pipe", "A WebSocket server whose behaviour is a Unix pipeline of filters.", OPTIONS)
+    options = (*OPTIONS, *OLD_OPTIONS)
+    parser = _parser("fws-pipe", "A WebSocket server whose behaviour is a Unix pipeline of filters.", options)
     parser.add_argument(
         "chain", nargs="?", metavar="CHAIN", help=f'the filters, as in a shell: "A | B | C" (default: {DEFAULT_CHAIN})'
     )
@@ -204,8 +414,12 @@ def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | 
         return Query("filters-dir")
     if arguments.check is not None:
         return Query("check", arguments.check)
-    config = _config(arguments, OPTIONS, environment)
-    return Config(**config, chain=DEFAULT_CHAIN if arguments.chain is None else arguments.chain)
+    file = read_file(arguments.config)
+    chain = arguments.chain if arguments.chain is not None else chain_of(file)
+    config = make_config(_given(arguments, options), environment, file, chain)
+    old_form = {"--port": str(config.port), "-key": config.key, "-cert": config.cert, "-token": config.token}
+    argv = [word for flag, value in old_form.items() if value is not None for word in (flag, value)]
+    return replace(config, server_argv=argv)
 
 
 def parse_front(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
@@ -215,7 +429,61 @@ def parse_front(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     )
     options = [option for option in OPTIONS if option.for_front]
     arguments = _parser("fws-front", about, options).parse_args(argv)
-    return Config(**_config(arguments, options, environment), shell="/bin/sh")
+    own = {option.key for option in options}
+    file = read_file(arguments.config)
+    # What the file says to fws-pipe alone, which may share it, must not stop a front.
+    file = replace(file, values={key: value for key, value in file.values.items() if key in own})
+    return make_config(_given(arguments, options), environment, file, options=options)
+
+
+def read_file(path: str | None, *, takes_unknown: bool = False) -> ConfigFile:
+    """What a config file says, an empty one if there is none. Raises UsageError."""
+    if path is None:
+        return ConfigFile(None)
+    options = (*OPTIONS, *OLD_OPTIONS)
+    flags = {option.key for option in options if option.is_flag}
+    lists = {option.key for option in options if option.is_list}
+    return load_config_file(path, {option.key for option in options}, flags, lists, takes_unknown=takes_unknown)
+
+
+def storage_named(environment: Mapping[str, str], file: ConfigFile) -> str:
+    """The storage that is asked for in the environment, or else in the file. Raises UsageError."""
+    option = next(option for option in OPTIONS if option.key == "storage")
+    given = _from_environment([option], environment).get(option.key, file.values.get(option.key))
+    return str(option.default if given is None else _value(option, given))
+
+
+def storage_module_of(storage: str) -> str | None:
+    """The user's own module with a class StorageObject, or None for our own kinds of storage."""
+    return None if storage in _STORAGES or storage.startswith("sqlite:") else storage
+
+
+def make_config(
+    given: Mapping[str, Given],
+    environment: Mapping[str, str],
+    file: ConfigFile,
+    chain: str | None = None,
+    options: Sequence[Option] = OPTIONS,
+) -> Config:
+    """Put together what was said where: on the command line, else in the environment, else in the file.
+
+    Raises UsageError.
+    """
+    sources = [_with_redis_url(file.values), _from_environment(options, environment), _with_redis_url(given)]
+    said: dict[str, Given] = {key: value for source in sources for key, value in source.items()}
+    values = {option.key: _value(option, said[option.key]) for option in options if option.key in said}
+    defaults = {option.key: option.default for option in OPTIONS}
+    loudness = said.get("loudness", Given("", file.loudness))
+    chain = DEFAULT_CHAIN if chain is None else chain
+    config = Config(**{**defaults, **values}, level=_LEVELS[str(loudness.text)], chain=chain, file=file.path)
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    """Options that make no sense together. Raises UsageError."""
+    if config.storage == "redis" and config.redis_url is None:
+        raise UsageError("--storage redis: where is Redis? Add --redis-url redis://localhost:6379/0, or another")
 
 
 def _parser(program: str, about: str, options: Sequence[Option]) -> _Parser:
@@ -227,18 +495,35 @@ def _parser(program: str, about: str, options: Sequence[Option]) -> _Parser:
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
-    for option in options:
-        names = ([f"-{option.short}"] if option.short else []) + [option.flag]
-        text = f"{option.help} (default: {option.default_text}; {option.variable})"
-        action = "append" if option.is_list else "store"
-        parser.add_argument(*names, dest=option.key, action=action, metavar=option.metavar, help=text)
+    parser.add_argument(
+        "-c", "--config", metavar="FILE",
+        help="options as JSON or TOML; its keys are their names, and chain or filters",
+    )  # fmt: skip
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument(
-        "-v", "--verbose", action="store_true", help="tell of each client that comes and goes as well"
+        "-v", "--verbose", action="store_const", dest="loudness", const="verbose",
+        help="tell of each client that comes and goes as well",
+    )  # fmt: skip
+    loudness.add_argument(
+        "-q", "--quiet", action="store_const", dest="loudness", const="quiet", help="tell only what goes wrong"
     )
-    loudness.add_argument("-q", "--quiet", action="store_true", help="tell only what goes wrong")
     parser.add_argument("--version", action="version", version=f"{program} {__version__}")
+    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(option.group for option in options)}
+    for option in options:
+        names, settings = _argument(option)
+        groups[option.group].add_argument(*names, **settings)
     return parser
+
+
+def _argument(option: Option) -> tuple[list[str], dict[str, Any]]:
+    """What argparse has to know."""
+    names = [*([f"-{option.short}"] if option.short else []), option.flag, *option.old_flags]
+    known_as = "" if option in OLD_OPTIONS else f"; {', '.join(option.variables)}"
+    text = f"{option.help} (default: {option.default_text}{known_as})"
+    if option.is_flag:
+        return names, {"dest": option.key, "help": text, "action": "store_const", "const": "on"}
+    action = "append" if option.is_list else "store"
+    return names, {"dest": option.key, "help": text, "action": action, "metavar": option.metavar}
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -250,24 +535,53 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
         return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
 
 
-def _config(arguments: argparse.Namespace, options: Sequence[Option], environment: Mapping[str, str]) -> dict[str, Any]:
-    level = Level.DEBUG if arguments.verbose else Level.WARNING if arguments.quiet else Level.INFO
-    values = {option.key: _value(option, getattr(arguments, option.key), environment) for option in options}
-    return {**values, "level": level}
+def _given(arguments: argparse.Namespace, options: Sequence[Option]) -> dict[str, Given]:
+    """What the command line says."""
+    texts = vars(arguments)
+    given = {option.key: Given(option.flag, texts[option.key]) for option in options if texts[option.key] is not None}
+    if arguments.loudness is not None:
+        given["loudness"] = Given("", arguments.loudness)
+    return given
 
 
-def _value(option: Option, given: str | list[str] | None, environment: Mapping[str, str]) -> Any:
-    source = option.flag
-    if given is None and environment.get(option.variable):
-        source = option.variable
-        text = environment[option.variable]
-        given = [item.strip() for item in text.split(",")] if option.is_list else text
-    if given is None:
-        return option.default
+def _from_environment(options: Sequence[Option], environment: Mapping[str, str]) -> dict[str, Given]:
+    """What the environment says; an empty variable is none."""
+    found = {}
+    for option in options:
+        variable = next((name for name in option.variables if environment.get(name)), None)
+        if variable is not None:
+            text = environment[variable]
+            found[option.key] = Given(variable, [text] if option.is_list else text)
+    return found
+
+
+def _with_redis_url(said: Mapping[str, Given]) -> dict[str, Given]:
+    """The same, with the old host and port as the URL that they stand for. Raises UsageError when there is one too."""
+    rest = dict(said)
+    old = [(option, rest.pop(option.key)) for option in OLD_OPTIONS if option.key in said]
+    if not old:
+        return rest
+    source = old[0][1].source
+    if "redis_url" in rest:
+        raise UsageError(f"{source}: {rest['redis_url'].source} says it all; leave one of them out")
+    address = {option.key: _value(option, given) for option, given in old}
+    host, port = address.get("redis_host", "localhost"), address.get("redis_port", 6379)
+    url = f"redis://[{host}]:{port}/0" if ":" in host else f"redis://{host}:{port}/0"
+    return {**rest, "redis_url": Given(source, url)}
+
+
+def _value(option: Option, given: Given) -> Any:
+    if isinstance(given.text, list):
+        items = [item.strip() for text in given.text for item in text.split(",")]
+        return tuple(_parsed(option, item, given.source) for item in items)
+    return _parsed(option, given.text, given.source)
+
+
+def _parsed(option: Option, text: str, source: str) -> Any:
     try:
-        return tuple(option.parse(item) for item in given) if isinstance(given, list) else option.parse(given)
+        return option.parse(text)
     except ValueError as error:
-        raise UsageError(f"{source}: {error}, got {given!r}") from None
+        raise UsageError(f"{source}: {error}, got {text!r}") from None
 
 
 def current_environment() -> dict[str, str]:

@@ -1,24 +1,40 @@
 """The sink: the last process of a chain.
 
 Reads: frames on stdin. Writes: actions, checked, and ticks, as acknowledgements, on stdout. A tick goes out
-behind all that came before it. Never: passes on an event, or lets a wrong action through.
+behind all that came before it. With Redis it publishes what is to be published, and passes other servers what is for
+their clients as well. Never: passes on an event, or lets a wrong action through.
 """
 
 from __future__ import annotations
 
+import importlib
+import os
+import signal
 import sys
+from typing import Protocol
 
-from fws_pipe.protocol.actions import ACTION_TYPES, check_action
+from fws_pipe.protocol.actions import ACTION_TYPES, COUNT, PUBLISH, SEND, check_action
 from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks, input_source, run_program
-from fws_pipe.protocol.codec import type_of
+from fws_pipe.protocol.codec import Frame, encode, type_of
 from fws_pipe.protocol.events import EVENT_TYPES, TICK
+
+
+class Abroad(Protocol):
+    """Where actions go that are not, or not only, for this server's clients."""
+
+    def publish(self, action: Frame) -> None:
+        """Publish a `publish` action."""
+
+    def relay(self, action: Frame) -> None:
+        """Pass an action on to the other servers."""
 
 
 class Sink:
     """Sorts frames into those that go back to the front, and those that end here."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, abroad: Abroad | None = None) -> None:
         self._source = source
+        self._abroad = abroad
         self._unknown_types: set[str | None] = set()
         self._offset = 0
         self.dropped = 0
@@ -34,7 +50,7 @@ class Sink:
         if kind in ACTION_TYPES:
             problem = check_action(frame)
             if problem is None:
-                return True
+                return self._abroad is None or self._send_abroad(frame, self._abroad)
             self.dropped += 1
             self._say(f"frame that came through {self._source}, at byte {offset}: {problem}; dropped")
         elif kind not in EVENT_TYPES and not self._is_known_as_unknown(kind):
@@ -43,6 +59,15 @@ class Sink:
                 "this type is dropped from now on"
             )
         return False
+
+    def _send_abroad(self, action: Frame, abroad: Abroad) -> bool:
+        """Whether the action is for the front as well."""
+        if action["type"] == PUBLISH:
+            abroad.publish(action)
+            return False
+        if action["type"] == SEND and action.get("everywhere"):
+            abroad.relay(action)
+        return True
 
     def _is_known_as_unknown(self, kind: str | None) -> bool:
         if kind in self._unknown_types:
@@ -62,16 +87,35 @@ _REMEMBERED_TYPES = 1000
 
 def main() -> None:
     """Run fws-sink: frames in, actions and ticks out."""
+    run_program("fws-sink", _relay_to_redis if "FWS_REDIS" in os.environ else _relay)
 
-    def relay() -> None:
-        output = BlockWriter()
-        sink = Sink(input_source())
-        for frame, raw in frames_of_blocks(input_source(), output.flush):
-            if sink.take(frame, raw):
-                output.add(raw)
+
+def _relay() -> None:
+    output = BlockWriter()
+    sink = Sink(input_source())
+    for frame, raw in frames_of_blocks(input_source(), output.flush):
+        if sink.take(frame, raw):
+            output.add(raw)
+    output.flush()
+
+
+def _relay_to_redis() -> None:
+    output = BlockWriter()
+    # Loaded here: redis takes longer to load than all the rest, and most servers do without.
+    abroad = importlib.import_module("fws_pipe.abroad").RedisAbroad()
+    signal.signal(signal.SIGTERM, lambda number, frame: abroad.hurry())
+    sink = Sink(input_source(), abroad)
+
+    def after_block() -> None:
+        for name, by in abroad.take_counts().items():
+            output.add(encode({"type": COUNT, "name": name, "by": by}))
         output.flush()
 
-    run_program("fws-sink", relay)
+    for frame, raw in frames_of_blocks(input_source(), after_block):
+        if sink.take(frame, raw):
+            output.add(raw)
+    output.flush()
+    abroad.finish()
 
 
 if __name__ == "__main__":

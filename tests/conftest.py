@@ -1,4 +1,4 @@
-"""What all tests share: a deterministic hypothesis (FWS_TEST_EXPLORE=1 lets it roam), and the server fixture."""
+"""What all tests share: a deterministic hypothesis (FWS_TEST_EXPLORE=1 lets it roam), and the server fixtures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from tests.harness import Servers
+from tests.redis_servers import KINDS, RedisServer, reason_missing
 
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None, max_examples=2000)
@@ -21,3 +22,24 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
     """Starts servers, and sees to it that nothing of them is left."""
     with Servers(tmp_path) as started:
         yield started
+
+
+@pytest.fixture
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A running Valkey, which is all of Redis that most tests need."""
+    with start_or_skip("valkey", tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture(params=KINDS)
+def any_redis_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A running Valkey, then a running Redis."""
+    with start_or_skip(request.param, tmp_path_factory.mktemp(request.param)) as server:
+        yield server
+
+
+def start_or_skip(kind: str, folder: Path, *arguments: str) -> RedisServer:
+    """Start a server of a kind, or skip the test where there is none."""
+    if reason := reason_missing(kind):
+        pytest.skip(reason)
+    return RedisServer.start(kind, folder, *arguments)

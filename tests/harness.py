@@ -99,7 +99,7 @@ class Server:
     @property
     def url(self) -> str:
         """Where it listens, once it has said so itself: nobody else can have taken the port."""
-        line = self.stderr.wait_for("listening on ws://")
+        line = self.stderr.wait_for("listening on wss?://")
         return line.split("listening on ")[1].split(",")[0]
 
     @property

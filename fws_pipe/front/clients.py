@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import trio
 
+from fws_pipe.front.handshake import Refusal
 from fws_pipe.front.rfc6455 import TRY_AGAIN_LATER, encode_message
 from fws_pipe.front.wire import Wire
 from fws_pipe.protocol.actions import EVERYONE
@@ -21,8 +22,15 @@ class Ping(NamedTuple):
     sent: float
 
 
+class Verdict(NamedTuple):
+    """What the chain has answered to a handshake: `refusal` is None when the client may come in."""
+
+    refusal: Refusal | None
+    auth: dict[str, object] | None = None
+
+
 class Client:
-    """One open connection. `share_limit` bounds, in bytes, what it has under way in the chain and in its outbox."""
+    """One connection. `share_limit` bounds, in bytes, what it has under way in the chain and in its outbox."""
 
     def __init__(self, client_id: str, wire: Wire, share_limit: int) -> None:
         self.id = client_id
@@ -30,6 +38,11 @@ class Client:
         self.groups: set[str] = set()
         self.open_event: Frame | None = None
         """The `open` that told the chain of this client; repeated in snapshots."""
+        self.is_open = False
+        """Whether its handshake is over; with a gate the chain knows of it before."""
+        self.verdict: Verdict | None = None
+        self.judged = trio.Event()
+        """Set when the chain has given its verdict."""
         self._share_limit = share_limit
         self._under_way = 0
         self.share = trio.lowlevel.ParkingLot()
@@ -37,6 +50,12 @@ class Client:
         self.pinged: Ping | None = None
         """The last ping."""
         wire.on_room = self.share.unpark_all
+
+    def judge(self, verdict: Verdict) -> None:
+        """The chain has answered; the first answer counts."""
+        if not self.is_open and self.verdict is None:
+            self.verdict = verdict
+            self.judged.set()
 
     def charge(self, size: int) -> None:
         """So many bytes of this client have gone to the chain."""
@@ -58,10 +77,13 @@ class Client:
 
 
 class Clients:
-    """All open clients of this server, by id, and the groups."""
+    """All clients of this server that the chain knows of, by id, and the groups."""
 
     def __init__(self) -> None:
         self._by_id: dict[str, Client] = {}
+        self._before_the_gate = 0
+        self.on_change: Callable[[Client], object] = lambda client: None
+        """Called when a client has come, has gone, or is in other groups."""
         self._groups: dict[str, dict[str, Client]] = {}
         self._touched: dict[Client, None] = {}
         self.counters: Counter[str] = Counter()
@@ -77,32 +99,56 @@ class Clients:
         return client.id in self._by_id
 
     def add(self, client: Client) -> None:
-        """A client is open."""
+        """The chain knows of a client. Until `open` it gets only what is for itself."""
         self._by_id[client.id] = client
+        self._before_the_gate += 1
+
+    def open(self, client: Client) -> None:
+        """A client's handshake is over."""
+        client.is_open = True
+        self._before_the_gate -= 1
+        self.on_change(client)
 
     def remove(self, client: Client) -> None:
         """A client has gone; it leaves its groups."""
         del self._by_id[client.id]
+        self._before_the_gate -= not client.is_open
         for group in list(client.groups):
-            self.leave(client.id, group)
+            self._leave(client, group)
+        self.on_change(client)
 
-    def join(self, client_id: str, group: str) -> None:
-        """Put a client into a group; nothing happens when it has left."""
+    def get(self, client_id: str) -> Client | None:
+        """The client of an id, or None."""
+        return self._by_id.get(client_id)
+
+    def of(self, client_id: str) -> Client | None:
+        """The client of an id; None, and counted, when it has gone."""
         client = self._by_id.get(client_id)
         if client is None:
             self.counters["gone"] += 1
-            return
-        client.groups.add(group)
-        self._groups.setdefault(group, {})[client_id] = client
+        return client
+
+    def join(self, client_id: str, group: str) -> None:
+        """Put a client into a group; nothing happens when it has left."""
+        client = self.of(client_id)
+        if client is not None and group not in client.groups:
+            client.groups.add(group)
+            self._groups.setdefault(group, {})[client_id] = client
+            self.on_change(client)
 
     def leave(self, client_id: str, group: str) -> None:
         """Take a client out of a group; nothing happens when it isn't in there."""
-        members = self._groups.get(group, {})
-        client = members.pop(client_id, None)
-        if client is not None:
-            client.groups.discard(group)
+        client = self.of(client_id)
+        if client is not None and group in client.groups:
+            self._leave(client, group)
+            self.on_change(client)
+
+    def _leave(self, client: Client, group: str) -> None:
+        client.groups.discard(group)
+        members = self._groups[group]
+        del members[client.id]
         if not members:
-            self._groups.pop(group, None)
+            del self._groups[group]
 
     def send(self, action: Frame) -> None:
         """Queue a `send` action for each of its receivers; `flush` writes. Encoded once, whoever gets it."""
@@ -116,17 +162,20 @@ class Clients:
         if "group" in action:
             candidates: Iterable[Client] = self._groups.get(action["group"], {}).values()
         elif action["to"] == EVERYONE:
-            candidates = self._by_id.values()
+            candidates = self._everyone()
         else:
             candidates = self._named(action["to"])
         return [client for client in candidates if client.id not in excluded] if excluded else list(candidates)
 
+    def _everyone(self) -> Iterable[Client]:
+        if not self._before_the_gate:
+            return self._by_id.values()
+        return [client for client in self._by_id.values() if client.is_open]
+
     def _named(self, to: str | list[str]) -> Iterator[Client]:
         for client_id in [to] if isinstance(to, str) else to:
-            client = self._by_id.get(client_id)
-            if client is None:
-                self.counters["gone"] += 1
-            else:
+            client = self.of(client_id)
+            if client is not None:
                 yield client
 
     def _post(self, client: Client, frame: bytes) -> None:
@@ -142,9 +191,12 @@ class Clients:
     def close(self, action: Frame) -> None:
         """Carry out a `close` action."""
         to = action["to"]
-        targets = list(self._by_id.values()) if to == EVERYONE else list(self._named(to))
+        targets = list(self._everyone() if to == EVERYONE else self._named(to))
         for client in targets:
-            client.wire.begin_close(action.get("code", 1000), action.get("reason", ""))
+            if client.is_open:
+                client.wire.begin_close(action.get("code", 1000), action.get("reason", ""))
+            else:
+                client.judge(Verdict(Refusal(403, action.get("reason") or "The chain has closed this connection.")))
 
     def flush(self) -> None:
         """Write to each client that got something since the last flush."""

@@ -76,6 +76,12 @@ class Feed:
         for client in clients:
             client.share.unpark_all()
 
+    async def put_from_outside(self, event: Frame) -> None:
+        """Queue an event that is no client's; waits while the chain is full."""
+        while not self._closed and self._is_full:
+            await self._room.park()
+        self._append(event, None)
+
     def put_disconnect(self, event: Frame, client: Client) -> None:
         """Queue a client's last event, which never waits: its `open` has waited, and it is smaller."""
         self._append(event, client)
@@ -180,7 +186,7 @@ class Feed:
         announced = {entry.owner for entry in waiting if entry.kind == OPEN}
         leaving = {entry.owner: None for entry in waiting if entry.kind == DISCONNECT and entry.owner}
         snapshot = [client for client in {**dict.fromkeys(clients), **leaving} if client not in announced]
-        self._snapshot = [_snapshot_entry(client.open_event) for client in snapshot if client.open_event]
+        self._snapshot = [_snapshot_entry(client) for client in snapshot if client.open_event]
         self._waiting = deque(waiting)
         if waiting:
             self._work.set()
@@ -195,8 +201,10 @@ def _weight(event: Frame) -> int:
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
-def _snapshot_entry(open_event: Frame) -> ClientEntry:
-    return Entry(encode({**open_event, "replay": True}), _SNAPSHOT, None)
+def _snapshot_entry(client: Client) -> ClientEntry:
+    # A client before the gate still waits for an answer: for the next chain it is new.
+    now = {"groups": sorted(client.groups), "replay": client.is_open}
+    return Entry(encode({**(client.open_event or {}), **now}), _SNAPSHOT, None)
 
 
 def _release(entries: Iterable[ClientEntry]) -> None:

@@ -7,7 +7,7 @@ Never: user code, Redis.
 from __future__ import annotations
 
 import functools
-import secrets
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,17 +17,21 @@ from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_st
 from wsproto.utilities import LocalProtocolError
 
 from fws_pipe.front import handshake
-from fws_pipe.front.clients import Client, Clients, Ping
+from fws_pipe.front.auth import Admission
+from fws_pipe.front.clients import Client, Clients, Ping, Verdict
+from fws_pipe.front.entrance import Entrance
 from fws_pipe.front.feed import Feed
-from fws_pipe.front.rfc6455 import ABNORMAL, INTERNAL_ERROR, PING_FRAME, TOO_BIG
+from fws_pipe.front.rfc6455 import ABNORMAL, INTERNAL_ERROR, PING_FRAME, TOKEN_EXPIRED, TOO_BIG
 from fws_pipe.front.wire import RECEIVE_BYTES, Wire
 from fws_pipe.log import Log
 from fws_pipe.protocol import actions, events
 from fws_pipe.protocol.actions import ACTION_TYPES, check_action
 from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
-from fws_pipe.protocol.events import DATA, EVENT_TYPES, TICK
+from fws_pipe.protocol.events import CONSUMER, DATA, EVENT_TYPES, TICK
 
 HANDSHAKE_TIMEOUT_S = 10.0
+
+_EXPIRY_CHECK_S = 60.0
 
 _KEEP_ALIVE_CHECKS = 4
 """How many times an interval the idle clients are looked through: a ping is late by a quarter of it at most."""
@@ -50,9 +54,10 @@ class Limits:
 class Front:
     """Serves clients on streams that it is given, and executes the actions that it is given."""
 
-    def __init__(self, limits: Limits, log: Log, name: str | None = None) -> None:
-        self.name = name or secrets.token_hex(3)
+    def __init__(self, limits: Limits, log: Log, name: str, entrance: Entrance) -> None:
+        self.name = name
         self._limits = limits
+        self.entrance = entrance
         self._log = log
         self.feed = Feed()
         self.clients = Clients()
@@ -70,7 +75,7 @@ class Front:
         """Serve one accepted stream to its end. Raises nothing but trio.Cancelled."""
         try:
             async with trio.open_nursery() as nursery:
-                wire = Wire(stream, self._limits.outbox, nursery)
+                wire = Wire(self.entrance.transport_of(stream), self._limits.outbox, nursery)
                 self._wires.add(wire)
                 try:
                     await self._serve_wire(wire)
@@ -84,35 +89,64 @@ class Front:
             self._log.always(f"a connection ended by an error in the server itself: {group.exceptions[0]!r}")
 
     async def _serve_wire(self, wire: Wire) -> None:
+        self._connections += 1
+        client = Client(f"{self.name}-{self._connections:x}", wire, self._limits.outbox)
+        self._tap(client)
         with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as deadline:
             request = await wire.read_request()
+        answer: Admission | handshake.Refusal
         if deadline.cancelled_caught:
-            request = handshake.TOO_SLOW
-        elif isinstance(request, handshake.Upgrade) and self._is_full:
-            request = handshake.FULL
-        if isinstance(request, handshake.Refusal):
-            self.counters[f"refused {request.status}"] += 1
-            await wire.refuse(request)
-        elif request is not None:
-            await self._serve_upgrade(wire, request)
+            answer = handshake.TOO_SLOW
+        elif request is None:
+            return
+        elif isinstance(request, handshake.Refusal):
+            answer = request
+        elif self._is_full:
+            answer = handshake.FULL
+        else:
+            answer = self.entrance.admit(request, time.time())
+        if isinstance(answer, handshake.Refusal):
+            await self._refuse(client, answer)
+        else:
+            await self._serve_admitted(client, answer)
+
+    async def _refuse(self, client: Client, refusal: handshake.Refusal) -> None:
+        self.counters[f"refused {refusal.status}"] += 1
+        await client.wire.refuse(refusal)
 
     @property
     def _is_full(self) -> bool:
         return 0 < self._limits.max_clients <= self._admitted
 
-    async def _serve_upgrade(self, wire: Wire, request: handshake.Upgrade) -> None:
-        self._connections += 1
+    async def _serve_admitted(self, client: Client, admission: Admission) -> None:
         # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
         self._admitted += 1
-        client = Client(f"{self.name}-{self._connections:x}", wire, self._limits.outbox)
         try:
-            connection = await self._converse(client, request)
+            refusal = await self._ask_chain(client, admission)
+            if refusal is not None:
+                self._depart(client, _Ending(reason=f"refused with status {refusal.status}"))
+                await self._refuse(client, refusal)
+                return
+            connection = await self._converse(client, admission)
             if connection is not None:
-                self._depart(client, _Ending.of(wire, connection))
-                await wire.finish()
+                self._depart(client, _Ending.of(client.wire, connection))
+                await client.wire.finish()
         finally:
             self._admitted -= 1
             self._depart(client, _Ending())
+
+    async def _ask_chain(self, client: Client, admission: Admission) -> handshake.Refusal | None:
+        """With a gate: tell the chain of the client, and wait for its answer."""
+        if self.entrance.gate_timeout is None:
+            return None
+        await self._tell_chain(client, admission, _first_subprotocol(admission.request))
+        with trio.move_on_after(self.entrance.gate_timeout):
+            await client.judged.wait()
+        if client.verdict is None:
+            return handshake.NO_ANSWER
+        if client.verdict.refusal is None and client.open_event is not None and client.verdict.auth is not None:
+            client.open_event["auth"] = client.verdict.auth
+        return client.verdict.refusal
 
     def _depart(self, client: Client, ending: _Ending) -> None:
         """Forget a client and tell the chain, once."""
@@ -121,7 +155,7 @@ class Front:
             self.feed.put_disconnect(ending.event(client.id), client)
             self._log.debug(f"{client.id} has gone: {ending.code} {ending.reason!r}")
 
-    async def _converse(self, client: Client, request: handshake.Upgrade) -> WebSocketConnection | None:
+    async def _converse(self, client: Client, admission: Admission) -> WebSocketConnection | None:
         """Run a connection until no byte of it is under way any more; None when it never opened."""
         connection = None
         try:
@@ -131,7 +165,11 @@ class Front:
                     nursery.cancel_scope.cancel()
                 else:
                     client.wire.why_failed = functools.partial(_close_code_of, connection)
-                    await self._open(client, request, connection.subprotocol)
+                    if client not in self.clients:
+                        await self._tell_chain(client, admission, connection.subprotocol)
+                    if admission.expires is not None:
+                        client.wire.run_beside(self._fail_when_expired, client.wire, admission.expires)
+                    self._open(client)
                     await self._relay_messages(client, connection)
         except* LocalProtocolError:
             # trio-websocket goes on with what it had received after it has closed for a too large message, and trips
@@ -155,8 +193,8 @@ class Front:
                 return None
         return None
 
-    async def _open(self, client: Client, request: handshake.Upgrade, subprotocol: str | None) -> None:
-        wire = client.wire
+    async def _tell_chain(self, client: Client, admission: Admission, subprotocol: str | None) -> None:
+        wire, request = client.wire, admission.request
         event = events.open_event(
             client.id,
             path=request.path,
@@ -164,14 +202,24 @@ class Front:
             headers=request.headers,
             remote=wire.remote,
             subprotocol=subprotocol,
-            tls=False,
+            tls=wire.describe_tls(),
+            auth=admission.claims,
         )
         await self.feed.put(event, client)
         # No checkpoint between the two: the chain's first action for this client must find it.
         self.clients.add(client)
-        self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]} for {request.path}")
+
+    def _open(self, client: Client) -> None:
+        self.clients.open(client)
+        self._log.debug(f"{client.id} has come from {client.wire.remote[0]}:{client.wire.remote[1]}")
         self._tap(client)
-        wire.release()
+        client.wire.release()
+
+    async def _fail_when_expired(self, wire: Wire, expires: float) -> None:
+        # By the wall clock, which may be set; so no single sleep to the end.
+        while (left := expires - time.time()) > 0:
+            await trio.sleep(min(left, _EXPIRY_CHECK_S))
+        wire.fail(TOKEN_EXPIRED, "the token has expired")
 
     async def _relay_messages(self, client: Client, connection: WebSocketConnection) -> None:
         while True:
@@ -193,7 +241,10 @@ class Front:
     # The raw tap.
 
     def _tap(self, client: Client) -> None:
-        client.wire.tap = functools.partial(self._put_data, client) if self._wants_data else None
+        # No filter sees a handshake that may hold a token.
+        may_see = client.is_open or not (self.entrance.has_auth or self.entrance.gate_timeout is not None)
+        wants = self._wants_data and may_see
+        client.wire.tap = functools.partial(self._put_data, client) if wants else None
 
     async def _put_data(self, client: Client, block: bytes) -> None:
         await self.feed.put(events.data_event(client.id, block), client)
@@ -238,11 +289,12 @@ class Front:
         while block := await read():
             decoder.feed(block)
             for frame, _ in decoder:
-                self._execute(frame)
+                self.execute(frame)
             self.clients.flush()
         decoder.finish()
 
-    def _execute(self, frame: Frame) -> None:
+    def execute(self, frame: Frame) -> None:
+        """Execute one action; `clients.flush` writes what it sends."""
         kind = type_of(frame)
         if kind == TICK:
             self._acknowledge(frame)
@@ -253,6 +305,8 @@ class Front:
                 self._log.always(f"dropped an action: {problem}")
             else:
                 self._actions[kind](self, frame)
+        elif kind == CONSUMER:
+            self._put_consumer(events.consumer_event(frame.get("channel"), frame.get("data"), frame.get("origin")))
         elif kind not in EVENT_TYPES:
             self.counters["unknown type"] += 1
 
@@ -269,6 +323,19 @@ class Front:
     def _execute_enqueue(self, action: Frame) -> None:
         self._put_consumer(events.consumer_event(None, action["data"], self.name))
 
+    def _execute_accept(self, action: Frame) -> None:
+        client = self.clients.of(action["id"])
+        if client is not None:
+            client.judge(Verdict(None, action.get("auth")))
+
+    def _execute_reject(self, action: Frame) -> None:
+        client = self.clients.of(action["id"])
+        if client is not None:
+            client.judge(Verdict(handshake.Refusal(action.get("status", 403), action.get("reason") or "Not allowed.")))
+
+    def _execute_count(self, action: Frame) -> None:
+        self.counters[action["name"]] += action.get("by", 1)
+
     def _put_consumer(self, event: Frame) -> None:
         if not self.feed.put_nowait(event) and self.feed.dropped == 1:
             self._log.always("dropped a consumer event: the chain makes more of them than it reads")
@@ -279,6 +346,9 @@ class Front:
         actions.JOIN: lambda self, action: self.clients.join(action["id"], action["group"]),
         actions.LEAVE: lambda self, action: self.clients.leave(action["id"], action["group"]),
         actions.WANT: lambda self, action: self._set_wants(action["events"]),
+        actions.ACCEPT: _execute_accept,
+        actions.REJECT: _execute_reject,
+        actions.COUNT: _execute_count,
         actions.PUBLISH: _execute_publish,
         actions.ENQUEUE: _execute_enqueue,
     }
@@ -314,7 +384,7 @@ class Front:
 
     async def close_all(self, code: int, reason: str) -> None:
         """Close every client with this code, end unfinished handshakes, and wait until all are gone."""
-        open_wires = {client.wire for client in self.clients}
+        open_wires = {client.wire for client in self.clients if client.is_open}
         for wire in list(self._wires):
             if wire in open_wires:
                 wire.begin_close(code, reason)
@@ -351,6 +421,12 @@ class _Ending:
 
     def event(self, client_id: str) -> Frame:
         return events.disconnect_event(client_id, code=self.code, reason=self.reason, clean=self.clean)
+
+
+def _first_subprotocol(request: handshake.Upgrade) -> str | None:
+    """The one that the client will get: the first that it offers."""
+    offers = ",".join(value for name, value in request.headers if name == "sec-websocket-protocol")
+    return next(filter(None, (offer.strip() for offer in offers.split(","))), None)
 
 
 def _close_code_of(connection: WebSocketConnection) -> tuple[int, str] | None:

@@ -53,6 +53,8 @@ TOO_LARGE = Refusal(431, f"The request's headers are larger than {HEAD_LIMIT_BYT
 TOO_SLOW = Refusal(408, "The request did not arrive in time.")
 FULL = Refusal(503, "This server has as many clients as it may have. Try again later.", (("Retry-After", "5"),))
 
+NO_ANSWER = Refusal(503, "Nobody has said in time whether you may come in. Try again later.", (("Retry-After", "5"),))
+
 
 def judge(head: bytes) -> Upgrade | Refusal:
     """Judge a request head, `head` being all up to and with the empty line."""

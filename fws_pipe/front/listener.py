@@ -77,10 +77,11 @@ def address_of(listener: trio.SocketListener) -> tuple[str, int]:
     return host, port
 
 
-def url_of(listener: trio.SocketListener) -> str:
-    """The ws:// URL of a listener."""
+def url_of(listener: trio.SocketListener, has_tls: bool) -> str:
+    """The ws:// or wss:// URL of a listener."""
     host, port = address_of(listener)
-    return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+    shown = f"[{host}]" if ":" in host else host
+    return f"{'wss' if has_tls else 'ws'}://{shown}:{port}"
 
 
 class _OneLineHandler(logging.Handler):

@@ -58,6 +58,13 @@ class Outbox:
             self._frames.popleft()
             self._written_of_first = 0
 
+    def take(self) -> bytes:
+        """All that waits; nothing is left."""
+        waiting = b"".join(self._frames)[self._written_of_first :]
+        self._frames.clear()
+        self._written_of_first = self.size = 0
+        return waiting
+
     def drop_unstarted(self) -> None:
         """Forget all but what is left of a frame whose beginning has been written: the stream must stay whole."""
         if self._written_of_first:

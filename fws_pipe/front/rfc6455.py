@@ -15,6 +15,9 @@ TOO_BIG = 1009
 INTERNAL_ERROR = 1011
 TRY_AGAIN_LATER = 1013
 
+TOKEN_EXPIRED = 4401
+"""Ours, after HTTP's 401 (RFC 6455, section 7.4.2, leaves 4000 to 4999 to applications)."""
+
 _FINAL = 0x80
 _OPCODE = 0x0F
 _LARGEST_SHORT = 125

@@ -15,15 +15,16 @@ Never: parses messages, or touches a private name of trio-websocket.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Awaitable, Callable
+from typing import Any, TypeVarTuple, Unpack
 
 import trio
 
 from fws_pipe.front import handshake
 from fws_pipe.front.outbox import Outbox
 from fws_pipe.front.rfc6455 import ABNORMAL, CLOSE, encode_close, opcode_of
+from fws_pipe.front.transport import Transport
 
 RECEIVE_BYTES = 64 * 1024
 
@@ -36,11 +37,10 @@ CLOSE_TIMEOUT_S = 5.0
 LINGER_S = 2.0
 """How long what still arrives is read and thrown away, so that no reset overtakes the Close frame (RFC 9112, 9.6)."""
 
-_DRAIN_BYTES = 64 * 1024
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 _SPACE = 0x20
 
-_SocketAddress = tuple[str, int]
+Arguments = TypeVarTuple("Arguments")
 
 CloseCode = tuple[int, str]
 """A close code and its reason."""
@@ -53,18 +53,20 @@ class Wire(trio.abc.Stream):
     tells the close code that trio-websocket has settled on, if any.
     """
 
-    def __init__(self, transport: trio.SocketStream, outbox_limit: int, nursery: trio.Nursery) -> None:
+    def __init__(self, transport: Transport, outbox_limit: int, nursery: trio.Nursery) -> None:
         self._transport = transport
-        self._socket = transport.socket
-        self.remote = _peer_of(transport.socket)
+        self.remote = transport.remote
         """The client's address: (host, port)."""
         self._nursery = nursery
         self.outbox = Outbox(outbox_limit)
+        self._held = Outbox(outbox_limit)
+        """What the chain sends to a client that it has yet to accept."""
         self._writing = False
         self._all_written = trio.lowlevel.ParkingLot()
 
         self._head = b""
         self._early = b""
+        self._early_was_tapped = False
         self._received = memoryview(b"")
         self._released = trio.Event()
         self.tap: Callable[[bytes], Awaitable[None]] | None = None
@@ -92,6 +94,8 @@ class Wire(trio.abc.Stream):
 
     async def read_request(self) -> handshake.Upgrade | handshake.Refusal | None:
         """Read the request's head and judge it; None when the client has gone without one."""
+        if not await self._transport.begin():
+            return None
         received = bytearray()
         while not (end := _END_OF_HEAD.search(received)):
             if len(received) > handshake.HEAD_LIMIT_BYTES:
@@ -104,6 +108,9 @@ class Wire(trio.abc.Stream):
                 return None
             if not block:
                 return None
+            if self.tap is not None:
+                self._early_was_tapped = True
+                await self.tap(block)
             received += block
         position = end.end() if end else len(received)
         if position > handshake.HEAD_LIMIT_BYTES:
@@ -118,8 +125,15 @@ class Wire(trio.abc.Stream):
         await self._end(lingers=True)
 
     def release(self) -> None:
-        """The client is open: what arrives from now on may be read."""
+        """The client is open: what arrives from now on may be read, and what was held for it is written."""
         self._released.set()
+        if self._held:
+            self.outbox.append(self._held.take())
+            self.flush()
+
+    def describe_tls(self) -> dict[str, Any] | None:
+        """What an `open` event tells of TLS; None without."""
+        return self._transport.describe_tls()
 
     # What trio-websocket calls.
 
@@ -145,13 +159,15 @@ class Wire(trio.abc.Stream):
 
     async def _receive(self) -> None:
         """Read a block, which stays empty at the end, and show it to the tap."""
+        was_tapped = False
         if self._early:
             block, self._early = self._early, b""
+            was_tapped = self._early_was_tapped
         else:
             block = await self._read_transport()
         if not block:
             self._at_end = not self.has_failed
-        elif self.tap is not None:
+        elif self.tap is not None and not was_tapped:
             await self.tap(block)
         self._received = memoryview(block)
 
@@ -159,7 +175,7 @@ class Wire(trio.abc.Stream):
         self.waiting_since = trio.current_time()
         try:
             with trio.CancelScope() as self._reading:
-                return bytes(await self._transport.receive_some(RECEIVE_BYTES))
+                return await self._transport.receive_some(RECEIVE_BYTES)
             return b""  # we have failed
         except trio.BrokenResourceError:
             self._at_end = True
@@ -198,16 +214,28 @@ class Wire(trio.abc.Stream):
 
     # What the front calls.
 
+    def run_beside(self, task: Callable[[Unpack[Arguments]], Awaitable[object]], *arguments: *Arguments) -> None:
+        """Run a task for as long as the connection lasts."""
+        self._nursery.start_soon(task, *arguments)
+
     def post(self, frame: bytes) -> bool:
         """Queue a whole WebSocket frame for the next `flush`. False when it doesn't fit, or the client is closing."""
         if self._close_written or self._closed:
             return False
+        if not self._released.is_set():
+            return self._hold(frame)
         if not self.outbox.fits(len(frame)):
             # Perhaps the kernel takes some: a client that reads must not be closed for one large batch.
             self.flush()
             if not self.outbox.fits(len(frame)):
                 return False
         self.outbox.append(frame)
+        return True
+
+    def _hold(self, frame: bytes) -> bool:
+        if not self._held.fits(len(frame)):
+            return False
+        self._held.append(frame)
         return True
 
     @property
@@ -249,7 +277,7 @@ class Wire(trio.abc.Stream):
         """End the connection now. Idempotent."""
         if not self._closed:
             self._closed = True
-            self._socket.close()
+            self._transport.close()
             self._all_written.unpark_all()
             self.on_room()
 
@@ -260,7 +288,7 @@ class Wire(trio.abc.Stream):
         if self._writing or self._closed or not self.outbox:
             return
         try:
-            self._write_some()
+            self._transport.write_now(self.outbox)
         except OSError:
             self.abort()
             return
@@ -268,31 +296,27 @@ class Wire(trio.abc.Stream):
             self._writing = True
             self.blocked_since = trio.current_time()
             self._nursery.start_soon(self._drain)
+        else:
+            self._note_all_written()
 
-    def _write_some(self) -> None:
-        """Write until everything is written or the kernel takes no more. Raises OSError when the client is gone."""
-        while self.outbox:
-            try:
-                self.outbox.advance(os.write(self._socket.fileno(), self.outbox.next_bytes()))
-            except BlockingIOError:
-                return
+    def _note_all_written(self) -> None:
         self._all_written.unpark_all()
         self.on_room()
 
     async def _drain(self) -> None:
         try:
             while self.outbox and not self._closed:
-                await trio.lowlevel.wait_writable(self._socket)
+                await self._transport.write_more(self.outbox)
                 self.blocked_since = trio.current_time()
-                self._write_some()
-        except (OSError, trio.ClosedResourceError):
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             self.abort()
         finally:
             self._writing = False
             self.blocked_since = None
+        self._note_all_written()
 
     async def _wait_all_written(self) -> None:
-        while self.outbox and not self._closed:
+        while (self.outbox or self._writing) and not self._closed:
             await self._all_written.park()
 
     # Ending.
@@ -311,6 +335,8 @@ class Wire(trio.abc.Stream):
             if lingers and not self._closed:
                 with trio.move_on_after(LINGER_S):
                     await self._discard_what_arrives()
+            else:
+                await self._transport.say_goodbye()
         finally:
             self.abort()
 
@@ -323,17 +349,7 @@ class Wire(trio.abc.Stream):
 
     async def _discard_what_arrives(self) -> None:
         try:
-            await self._transport.send_eof()
-            while await self._transport.receive_some(_DRAIN_BYTES):
-                pass
+            await self._transport.linger()
         except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             # Gone, or still being read by trio-websocket: there is nothing left to be polite about.
             pass
-
-
-def _peer_of(socket: trio.socket.SocketType) -> _SocketAddress:
-    try:
-        host, port = socket.getpeername()[:2]
-    except OSError:
-        return "", 0  # gone before we could ask
-    return host, port

@@ -10,9 +10,13 @@ FAILED_STARTS_LIMIT = 5
 
 
 class RestartPolicy:
-    """Counts the starts that failed in a row. A start has failed when the chain died before it had served."""
+    """Counts the starts that failed in a row. A start has failed when the chain died before it had served.
 
-    def __init__(self) -> None:
+    `limit` is how many of them it takes to give up; None: never.
+    """
+
+    def __init__(self, limit: int | None = FAILED_STARTS_LIMIT) -> None:
+        self._limit = limit
         self._failed_starts = 0
 
     def delay_after(self, *, served: bool, started: float, died: float) -> float | None:
@@ -21,6 +25,6 @@ class RestartPolicy:
             self._failed_starts = 0
             return 0.0
         self._failed_starts += 1
-        if self._failed_starts >= FAILED_STARTS_LIMIT:
+        if self._limit is not None and self._failed_starts >= self._limit:
             return None
         return max(0.0, started + START_INTERVAL_S - died)

@@ -2,6 +2,8 @@
 
     our head pipe -> stage 1 -> stage 2 -> ... -> sink -> our tail pipe
 
+The source is run in the same way: a chain of one.
+
 Every process leads a process group of its own, so that what it has started ends with it. We hold three ends:
 the head's two (the read end only to see, after a death, how much nobody has read) and the tail's read end; all others
 are closed as soon as the child has them. Whoever starts a `RunningChain` must `bury` it.
@@ -14,13 +16,12 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import trio
 
 from fws_pipe.log import Log
-from fws_pipe.pipeline.resolve import Command
 from fws_pipe.pipeline.stderr import StderrRelay
 from fws_pipe.pipes import PipeReader, PipeWriter, bytes_in_pipe, make_pipe
 
@@ -55,7 +56,6 @@ _LEFTOVERS_S = 1.0
 class Surroundings:
     """What all processes of a chain are started with. `stdout` is the descriptor of the server's own stdout."""
 
-    shell: str
     environment: Mapping[str, str]
     stdout: int
 
@@ -184,8 +184,11 @@ class RunningChain:
         """How many bytes of the head pipe the dead first stage has read."""
         return self.head.written - bytes_in_pipe(self._head_read_end)
 
-    async def climb_down(self, ladder: Sequence[Rung], hurry: trio.Event) -> None:
-        """End the processes that still run, a rung after the other; `hurry` skips to the last."""
+    async def climb_down(self, ladder: Sequence[Rung], hurry: trio.Event, name: str) -> None:
+        """End the processes that still run, a rung after the other; `hurry` skips to the last.
+
+        `name` is what messages call all of them.
+        """
         for rung in ladder:
             if self._all_exited.is_set():
                 break
@@ -199,7 +202,7 @@ class RunningChain:
                 for stage in remaining:
                     stage.signal_group(rung.signal)
             elif rung.signal is None:
-                self._log.info(f"{rung.name} for the chain")
+                self._log.info(f"{rung.name} for {name}")
             with trio.move_on_after(rung.wait_s):
                 await wait_for_any(self._all_exited, *([] if is_last else [hurry]))
 
@@ -229,50 +232,60 @@ async def wait_for_any(*events: trio.Event) -> None:
             nursery.start_soon(wait, event)
 
 
-SINK_LABEL = "sink"
+@dataclass(frozen=True)
+class Program:
+    """A process to start. `environment` is what it gets beyond its surroundings'."""
+
+    label: str
+    argv: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
-async def start_chain(commands: Sequence[Command], surroundings: Surroundings, log: Log) -> RunningChain:
-    """Start a chain and its sink on new pipes. Raises OSError when the system has no process or descriptor left."""
-    starts = [(command.label, [surroundings.shell, "-c", command.shell_text]) for command in commands]
+def module_program(label: str, module: str, environment: Mapping[str, str]) -> Program:
+    """A module of ours as a process."""
     # -P: a file in the current folder must not pass for a module of ours.
-    starts.append((SINK_LABEL, [sys.executable, "-P", "-m", "fws_pipe.sink"]))
+    return Program(label, [sys.executable, "-P", "-m", module], environment)
+
+
+async def start_chain(programs: Sequence[Program], surroundings: Surroundings, log: Log) -> RunningChain:
+    """Start processes on new pipes. Raises OSError when the system has no process or descriptor left."""
     stages: list[_Stage] = []
     with contextlib.ExitStack() as undo, contextlib.ExitStack() as childrens_ends:
         head = make_pipe()
         undo.callback(os.close, head.write_end)
         undo.callback(os.close, head.read_end)
         stdin, writer = head.read_end, "the front"
-        for label, argv in starts:
+        for program in programs:
             out = make_pipe()
             childrens_ends.callback(os.close, out.write_end)
             environment = {
                 **surroundings.environment,
+                **program.environment,
                 "FWS_STDOUT_FD": str(surroundings.stdout),
-                "FWS_STAGE": label,
+                "FWS_STAGE": program.label,
                 "FWS_READS_FROM": writer,
             }
-            stage = await _start(label, argv, stdin, out.write_end, environment, surroundings.stdout, log)
+            stage = await _start(program, stdin, out.write_end, environment, surroundings.stdout, log)
             undo.callback(stage.close)
             undo.callback(stage.signal_group, signal.SIGKILL)
             stages.append(stage)
-            if label == SINK_LABEL:
+            if program is programs[-1]:
                 undo.callback(os.close, out.read_end)
             else:
                 childrens_ends.callback(os.close, out.read_end)
-            stdin, writer = out.read_end, label
+            stdin, writer = out.read_end, program.label
         undo.pop_all()
         return RunningChain(stages, PipeWriter(head.write_end), head.read_end, PipeReader(stdin), log)
 
 
 async def _start(
-    label: str, argv: list[str], stdin: int, stdout: int, environment: dict[str, str], server_stdout: int, log: Log
+    program: Program, stdin: int, stdout: int, environment: dict[str, str], server_stdout: int, log: Log
 ) -> _Stage:
     stderr = make_pipe()
     reader = PipeReader(stderr.read_end)
     try:
         process = await trio.lowlevel.open_process(
-            argv,
+            list(program.argv),
             stdin=stdin,
             stdout=stdout,
             stderr=stderr.write_end,
@@ -285,4 +298,4 @@ async def _start(
         raise
     finally:
         os.close(stderr.write_end)
-    return _Stage(label, process, StderrRelay(reader, label, log), reader)
+    return _Stage(program.label, process, StderrRelay(reader, program.label, log), reader)

@@ -7,6 +7,7 @@ whatever had passed the dead stage is still carried out, every process is gone, 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import trio
@@ -14,8 +15,7 @@ import trio
 from fws_pipe.errors import FrameError, GaveUpError, StageError, SystemRefusedError
 from fws_pipe.log import Log
 from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT, RestartPolicy
-from fws_pipe.pipeline.resolve import Command
-from fws_pipe.pipeline.spawn import LADDER, SINK_LABEL, RunningChain, Surroundings, start_chain, wait_for_any
+from fws_pipe.pipeline.spawn import LADDER, Program, RunningChain, Surroundings, start_chain, wait_for_any
 
 TICK_TIMEOUT_S = 10.0
 """A chain that lets no tick through for so long after its start is taken to swallow them."""
@@ -49,27 +49,53 @@ class Exchange(Protocol):
         """The chain lets no tick through: serve all the same."""
 
 
+@dataclass(frozen=True)
+class Role:
+    """What messages call the processes, and what happens when they fail."""
+
+    name: str
+    without_ticks: str
+    """What it means that no tick comes back."""
+    failed_starts_limit: int | None
+
+
+CHAIN = Role(
+    "the chain",
+    "a stage swallows frames that it doesn't know, or holds its output back (jq wants --unbuffered). The chain serves; "
+    "a crash will lose events",
+    FAILED_STARTS_LIMIT,
+)
+
+SOURCE = Role("the source", "it is not subscribed; the server goes on without it until it is", None)
+
+
 class Supervisor:
     """Runs a chain, and runs it again when it dies."""
 
-    def __init__(self, commands: Sequence[Command], surroundings: Surroundings, exchange: Exchange, log: Log) -> None:
-        self._commands = commands
+    def __init__(
+        self, programs: Sequence[Program], surroundings: Surroundings, exchange: Exchange, log: Log, role: Role = CHAIN
+    ) -> None:
+        self._programs = programs
         self._surroundings = surroundings
         self._exchange = exchange
         self._log = log
-        self._policy = RestartPolicy()
+        self._role = role
+        self._policy = RestartPolicy(role.failed_starts_limit)
         self._told_of_ticks = False
         self.serving = trio.Event()
         """Set once the first run has served."""
         self._stopping = trio.Event()
-        self.hurry = trio.Event()
-        """Set it, and whatever still runs is killed instead of asked."""
+        self._hurry = trio.Event()
         self._grace_s = 0.0
 
     def stop(self, grace_s: float) -> None:
         """Let the chain read what has been written, then end its input; `grace_s` is how long it may take to finish."""
         self._grace_s = grace_s
         self._stopping.set()
+
+    def hurry(self) -> None:
+        """Whatever still runs is killed instead of asked."""
+        self._hurry.set()
 
     async def run(self) -> None:
         """Run until stopped. Raises StageError when the first start comes to nothing, GaveUpError for later ones."""
@@ -79,11 +105,13 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             if not self.serving.is_set():
-                raise StageError(f"the chain could not start: {failure}")
+                raise StageError(f"{self._role.name} could not start: {failure}")
             delay = self._policy.delay_after(served=served, started=started, died=trio.current_time())
             if delay is None:
-                raise GaveUpError(f"the chain failed {FAILED_STARTS_LIMIT} times in a row: {failure}")
-            self._log.always(f"{failure}; the chain starts again" + (f" in {delay:.1f} s" if delay else ""))
+                raise GaveUpError(
+                    f"{self._role.name} failed {self._role.failed_starts_limit} times in a row: {failure}"
+                )
+            self._log.always(f"{failure}; {self._role.name} starts again" + (f" in {delay:.1f} s" if delay else ""))
             with trio.move_on_after(delay):
                 await self._stopping.wait()
             if self._stopping.is_set():
@@ -92,9 +120,9 @@ class Supervisor:
     async def _run_once(self) -> tuple[str, bool]:
         """One run of the chain, to the end of its last process. Returns why it ended, and whether it had served."""
         try:
-            chain = await start_chain(self._commands, self._surroundings, self._log)
+            chain = await start_chain(self._programs, self._surroundings, self._log)
         except OSError as error:
-            failure = f"can't start the chain with {self._surroundings.shell}: {error.strerror or error}"
+            failure = f"can't start {self._role.name} with {self._programs[0].argv[0]}: {error.strerror or error}"
             if self.serving.is_set():
                 return failure, False  # descriptors or memory may be back in a second
             raise SystemRefusedError(failure) from None
@@ -136,7 +164,7 @@ class Supervisor:
             failure = await chain.epitaph()
             chain.kill_up_to_the_dead()
             ladder = LADDER
-        await chain.climb_down(ladder, self.hurry)
+        await chain.climb_down(ladder, self._hurry, self._role.name)
         return failure
 
     async def _write_events(self, chain: RunningChain) -> None:
@@ -144,7 +172,7 @@ class Supervisor:
 
     async def _execute_actions(self, chain: RunningChain) -> None:
         try:
-            await self._exchange.execute_all(chain.tail.read, SINK_LABEL)
+            await self._exchange.execute_all(chain.tail.read, self._programs[-1].label)
         except FrameError as error:
             if not chain.failed.is_set():
                 chain.fail(str(error))
@@ -157,10 +185,7 @@ class Supervisor:
             self._exchange.give_up_on_ticks()
             if not self._told_of_ticks:
                 self._told_of_ticks = True
-                self._log.always(
-                    f"no tick has come back within {TICK_TIMEOUT_S:.0f} s: a stage swallows frames that it doesn't "
-                    "know, or holds its output back (jq wants --unbuffered). The chain serves; a crash will lose events"
-                )
+                self._log.always(f"no tick has come back within {TICK_TIMEOUT_S:.0f} s: {self._role.without_ticks}")
         if self.serving.is_set():
-            self._log.info("the chain serves again")
+            self._log.info(f"{self._role.name} serves again")
         self.serving.set()

@@ -18,12 +18,21 @@ LEAVE = "leave"
 PUBLISH = "publish"
 ENQUEUE = "enqueue"
 WANT = "want"
+ACCEPT = "accept"
+REJECT = "reject"
+COUNT = "count"
 
 EVERYONE = "*"
 """As `to`: every client."""
 
 CLOSE_REASON_LIMIT_BYTES = 123
 """A control frame carries 125 bytes, of which the code takes two (RFC 6455, section 5.5)."""
+
+REFUSAL_STATUSES = frozenset(
+    {400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423,
+     424, 425, 426, 428, 429, 431, 451, 500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511}
+)  # fmt: skip
+"""What may answer a handshake instead of 101 (the IANA registry); the module http would cost every filter its time."""
 
 Check = Callable[[object], str | None]
 """Says what was expected, or None when the value will do."""
@@ -67,6 +76,18 @@ def _is_close_reason(value: object) -> str | None:
     return f"a string of at most {CLOSE_REASON_LIMIT_BYTES} bytes"
 
 
+def _is_claims(value: object) -> str | None:
+    return None if value is None or isinstance(value, dict) else "a map of claims, or nothing"
+
+
+def _is_refusal_status(value: object) -> str | None:
+    return None if type(value) is int and value in REFUSAL_STATUSES else "an HTTP status of 400 to 511 that has a name"
+
+
+def _is_flag(value: object) -> str | None:
+    return None if isinstance(value, bool) else "true or false"
+
+
 def _is_event_types(value: object) -> str | None:
     return None if isinstance(value, list) and all(isinstance(item, str) for item in value) else "a list of event types"
 
@@ -92,13 +113,16 @@ class _Fields(NamedTuple):  # a dataclass would cost every filter the time to lo
 
 
 _FIELDS: dict[str, _Fields] = {
-    SEND: _Fields({"data": _is_payload}, {"to": _is_ids, "group": _is_text, "except": _is_ids}),
+    SEND: _Fields({"data": _is_payload}, {"to": _is_ids, "group": _is_text, "except": _is_ids, "everywhere": _is_flag}),
     CLOSE: _Fields({"to": _is_ids}, {"code": _is_close_code, "reason": _is_close_reason}),
     JOIN: _Fields({"id": _is_text, "group": _is_text}, {}),
     LEAVE: _Fields({"id": _is_text, "group": _is_text}, {}),
     PUBLISH: _Fields({"channel": _is_filled_text, "data": _is_payload}, {}),
     ENQUEUE: _Fields({"data": _is_anything}, {}),
     WANT: _Fields({"events": _is_event_types}, {}),
+    ACCEPT: _Fields({"id": _is_text}, {"auth": _is_claims}),
+    REJECT: _Fields({"id": _is_text}, {"status": _is_refusal_status, "reason": _is_text}),
+    COUNT: _Fields({"name": _is_filled_text, "by": _is_integer}, {}),
 }
 
 ACTION_TYPES = frozenset(_FIELDS)

@@ -6,7 +6,7 @@ Every event has `type`, `seq` (rises with each event of a server) and `time` (se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fws_pipe.protocol.codec import Frame
 
@@ -16,6 +16,7 @@ MESSAGE = "message"
 DISCONNECT = "disconnect"
 CONSUMER = "consumer"
 TICK = "tick"
+PRESENCE = "presence"
 
 REQUIRED_FIELDS = {
     OPEN: ("id",),
@@ -36,10 +37,16 @@ def open_event(
     query: str,
     headers: Sequence[Sequence[str]],
     remote: Sequence[object],
-    tls: bool,
+    tls: Mapping[str, object] | None = None,
     subprotocol: str | None = None,
+    auth: Mapping[str, object] | None = None,
 ) -> Frame:
-    """A client has connected. `headers` are [name, value] pairs, names in lower case; `remote` is [host, port]."""
+    """A client has connected, or asks to.
+
+    `headers` are [name, value] pairs, names in lower case; `remote` is [host, port].
+
+    `tls` holds `version` and `subject`; `auth` are the claims of whoever has shown a good token.
+    """
     return {
         "type": OPEN,
         "id": client_id,
@@ -49,7 +56,8 @@ def open_event(
         "remote": remote,
         "subprotocol": subprotocol,
         "tls": tls,
-        "auth": None,
+        "auth": auth,
+        "groups": [],
         "replay": False,
     }
 
@@ -69,8 +77,16 @@ def disconnect_event(client_id: str, *, code: int, reason: str, clean: bool) -> 
     return {"type": DISCONNECT, "id": client_id, "code": code, "reason": reason, "clean": clean}
 
 
-def consumer_event(channel: str | None, data: object, origin: str) -> Frame:
-    """Something was published on `channel`, or put on the queue (`channel` is None). `origin` is the server's name."""
+def presence_event(client_id: str, groups: Sequence[str] | None) -> Frame:
+    """For the source alone: this client is here, in these groups; None: it has gone."""
+    return {"type": PRESENCE, "id": client_id, "groups": groups}
+
+
+def consumer_event(channel: str | None, data: object, origin: str | None) -> Frame:
+    """Something was published on `channel`, or put on the queue (`channel` is None).
+
+    `origin` is the name of the server that it comes from, None when it is another program's or unknown.
+    """
     return {"type": CONSUMER, "channel": channel, "data": data, "origin": origin}
 
 

@@ -6,6 +6,7 @@ Loads msgpack and little else: filters must start fast. Never trio.
 from fws_pipe.sdk.functions import (
     DROP,
     Action,
+    accept,
     close,
     emit,
     enqueue,
@@ -13,9 +14,25 @@ from fws_pipe.sdk.functions import (
     leave,
     on,
     publish,
+    reject,
     run,
     send,
     tell,
 )
 
-__all__ = ["DROP", "Action", "close", "emit", "enqueue", "join", "leave", "on", "publish", "run", "send", "tell"]
+__all__ = [
+    "DROP",
+    "Action",
+    "accept",
+    "close",
+    "emit",
+    "enqueue",
+    "join",
+    "leave",
+    "on",
+    "publish",
+    "reject",
+    "run",
+    "send",
+    "tell",
+]

@@ -11,11 +11,14 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from fws_pipe.sdk import functions
 from fws_pipe.sdk.functions import Event
+from fws_pipe.storage import Storage, open_storage
 
 
 class FilterMeta(type):
@@ -66,30 +69,30 @@ class WebSocketConsumerFilter(FilterBase):
     """Its filters run for whatever was published on a channel, or put on the queue."""
 
 
-class MemoryStorage:
-    """Sets by key, in this process: what `storage_object` is unless told otherwise. Gone when the stage restarts."""
+class RedisStorage:
+    """The sets that servers share through Redis, with filtered_websocket's `publish` beside them."""
 
-    def __init__(self) -> None:
-        self._sets: dict[Any, set[Any]] = {}
-
-    def get(self, key: Any) -> set[Any] | None:
-        """The set of a key, or None."""
-        return self._sets.get(key)
+    def __init__(self, sets: Storage) -> None:
+        self.get = sets.get
+        self.add = sets.add
+        self.remove = sets.remove
+        self._sets = sets
 
     def __getitem__(self, key: Any) -> set[Any]:
-        return self._sets.get(key, set())
+        return self._sets[key]
 
-    def add(self, key: Any, value: Any) -> None:
-        """Put a value into the set of a key."""
-        self._sets.setdefault(key, set()).add(value)
+    def publish(self, channel: str, data: Any) -> None:
+        """Publish to a channel."""
+        functions.publish(channel, data if isinstance(data, str) else bytes(data))
 
-    def remove(self, key: Any, value: Any) -> None:
-        """Take a value out of the set of a key; nothing happens when it isn't in there."""
-        values = self._sets.get(key)
-        if values is not None:
-            values.discard(value)
-            if not values:
-                del self._sets[key]
+
+def open_storage_object() -> Any:
+    """The storage that the server has handed down: a shipped one, or a user's StorageObject. Raises FwsError."""
+    choice = os.environ.get("FWS_STORAGE", "")
+    if choice.startswith("module:"):
+        return importlib.import_module("fws_pipe.sdk.user_storage").open_user_storage()
+    storage = open_storage(os.environ)
+    return RedisStorage(storage) if choice == "redis" else storage
 
 
 class Queue:
@@ -105,7 +108,7 @@ class WebSocketInstance:
 
     def __init__(self, client_id: str | None, host: ClassHost) -> None:
         self.id = client_id
-        self.token: Any = None
+        self.token: Any = os.environ.get("FWS_TOKEN") or None
         self._host = host
 
     @property
@@ -115,7 +118,7 @@ class WebSocketInstance:
 
     @property
     def storage_object(self) -> Any:
-        """Where filters keep sets that outlive an event."""
+        """Where filters keep sets that outlive an event, or themselves: see --storage."""
         return self._host.storage
 
     @property
@@ -131,7 +134,11 @@ class WebSocketInstance:
         """
         if self.id is None:
             raise ValueError("sendMessage: this is the server itself, not a client; see its users")
-        functions.send(self.id, self._host.as_payload(msg))
+        functions.send(self.id, self.as_payload(msg))
+
+    def as_payload(self, msg: Any) -> str | bytes:
+        """A message as the text or the bytes that it is to go out as: see `sendMessage`."""
+        return self._host.as_payload(msg)
 
 
 class ClassHost:
@@ -139,10 +146,17 @@ class ClassHost:
 
     def __init__(self) -> None:
         self.users: dict[str, WebSocketInstance] = {}
-        self.storage: Any = MemoryStorage()
+        self._storage: Any = None
         self.queue = Queue()
         self._server = WebSocketInstance(None, self)
         self._sends_text = True
+
+    @property
+    def storage(self) -> Any:
+        """The storage, opened by the first filter that uses it: most don't, and start faster."""
+        if self._storage is None:
+            self._storage = open_storage_object()
+        return self._storage
 
     def register(self) -> None:
         """Handle the events that the chains are about."""
@@ -180,7 +194,9 @@ class ClassHost:
 
     def _data(self, event: Event) -> None:
         data = bytearray(event["data"])
-        WebSocketDataFilter.run(self._user(event["id"]), data)
+        # A handshake's bytes come before `open`, if that ever comes: such a client is not one of the users.
+        client = self.users.get(event["id"]) or WebSocketInstance(event["id"], self)
+        WebSocketDataFilter.run(client, data)
         event["data"] = bytes(data)
 
     def _message(self, event: Event) -> None:

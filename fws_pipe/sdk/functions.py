@@ -23,7 +23,19 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from fws_pipe.protocol.actions import ACTION_TYPES, CLOSE, ENQUEUE, JOIN, LEAVE, PUBLISH, SEND, WANT, check_action
+from fws_pipe.protocol.actions import (
+    ACCEPT,
+    ACTION_TYPES,
+    CLOSE,
+    ENQUEUE,
+    JOIN,
+    LEAVE,
+    PUBLISH,
+    REJECT,
+    SEND,
+    WANT,
+    check_action,
+)
 from fws_pipe.protocol.blocks import (
     STDERR,
     STDIN,
@@ -314,13 +326,20 @@ def _made(kind: str, fields: dict[str, Any]) -> Action:
 
 
 def send(
-    to: Ids | None = None, data: str | bytes = "", *, group: str | None = None, without: Ids | None = None
+    to: Ids | None = None,
+    data: str | bytes = "",
+    *,
+    group: str | None = None,
+    without: Ids | None = None,
+    everywhere: bool = False,
 ) -> Action:
     """Send one message to a client, a list of clients, "*" or a group; not to those in `without`.
 
-    str goes out as text, bytes as binary. Raises ValueError for anything else.
+    str goes out as text, bytes as binary. `everywhere`: to the clients of the other servers as well that share our
+    Redis. Raises ValueError for a wrong argument.
     """
-    return _made(SEND, {"to": to, "group": group, "except": without, "data": data})
+    fields = {"to": to, "group": group, "except": without, "everywhere": everywhere or None, "data": data}
+    return _made(SEND, fields)
 
 
 def close(to: Ids, code: int | None = None, reason: str | None = None) -> Action:
@@ -338,8 +357,21 @@ def leave(client: str, group: str) -> Action:
     return _made(LEAVE, {"id": client, "group": group})
 
 
+def accept(client: str, auth: Mapping[str, Any] | None = None) -> Action:
+    """With --gate: let a client in that asks to; `auth` is who it is, for the snapshots of its `open`."""
+    return _made(ACCEPT, {"id": client, "auth": auth})
+
+
+def reject(client: str, status: int | None = None, reason: str | None = None) -> Action:
+    """With --gate: refuse a client, with an HTTP status (403 unless told) and a line of text."""
+    return _made(REJECT, {"id": client, "status": status, "reason": reason})
+
+
 def publish(channel: str, data: str | bytes) -> Action:
-    """Publish to a channel: to every program that subscribes to it, and to this server's `consumer` events."""
+    """Publish to a channel of Redis, for every program that subscribes to it.
+
+    Without Redis it comes back as a `consumer` event of this server.
+    """
     return _made(PUBLISH, {"channel": channel, "data": data})
 
 

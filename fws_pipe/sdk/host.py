@@ -12,6 +12,7 @@ from typing import NoReturn
 from fws_pipe.errors import EXIT_OK, EXIT_USAGE
 from fws_pipe.sdk import functions
 from fws_pipe.sdk.classes import ClassHost
+from fws_pipe.sdk.old_names import use_old_names
 
 _HELP = """usage: fws-filter MODULE…
 
@@ -30,7 +31,7 @@ def main() -> None:
         sys.exit(EXIT_OK)
     if not modules:
         _fail("a MODULE is missing; see fws-filter --help")
-    sys.path.insert(0, os.getcwd())
+    use_old_names()
     functions.load_hosted(lambda: _load_all(modules))
     ClassHost().register()
     functions.run()

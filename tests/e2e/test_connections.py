@@ -61,7 +61,7 @@ def test_the_open_event_tells_all_about_the_request(servers: Servers) -> None:
     assert ["x-thing", "yes"] in event["headers"]
     assert event["remote"][0] == "127.0.0.1"
     assert event["subprotocol"] == "v2.chat"
-    assert (event["tls"], event["auth"], event["replay"]) == (False, None, False)
+    assert (event["tls"], event["auth"], event["replay"]) == (None, None, False)
 
 
 def test_events_are_numbered_without_a_gap(servers: Servers) -> None:

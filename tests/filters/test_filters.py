@@ -26,7 +26,11 @@ def filtered(command: str, *sent: Frame) -> list[Frame]:
 @pytest.mark.parametrize(
     ("command", "event", "action"),
     [
-        ("broadcast", MESSAGE, {"type": "send", "to": "*", "except": "a-1", "data": "hello", "seq": 7}),
+        (
+            "broadcast",
+            MESSAGE,
+            {"type": "send", "to": "*", "except": "a-1", "everywhere": True, "data": "hello", "seq": 7},
+        ),
         ("mirror", MESSAGE, {"type": "send", "to": "a-1", "data": "hello", "seq": 7}),
         ("publish", MESSAGE, {"type": "publish", "channel": "global", "data": "hello", "seq": 7}),
         ("publish my-channel", MESSAGE, {"type": "publish", "channel": "my-channel", "data": "hello", "seq": 7}),
@@ -79,7 +83,7 @@ def test_the_session_of_the_readme(tmp_path: Path) -> None:
     done = shell("fws-emit message --id a --data hello | broadcast | fws-cat", cwd=tmp_path)
     event, action = map(json.loads, done.stdout.splitlines())
     assert (event["type"], event["seq"], event["id"], event["data"]) == ("message", 1, "a", "hello")
-    assert action == {"type": "send", "to": "*", "except": "a", "data": "hello", "seq": 1}
+    assert action == {"type": "send", "to": "*", "except": "a", "everywhere": True, "data": "hello", "seq": 1}
     (tmp_path / "events.mp").write_bytes(encode(MESSAGE))
     done = shell("cat events.mp | broadcast | stdout_log >/dev/null", cwd=tmp_path)
     assert (done.stdout, done.stderr) == (b"", b"a-1 => hello\n")

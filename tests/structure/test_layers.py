@@ -23,16 +23,21 @@ SANS_IO = (
     "front/outbox.py",
     "front/rfc6455.py",
     "front/handshake.py",
+    "protocol/relay.py",
 )
 IO_MODULES = {"trio", "os", "socket", "subprocess", "time", "redis", "select", "threading", "asyncio"}
 
 # From the top down: each layer may import those below it, and itself.
 LAYERS = (
     ("cli",),
-    ("app",),
-    ("sink", "tools", "script"),
-    ("front", "pipeline", "sdk"),
-    ("config", "machine"),
+    ("server_command", "app"),
+    ("sink", "source", "tools", "script"),
+    ("legacy", "front", "pipeline", "abroad"),
+    ("sdk", "publisher", "membership"),
+    ("storage",),
+    ("redis_link", "config"),
+    ("config_file", "redis_settings"),
+    ("machine",),
     ("log", "pipes"),
     ("protocol",),
     ("errors", "__init__"),

@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.config import OPTIONS, Config, parse_count, parse_pipe, parse_port, parse_seconds, parse_size
+from fws_pipe.config import (
+    OLD_OPTIONS,
+    OPTIONS,
+    Config,
+    Option,
+    parse_count,
+    parse_front,
+    parse_pipe,
+    parse_port,
+    parse_seconds,
+    parse_size,
+)
 from fws_pipe.errors import EXIT_CODES, FwsError, UsageError
+from fws_pipe.log import Level
+from fws_pipe.redis_settings import RedisSettings
+
+
+def pipe(*argv: str, **environment: str) -> Config:
+    """What fws-pipe makes of a command line."""
+    config = parse_pipe(argv, environment)
+    assert isinstance(config, Config)
+    return config
 
 
 def test_the_table_has_no_name_twice_and_says_what_each_is_for() -> None:
-    flags = [option.flag for option in OPTIONS] + [f"-{option.short}" for option in OPTIONS if option.short]
+    flags = [flag for option in OPTIONS for flag in (option.flag, *option.old_flags)]
+    flags += [f"-{option.short}" for option in OPTIONS if option.short]
     assert len(set(flags)) == len(flags)
-    assert len({option.variable for option in OPTIONS}) == len(OPTIONS)
+    variables = [variable for option in OPTIONS for variable in option.variables]
+    assert len(set(variables)) == len(variables)
     for option in OPTIONS:
         assert option.help
-        assert option.metavar.isupper()
+        assert option.metavar == "" if option.is_flag else option.metavar.isupper()
         assert option.key in Config.__dataclass_fields__
 
 
 @pytest.mark.parametrize("option", [option for option in OPTIONS if not option.is_list and option.default is not None])
-def test_the_default_that_help_shows_is_the_default(option: object) -> None:
-    assert option.parse(option.default_text) == option.default  # type: ignore[attr-defined]
+def test_the_default_that_help_shows_is_the_default(option: Option) -> None:
+    assert option.parse(option.default_text) == option.default
 
 
 @given(st.integers(0, 2**40))
@@ -40,7 +64,7 @@ def test_what_is_no_size(text: str) -> None:
 
 @given(st.text(max_size=6))
 def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
-    for option in OPTIONS:
+    for option in (*OPTIONS, *OLD_OPTIONS):
         try:
             option.parse(text)
         except ValueError as error:
@@ -55,12 +79,115 @@ def test_numbers() -> None:
 
 def test_a_flag_beats_the_environment_which_beats_the_default() -> None:
     environment = {"FWS_PORT": "1", "FWS_HOST": "a,b", "FWS_NAME": ""}
-    config = parse_pipe([], environment)
-    assert isinstance(config, Config)
+    config = pipe(**environment)
     assert (config.port, config.host, config.name) == (1, ("a", "b"), None)
-    config = parse_pipe(["-p", "2", "--host", "c", "--host", "d", "cat"], environment)
-    assert isinstance(config, Config)
-    assert (config.port, config.host, config.chain) == (2, ("c", "d"), "cat")
+    config = pipe("-p", "2", "--host", "c", "--host", "d,e", "cat", **environment)
+    assert (config.port, config.host, config.chain) == (2, ("c", "d", "e"), "cat")
+
+
+def test_a_file_comes_after_the_environment_and_before_the_default(tmp_path: Path) -> None:
+    path = tmp_path / "chat.toml"
+    path.write_text('port = 1\nhost = ["a", "b"]\ngate = true\nverbose = true\nmax-message = "2K"\nchain = "cat"\n')
+    config = pipe("-c", str(path))
+    assert (config.port, config.host, config.gate, config.level) == (1, ("a", "b"), True, Level.DEBUG)
+    assert (config.max_message, config.chain, config.file) == (2048, "cat", str(path))
+    config = pipe("--config", str(path), "-q", "--host", "c", "mirror", FWS_PORT="2", FWS_GATE="off")
+    assert (config.port, config.host, config.gate, config.level) == (2, ("c",), False, Level.WARNING)
+    assert config.chain == "mirror"
+
+
+def test_a_front_takes_its_part_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "chat.json"
+    path.write_text('{"port": 1, "filters": ["mirror"], "redis_host": "r", "shell": "/bin/bash"}')
+    config = parse_front(["-c", str(path)], {"FWS_SHELL": "/bin/ksh"})
+    assert (config.port, config.redis_url, config.shell) == (1, None, "/bin/sh")
+    path.write_text('{"prot": 1}')
+    with pytest.raises(UsageError, match='unknown key "prot"; did you mean "port"'):
+        parse_front(["-c", str(path)], {})
+
+
+@pytest.mark.parametrize("text", ["1", "true", "YES", "on"])
+def test_a_flag_in_the_environment(text: str) -> None:
+    assert pipe("--gate").gate
+    assert pipe(FWS_GATE=text).gate
+    assert not pipe(FWS_GATE="0").gate
+    assert not pipe(FWS_GATE="").gate
+    with pytest.raises(UsageError, match="FWS_GATE: expected one of 1, true, yes, on, or one of 0.*, got 'maybe'"):
+        pipe(FWS_GATE="maybe")
+
+
+def test_old_spellings() -> None:
+    config = pipe("-cert", "c", "-key", "k", "-token", "t", "--redis_key", "r", "--redis_channels", "a, b")
+    assert (config.cert, config.key, config.token) == ("c", "k", "t")
+    assert (config.redis_key, config.redis_channels) == ("r", ("a", "b"))
+    assert config.server_argv == ["--port", "9000", "-key", "k", "-cert", "c", "-token", "t"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "url"),
+    [
+        (["--redis_host", "h"], "redis://h:6379/0"),
+        (["--redis_port", "1"], "redis://localhost:1/0"),
+        (["--redis_host", "::1", "--redis_port", "1"], "redis://[::1]:1/0"),
+        (["--redis-url", "unix:///tmp/redis"], "unix:///tmp/redis"),
+        ([], "redis://e:1"),
+    ],
+)
+def test_redis(argv: list[str], url: str) -> None:
+    assert pipe().redis is None
+    assert pipe(*argv, FWS_REDIS_URL="redis://e:1").redis == RedisSettings(url)
+
+
+def test_redis_in_full() -> None:
+    config = pipe(
+        "--redis-url=redis://h", "--redis-key=k", "--redis-channels=a", "--redis-channels=b,c", "--redis-sharded",
+        "--presence-expiry=5",
+    )  # fmt: skip
+    assert config.redis == RedisSettings("redis://h", "k", ("a", "b", "c"), True, "", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--redis-url", "http://h"], "--redis-url: expected a URL that begins with"),
+        (["--redis-url", "redis://[h"], "--redis-url: expected a URL such as"),
+        (["--redis-url", "redis://h", "--redis_port", "1"], "--redis_port: --redis-url says it all; leave one"),
+        (["--redis-channels", "a b"], "--redis-channels: expected channels .*, got 'a b'"),
+        (["--redis-channels", "a,,b"], "--redis-channels: expected channels .*, got ''"),
+        (["--storage", "redis"], "--storage redis: where is Redis?"),
+        (["--storage", "sqlite:"], "--storage: expected memory, sqlite, sqlite:PATH, redis or"),
+        (["--presence-expiry", "0"], "--presence-expiry: expected a number of seconds above 0"),
+        (["-c", "/nope"], "can't read the config file /nope: No such file or directory"),
+    ],
+)
+def test_what_makes_no_sense(argv: list[str], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        pipe(*argv)
+
+
+@pytest.mark.parametrize(
+    ("given", "storage", "module"),
+    [
+        ({}, "sqlite", None),
+        ({"FWS_STORAGE": "sqlite:/a/b.db"}, "sqlite:/a/b.db", None),
+        ({"STORAGE_OBJECT_MODULE": "filtered_websocket.storage_objects.default"}, "memory", None),
+        ({"STORAGE_OBJECT_MODULE": "my.store"}, "my.store", "my.store"),
+        ({"FWS_STORAGE": "module:my.store"}, "my.store", "my.store"),
+        ({"FWS_STORAGE": "memory", "STORAGE_OBJECT_MODULE": "my.store"}, "memory", None),
+    ],
+)
+def test_storage(given: dict[str, str], storage: str, module: str | None) -> None:
+    config = pipe(**given)
+    assert (config.storage, config.storage_module) == (storage, module)
+
+
+def test_what_the_stages_are_told() -> None:
+    assert pipe().storage_environment == {"FWS_STORAGE": "sqlite"}
+    assert pipe("--token", "t", "--storage", "my.store", "-p", "1").storage_environment == {
+        "FWS_STORAGE": "module:my.store",
+        "FWS_SERVER_ARGV": '["--port", "1", "-token", "t"]',
+        "FWS_TOKEN": "t",
+    }
 
 
 def test_a_wrong_value_names_where_it_came_from() -> None:

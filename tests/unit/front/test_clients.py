@@ -47,8 +47,41 @@ def wires() -> dict[str, Wire]:
 def clients(wires: dict[str, Wire]) -> Clients:
     made = Clients()
     for name, wire in wires.items():
-        made.add(Client(name, wire, 10**6))  # type: ignore[arg-type]
+        client = Client(name, wire, 10**6)  # type: ignore[arg-type]
+        made.add(client)
+        made.open(client)
     return made
+
+
+def test_a_client_before_the_gate_gets_only_what_is_for_itself(clients: Clients) -> None:
+    wire = Wire()
+    newcomer = Client("d", wire, 10**6)  # type: ignore[arg-type]
+    clients.add(newcomer)
+    clients.send({"type": "send", "to": "*", "data": "all"})
+    assert wire.posted == []
+    clients.send({"type": "send", "to": "d", "data": "you"})
+    assert len(wire.posted) == 1
+    clients.close({"type": "close", "to": "*"})
+    assert newcomer.verdict is None
+    clients.close({"type": "close", "to": "d", "reason": "no"})
+    assert newcomer.verdict is not None
+    assert newcomer.verdict.refusal is not None
+    assert newcomer.verdict.refusal.status == 403
+    clients.remove(newcomer)
+    clients.send({"type": "send", "to": "*", "data": "all"})
+
+
+def test_each_change_is_told(clients: Clients) -> None:
+    told: list[str] = []
+    clients.on_change = lambda client: told.append(f"{client.id} {sorted(client.groups)}")
+    clients.join("a", "x")
+    clients.join("a", "x")
+    clients.leave("a", "y")
+    clients.leave("a", "x")
+    client = clients.get("b")
+    assert client is not None
+    clients.remove(client)
+    assert told == ["a ['x']", "a []", "b []"]
 
 
 @pytest.mark.parametrize(

@@ -27,11 +27,13 @@ class Wire:
 
 
 def make_client(name: str, share: int = 10**6) -> Client:
-    return Client(name, Wire(), share)  # type: ignore[arg-type]
+    client = Client(name, Wire(), share)  # type: ignore[arg-type]
+    client.is_open = True
+    return client
 
 
 def opening(client: Client) -> Frame:
-    return open_event(client.id, path="/", query="", headers=[], remote=["h", 1], tls=False)
+    return open_event(client.id, path="/", query="", headers=[], remote=["h", 1])
 
 
 def decode(data: bytes) -> list[Frame]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 import trio.testing
 
+from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import HANDSHAKE_TIMEOUT_S, Front, Limits
 from fws_pipe.front.listener import open_listeners, quiet_libraries
 from fws_pipe.log import Log
@@ -48,7 +49,7 @@ class Served:
 def serve(scenario: Callable[[Served], Awaitable[None]], tmp_path: Path, clock: trio.abc.Clock | None = None) -> None:
     async def main() -> None:
         log = Log("test", descriptor=log_file.fileno())
-        front = Front(LIMITS, log)
+        front = Front(LIMITS, log, "test", Entrance(EntranceSettings()))
         listeners = await open_listeners(["127.0.0.1"], 0)
         served = Served(front, listeners[0].socket.getsockname()[1])
         async with trio.open_nursery() as nursery:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fws_pipe.protocol.codec import Frame, encode
-from fws_pipe.sdk.classes import FilterBase, FilterMeta, MemoryStorage
-from tests.harness import shell
+from fws_pipe.sdk.classes import ClassHost, FilterBase, FilterMeta, RedisStorage
+from fws_pipe.storage import MemoryStorage
+from tests.harness import run, shell
 
 
 def test_subclasses_join_their_chain_by_being_defined_and_run_in_order() -> None:
@@ -56,19 +60,6 @@ def test_chains_with_a_metaclass_of_their_own() -> None:
 
     A.run(None)
     assert ran == ["foo"]
-
-
-def test_memory_storage() -> None:
-    storage = MemoryStorage()
-    assert storage.get("k") is None
-    storage.add("k", 1)
-    storage.add("k", 2)
-    assert storage["k"] == storage.get("k") == {1, 2}
-    storage.remove("k", 1)
-    storage.remove("k", 1)
-    storage.remove("k", 2)
-    assert storage.get("k") is None
-    assert storage["k"] == set()
 
 
 OPENS: list[Frame] = [{"type": "open", "id": "a", "seq": 1}, {"type": "open", "id": "b", "seq": 2}]
@@ -232,3 +223,66 @@ def test_a_module_whose_own_import_fails_shows_that(tmp_path: Path) -> None:
     done = shell("fws-filter broken", cwd=tmp_path)
     assert done.returncode == 1
     assert b"No module named 'no_such_thing'" in done.stderr
+
+
+HANDSHAKE = """
+from fws_pipe.sdk.classes import WebSocketDataFilter
+
+class Raw(WebSocketDataFilter):
+    @classmethod
+    def filter(cls, web_socket_instance, data):
+        web_socket_instance.users["a"].sendMessage("%s %d" % (web_socket_instance.id, len(web_socket_instance.users)))
+"""
+
+
+def test_bytes_of_a_handshake_make_no_user(tmp_path: Path) -> None:
+    early = {"type": "data", "id": "new", "data": b"GET / HTTP/1.1"}
+    frames, _ = hosted(tmp_path, HANDSHAKE, events=[early, early])
+    assert [frame["data"] for frame in frames if frame["type"] == "send"] == ["new 2", "new 2"]
+
+
+def test_storage_is_opened_on_first_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FWS_STORAGE", f"sqlite:{tmp_path}/sets.db")
+    host = ClassHost()
+    assert not list(tmp_path.iterdir())
+    host.storage.add("k", "v")
+    assert host.storage["k"] == {"v"}
+    assert list(tmp_path.iterdir())
+
+
+def test_a_filter_loads_no_storage_before_it_uses_it() -> None:
+    code = (
+        "import fws_pipe.sdk.host, sys; print({'argparse', 'redis', 'sqlite3', 'trio', 'inspect'} & set(sys.modules))"
+    )
+    assert run(sys.executable, "-c", code).stdout == b"set()\n"
+
+
+def test_redis_storage_publishes_as_of_old() -> None:
+    sets = MemoryStorage()
+    storage = RedisStorage(sets)
+    storage.add("k", "v")
+    assert storage["k"] == storage.get("k") == {"v"}
+    assert storage["nothing"] == set()
+    storage.remove("k", "v")
+    assert sets.get("k") is None
+
+
+PUBLISH = """
+from fws_pipe.sdk.classes import RedisStorage, WebSocketMessageFilter
+from fws_pipe.storage import MemoryStorage
+
+class Publish(WebSocketMessageFilter):
+    @classmethod
+    def filter(cls, web_socket_instance, data):
+        storage = RedisStorage(MemoryStorage())
+        storage.publish("global", data)
+        storage.publish("global", "text")
+"""
+
+
+def test_publish_of_a_storage_is_an_action(tmp_path: Path) -> None:
+    frames, _ = hosted(tmp_path, PUBLISH, events=[message("x")])
+    assert [(frame["channel"], frame["data"]) for frame in frames[1:]] == [
+        ("global", "base64:eA=="),
+        ("global", "text"),
+    ]

@@ -1,0 +1,76 @@
+"""What stands between an accepted connection and the chain: TLS, and the token that a client must show.
+
+Both can be loaded again while the server runs; connections that are open keep what they came in with.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+import trio
+
+from fws_pipe.errors import UsageError
+from fws_pipe.front.auth import Admission, Authenticator, AuthSettings
+from fws_pipe.front.handshake import Refusal, Upgrade
+from fws_pipe.front.tls import TlsFiles, load_context
+from fws_pipe.front.transport import PlainTransport, TlsTransport, Transport
+
+
+@dataclass(frozen=True)
+class EntranceSettings:
+    """Which of it is wanted; `gate_timeout` is in seconds, None: the chain isn't asked."""
+
+    tls: TlsFiles | None = None
+    auth: AuthSettings | None = None
+    gate_timeout: float | None = None
+
+
+class Entrance:
+    """The way in. Raises UsageError for files that can't be used."""
+
+    def __init__(self, settings: EntranceSettings) -> None:
+        self._settings = settings
+        self._context: ssl.SSLContext | None = load_context(settings.tls) if settings.tls else None
+        self._authenticator = Authenticator(settings.auth) if settings.auth else None
+        self.gate_timeout = settings.gate_timeout
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether clients come with TLS."""
+        return self._context is not None
+
+    @property
+    def has_auth(self) -> bool:
+        """Whether clients must show a token, which no filter may see."""
+        return self._authenticator is not None
+
+    def transport_of(self, stream: trio.SocketStream) -> Transport:
+        """What a wire of this connection stands on."""
+        return PlainTransport(stream) if self._context is None else TlsTransport(stream, self._context)
+
+    def admit(self, request: Upgrade, now: float) -> Admission | Refusal:
+        """Look at the token, if one is wanted. `now` is in seconds since the epoch."""
+        if self._authenticator is None:
+            return Admission(claims=None, expires=None, request=request)
+        return self._authenticator.admit(request, now)
+
+    def reload(self) -> list[str]:
+        """Read the files again; returns what was read. Raises UsageError, having kept what is at fault as it was."""
+        loaded = []
+        problems = []
+        if self._settings.tls:
+            try:
+                self._context = load_context(self._settings.tls)
+                loaded.append("certificates")
+            except UsageError as error:
+                problems.append(str(error))
+        if self._authenticator:
+            try:
+                self._authenticator.reload()
+                loaded.append("tokens")
+            except UsageError as error:
+                problems.append(str(error))
+        if problems:
+            raise UsageError("; ".join(problems))
+        return loaded

@@ -1,0 +1,182 @@
+"""What a wire stands on: a TCP connection, plain or with TLS, behind one small interface.
+
+A plain socket is written without waiting; TLS goes through trio's SSLStream, which may have to read in order to write,
+so there only a task can. Never: looks into what it carries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Any, Protocol
+
+import trio
+
+from fws_pipe.front.outbox import Outbox
+
+TLS_CHUNK_BYTES = 64 * 1024
+"""How much goes into TLS at once; what is in there can't be taken back."""
+
+_GOODBYE_S = 1.0
+
+SocketAddress = tuple[str, int]
+
+
+class Transport(Protocol):
+    """A connection to a client, from its first byte to its end."""
+
+    remote: SocketAddress
+
+    async def begin(self) -> bool:
+        """Do what comes before the first byte of HTTP. False when that has failed."""
+
+    def describe_tls(self) -> dict[str, Any] | None:
+        """What an `open` event tells of TLS: its version, and the subject of the client's certificate, if any."""
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """Some bytes, or none at the end. Raises trio.BrokenResourceError or trio.ClosedResourceError."""
+
+    def write_now(self, outbox: Outbox) -> None:
+        """Write what can be written without waiting. Raises OSError when the client is gone."""
+
+    async def write_more(self, outbox: Outbox) -> None:
+        """Wait, and write some. Raises OSError, trio.BrokenResourceError or trio.ClosedResourceError."""
+
+    async def say_goodbye(self) -> None:
+        """Tell the client that nothing follows, before `close`."""
+
+    async def linger(self) -> None:
+        """End the output and throw away what still arrives, to its end. Raises as `receive_some`."""
+
+    def close(self) -> None:
+        """Close the socket at once. Idempotent."""
+
+
+class PlainTransport:
+    """TCP with nothing around it."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self._socket = stream.socket
+        self.remote = _peer_of(stream.socket)
+
+    async def begin(self) -> bool:
+        """There is nothing to do."""
+        return True
+
+    def describe_tls(self) -> None:
+        """There is none."""
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """Some bytes, or none at the end."""
+        return bytes(await self._stream.receive_some(max_bytes))
+
+    def write_now(self, outbox: Outbox) -> None:
+        """Write until everything is written or the kernel takes no more."""
+        while outbox:
+            try:
+                outbox.advance(os.write(self._socket.fileno(), outbox.next_bytes()))
+            except BlockingIOError:
+                return
+
+    async def write_more(self, outbox: Outbox) -> None:
+        """Wait for the kernel to take some."""
+        await trio.lowlevel.wait_writable(self._socket)
+        self.write_now(outbox)
+
+    async def say_goodbye(self) -> None:
+        """The end of TCP says it."""
+
+    async def linger(self) -> None:
+        """Send the end, then read and forget."""
+        await _discard(self._stream)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+class TlsTransport:
+    """TCP with TLS around it (RFC 8446); `context` is the server's of this moment."""
+
+    def __init__(self, stream: trio.SocketStream, context: Any) -> None:
+        self._raw = stream
+        self.remote = _peer_of(stream.socket)
+        # https_compatible: many clients end TCP without a word; WebSocket has its own end, so nothing is lost by it.
+        self._stream = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+
+    async def begin(self) -> bool:
+        """Shake hands."""
+        try:
+            await self._stream.do_handshake()
+        except trio.BrokenResourceError as error:
+            if getattr(error.__cause__, "reason", None) == "HTTP_REQUEST":
+                with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+                    await self._raw.send_all(_SPEAKS_TLS)
+                    await _discard(self._raw)
+            return False
+        return True
+
+    def describe_tls(self) -> dict[str, Any]:
+        """TLS's version and, when the client has shown a certificate, its subject."""
+        certificate: dict[str, Any] = self._stream.getpeercert() or {}
+        return {"version": self._stream.version(), "subject": _as_map(certificate["subject"]) if certificate else None}
+
+    async def receive_some(self, max_bytes: int) -> bytes:
+        """Some bytes, or none at the end."""
+        return bytes(await self._stream.receive_some(max_bytes))
+
+    def write_now(self, outbox: Outbox) -> None:
+        """Nothing can be written without a task."""
+
+    async def write_more(self, outbox: Outbox) -> None:
+        """Encrypt and send a chunk."""
+        chunk = bytes(outbox.next_bytes()[:TLS_CHUNK_BYTES])
+        outbox.advance(len(chunk))
+        await self._stream.send_all(chunk)
+
+    async def say_goodbye(self) -> None:
+        """Send close_notify, without waiting for the client's (RFC 8446, section 6.1)."""
+        with trio.move_on_after(_GOODBYE_S), contextlib.suppress(trio.BrokenResourceError, trio.BusyResourceError):
+            await self._stream.aclose()
+
+    async def linger(self) -> None:
+        """Send close_notify, then the end, and forget what arrives, encrypted or not."""
+        with contextlib.suppress(trio.BrokenResourceError):  # the client had more to say: that is what we are here for
+            await self._stream.unwrap()
+        await _discard(self._raw)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._raw.socket.close()
+
+
+_SPEAKS_TLS = (
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+    b"This port speaks TLS: use wss:// or https://\n"
+)
+
+_DISCARD_BYTES = 64 * 1024
+
+
+async def _discard(stream: trio.SocketStream) -> None:
+    await stream.send_eof()
+    while await stream.receive_some(_DISCARD_BYTES):
+        pass
+
+
+def _as_map(subject: Any) -> dict[str, str]:
+    """A certificate's subject, as Python's ssl gives it, as a map; several values of one name with commas."""
+    names: dict[str, str] = {}
+    for relative_name in subject:
+        for name, value in relative_name:
+            names[name] = f"{names[name]}, {value}" if name in names else value
+    return names
+
+
+def _peer_of(socket: trio.socket.SocketType) -> SocketAddress:
+    try:
+        host, port = socket.getpeername()[:2]
+    except OSError:
+        return "", 0  # gone before we could ask
+    return host, port

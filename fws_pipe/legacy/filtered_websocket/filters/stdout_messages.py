@@ -1,0 +1,19 @@
+"""Writes each message to the server's stdout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fws_pipe.sdk import tell
+
+from .base import WebSocketMessageFilter
+
+
+class BroadcastMessageFilter(WebSocketMessageFilter):
+    """Prints messages, and who sent them."""
+
+    @classmethod
+    def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
+        """Print it."""
+        text = bytes(data).decode(errors="backslashreplace")
+        tell(f"--MESSAGE--\n{web_socket_instance.id} => {text}")

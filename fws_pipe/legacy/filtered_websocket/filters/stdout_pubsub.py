@@ -1,0 +1,19 @@
+"""Writes what is published or put on the queue to the server's stdout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fws_pipe.sdk import tell
+
+from .base import WebSocketConsumerFilter
+
+
+class BroadcastMessageFilter(WebSocketConsumerFilter):
+    """Prints pubsub events."""
+
+    @classmethod
+    def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
+        """Print it."""
+        text = data.decode(errors="backslashreplace") if isinstance(data, bytes) else data
+        tell(f"--PUBSUB--\n{text}")

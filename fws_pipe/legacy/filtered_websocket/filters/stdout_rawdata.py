@@ -1,0 +1,19 @@
+"""Writes the bytes of every client, as they arrive and before they are parsed, to the server's stdout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fws_pipe.sdk import tell
+
+from .base import WebSocketDataFilter
+
+
+class StdoutRawDataFilter(WebSocketDataFilter):
+    """Prints raw data."""
+
+    @classmethod
+    def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
+        """Print it."""
+        text = bytes(data).decode(errors="backslashreplace")
+        tell(f"--RAWDATA--\n{text}")

@@ -1,0 +1,59 @@
+"""Sets in Redis, and its channels."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+import redis
+
+from fws_pipe.redis_settings import RedisSettings
+from fws_pipe.sdk.user_storage import add_redis_options
+from fws_pipe.storage.redis_sets import RedisStorage
+
+from .base import BasePubSubStorageObject
+from .subscribers.redis import RedisSubscriber
+
+
+class StorageObject(BasePubSubStorageObject):
+    """Sets by key that all servers share."""
+
+    def __init__(self, options: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(options, *args, **kwargs)
+        host, port = options.redis_host, options.redis_port
+        self.redis = redis.Redis(host=host, port=port)
+        url = f"redis://[{host}]:{port}/0" if ":" in host else f"redis://{host}:{port}/0"
+        self.storage = RedisStorage(RedisSettings(url=url, key=options.redis_key))
+
+    def get_client(self) -> Any:
+        """The client, of redis-py."""
+        return self.redis
+
+    def get(self, item: Any) -> Any:
+        """The set of a key, or None."""
+        return self.storage.get(item)
+
+    def __getitem__(self, item: Any) -> Any:
+        return self.storage[item]
+
+    def add(self, key: Any, value: Any) -> None:
+        """Put a value into the set of a key."""
+        self.storage.add(key, value)
+
+    def remove(self, key: Any, value: Any) -> None:
+        """Take a value out of the set of a key."""
+        self.storage.remove(key, value)
+
+    def publish(self, channel: Any, data: Any) -> None:
+        """Publish to a channel."""
+        self.redis.publish(channel, bytes(data) if isinstance(data, bytearray) else data)
+
+    @classmethod
+    def get_subscriber(cls) -> Any:
+        """RedisSubscriber."""
+        return RedisSubscriber
+
+    @classmethod
+    def parser(cls, parser: ArgumentParser) -> ArgumentParser:
+        """Add --redis_host and the others."""
+        return add_redis_options(parser)

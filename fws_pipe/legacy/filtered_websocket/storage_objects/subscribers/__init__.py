@@ -1,0 +1,1 @@
+"""What feeds the server's queue from outside."""

@@ -1,0 +1,74 @@
+"""What servers pass each other through Redis: an action for the clients of all, numbered so that gaps show. No I/O.
+
+Pub/sub is at most once: what is published while a server is away from Redis is missed. The numbers tell how much that
+was.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import NamedTuple
+
+import msgpack
+
+from fws_pipe.protocol.actions import ACTION_TYPES, check_action
+from fws_pipe.protocol.codec import Frame, encode, type_of
+
+RELAY = "relay"
+
+
+class Relayed(NamedTuple):
+    """An action of another server, and how many before it never arrived."""
+
+    action: Frame
+    missed: int
+
+
+class RelaySender:
+    """Numbers what one run of one server's sink sends."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._run = secrets.token_hex(4)
+        self._number = 0
+
+    def wrap(self, action: Frame) -> bytes:
+        """The message that carries an action."""
+        self._number += 1
+        relay = {"type": RELAY, "origin": self._server, "run": self._run, "number": self._number, "action": action}
+        return encode(relay)
+
+
+class RelayReceiver:
+    """Sorts out what arrives: not our own, nothing malformed, and what was missed."""
+
+    def __init__(self, server: str) -> None:
+        self._server = server
+        self._last: dict[str, tuple[str, int]] = {}
+
+    def unwrap(self, message: bytes) -> Relayed | None:
+        """The action in a message; None when it is our own, or none that may be carried out."""
+        try:
+            relay = msgpack.unpackb(message, unicode_errors="surrogateescape", strict_map_key=False)
+        except (ValueError, TypeError, msgpack.UnpackException):
+            return None
+        if not _is_relay(relay) or relay["origin"] == self._server:
+            return None
+        missed = self._missed(relay["origin"], relay["run"], relay["number"])
+        action = {name: value for name, value in relay["action"].items() if name not in ("everywhere", "seq")}
+        return None if check_action(action) else Relayed(action, missed)
+
+    def _missed(self, origin: str, run: str, number: int) -> int:
+        last_run, last_number = self._last.get(origin, ("", 0))
+        self._last[origin] = (run, number)
+        return max(0, number - last_number - 1) if run == last_run else 0
+
+
+def _is_relay(relay: object) -> bool:
+    if not isinstance(relay, dict) or relay.get("type") != RELAY or not isinstance(relay.get("action"), dict):
+        return False
+    if type_of(relay["action"]) not in ACTION_TYPES:
+        return False
+    return (
+        isinstance(relay.get("origin"), str) and isinstance(relay.get("run"), str) and type(relay.get("number")) is int
+    )

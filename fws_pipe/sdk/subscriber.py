@@ -1,0 +1,103 @@
+"""Runs the subscriber of a user's own storage: what it puts on the queue goes to the server as `enqueue` actions.
+
+Reads: `tick` frames on stdin, which it sends back so that the server knows that it lives. Writes: frames on stdout,
+each at once. At the end of input it ends the subscriber, and exits 0. Storage without a subscriber: ticks only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from typing import Any
+
+from fws_pipe.errors import EXIT_BROKEN_PIPE, EXIT_OK
+from fws_pipe.protocol.blocks import STDERR, STDOUT, BlockWriter, OutputClosedError, frames_of_blocks, run_program
+from fws_pipe.protocol.codec import Frame, describe, encode, type_of
+from fws_pipe.protocol.events import TICK
+from fws_pipe.sdk.user_storage import storage_from, supports_pubsub
+
+_PATIENCE_S = 2.0
+"""How long a subscriber has to end after `kill`."""
+
+
+class Queue:
+    """What a subscriber puts on it, from whichever thread, goes to the server at once."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._output = BlockWriter(descriptor)
+        self._lock = threading.Lock()
+        self._complained_of: set[str] = set()
+
+    def put(self, data: Any) -> None:
+        """Pass on what msgpack can carry, and say so, once for each reason, of the rest."""
+        try:
+            self.write({"type": "enqueue", "data": bytes(data) if isinstance(data, bytearray) else data})
+        except (TypeError, ValueError, OverflowError) as error:
+            if str(error) not in self._complained_of:
+                self._complained_of.add(str(error))
+                text = f"subscriber: can't be put on the queue ({error}), such things are dropped: {describe(data)}"
+                print(" ".join(text.split()), file=sys.stderr, flush=True)
+
+    def write(self, frame: Frame) -> None:
+        """Write a frame."""
+        raw = encode(frame)
+        with self._lock:
+            self._output.add(raw)
+            self._output.flush()
+
+
+class Instance:
+    """What a subscriber's `listener` gets: the server's queue and storage, and no clients."""
+
+    def __init__(self, queue: Queue, storage_object: Any) -> None:
+        self.queue = queue
+        self.storage_object = storage_object
+        self.users: dict[str, Any] = {}
+        self.token = os.environ.get("FWS_TOKEN")
+
+
+def run_subscriber() -> None:
+    """Listen until the end of input. Raises UsageError when there is no such storage."""
+    queue = Queue(_take_stdout())
+    storage, options = storage_from(os.environ)
+    subscriber = None
+    listening = threading.Thread()
+    if supports_pubsub(type(storage)):
+        subscriber = type(storage).get_subscriber()(client=storage.get_client(), options=options)
+        listening = threading.Thread(target=_listen, args=(subscriber, Instance(queue, storage)), daemon=True)
+    listening.start()
+    for frame, _ in frames_of_blocks("the front", lambda: None):
+        if type_of(frame) == TICK:
+            queue.write(frame)
+    kill = getattr(subscriber, "kill", None)
+    if kill is not None:
+        kill()
+    listening.join(_PATIENCE_S)
+    sys.stdout.flush()
+    os._exit(EXIT_OK)  # a listener that waits for its next message would wait for ever
+
+
+def _listen(subscriber: Any, instance: Instance) -> None:
+    """Run the listener; its failure is the process's, which the server starts again."""
+    try:
+        subscriber.listener(instance)
+    except OutputClosedError:
+        os._exit(EXIT_OK)
+    except BaseException:  # noqa: BLE001 - also what a thread's end would hide
+        traceback.print_exc()
+        os._exit(EXIT_BROKEN_PIPE)
+
+
+def _take_stdout() -> int:
+    """Move the frames' descriptor to where nobody else looks: what a storage prints goes to the server's stdout."""
+    frames = os.dup(STDOUT)
+    number = os.environ.get("FWS_STDOUT_FD", "")
+    os.dup2(int(number) if number.isdecimal() else STDERR, STDOUT)
+    sys.stdout = os.fdopen(STDOUT, "w", buffering=1, closefd=False)
+    return frames
+
+
+if __name__ == "__main__":
+    run_program("subscriber", run_subscriber)

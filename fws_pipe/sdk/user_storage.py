@@ -1,0 +1,110 @@
+"""A user's own storage: a Python module with a class StorageObject, which may add options to fws_server's.
+
+Loaded only where there is such a module: argparse is slow to load, and filters must start fast.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from fws_pipe.errors import UsageError
+from fws_pipe.sdk.old_names import use_old_names
+
+MODULE_PREFIX = "module:"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+def default_parser(*, add_help: bool = True) -> argparse.ArgumentParser:
+    """The options of fws_server, to which a StorageObject adds its own."""
+    parser = _Parser(
+        prog="fws_server",
+        description="The server of filtered_websocket: its options, its modules, its config files. See also fws-pipe.",
+        epilog="FWS_STORAGE or STORAGE_OBJECT_MODULE names the storage; it may add options.",
+        conflict_handler="resolve",
+        add_help=add_help,
+    )
+    parser.add_argument("-p", "--port", help="The listening port.", type=int, default=9000)
+    parser.add_argument("-c", "--config", help="A JSON or TOML config file.")
+    parser.add_argument("-f", "--filters", help="Filters to import at runtime.", nargs="*")
+    parser.add_argument("-key", help="A key file (ssl).")
+    parser.add_argument("-cert", help="A certificate file (ssl).")
+    parser.add_argument("-token", help="The group of clients that have not chosen one.")
+    parser.add_argument(
+        "--host", help="An address to listen on; may be given several times (default: all).", action="append",
+        dest="hosts",
+    )  # fmt: skip
+    return parser
+
+
+def add_redis_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """Add what the storage object for Redis wants to know."""
+    parser.add_argument("--redis_host", default="localhost")
+    parser.add_argument("--redis_port", type=int, default=6379)
+    parser.add_argument("--redis_channels", help="pubsub channels to subscribe to.", nargs="*")
+    parser.add_argument("--redis_key", help="A key prefix.", default="fws")
+    return parser
+
+
+def load_storage_class(module: str) -> Any:
+    """The class StorageObject of a module. Raises UsageError."""
+    use_old_names()
+    try:
+        found = importlib.import_module(module)
+    except Exception as error:
+        raise UsageError(_import_problem(module, error)) from error
+    storage_class = getattr(found, "StorageObject", None)
+    if not isinstance(storage_class, type):
+        raise UsageError(f"storage module {module}: it has no class StorageObject")
+    return storage_class
+
+
+def _import_problem(module: str, error: Exception) -> str:
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is not None and f"{module}.".startswith(f"{missing}."):
+        return f"storage module {module}: there is no such module here or installed"
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    if isinstance(error, SyntaxError):
+        return f"storage module {module} can't be imported: {what}"
+    return f"storage module {module} can't be imported: {what} ({place.filename}, line {place.lineno})"
+
+
+def parser_with(storage_class: Any) -> argparse.ArgumentParser:
+    """The server's parser with the options of a StorageObject; old ones may have none to add."""
+    add_options = getattr(storage_class, "parser", None)
+    parser = default_parser()
+    return parser if add_options is None else add_options(parser) or parser
+
+
+def supports_pubsub(storage_class: type) -> bool:
+    """Whether a StorageObject brings a subscriber."""
+    base: type = importlib.import_module("filtered_websocket.storage_objects.base").BasePubSubStorageObject
+    return issubclass(storage_class, base)
+
+
+def check_user_storage(module: str, argv: Sequence[str]) -> None:
+    """See to it before a server starts that a module and its options make sense. Raises UsageError."""
+    parser_with(load_storage_class(module)).parse_args(argv)
+
+
+def storage_from(environment: Mapping[str, str]) -> tuple[Any, argparse.Namespace]:
+    """The StorageObject that the server has handed down, and its options. Raises UsageError."""
+    storage_class = load_storage_class(environment["FWS_STORAGE"].removeprefix(MODULE_PREFIX))
+    argv = json.loads(environment.get("FWS_SERVER_ARGV", "[]"))
+    options = parser_with(storage_class).parse_args(argv)
+    return storage_class(options), options
+
+
+def open_user_storage() -> Any:
+    """The StorageObject that the server has handed down. Raises UsageError."""
+    return storage_from(os.environ)[0]

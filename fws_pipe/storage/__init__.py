@@ -1,0 +1,41 @@
+"""Where filters keep sets by key: in the process, in an SQLite file, or in Redis, as FWS_STORAGE says.
+
+    storage = open_storage(os.environ)
+    storage.add("token", "alice")
+
+Never: sqlite3 or redis loaded where they weren't chosen. Filters must start fast, and most need neither.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+from fws_pipe.errors import UsageError
+from fws_pipe.storage.base import Storage
+from fws_pipe.storage.memory import MemoryStorage
+
+__all__ = ["VARIABLE", "MemoryStorage", "Storage", "open_storage"]
+
+VARIABLE = "FWS_STORAGE"
+"""The environment variable that says which storage filters get."""
+
+_SQLITE = "sqlite:"
+
+
+def open_storage(environment: Mapping[str, str]) -> Storage:
+    """The storage that FWS_STORAGE names; memory unless told. Raises UsageError, or SystemRefusedError."""
+    choice = environment.get(VARIABLE) or "memory"
+    if choice == "memory":
+        return MemoryStorage()
+    storage: Storage
+    if choice.startswith(_SQLITE) and choice != _SQLITE:
+        storage = importlib.import_module("fws_pipe.storage.sqlite").SqliteStorage(choice.removeprefix(_SQLITE))
+    elif choice == "redis":
+        settings = importlib.import_module("fws_pipe.redis_link").settings_from(environment)
+        if settings is None:
+            raise UsageError(f"{VARIABLE}=redis: there is no Redis to keep sets in; add --redis-url redis://HOST:PORT")
+        storage = importlib.import_module("fws_pipe.storage.redis_sets").RedisStorage(settings)
+    else:
+        raise UsageError(f"{VARIABLE}={choice!r}: expected memory, sqlite:PATH or redis")
+    return storage

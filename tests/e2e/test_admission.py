@@ -1,0 +1,208 @@
+"""Who gets in: tokens before the upgrade, and the gate, where the chain answers."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Mapping
+
+import jwt
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from tests.harness import PATIENCE_S, Server, Servers
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def knock(server: Server, path: str = "/", headers: Mapping[str, str] | None = None) -> ClientConnection:
+    return connect(server.url + path, additional_headers=headers)
+
+
+def refusal_of(server: Server, path: str = "/", headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+    with pytest.raises(InvalidStatus) as refused, knock(server, path, headers):
+        pass
+    return refused.value.response.status_code, (refused.value.response.body or b"").decode()
+
+
+def jwt_of(**claims: object) -> str:
+    return jwt.encode({"sub": "alice", **claims}, SECRET, algorithm="HS256")
+
+
+def jwt_server(servers: Servers, *options: str) -> Server:
+    (servers.folder / "secret").write_text(SECRET + "\n")
+    return servers.start("--auth-jwt", "secret", *options, f"mirror | {servers.reporter()}")
+
+
+def test_a_static_token_lets_in_and_the_chain_never_sees_it(servers: Servers) -> None:
+    (servers.folder / "tokens").write_text("# who may\ns3cret alice\n")
+    server = servers.start("--auth-tokens", "tokens", f"mirror | {servers.reporter()}")
+    assert refusal_of(server)[0] == refusal_of(server, "/?token=wrong")[0] == 401
+    ways: list[tuple[str, dict[str, str]]] = [
+        ("/chat?a=1&token=s3cret&b=2", {}),
+        ("/", {"Authorization": "Bearer s3cret"}),
+        ("/", {"Cookie": "theme=dark; token=s3cret"}),
+    ]
+    for path, headers in ways:
+        with knock(server, path, headers) as client:
+            client.send("hello")
+            assert client.recv(PATIENCE_S) == "hello"
+    opened = server.events("open", len(ways))
+    assert [event["auth"] for event in opened] == [{"sub": "alice"}] * len(ways)
+    assert opened[0]["query"] == "a=1&b=2"
+    assert server.stop() == 0
+    assert "s3cret" not in server.stdout.text + server.stderr.text
+    assert "refused 401: 2" in server.stderr.text
+
+
+def test_sighup_reads_the_tokens_again(servers: Servers) -> None:
+    tokens = servers.folder / "tokens"
+    tokens.write_text("first\n")
+    server = servers.start("--auth-tokens", "tokens", "mirror")
+    with knock(server, "/?token=first") as client:
+        tokens.write_text("second\n")
+        server.signal(signal.SIGHUP)
+        server.stderr.wait_for("SIGHUP: read again: tokens")
+        assert refusal_of(server, "/?token=first")[0] == 401
+        with knock(server, "/?token=second"):
+            pass
+        client.send("still here")
+        assert client.recv(PATIENCE_S) == "still here"
+    tokens.write_text("")
+    server.signal(signal.SIGHUP)
+    server.stderr.wait_for("SIGHUP: .*tokens.*stays in use")
+    with knock(server, "/?token=second"):
+        pass
+
+
+def test_a_jwt_lets_in_with_its_claims(servers: Servers) -> None:
+    server = jwt_server(servers, "--auth-audience", "chat", "--auth-issuer", "me")
+    with knock(server, headers={"Authorization": f"Bearer {jwt_of(aud='chat', iss='me', roles=['admin'])}"}):
+        (opened,) = server.events("open", 1)
+    assert opened["auth"] == {"sub": "alice", "aud": "chat", "iss": "me", "roles": ["admin"]}
+
+
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        (lambda: jwt_of(aud="chat", exp=time.time() - 60), "expired"),
+        (lambda: jwt_of(aud="chat", nbf=time.time() + 600), "not valid yet"),
+        (lambda: jwt_of(aud="other"), "meant for|audience"),
+        (lambda: jwt.encode({"aud": "chat"}, "", algorithm="none"), "algorithm"),
+        (lambda: "not.a.jwt", "malformed|not a JWT"),
+        (lambda: "x" * 10_000, "longer than 8192 bytes"),
+    ],
+)
+def test_a_bad_jwt_is_refused_before_the_upgrade(servers: Servers, token: object, words: str) -> None:
+    assert callable(token)
+    server = jwt_server(servers, "--auth-audience", "chat")
+    made = token()
+    status, body = refusal_of(server, headers={"Authorization": f"Bearer {made}"})
+    assert status == 401
+    assert any(word in body for word in words.split("|")), body
+    assert server.stop() == 0
+    assert server.stdout.lines == []
+    assert made not in server.stderr.text
+
+
+def test_a_connection_is_closed_when_its_token_expires(servers: Servers) -> None:
+    server = jwt_server(servers)
+    with knock(server, "/?token=" + jwt_of(exp=int(time.time()) + 2)) as client:
+        client.send("hello")
+        assert client.recv(PATIENCE_S) == "hello"
+        with pytest.raises(ConnectionClosed):
+            client.recv(PATIENCE_S)
+        assert client.close_code == 4401
+    (gone,) = server.events("disconnect", 1)
+    assert gone["code"] == 4401
+
+
+def test_wrong_key_files_are_one_clear_line(servers: Servers) -> None:
+    (servers.folder / "short").write_text("short")
+    for options, words in (
+        (["--auth-jwt", "gone"], "gone"),
+        (["--auth-jwt", "short"], "32 is the least"),
+        (["--auth-tokens", "gone"], "gone"),
+    ):
+        server = servers.start(*options, "mirror")
+        assert server.wait() == 2
+        (line,) = server.stderr.lines
+        assert words in line
+
+
+GATE = """#!/usr/bin/env fws-python
+from fws_pipe.sdk import accept, on, reject, run, send
+
+@on("open")
+def judge(event):
+    if event["path"] == "/silent" or event["replay"]:
+        return
+    if event["path"] == "/welcome":
+        send("*", "somebody is coming")
+        send(event["id"], "welcome")
+        accept(event["id"], {"sub": "guest"})
+    else:
+        reject(event["id"], 403, "not today")
+
+run()
+"""
+
+
+def gate_server(servers: Servers, *options: str, chain: str = "") -> Server:
+    return servers.start("--gate", *options, f"{servers.script('gate', GATE)} | mirror | {servers.reporter()}{chain}")
+
+
+def test_the_chain_accepts_or_rejects(servers: Servers) -> None:
+    server = gate_server(servers)
+    assert refusal_of(server, "/elsewhere") == (403, "not today\n")
+    with knock(server, "/welcome") as client:
+        # What is for everybody is not for a client that isn't in yet.
+        assert client.recv(PATIENCE_S) == "welcome"
+        client.send("hello")
+        assert client.recv(PATIENCE_S) == "hello"
+    disconnects = server.events("disconnect", 2)
+    assert [event["id"] for event in server.events("open", 2)] == [event["id"] for event in disconnects]
+
+
+def test_no_answer_from_the_gate_is_503(servers: Servers) -> None:
+    server = gate_server(servers, "--gate-timeout", "0.2")
+    status, body = refusal_of(server, "/silent")
+    assert status == 503
+    assert "Try again later" in body
+    server.events("disconnect", 1)
+
+
+def test_any_executable_can_be_the_gate(servers: Servers) -> None:
+    filter_text = (
+        """select(.type == "open" and (.replay | not)) | """
+        """if .query == "password=please" then {type: "accept", id} else {type: "reject", id, status: 401} end"""
+    )
+    server = servers.start("--gate", f"to_json | jq -c --unbuffered '., ({filter_text})' | from_json | mirror")
+    assert refusal_of(server)[0] == 401
+    with knock(server, "/?password=please") as client:
+        client.send("hello")
+        assert client.recv(PATIENCE_S) == "hello"
+
+
+def test_a_restarted_chain_is_told_who_was_accepted(servers: Servers) -> None:
+    crash = servers.script(
+        "crash",
+        "#!/usr/bin/env fws-python\nimport os\nfrom fws_pipe.sdk import on, run\n\n"
+        '@on("message")\ndef crash(event):\n    if event["data"] == "crash":\n        os._exit(1)\n\nrun()\n',
+    )
+    server = gate_server(servers, chain=f" | {crash}")
+    with knock(server, "/welcome") as client:
+        assert client.recv(PATIENCE_S) == "welcome"
+        client.send("crash")
+        server.stderr.wait_for("the chain serves again")
+        replayed = server.events("open", 2)[-1]
+        assert replayed["replay"] is True
+        assert replayed["auth"] == {"sub": "guest"}
+
+
+def test_nobody_needs_a_gate_to_be_told_what_a_wrong_answer_is(servers: Servers) -> None:
+    emit = json.dumps({"type": "reject", "id": "x", "status": 200})
+    server = servers.start(f"echo '{emit}' | from_json | cat; cat")
+    server.stderr.wait_for("reject.status: expected an HTTP status of 400 to 511", 1)

@@ -1,0 +1,276 @@
+"""Redis as users see it: channels in and out, groups across servers, membership, a Redis that goes and comes."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import connect
+
+from fws_pipe.membership import Membership
+from fws_pipe.redis_settings import RedisSettings
+from tests.conftest import start_or_skip
+from tests.harness import PATIENCE_S, Server, Servers, eventually
+from tests.redis_servers import RedisServer, start_cluster, start_sentinel
+
+
+def with_redis(servers: Servers, redis: RedisServer, *arguments: str) -> Server:
+    return servers.start("--redis-url", redis.url, *arguments)
+
+
+def redis_cli(redis: RedisServer, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = shutil.which("redis-cli")
+    if command is None:
+        pytest.skip("redis-cli is not installed")
+    return subprocess.run(
+        [command, "-p", str(redis.port), *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
+
+
+def members(redis: RedisServer, group: str) -> set[str]:
+    membership = Membership(RedisSettings(redis.url))
+    try:
+        return membership.members(group)
+    finally:
+        membership.close()
+
+
+def test_what_redis_cli_publishes_reaches_every_client_of_every_server(
+    servers: Servers, any_redis_server: RedisServer
+) -> None:
+    first = with_redis(servers, any_redis_server, "broadcast_pubsub")
+    second = with_redis(servers, any_redis_server, "broadcast_pubsub")
+    with connect(first.url) as alice, connect(second.url) as bob:
+        redis_cli(any_redis_server, "publish", "global", "hi")
+        assert alice.recv(PATIENCE_S) == bob.recv(PATIENCE_S) == "hi"
+
+
+def test_what_a_client_says_reaches_any_subscriber_as_the_plain_payload(
+    servers: Servers, any_redis_server: RedisServer
+) -> None:
+    server = with_redis(servers, any_redis_server, "publish")
+    subscriber = any_redis_server.client().pubsub(ignore_subscribe_messages=True)
+    subscriber.subscribe("global")
+    assert subscriber.get_message(timeout=PATIENCE_S) is None  # the confirmation
+    with connect(server.url) as client:
+        for data in ("hello", b"\x00\xff", "café"):
+            client.send(data)
+            message = subscriber.get_message(timeout=PATIENCE_S)
+            assert message is not None
+            assert message["data"] == (data if isinstance(data, bytes) else data.encode())
+
+
+def test_channels_and_patterns(servers: Servers, redis_server: RedisServer) -> None:
+    server = with_redis(
+        servers, redis_server, "--redis-channels", "news,chat.*", "--redis-channels", "*", "stdout_pubsub"
+    )
+    assert server.port
+    redis_server.client().publish("chat.7", "seven")
+    server.stdout.wait_for("^chat.7 => seven$", 2)
+    redis_server.client().publish("news", b"\xff")
+    server.stdout.wait_for(r"^news => b'\\xff'$", 2)
+
+
+def test_a_group_spans_servers(servers: Servers, redis_server: RedisServer) -> None:
+    first = with_redis(servers, redis_server, "broadcast_by_token")
+    second = with_redis(servers, redis_server, "broadcast_by_token")
+    with (
+        connect(first.url) as alice,
+        connect(first.url) as bob,
+        connect(second.url) as carol,
+        connect(second.url) as dan,
+    ):
+        for client in (alice, bob, carol):
+            client.send("token:tea")
+            assert client.recv(PATIENCE_S) == "Successfully registered with broadcast group: tea"
+        dan.send("hello?")
+        assert dan.recv(PATIENCE_S) == "Error: No token has been set"
+        dan.send("token:coffee")
+        assert dan.recv(PATIENCE_S) == "Successfully registered with broadcast group: coffee"
+        alice.send("tea time")
+        assert bob.recv(PATIENCE_S) == carol.recv(PATIENCE_S) == "tea time"
+        carol.send("token:coffee")
+        assert carol.recv(PATIENCE_S) == "Successfully registered with broadcast group: coffee"
+        alice.send("who is left?")
+        assert bob.recv(PATIENCE_S) == "who is left?"
+        dan.send("welcome")
+        assert carol.recv(PATIENCE_S) == "welcome"
+
+
+def test_broadcast_reaches_the_clients_of_all_servers_but_not_the_sender(
+    servers: Servers, redis_server: RedisServer
+) -> None:
+    first, second = (with_redis(servers, redis_server, "broadcast") for _ in range(2))
+    with connect(first.url) as alice, connect(first.url) as bob, connect(second.url) as carol:
+        alice.send("1")
+        carol.send("2")
+        assert sorted([bob.recv(PATIENCE_S), bob.recv(PATIENCE_S)]) == ["1", "2"]
+        assert alice.recv(PATIENCE_S) == "2"
+        assert carol.recv(PATIENCE_S) == "1"
+
+
+def test_servers_with_different_prefixes_do_not_hear_each_other(servers: Servers, redis_server: RedisServer) -> None:
+    first = with_redis(servers, redis_server, "--redis-key", "one", "broadcast")
+    second = with_redis(servers, redis_server, "--redis-key", "two", "broadcast | broadcast_pubsub")
+    with connect(first.url) as alice, connect(second.url) as bob:
+        alice.send("for servers of prefix one")
+        redis_server.client().publish("global", "for all")
+        assert bob.recv(PATIENCE_S) == "for all"
+
+
+def test_membership_is_kept_and_goes_with_its_server(servers: Servers, redis_server: RedisServer) -> None:
+    options = ("--presence-expiry", "2", "broadcast_by_token")
+    first = with_redis(servers, redis_server, "--name", "one", *options)
+    second = with_redis(servers, redis_server, "--name", "two", *options)
+    with connect(first.url) as alice, connect(second.url) as bob, connect(second.url) as carol:
+        for client in (alice, bob, carol):
+            client.send("token:tea")
+            assert client.recv(PATIENCE_S)
+        eventually(lambda: members(redis_server, "token:tea") == {"one-1", "two-1", "two-2"}, "membership")
+        carol.close()
+        eventually(lambda: members(redis_server, "token:tea") == {"one-1", "two-1"}, "a client that has gone")
+        for pid in _descendants_of_server(second):
+            _kill(pid)
+        eventually(lambda: members(redis_server, "token:tea") == {"one-1"}, "the members of a dead server expire")
+        eventually(lambda: redis_server.client().smembers("fws:presence") == {b"one"}, "its name is cleared away")
+    assert first.stop() == 0
+    assert redis_server.client().keys("*") == []
+
+
+def _descendants_of_server(server: Server) -> list[int]:
+    children = [
+        int(pid)
+        for task in Path(f"/proc/{server.pid}/task").iterdir()
+        for pid in (task / "children").read_text().split()
+    ]
+    return [server.pid, *children]
+
+
+def _kill(pid: int) -> None:
+    subprocess.run(["kill", "-KILL", str(pid)], check=False, stderr=subprocess.DEVNULL)
+
+
+def test_redis_restarts_in_the_middle(servers: Servers, redis_server: RedisServer) -> None:
+    server = with_redis(servers, redis_server, "mirror | publish | broadcast_pubsub")
+    with connect(server.url) as client:
+        client.send("before")
+        assert [client.recv(PATIENCE_S), client.recv(PATIENCE_S)] == ["before", "before"]
+        redis_server.kill()
+        server.stderr.wait_for("source: Redis at 127.0.0.1:[0-9]+ .*what is published meanwhile is missed")
+        for number in range(100):
+            client.send(f"meanwhile {number}")
+            assert client.recv(PATIENCE_S) == f"meanwhile {number}"
+        server.stderr.wait_for("sink: publishing waits: Redis at 127.0.0.1:[0-9]+ can't be reached")
+        redis_server.restart()
+        server.stderr.wait_for("source: subscribed again to Redis at 127.0.0.1:[0-9]+, after [0-9.]+ s")
+        server.stderr.wait_for("sink: publishing again, after [0-9.]+ s")
+        client.send("after")
+        received: list[str | bytes] = []
+        while received.count("after") < 2:
+            received.append(client.recv(PATIENCE_S))
+        assert received.count("after") == 2
+    assert server.stop() == 0
+    server.stderr.wait_for("counted.*redis lost by the source: 1")
+    server.stderr.wait_for("counted.*redis found again by the source: 1")
+
+
+def test_publishes_wait_while_redis_is_away_and_arrive_in_order(servers: Servers, redis_server: RedisServer) -> None:
+    server = with_redis(servers, redis_server, "mirror | publish waiting")
+    with connect(server.url) as client:
+        client.send("0")
+        assert client.recv(PATIENCE_S) == "0"
+        redis_server.kill()
+        for number in range(1, 500):
+            client.send(str(number))
+            assert client.recv(PATIENCE_S) == str(number)
+        redis_server.restart()
+        subscriber = redis_server.client().pubsub(ignore_subscribe_messages=True)
+        subscriber.subscribe("waiting")
+        subscriber.get_message(timeout=PATIENCE_S)
+        client.send("500")
+        received: list[bytes] = []
+        while not received or received[-1] != b"500":
+            message = subscriber.get_message(timeout=PATIENCE_S)
+            assert message is not None
+            received.append(message["data"])
+        assert received == [str(number).encode() for number in range(501 - len(received), 501)]
+
+
+def test_what_redis_never_got_is_told_at_the_end(servers: Servers, redis_server: RedisServer) -> None:
+    server = with_redis(servers, redis_server, "--drain-timeout", "0.5", "mirror | publish")
+    with connect(server.url) as client:
+        redis_server.kill()
+        for _ in range(3):
+            client.send("lost")
+            assert client.recv(PATIENCE_S) == "lost"
+        server.signal(signal.SIGTERM)
+        server.stderr.wait_for("sink: 3 messages could not be published to Redis at 127.0.0.1")
+    server.wait()
+
+
+def test_a_killed_source_comes_back(servers: Servers, redis_server: RedisServer) -> None:
+    server = with_redis(servers, redis_server, "--name", "one", "broadcast_by_token | broadcast_pubsub")
+    with connect(server.url) as client:
+        client.send("token:tea")
+        assert client.recv(PATIENCE_S)
+        for pid in _descendants_of_server(server)[1:]:
+            if b"fws_pipe.source" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                _kill(pid)
+        server.stderr.wait_for("source was killed by SIGKILL; the source starts again")
+        server.stderr.wait_for("the source serves again")
+        redis_server.client().publish("global", "hi")
+        assert client.recv(PATIENCE_S) == "hi"
+        eventually(lambda: members(redis_server, "token:tea") == {"one-1"}, "membership is told again")
+
+
+def test_a_cluster_with_sharded_channels(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with start_cluster("valkey", tmp_path_factory.mktemp("cluster")) as cluster:
+        options = ("--redis-url", cluster.url, "--redis-sharded", "--redis-channels", "global,news,weather")
+        first, second = (servers.start(*options, "broadcast | broadcast_pubsub | publish news") for _ in range(2))
+        with connect(first.url) as alice, connect(second.url) as bob:
+            alice.send("hello")
+            assert sorted([bob.recv(PATIENCE_S), bob.recv(PATIENCE_S)]) == ["hello", "hello"]
+            assert alice.recv(PATIENCE_S) == "hello"
+
+
+def test_a_sentinel(servers: Servers, redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with start_sentinel("valkey", tmp_path_factory.mktemp("sentinel"), redis_server) as sentinel:
+        server = servers.start("--redis-url", sentinel.url, "publish | broadcast_pubsub")
+        with connect(server.url) as client:
+            client.send("hello")
+            assert client.recv(PATIENCE_S) == "hello"
+
+
+def test_a_redis_that_is_down_at_start(servers: Servers, redis_server: RedisServer) -> None:
+    redis_server.kill()
+    server = with_redis(servers, redis_server, "publish")
+    assert server.wait() == 5
+    (line,) = server.stderr.lines
+    assert f"127.0.0.1:{redis_server.port}" in line
+    assert "leave --redis-url" in line
+
+
+def test_a_redis_that_wants_a_password(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> None:
+    with start_or_skip("valkey", tmp_path_factory.mktemp("valkey"), "--requirepass", "s3cret") as redis:
+        server = with_redis(servers, redis, "publish")
+        assert server.wait() == 5
+        (line,) = server.stderr.lines
+        assert "redis://USER:PASSWORD@" in line
+        url = f"redis://:s3cret@127.0.0.1:{redis.port}/0"
+        server = servers.start("--redis-url", url, "publish | broadcast_pubsub")
+        with connect(server.url) as client:
+            client.send("hello")
+            assert client.recv(PATIENCE_S) == "hello"
+        assert server.stop() == 0
+        assert "s3cret" not in server.stderr.text
+
+
+def test_a_channel_name_with_spaces(servers: Servers) -> None:
+    server = servers.start("--redis-url", "redis://localhost", "--redis-channels", "two words", "publish")
+    assert server.wait() == 2
+    (line,) = server.stderr.lines
+    assert "--redis-channels" in line
+    assert "white space" in line
