@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
@@ -21,8 +22,8 @@ from fws_pipe.config import Config
 from fws_pipe.errors import FrameError, GaveUpError, UsageError
 from fws_pipe.front.auth import AuthSettings
 from fws_pipe.front.entrance import Entrance, EntranceSettings
-from fws_pipe.front.front import Front, Limits
-from fws_pipe.front.listener import open_listeners, quiet_libraries, url_of
+from fws_pipe.front.front import Front, Intake, Limits
+from fws_pipe.front.listener import accept_all, open_listeners, quiet_libraries, url_of
 from fws_pipe.front.outside import Outside
 from fws_pipe.front.rfc6455 import GOING_AWAY, INTERNAL_ERROR
 from fws_pipe.front.tls import TlsFiles
@@ -146,7 +147,7 @@ class StandardStreams:
 
     async def _write_events(self) -> None:
         try:
-            await self._front.write_events(_write_stdout)
+            await self._front.write_events(_Stdout())
         except OSError as error:
             await self._give_up_unless_interrupted(f"the events can't be written to stdout ({error.strerror})")
 
@@ -163,10 +164,18 @@ async def _read_stdin() -> bytes:
     return await trio.to_thread.run_sync(os.read, 0, BLOCK_BYTES, abandon_on_cancel=True)
 
 
-async def _write_stdout(block: bytes) -> None:
-    rest = memoryview(block)
-    while rest:
-        rest = rest[await trio.to_thread.run_sync(os.write, 1, rest, abandon_on_cancel=True) :]
+class _Stdout:
+    """An `Outlet` that somebody else may share: only a thread can wait for it."""
+
+    async def write(self, data: bytes) -> None:
+        """Write all of it."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[await trio.to_thread.run_sync(os.write, 1, rest, abandon_on_cancel=True) :]
+
+    def write_nowait(self, data: bytes) -> int:
+        """Nothing is written without waiting."""
+        return 0
 
 
 def _end_stdout() -> None:
@@ -183,18 +192,19 @@ async def run_pipe(
 
     `environment` is the stages'; `stdout` the descriptor that they know as $FWS_STDOUT_FD.
     """
-    front = _make_front(config, log)
-    redis = replace(config.redis, server=front.name) if config.redis else None
+    name = config.name or secrets.token_hex(3)
+    redis = replace(config.redis, server=name) if config.redis else None
     with _storage_environment(config, redis) as storage:
         surroundings = Surroundings(
             {**environment, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, stdout
         )
         programs = [Program(command.label, [config.shell, "-c", command.shell_text]) for command in commands]
         programs.append(module_program("sink", "fws_pipe.sink", redis.to_environment() if redis else {}))
-        supervisors = [Supervisor(programs, surroundings, front, log)]
-        for source in _source_programs(config, redis):
-            supervisors.append(Supervisor([source], surroundings, Outside(front), log, SOURCE))
-        await _serve(config, front, Together(supervisors), trio.Event(), log)
+        async with _front(config, name, log, checks_actions=False) as front:
+            supervisors = [Supervisor(programs, surroundings, front, log)]
+            for source in _source_programs(config, redis):
+                supervisors.append(Supervisor([source], surroundings, Outside(front), log, SOURCE))
+            await _serve(config, front, Together(supervisors), trio.Event(), log)
 
 
 @contextlib.contextmanager
@@ -222,12 +232,14 @@ def _source_programs(config: Config, redis: RedisSettings | None) -> list[Progra
 
 async def run_front(config: Config, log: Log) -> None:
     """Serve clients with events on stdout and actions on stdin until a signal. Raises FwsError."""
-    front = _make_front(config, log)
     stopping = trio.Event()
-    await _serve(config, front, StandardStreams(front, stopping, log), stopping, log)
+    async with _front(config, config.name or secrets.token_hex(3), log, checks_actions=True) as front:
+        await _serve(config, front, StandardStreams(front, stopping, log), stopping, log)
 
 
-def _make_front(config: Config, log: Log) -> Front:
+@contextlib.asynccontextmanager
+async def _front(config: Config, name: str, log: Log, *, checks_actions: bool) -> AsyncIterator[Front]:
+    """A front, and the nursery of all its connections."""
     limits = Limits(
         max_message=config.max_message,
         max_clients=config.max_clients,
@@ -235,7 +247,12 @@ def _make_front(config: Config, log: Log) -> Front:
         ping_interval=config.ping_interval,
         ping_timeout=config.ping_timeout,
     )
-    return Front(limits, log, config.name or secrets.token_hex(3), Entrance(_entrance_settings(config)))
+    entrance = Entrance(_entrance_settings(config))
+    async with trio.open_nursery() as connections:
+        yield Front(
+            limits, log, name, entrance, connections, intake=Intake(config.intake), checks_actions=checks_actions
+        )
+        connections.cancel_scope.cancel()
 
 
 def _entrance_settings(config: Config) -> EntranceSettings:
@@ -256,7 +273,7 @@ def _entrance_settings(config: Config) -> EntranceSettings:
 
 
 async def _serve(config: Config, front: Front, backend: Backend, stopping: trio.Event, log: Log) -> None:
-    quiet_libraries(log)
+    quiet_libraries()
     with trio.open_signal_receiver(*_SIGNALS) as signals:
         listeners = await open_listeners(config.host, config.port)
         async with _closing(listeners), trio.open_nursery() as nursery:
@@ -273,12 +290,12 @@ async def _serve(config: Config, front: Front, backend: Backend, stopping: trio.
 
 
 @contextlib.asynccontextmanager
-async def _closing(listeners: Sequence[trio.SocketListener]) -> AsyncIterator[None]:
+async def _closing(listeners: Sequence[socket.socket]) -> AsyncIterator[None]:
     try:
         yield
     finally:
         for listener in listeners:
-            listener.socket.close()
+            listener.close()
 
 
 async def _run_backend(backend: Backend, front: Front) -> None:
@@ -294,20 +311,20 @@ async def _accept_and_drain(
     config: Config,
     front: Front,
     backend: Backend,
-    listeners: Sequence[trio.SocketListener],
+    listeners: Sequence[socket.socket],
     stopping: trio.Event,
     log: Log,
 ) -> None:
-    async with trio.open_nursery() as clients:
-        async with trio.open_nursery() as accepting:
-            accepting.start_soon(_cancel_when, stopping, accepting)
-            await backend.serving.wait()
-            accepting.start_soon(front.keep_alive)
-            log.always("listening on " + ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners))
-            await trio.serve_listeners(front.serve, list(listeners), handler_nursery=clients)
+    async with trio.open_nursery() as accepting:
+        accepting.start_soon(_cancel_when, stopping, accepting)
+        await backend.serving.wait()
+        accepting.start_soon(front.keep_alive)
+        log.always("listening on " + ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners))
         for listener in listeners:
-            listener.socket.close()
-        await _drain(config, front, backend)
+            accepting.start_soon(accept_all, listener, front.serve, log)
+    for listener in listeners:
+        listener.close()
+    await _drain(config, front, backend)
 
 
 async def _drain(config: Config, front: Front, backend: Backend) -> None:

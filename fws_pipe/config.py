@@ -110,6 +110,13 @@ def parse_time(text: str) -> float:
     return seconds
 
 
+def parse_intake(text: str) -> str:
+    """The name of a way to read clients. Raises ValueError."""
+    if text not in INTAKES:
+        raise ValueError(f"expected one of {', '.join(INTAKES)}")
+    return text
+
+
 def parse_switch(text: str) -> bool:
     """Whether an option without a value is on. Raises ValueError."""
     word = text.strip().lower()
@@ -175,6 +182,8 @@ class Option:
         """`max_message`."""
         return self.name.replace("-", "_")
 
+
+INTAKES = ("epoll", "tasks", "library")
 
 _LEVELS = {"verbose": Level.DEBUG, "quiet": Level.WARNING, "": Level.INFO}
 
@@ -264,6 +273,11 @@ OPTIONS = (
         "how long clients and chain have to finish after SIGTERM or SIGINT", "SECONDS", _LIMITS,
     ),
     Option(
+        "intake", parse_intake, "epoll", "epoll",
+        "how clients are read: epoll, tasks (as where there is no epoll), library (every frame by trio-websocket)",
+        "NAME", _LIMITS,
+    ),
+    Option(
         "shell", parse_text, "/bin/sh", "/bin/sh", "the shell that runs each stage, as SHELL -c", "PATH", _CHAIN,
         for_front=False,
     ),
@@ -338,6 +352,7 @@ class Config:
     max_clients: int
     outbox_limit: int
     drain_timeout: float
+    intake: str
     shell: str
     token: str | None
     storage: str

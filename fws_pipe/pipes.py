@@ -10,7 +10,7 @@ import fcntl
 import os
 import struct
 import termios
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import trio
 
@@ -42,6 +42,16 @@ def bytes_in_pipe(descriptor: int) -> int:
     return int(count)
 
 
+class Outlet(Protocol):
+    """Where blocks of frames go."""
+
+    async def write(self, data: bytes) -> None:
+        """Write all of it, waiting as long as it takes. Raises OSError."""
+
+    def write_nowait(self, data: bytes) -> int:
+        """Write what can be written without waiting; returns how many bytes that were. Never raises: `write` will."""
+
+
 class PipeWriter:
     """The write end of a pipe that this process alone holds. Owns the descriptor."""
 
@@ -62,6 +72,15 @@ class PipeWriter:
             else:
                 self.written += count
                 rest = rest[count:]
+
+    def write_nowait(self, data: bytes) -> int:
+        """Write what the pipe takes now."""
+        try:
+            count = os.write(self._descriptor, data)
+        except OSError:  # it is full, or nobody can read it any more
+            return 0
+        self.written += count
+        return count
 
     def close(self) -> None:
         """Close the end: the reader sees the end of input once the pipe is empty. Idempotent."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import trio
 
+from fws_pipe.front.frames import event_tail
 from fws_pipe.front.handshake import Refusal
 from fws_pipe.front.rfc6455 import TRY_AGAIN_LATER, encode_message
 from fws_pipe.front.wire import Wire
@@ -29,42 +30,97 @@ class Verdict(NamedTuple):
     auth: dict[str, object] | None = None
 
 
+_ANY_SIZE = 1 << 62
+
+UNDER_WAY_LIMIT = 2048
+"""How many events one client may have in the chain: some milliseconds of its time, so that others don't wait long."""
+
+
+def _nothing() -> None:
+    pass
+
+
 class Client:
     """One connection. `share_limit` bounds, in bytes, what it has under way in the chain and in its outbox."""
 
+    __slots__ = (
+        "_judged",
+        "_share",
+        "_share_limit",
+        "_under_way",
+        "_under_way_count",
+        "auth",
+        "event_tail",
+        "groups",
+        "id",
+        "is_open",
+        "on_room",
+        "open_event",
+        "pinged",
+        "verdict",
+        "wire",
+    )
+
     def __init__(self, client_id: str, wire: Wire, share_limit: int) -> None:
         self.id = client_id
+        self.event_tail = event_tail(client_id)
+        """What all its events have in common (frames.py)."""
         self.wire = wire
-        self.groups: set[str] = set()
-        self.open_event: Frame | None = None
-        """The `open` that told the chain of this client; repeated in snapshots."""
+        self.groups: set[str] | frozenset[str] = frozenset()
+        self.open_event = b""
+        """The `open` that told the chain of this client, as it was written; repeated in snapshots."""
+        self.auth: dict[str, Any] | None = None
+        """Who it is, as far as anybody has found out."""
         self.is_open = False
         """Whether its handshake is over; with a gate the chain knows of it before."""
         self.verdict: Verdict | None = None
-        self.judged = trio.Event()
-        """Set when the chain has given its verdict."""
+        self._judged: trio.Event | None = None
         self._share_limit = share_limit
         self._under_way = 0
-        self.share = trio.lowlevel.ParkingLot()
-        """Where its next event waits while the share is used up."""
+        self._under_way_count = 0
+        self._share: trio.lowlevel.ParkingLot | None = None
+        self.on_room: Callable[[], object] = _nothing
+        """Called when it may send again."""
         self.pinged: Ping | None = None
         """The last ping."""
-        wire.on_room = self.share.unpark_all
+        wire.on_room = self._note_room
 
     def judge(self, verdict: Verdict) -> None:
         """The chain has answered; the first answer counts."""
         if not self.is_open and self.verdict is None:
             self.verdict = verdict
-            self.judged.set()
+            if self._judged is not None:
+                self._judged.set()
 
-    def charge(self, size: int) -> None:
-        """So many bytes of this client have gone to the chain."""
+    async def wait_judged(self) -> None:
+        """Wait for the chain's answer."""
+        self._judged = trio.Event()
+        if self.verdict is None:
+            await self._judged.wait()
+
+    def charge(self, size: int, count: int) -> None:
+        """So many bytes and events of this client have gone to the chain."""
         self._under_way += size
+        self._under_way_count += count
 
-    def discharge(self, size: int) -> None:
-        """So many bytes of this client are through the chain, or lost with it."""
+    def discharge(self, size: int, count: int) -> None:
+        """So many bytes and events of this client are through the chain, or lost with it."""
         self._under_way -= size
-        self.share.unpark_all()
+        self._under_way_count -= count
+        self._note_room()
+
+    def _note_room(self) -> None:
+        if self._share is not None:
+            self._share.unpark_all()
+        self.on_room()
+
+    @property
+    def budget(self) -> int:
+        """How many bytes of messages it may send now; one message of any size is always allowed."""
+        if self.wire.is_closing:
+            return self._share_limit
+        used = self._under_way + self.wire.outbox.size
+        return self._share_limit - used if used else max(self._share_limit, _ANY_SIZE)
 
     def must_wait(self, size: int) -> bool:
         """Whether this client's next event, of so many bytes, must wait for its earlier ones and their replies.
@@ -73,7 +129,20 @@ class Client:
         fill the chain alone. One event is always allowed.
         """
         used = self._under_way + self.wire.outbox.size
-        return used > 0 and used + size > self._share_limit and not self.wire.is_closing
+        if self._under_way_count < UNDER_WAY_LIMIT and (used == 0 or used + size <= self._share_limit):
+            return False
+        return not self.wire.is_closing
+
+    async def wait_share(self) -> None:
+        """Wait until something of its share is free again."""
+        if self._share is None:
+            self._share = trio.lowlevel.ParkingLot()
+        await self._share.park()
+
+    def stop_waiting(self) -> None:
+        """There is no time left: let go whoever waits for its share."""
+        if self._share is not None:
+            self._share.unpark_all()
 
 
 class Clients:
@@ -82,8 +151,7 @@ class Clients:
     def __init__(self) -> None:
         self._by_id: dict[str, Client] = {}
         self._before_the_gate = 0
-        self.on_change: Callable[[Client], object] = lambda client: None
-        """Called when a client has come, has gone, or is in other groups."""
+        self._followers: list[Callable[[Client], object]] = []
         self._groups: dict[str, dict[str, Client]] = {}
         self._touched: dict[Client, None] = {}
         self.counters: Counter[str] = Counter()
@@ -103,11 +171,19 @@ class Clients:
         self._by_id[client.id] = client
         self._before_the_gate += 1
 
+    def follow(self, follower: Callable[[Client], object]) -> None:
+        """Call this whenever a client has come, has gone, or is in other groups."""
+        self._followers.append(follower)
+
+    def _tell(self, client: Client) -> None:
+        for follower in self._followers:
+            follower(client)
+
     def open(self, client: Client) -> None:
         """A client's handshake is over."""
         client.is_open = True
         self._before_the_gate -= 1
-        self.on_change(client)
+        self._tell(client)
 
     def remove(self, client: Client) -> None:
         """A client has gone; it leaves its groups."""
@@ -115,7 +191,7 @@ class Clients:
         self._before_the_gate -= not client.is_open
         for group in list(client.groups):
             self._leave(client, group)
-        self.on_change(client)
+        self._tell(client)
 
     def get(self, client_id: str) -> Client | None:
         """The client of an id, or None."""
@@ -132,19 +208,19 @@ class Clients:
         """Put a client into a group; nothing happens when it has left."""
         client = self.of(client_id)
         if client is not None and group not in client.groups:
-            client.groups.add(group)
+            client.groups = {*client.groups, group}
             self._groups.setdefault(group, {})[client_id] = client
-            self.on_change(client)
+            self._tell(client)
 
     def leave(self, client_id: str, group: str) -> None:
         """Take a client out of a group; nothing happens when it isn't in there."""
         client = self.of(client_id)
         if client is not None and group in client.groups:
             self._leave(client, group)
-            self.on_change(client)
+            self._tell(client)
 
     def _leave(self, client: Client, group: str) -> None:
-        client.groups.discard(group)
+        client.groups = client.groups - {group}
         members = self._groups[group]
         del members[client.id]
         if not members:
@@ -160,11 +236,13 @@ class Clients:
         without = action.get("except", ())
         excluded = {without} if isinstance(without, str) else set(without)
         if "group" in action:
-            candidates: Iterable[Client] = self._groups.get(action["group"], {}).values()
+            members = self._groups.get(action["group"], {}).values()
+            candidates: Iterable[Client] = [client for client in members if client.is_open]
         elif action["to"] == EVERYONE:
             candidates = self._everyone()
         else:
-            candidates = self._named(action["to"])
+            # Of clients everywhere most are other servers'.
+            candidates = self._named(action["to"], counts=not action.get("everywhere"))
         return [client for client in candidates if client.id not in excluded] if excluded else list(candidates)
 
     def _everyone(self) -> Iterable[Client]:
@@ -172,9 +250,9 @@ class Clients:
             return self._by_id.values()
         return [client for client in self._by_id.values() if client.is_open]
 
-    def _named(self, to: str | list[str]) -> Iterator[Client]:
+    def _named(self, to: str | list[str], *, counts: bool = True) -> Iterator[Client]:
         for client_id in [to] if isinstance(to, str) else to:
-            client = self.of(client_id)
+            client = self.of(client_id) if counts else self.get(client_id)
             if client is not None:
                 yield client
 
@@ -183,6 +261,8 @@ class Clients:
             self._touched[client] = None
         elif client.wire.is_closing:
             self.counters["gone"] += 1
+        elif not client.is_open:
+            client.judge(Verdict(Refusal(503, "More waits for you than may.")))
         else:
             self.counters["slow"] += 1
             client.wire.outbox.drop_unstarted()

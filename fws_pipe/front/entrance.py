@@ -5,16 +5,15 @@ Both can be loaded again while the server runs; connections that are open keep w
 
 from __future__ import annotations
 
+import socket
 import ssl
 from dataclasses import dataclass
-
-import trio
 
 from fws_pipe.errors import UsageError
 from fws_pipe.front.auth import Admission, Authenticator, AuthSettings
 from fws_pipe.front.handshake import Refusal, Upgrade
 from fws_pipe.front.tls import TlsFiles, load_context
-from fws_pipe.front.transport import PlainTransport, TlsTransport, Transport
+from fws_pipe.front.transport import PlainTransport, SocketAddress, TlsTransport, Transport
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,11 @@ class Entrance:
         """Whether clients must show a token, which no filter may see."""
         return self._authenticator is not None
 
-    def transport_of(self, stream: trio.SocketStream) -> Transport:
+    def transport_of(self, connection: socket.socket, remote: SocketAddress) -> Transport:
         """What a wire of this connection stands on."""
-        return PlainTransport(stream) if self._context is None else TlsTransport(stream, self._context)
+        if self._context is None:
+            return PlainTransport(connection, remote)
+        return TlsTransport(connection, remote, self._context)
 
     def admit(self, request: Upgrade, now: float) -> Admission | Refusal:
         """Look at the token, if one is wanted. `now` is in seconds since the epoch."""

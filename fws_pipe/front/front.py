@@ -6,24 +6,30 @@ Never: user code, Redis.
 
 from __future__ import annotations
 
+import enum
 import functools
+import math
+import socket
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
-from trio_websocket import ConnectionClosed, WebSocketConnection, wrap_server_stream
-from wsproto.utilities import LocalProtocolError
 
 from fws_pipe.front import handshake
 from fws_pipe.front.auth import Admission
 from fws_pipe.front.clients import Client, Clients, Ping, Verdict
+from fws_pipe.front.conversation import READ_BYTES, Conversation, Readers
 from fws_pipe.front.entrance import Entrance
 from fws_pipe.front.feed import Feed
-from fws_pipe.front.rfc6455 import ABNORMAL, INTERNAL_ERROR, PING_FRAME, TOKEN_EXPIRED, TOO_BIG
-from fws_pipe.front.wire import RECEIVE_BYTES, Wire
-from fws_pipe.log import Log
+from fws_pipe.front.request import read_request
+from fws_pipe.front.rfc6455 import ABNORMAL, INTERNAL_ERROR, PING_FRAME, TOKEN_EXPIRED
+from fws_pipe.front.switchboard import HAS_EPOLL, AllReaders, Switchboard, TaskReaders
+from fws_pipe.front.transport import SocketAddress
+from fws_pipe.front.wire import Wire
+from fws_pipe.log import Level, Log
+from fws_pipe.pipes import Outlet
 from fws_pipe.protocol import actions, events
 from fws_pipe.protocol.actions import ACTION_TYPES, check_action
 from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
@@ -35,9 +41,6 @@ _EXPIRY_CHECK_S = 60.0
 
 _KEEP_ALIVE_CHECKS = 4
 """How many times an interval the idle clients are looked through: a ping is late by a quarter of it at most."""
-
-_WIDEST_CHARACTER_BYTES = 4
-"""UTF-8 spends four bytes on a character at most (RFC 3629)."""
 
 
 @dataclass(frozen=True)
@@ -51,169 +54,195 @@ class Limits:
     ping_timeout: float
 
 
-class Front:
-    """Serves clients on streams that it is given, and executes the actions that it is given."""
+class Intake(enum.StrEnum):
+    """How what clients send is read and taken apart. The same for everybody outside; the tests take each."""
 
-    def __init__(self, limits: Limits, log: Log, name: str, entrance: Entrance) -> None:
+    EPOLL = "epoll"
+    """All plain connections in one epoll object."""
+    TASKS = "tasks"
+    """A task for each connection, as where there is no epoll."""
+    LIBRARY = "library"
+    """And every frame through trio-websocket."""
+
+
+class Front:
+    """Serves clients on connections that it is given, and executes the actions that it is given.
+
+    `nursery` runs all its tasks. `checks_actions`: nobody has checked what `execute_all` reads.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        log: Log,
+        name: str,
+        entrance: Entrance,
+        nursery: trio.Nursery,
+        *,
+        intake: Intake = Intake.EPOLL,
+        checks_actions: bool = True,
+    ) -> None:
         self.name = name
-        self._limits = limits
         self.entrance = entrance
+        self.max_message = limits.max_message
+        self.is_fast = intake is not Intake.LIBRARY
+        self._limits = limits
         self._log = log
+        self._nursery = nursery
+        self._checks_actions = checks_actions
         self.feed = Feed()
         self.clients = Clients()
         self._connections = 0
         self._admitted = 0
         self._wants_data = False
         self._wants_are_old = False
+        self._conversations: dict[Client, Conversation] = {}
         self._wires: set[Wire] = set()
         self.counters: Counter[str] = Counter()
         self._all_gone = trio.lowlevel.ParkingLot()
+        switchboard = Switchboard(self.feed) if intake is Intake.EPOLL and HAS_EPOLL else None
+        self.readers: Readers = AllReaders(TaskReaders(self.feed), switchboard)
+        if switchboard is not None:
+            nursery.start_soon(switchboard.run)
 
     # One client.
 
-    async def serve(self, stream: trio.SocketStream) -> None:
-        """Serve one accepted stream to its end. Raises nothing but trio.Cancelled."""
-        try:
-            async with trio.open_nursery() as nursery:
-                wire = Wire(self.entrance.transport_of(stream), self._limits.outbox, nursery)
-                self._wires.add(wire)
-                try:
-                    await self._serve_wire(wire)
-                finally:
-                    self._wires.discard(wire)
-                    wire.abort()
-                    nursery.cancel_scope.cancel()
-                    if not self._wires:
-                        self._all_gone.unpark_all()
-        except* Exception as group:  # noqa: BLE001 - whatever one client makes go wrong must not cost the others
-            self._log.always(f"a connection ended by an error in the server itself: {group.exceptions[0]!r}")
-
-    async def _serve_wire(self, wire: Wire) -> None:
+    def serve(self, connection: socket.socket, remote: SocketAddress) -> None:
+        """Serve an accepted connection, to its end."""
         self._connections += 1
+        transport = self.entrance.transport_of(connection, remote)
+        wire = Wire(transport, self._limits.outbox, self._spawn)
         client = Client(f"{self.name}-{self._connections:x}", wire, self._limits.outbox)
-        self._tap(client)
+        self._wires.add(wire)
+        wire.on_closed = functools.partial(self._forget_wire, wire)
+        wire.run_beside(self._receive, client, wire)
+
+    def _spawn(self, task: Callable[[], Awaitable[object]]) -> None:
+        self._nursery.start_soon(self._guard, task)
+
+    async def _guard(self, task: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await task()
+        except* Exception as group:  # noqa: BLE001 - whatever one client makes go wrong must not cost the others
+            self._log.always(f"a connection met an error in the server itself: {group.exceptions[0]!r}")
+
+    def _forget_wire(self, wire: Wire) -> None:
+        self._wires.discard(wire)
+        if not self._wires:
+            self._all_gone.unpark_all()
+
+    async def _receive(self, client: Client, wire: Wire) -> None:
+        """See a client through its handshake."""
+        is_open = False
+        try:
+            is_open = await self._shake_hands(client, wire)
+        finally:
+            if not is_open:
+                wire.abort()
+
+    async def _shake_hands(self, client: Client, wire: Wire) -> bool:
+        """Whether the client is open now."""
+        request = None
         with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as deadline:
-            request = await wire.read_request()
+            request = await read_request(wire.transport, self._tap_of_handshakes(client))
         answer: Admission | handshake.Refusal
         if deadline.cancelled_caught:
             answer = handshake.TOO_SLOW
         elif request is None:
-            return
-        elif isinstance(request, handshake.Refusal):
-            answer = request
+            return False
+        elif isinstance(request.verdict, handshake.Refusal):
+            answer = request.verdict
         elif self._is_full:
             answer = handshake.FULL
         else:
-            answer = self.entrance.admit(request, time.time())
+            answer = self.entrance.admit(request.verdict, time.time())
         if isinstance(answer, handshake.Refusal):
-            await self._refuse(client, answer)
-        else:
-            await self._serve_admitted(client, answer)
+            await self._refuse(wire, answer)
+            return False
+        return await self._admit(client, wire, answer, request.early if request else b"")
 
-    async def _refuse(self, client: Client, refusal: handshake.Refusal) -> None:
+    async def _refuse(self, wire: Wire, refusal: handshake.Refusal) -> None:
         self.counters[f"refused {refusal.status}"] += 1
-        await client.wire.refuse(refusal)
+        wire.send_response(refusal.encode())
+        await wire.finish(lingers=True)
 
     @property
     def _is_full(self) -> bool:
         return 0 < self._limits.max_clients <= self._admitted
 
-    async def _serve_admitted(self, client: Client, admission: Admission) -> None:
+    async def _admit(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
         # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
         self._admitted += 1
-        try:
-            refusal = await self._ask_chain(client, admission)
-            if refusal is not None:
-                self._depart(client, _Ending(reason=f"refused with status {refusal.status}"))
-                await self._refuse(client, refusal)
-                return
-            connection = await self._converse(client, admission)
-            if connection is not None:
-                self._depart(client, _Ending.of(client.wire, connection))
-                await client.wire.finish()
-        finally:
-            self._admitted -= 1
-            self._depart(client, _Ending())
-
-    async def _ask_chain(self, client: Client, admission: Admission) -> handshake.Refusal | None:
-        """With a gate: tell the chain of the client, and wait for its answer."""
-        if self.entrance.gate_timeout is None:
-            return None
-        await self._tell_chain(client, admission, _first_subprotocol(admission.request))
-        with trio.move_on_after(self.entrance.gate_timeout):
-            await client.judged.wait()
-        if client.verdict is None:
-            return handshake.NO_ANSWER
-        if client.verdict.refusal is None and client.open_event is not None and client.verdict.auth is not None:
-            client.open_event["auth"] = client.verdict.auth
-        return client.verdict.refusal
-
-    def _depart(self, client: Client, ending: _Ending) -> None:
-        """Forget a client and tell the chain, once."""
-        if client in self.clients:
-            self.clients.remove(client)
-            self.feed.put_disconnect(ending.event(client.id), client)
-            self._log.debug(f"{client.id} has gone: {ending.code} {ending.reason!r}")
-
-    async def _converse(self, client: Client, admission: Admission) -> WebSocketConnection | None:
-        """Run a connection until no byte of it is under way any more; None when it never opened."""
-        connection = None
-        try:
-            async with trio.open_nursery() as nursery:  # of trio-websocket's reader
-                connection = await self._accept(nursery, client.wire)
-                if connection is None:
-                    nursery.cancel_scope.cancel()
-                else:
-                    client.wire.why_failed = functools.partial(_close_code_of, connection)
-                    if client not in self.clients:
-                        await self._tell_chain(client, admission, connection.subprotocol)
-                    if admission.expires is not None:
-                        client.wire.run_beside(self._fail_when_expired, client.wire, admission.expires)
-                    self._open(client)
-                    await self._relay_messages(client, connection)
-        except* LocalProtocolError:
-            # trio-websocket goes on with what it had received after it has closed for a too large message, and trips
-            # over its own state. The client has had its Close frame.
-            self._log.debug(f"{client.id}: trio-websocket wanted to answer behind a Close frame")
-        return connection
-
-    async def _accept(self, nursery: trio.Nursery, wire: Wire) -> WebSocketConnection | None:
-        with trio.move_on_after(HANDSHAKE_TIMEOUT_S):
-            request = await wrap_server_stream(
-                nursery,
-                wire,
-                message_queue_size=1,
-                max_message_size=self._limits.max_message,
-                receive_buffer_size=RECEIVE_BYTES,
-            )
-            try:
-                # A browser gives up when none of the subprotocols that it offers is chosen.
-                return await request.accept(subprotocol=next(filter(None, request.proposed_subprotocols), None))
-            except ConnectionClosed:
-                return None
-        return None
-
-    async def _tell_chain(self, client: Client, admission: Admission, subprotocol: str | None) -> None:
-        wire, request = client.wire, admission.request
+        wire.on_closed = functools.partial(self._leave, client, wire)
+        client.auth = admission.claims
+        request = admission.request
         event = events.open_event(
             client.id,
             path=request.path,
             query=request.query,
             headers=request.headers,
             remote=wire.remote,
-            subprotocol=subprotocol,
-            tls=wire.describe_tls(),
+            subprotocol=request.subprotocol,
+            tls=wire.transport.describe_tls(),
             auth=admission.claims,
         )
-        await self.feed.put(event, client)
-        # No checkpoint between the two: the chain's first action for this client must find it.
-        self.clients.add(client)
+        gate_timeout = self.entrance.gate_timeout
+        with trio.move_on_after(math.inf if gate_timeout is None else gate_timeout) as gate:
+            await self.feed.put(event, client)
+            # No checkpoint between the two: the chain's first action for this client must find it.
+            self.clients.add(client)
+            if gate_timeout is not None:
+                early += await self._wait_judged(client, wire)
+        refusal = self._refusal_of(client) if gate_timeout is not None else None
+        if client not in self.clients or wire.is_closed:
+            if gate.cancelled_caught:
+                await self._refuse(wire, handshake.NO_ANSWER)  # the chain is so slow that it has not even been asked
+            return False
+        if refusal is not None:
+            self.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
+            await self._refuse(wire, refusal)
+            return False
+        self._open(client, wire, admission, early)
+        return True
 
-    def _open(self, client: Client) -> None:
+    async def _wait_judged(self, client: Client, wire: Wire) -> bytes:
+        """Wait for the chain's answer; returns what the client has sent meanwhile."""
+        early = b""
+
+        async def watch() -> None:
+            """Notice a client that leaves; one block is enough to know that it is there."""
+            nonlocal early
+            if wire.transport.descriptor is not None:  # TLS does not let go of what it is about to read
+                early = await wire.transport.receive_some(READ_BYTES)
+                if not early:
+                    wire.abort()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            await client.wait_judged()
+            nursery.cancel_scope.cancel()
+        return early
+
+    def _refusal_of(self, client: Client) -> handshake.Refusal | None:
+        if client.verdict is None:
+            return handshake.NO_ANSWER
+        if client.verdict.auth is not None:
+            client.auth = client.verdict.auth
+        return client.verdict.refusal
+
+    def _open(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> None:
+        wire.send_response(handshake.accept(admission.request))
+        if admission.expires is not None:
+            wire.run_beside(self._fail_when_expired, wire, admission.expires)
         self.clients.open(client)
-        self._log.debug(f"{client.id} has come from {client.wire.remote[0]}:{client.wire.remote[1]}")
-        self._tap(client)
-        client.wire.release()
+        wire.release()
+        conversation = self._conversations[client] = Conversation(client, wire, self)
+        if self._log.level >= Level.DEBUG:
+            self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]}")
+        was_tapped = self._tap_of_handshakes(client) is not None
+        conversation.start(early, early_is_tapped=self._wants_data and not was_tapped)
+        conversation.is_tapped = self._wants_data
+        self.feed.flush()
 
     async def _fail_when_expired(self, wire: Wire, expires: float) -> None:
         # By the wall clock, which may be set; so no single sleep to the end.
@@ -221,33 +250,27 @@ class Front:
             await trio.sleep(min(left, _EXPIRY_CHECK_S))
         wire.fail(TOKEN_EXPIRED, "the token has expired")
 
-    async def _relay_messages(self, client: Client, connection: WebSocketConnection) -> None:
-        while True:
-            try:
-                message = await connection.get_message()
-            except ConnectionClosed:
-                return
-            if self._is_too_big(message):
-                client.wire.fail(TOO_BIG, f"a message may have {self._limits.max_message} bytes")
-            if not client.wire.has_failed:
-                await self.feed.put(events.message_event(client.id, message), client)
+    def depart(self, client: Client, code: int, reason: str, *, clean: bool) -> None:
+        """Forget a client and tell the chain, once."""
+        if client in self.clients:
+            self.clients.remove(client)
+            self._conversations.pop(client, None)
+            self.feed.put_disconnect(events.disconnect_event(client.id, code=code, reason=reason, clean=clean), client)
+            self._log.debug(f"{client.id} has gone: {code} {reason!r}")
 
-    def _is_too_big(self, message: str | bytes) -> bool:
-        # trio-websocket counts characters; the limit is in bytes.
-        if isinstance(message, bytes) or len(message) * _WIDEST_CHARACTER_BYTES <= self._limits.max_message:
-            return False
-        return len(message.encode()) > self._limits.max_message
+    def _leave(self, client: Client, wire: Wire) -> None:
+        """An admitted client's connection has been closed."""
+        self._admitted -= 1
+        self.depart(client, ABNORMAL, "", clean=False)
+        self._forget_wire(wire)
 
     # The raw tap.
 
-    def _tap(self, client: Client) -> None:
-        # No filter sees a handshake that may hold a token.
-        may_see = client.is_open or not (self.entrance.has_auth or self.entrance.gate_timeout is not None)
-        wants = self._wants_data and may_see
-        client.wire.tap = functools.partial(self._put_data, client) if wants else None
-
-    async def _put_data(self, client: Client, block: bytes) -> None:
-        await self.feed.put(events.data_event(client.id, block), client)
+    def _tap_of_handshakes(self, client: Client) -> Callable[[bytes], None] | None:
+        """What sees the bytes of a handshake. No filter sees one that may hold a token."""
+        if not self._wants_data or self.entrance.has_auth or self.entrance.gate_timeout is not None:
+            return None
+        return lambda block: self.feed.put_at_once(events.data_event(client.id, block), client)
 
     def _set_wants(self, wanted: list[str]) -> None:
         if DATA in wanted:
@@ -256,8 +279,8 @@ class Front:
 
     def _tap_all(self, *, wants_data: bool) -> None:
         self._wants_data = wants_data
-        for client in self.clients:
-            self._tap(client)
+        for conversation in self._conversations.values():
+            conversation.is_tapped = wants_data
 
     # The chain's two pipes, as a supervisor drives them.
 
@@ -266,9 +289,9 @@ class Front:
         """Set once a tick has come back through the chain that runs now."""
         return self.feed.ready
 
-    async def write_events(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+    async def write_events(self, pipe: Outlet) -> None:
         """Write events to a chain for ever."""
-        await self.feed.run(write)
+        await self.feed.run(pipe)
 
     def give_up_on_ticks(self) -> None:
         """The chain lets no tick through: serve all the same."""
@@ -299,7 +322,7 @@ class Front:
         if kind == TICK:
             self._acknowledge(frame)
         elif kind in ACTION_TYPES:
-            problem = check_action(frame)
+            problem = check_action(frame) if self._checks_actions else None
             if problem:
                 self.counters["bad action"] += 1
                 self._log.always(f"dropped an action: {problem}")
@@ -384,12 +407,15 @@ class Front:
 
     async def close_all(self, code: int, reason: str) -> None:
         """Close every client with this code, end unfinished handshakes, and wait until all are gone."""
-        open_wires = {client.wire for client in self.clients if client.is_open}
+        known = {client.wire: client for client in self.clients}
         for wire in list(self._wires):
-            if wire in open_wires:
+            client = known.get(wire)
+            if client is None:
+                wire.abort()
+            elif client.is_open:
                 wire.begin_close(code, reason)
             else:
-                wire.abort()
+                client.judge(Verdict(handshake.CLOSING))
         while self._wires:
             await self._all_gone.park()
 
@@ -402,33 +428,3 @@ class Front:
     def statistics(self) -> dict[str, int]:
         """What was counted: refusals by status, dropped sends, bad actions, dropped consumer events."""
         return {**self.counters, **self.clients.counters, "consumer events dropped": self.feed.dropped}
-
-
-@dataclass(frozen=True)
-class _Ending:
-    """How a connection ended, as its `disconnect` event tells it."""
-
-    code: int = ABNORMAL
-    reason: str = ""
-    clean: bool = False
-
-    @staticmethod
-    def of(wire: Wire, connection: WebSocketConnection) -> _Ending:
-        if not wire.clean and wire.close_sent is not None:
-            return _Ending(*wire.close_sent)
-        code, reason = _close_code_of(connection) or (ABNORMAL, "")
-        return _Ending(code, reason, wire.clean)
-
-    def event(self, client_id: str) -> Frame:
-        return events.disconnect_event(client_id, code=self.code, reason=self.reason, clean=self.clean)
-
-
-def _first_subprotocol(request: handshake.Upgrade) -> str | None:
-    """The one that the client will get: the first that it offers."""
-    offers = ",".join(value for name, value in request.headers if name == "sec-websocket-protocol")
-    return next(filter(None, (offer.strip() for offer in offers.split(","))), None)
-
-
-def _close_code_of(connection: WebSocketConnection) -> tuple[int, str] | None:
-    closed = connection.closed
-    return None if closed is None else (int(closed.code), closed.reason or "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -26,6 +27,17 @@ class Upgrade:
     path: str
     query: str
     headers: list[tuple[str, str]]
+
+    @property
+    def key(self) -> str:
+        """The client's key, which the answer must prove to have been read."""
+        return _value(self.headers, "sec-websocket-key") or ""
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The one that the client gets: the first that it offers. A browser gives up when none of its is chosen."""
+        offers = ",".join(value for name, value in self.headers if name == "sec-websocket-protocol")
+        return next(filter(None, (offer.strip() for offer in offers.split(","))), None)
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,21 @@ TOO_LARGE = Refusal(431, f"The request's headers are larger than {HEAD_LIMIT_BYT
 TOO_SLOW = Refusal(408, "The request did not arrive in time.")
 FULL = Refusal(503, "This server has as many clients as it may have. Try again later.", (("Retry-After", "5"),))
 
+CLOSING = Refusal(503, "The server is shutting down.", (("Retry-After", "5"),))
 NO_ANSWER = Refusal(503, "Nobody has said in time whether you may come in. Try again later.", (("Retry-After", "5"),))
+
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def accept(request: Upgrade) -> bytes:
+    """The whole response that opens the connection (RFC 6455, section 4.2.2)."""
+    digest = base64.b64encode(hashlib.sha1(request.key.encode() + _GUID).digest()).decode()
+    subprotocol = f"Sec-WebSocket-Protocol: {request.subprotocol}\r\n" if request.subprotocol else ""
+    return (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {digest}\r\n{subprotocol}\r\n"
+    ).encode()
 
 
 def judge(head: bytes) -> Upgrade | Refusal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
@@ -16,12 +16,12 @@ _BACKLOG = 4096
 """Connections that may wait to be accepted: a storm of reconnecting clients must not be refused."""
 
 
-async def open_listeners(hosts: Sequence[str], port: int) -> list[trio.SocketListener]:
+async def open_listeners(hosts: Sequence[str], port: int) -> list[socket.socket]:
     """Listen on each address of each host. Port 0 lets the system choose one, the same for all addresses.
 
     Raises SystemRefusedError: port in use, no permission, unknown host.
     """
-    listeners: list[trio.SocketListener] = []
+    listeners: list[socket.socket] = []
     try:
         for host in hosts:
             for family, _, _, _, address in await _addresses(host, port):
@@ -29,7 +29,7 @@ async def open_listeners(hosts: Sequence[str], port: int) -> list[trio.SocketLis
                 listeners.append(_listen(family, (address[0], chosen, *address[2:]), host))
     except SystemRefusedError:
         for listener in listeners:
-            listener.socket.close()
+            listener.close()
         raise
     return listeners
 
@@ -44,7 +44,7 @@ async def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tup
         raise SystemRefusedError(f"can't listen on host {host!r}: {reason}; is the name right?") from None
 
 
-def _listen(family: int, address: tuple[object, ...], host: str) -> trio.SocketListener:
+def _listen(family: int, address: tuple[object, ...], host: str) -> socket.socket:
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
@@ -56,10 +56,11 @@ def _listen(family: int, address: tuple[object, ...], host: str) -> trio.SocketL
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
         sock.listen(_BACKLOG)
+        sock.setblocking(False)
     except OSError as error:
         sock.close()
         raise SystemRefusedError(_why(error, host, address[1])) from None
-    return trio.SocketListener(trio.socket.from_stdlib_socket(sock))
+    return sock
 
 
 def _why(error: OSError, host: str, port: object) -> str:
@@ -71,35 +72,59 @@ def _why(error: OSError, host: str, port: object) -> str:
     return f"can't listen on {host} port {port}: {mends.get(error.errno or 0, error.strerror or str(error))}"
 
 
-def address_of(listener: trio.SocketListener) -> tuple[str, int]:
+def address_of(listener: socket.socket) -> tuple[str, int]:
     """The (host, port) that a listener is bound to."""
-    host, port = listener.socket.getsockname()[:2]
+    host, port = listener.getsockname()[:2]
     return host, port
 
 
-def url_of(listener: trio.SocketListener, has_tls: bool) -> str:
+def url_of(listener: socket.socket, has_tls: bool) -> str:
     """The ws:// or wss:// URL of a listener."""
     host, port = address_of(listener)
     shown = f"[{host}]" if ":" in host else host
     return f"{'wss' if has_tls else 'ws'}://{shown}:{port}"
 
 
-class _OneLineHandler(logging.Handler):
-    """trio pauses accepting when descriptors run out, and logs that with a traceback. One line will do."""
+ACCEPT_AT_ONCE = 64
+"""How many connections are accepted before those that are open get their turn."""
 
-    def __init__(self, log: Log) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Pass on the record's message."""
-        error = record.exc_info[1] if record.exc_info else None
-        self._log.always(f"can't accept a connection just now ({error}); raise the limit of open files: ulimit -n")
+_PAUSE_S = 0.1
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
-def quiet_libraries(log: Log) -> None:
-    """Send what trio and trio-websocket log through our own log, a line each."""
-    for name in ("trio.serve_listeners", "trio-websocket"):
-        logger = logging.getLogger(name)
-        logger.propagate = False
-        logger.handlers = [_OneLineHandler(log) if name.startswith("trio.") else logging.NullHandler()]
+async def accept_all(
+    listener: socket.socket, serve: Callable[[socket.socket, tuple[str, int]], object], log: Log
+) -> None:
+    """Accept for ever. When the system has no descriptor or memory left it waits a little, and says so once."""
+    is_short = False
+    while True:
+        await trio.lowlevel.wait_readable(listener)
+        try:
+            for connection, remote in _accept_some(listener):
+                serve(connection, remote)
+                is_short = False
+        except OSError as error:
+            if error.errno not in _PASSING:
+                raise
+            if not is_short:
+                log.always(f"can't accept a connection just now ({error.strerror}); raise the limit: ulimit -n")
+            is_short = True
+            await trio.sleep(_PAUSE_S)
+
+
+def _accept_some(listener: socket.socket) -> Iterator[tuple[socket.socket, tuple[str, int]]]:
+    for _ in range(ACCEPT_AT_ONCE):
+        try:
+            connection, address = listener.accept()
+        except (BlockingIOError, ConnectionError):  # nobody there any more
+            return
+        connection.setblocking(False)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        yield connection, (address[0], address[1])
+
+
+def quiet_libraries() -> None:
+    """Keep trio-websocket's log to itself: what it says of clients the `disconnect` events say as well."""
+    logger = logging.getLogger("trio-websocket")
+    logger.propagate = False
+    logger.handlers = [logging.NullHandler()]

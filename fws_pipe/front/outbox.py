@@ -14,9 +14,11 @@ _JOIN_BYTES = 128 * 1024
 class Outbox:
     """A queue of whole WebSocket frames of which any number of leading bytes may be gone already."""
 
+    __slots__ = ("_frames", "_written_of_first", "limit", "size")
+
     def __init__(self, limit: int) -> None:
         self._frames: deque[bytes] = deque()
-        self._limit = limit
+        self.limit = limit
         self._written_of_first = 0
         self.size = 0
         """Bytes that wait."""
@@ -26,7 +28,7 @@ class Outbox:
 
     def fits(self, size: int) -> bool:
         """Whether so many more bytes are allowed; an empty outbox takes a frame of any size."""
-        return self.size == 0 or self.size + size <= self._limit
+        return self.size == 0 or self.size + size <= self.limit
 
     def append(self, frame: bytes) -> None:
         """Queue a frame."""

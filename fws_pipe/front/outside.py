@@ -11,6 +11,7 @@ import trio
 
 from fws_pipe.front.front import Front
 from fws_pipe.front.presence import Presence
+from fws_pipe.pipes import Outlet
 from fws_pipe.protocol.codec import FrameDecoder, type_of
 from fws_pipe.protocol.events import CONSUMER, TICK, consumer_event
 
@@ -23,9 +24,9 @@ class Outside:
         self._presence = Presence(front.clients)
         self.ready = trio.Event()
 
-    async def write_events(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+    async def write_events(self, pipe: Outlet) -> None:
         """Tell who is here, for ever."""
-        await self._presence.run(write)
+        await self._presence.run(pipe.write)
 
     async def execute_all(self, read: Callable[[], Awaitable[bytes]], source: str) -> None:
         """Take what the source sends to its end. Raises FrameError for what isn't frames."""

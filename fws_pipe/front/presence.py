@@ -22,7 +22,7 @@ class Presence:
         self._clients = clients
         self._changed: set[str] = set()
         self._work = trio.Event()
-        clients.on_change = self._note
+        clients.follow(self._note)
 
     def _note(self, client: Client) -> None:
         self._changed.add(client.id)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import struct
 
+CONTINUATION = 0x0
 TEXT = 0x1
 BINARY = 0x2
 CLOSE = 0x8
 PING = 0x9
+PONG = 0xA
 
 GOING_AWAY = 1001
+NO_CODE = 1005
 ABNORMAL = 1006
 TOO_BIG = 1009
 INTERNAL_ERROR = 1011
@@ -42,6 +45,14 @@ def encode_message(data: str | bytes) -> bytes:
 def encode_close(code: int, reason: str = "") -> bytes:
     """A Close frame; a reason that is too long for it is cut at a character."""
     return encode_frame(CLOSE, struct.pack("!H", code) + reason.encode()[:123].decode(errors="ignore").encode())
+
+
+def close_of(frame: bytes) -> tuple[int, str]:
+    """The code and the reason of a whole, unmasked Close frame; 1005 where it has none (section 7.1.5)."""
+    payload = frame[2:]
+    if len(payload) < 2:
+        return NO_CODE, ""
+    return int.from_bytes(payload[:2], "big"), payload[2:].decode(errors="replace")
 
 
 PING_FRAME = encode_frame(PING, b"")

@@ -7,7 +7,8 @@ so there only a task can. Never: looks into what it carries.
 from __future__ import annotations
 
 import contextlib
-import os
+import socket
+import ssl
 from typing import Any, Protocol
 
 import trio
@@ -26,6 +27,8 @@ class Transport(Protocol):
     """A connection to a client, from its first byte to its end."""
 
     remote: SocketAddress
+    descriptor: int | None
+    """What can be read without waiting once it is readable; None where only `receive_some` will do."""
 
     async def begin(self) -> bool:
         """Do what comes before the first byte of HTTP. False when that has failed."""
@@ -46,19 +49,21 @@ class Transport(Protocol):
         """Tell the client that nothing follows, before `close`."""
 
     async def linger(self) -> None:
-        """End the output and throw away what still arrives, to its end. Raises as `receive_some`."""
+        """End the output and throw away what still arrives, to its end. Raises OSError, or as `receive_some`."""
 
     def close(self) -> None:
         """Close the socket at once. Idempotent."""
 
 
 class PlainTransport:
-    """TCP with nothing around it."""
+    """TCP with nothing around it. `connection` is not blocking."""
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
-        self._socket = stream.socket
-        self.remote = _peer_of(stream.socket)
+    __slots__ = ("_socket", "descriptor", "remote")
+
+    def __init__(self, connection: socket.socket, remote: SocketAddress) -> None:
+        self._socket = connection
+        self.remote = remote
+        self.descriptor: int | None = connection.fileno()
 
     async def begin(self) -> bool:
         """There is nothing to do."""
@@ -69,13 +74,19 @@ class PlainTransport:
 
     async def receive_some(self, max_bytes: int) -> bytes:
         """Some bytes, or none at the end."""
-        return bytes(await self._stream.receive_some(max_bytes))
+        while True:
+            try:
+                return self._socket.recv(max_bytes)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(self._socket)
+            except OSError as error:
+                raise trio.BrokenResourceError from error
 
     def write_now(self, outbox: Outbox) -> None:
         """Write until everything is written or the kernel takes no more."""
         while outbox:
             try:
-                outbox.advance(os.write(self._socket.fileno(), outbox.next_bytes()))
+                outbox.advance(self._socket.send(outbox.next_bytes()))
             except BlockingIOError:
                 return
 
@@ -89,19 +100,25 @@ class PlainTransport:
 
     async def linger(self) -> None:
         """Send the end, then read and forget."""
-        await _discard(self._stream)
+        self._socket.shutdown(socket.SHUT_WR)
+        while await self.receive_some(_DISCARD_BYTES):
+            await trio.lowlevel.checkpoint()
 
     def close(self) -> None:
         """Close the socket."""
-        self._socket.close()
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
 
 
 class TlsTransport:
     """TCP with TLS around it (RFC 8446); `context` is the server's of this moment."""
 
-    def __init__(self, stream: trio.SocketStream, context: Any) -> None:
+    def __init__(self, connection: socket.socket, remote: SocketAddress, context: ssl.SSLContext) -> None:
+        stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection))
         self._raw = stream
-        self.remote = _peer_of(stream.socket)
+        self.remote = remote
+        self.descriptor: int | None = None
         # https_compatible: many clients end TCP without a word; WebSocket has its own end, so nothing is lost by it.
         self._stream = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
 
@@ -172,11 +189,3 @@ def _as_map(subject: Any) -> dict[str, str]:
         for name, value in relative_name:
             names[name] = f"{names[name]}, {value}" if name in names else value
     return names
-
-
-def _peer_of(socket: trio.socket.SocketType) -> SocketAddress:
-    try:
-        host, port = socket.getpeername()[:2]
-    except OSError:
-        return "", 0  # gone before we could ask
-    return host, port

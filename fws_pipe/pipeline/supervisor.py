@@ -16,6 +16,7 @@ from fws_pipe.errors import FrameError, GaveUpError, StageError, SystemRefusedEr
 from fws_pipe.log import Log
 from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT, RestartPolicy
 from fws_pipe.pipeline.spawn import LADDER, Program, RunningChain, Surroundings, start_chain, wait_for_any
+from fws_pipe.pipes import Outlet
 
 TICK_TIMEOUT_S = 10.0
 """A chain that lets no tick through for so long after its start is taken to swallow them."""
@@ -36,7 +37,7 @@ class Exchange(Protocol):
     def ready(self) -> trio.Event:
         """Set once a tick has come back through the run of now; a new event for each run."""
 
-    async def write_events(self, write: Callable[[bytes], Awaitable[None]]) -> None:
+    async def write_events(self, pipe: Outlet) -> None:
         """Write events for ever."""
 
     async def execute_all(self, read: Callable[[], Awaitable[bytes]], source: str) -> None:
@@ -168,7 +169,7 @@ class Supervisor:
         return failure
 
     async def _write_events(self, chain: RunningChain) -> None:
-        await self._exchange.write_events(chain.head.write)
+        await self._exchange.write_events(chain.head)
 
     async def _execute_actions(self, chain: RunningChain) -> None:
         try:

@@ -32,6 +32,12 @@ _SHOWN = 40
 _packer = msgpack.Packer(autoreset=True, unicode_errors="surrogateescape")
 
 
+def pack(value: object) -> bytes:
+    """The msgpack form of a value. Raises TypeError or ValueError when it has none."""
+    packed: bytes = _packer.pack(value)
+    return packed
+
+
 def encode(frame: Frame) -> bytes:
     """Encode one frame. Raises TypeError or ValueError when a value has no msgpack form."""
     packed: bytes = _packer.pack(frame)

@@ -23,6 +23,7 @@ SANS_IO = (
     "front/outbox.py",
     "front/rfc6455.py",
     "front/handshake.py",
+    "front/frames.py",
     "protocol/relay.py",
 )
 IO_MODULES = {"trio", "os", "socket", "subprocess", "time", "redis", "select", "threading", "asyncio"}

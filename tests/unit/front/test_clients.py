@@ -73,7 +73,7 @@ def test_a_client_before_the_gate_gets_only_what_is_for_itself(clients: Clients)
 
 def test_each_change_is_told(clients: Clients) -> None:
     told: list[str] = []
-    clients.on_change = lambda client: told.append(f"{client.id} {sorted(client.groups)}")
+    clients.follow(lambda client: told.append(f"{client.id} {sorted(client.groups)}"))
     clients.join("a", "x")
     clients.join("a", "x")
     clients.leave("a", "y")

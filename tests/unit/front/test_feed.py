@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import trio
@@ -14,6 +13,7 @@ from fws_pipe.front.feed import HEARTBEAT_S, LOOP_LIMIT_BYTES, WAITING_LIMIT_BYT
 from fws_pipe.front.outbox import Outbox
 from fws_pipe.protocol.codec import Frame, FrameDecoder
 from fws_pipe.protocol.events import consumer_event, disconnect_event, message_event, open_event
+from tests.e2e.raw import frame
 
 
 class Wire:
@@ -47,13 +47,16 @@ class Chain:
 
     def __init__(self, *, answers: bool = True) -> None:
         self.batches: list[bytes] = []
+        self.room = 1 << 30
+        """What `write_nowait` takes."""
         self._answers = answers
         self._life = trio.CancelScope()
 
     async def live(self, feed: Feed) -> None:
         """Take batches until death."""
+        self._feed = feed
         with self._life:
-            await feed.run(partial(self._write, feed))
+            await feed.run(self)
 
     async def die(self) -> None:
         self._life.cancel()
@@ -63,12 +66,16 @@ class Chain:
     def frames(self) -> list[Frame]:
         return [frame for batch in self.batches for frame in decode(batch)]
 
-    async def _write(self, feed: Feed, batch: bytes) -> None:
-        self.batches.append(batch)
+    async def write(self, data: bytes) -> None:
+        self.batches.append(data)
         await trio.lowlevel.checkpoint()
         if self._answers:
             self._answers = False
-            feed.acknowledge(decode(batch)[-1]["seq"])
+            self._feed.acknowledge(decode(data)[-1]["seq"])
+
+    def write_nowait(self, data: bytes) -> int:
+        self.batches.append(data[: self.room])
+        return min(len(data), self.room)
 
 
 def run(scenario: Callable[[Feed, Chain, trio.Nursery], Awaitable[None]], *, start: bool = True) -> None:
@@ -130,6 +137,27 @@ def test_what_comes_together_goes_together_with_one_tick_behind() -> None:
         assert len(chain.batches) == 2
         assert types(decode(chain.batches[1])) == ["open", "message", "message", "message", "tick"]
         assert [frame["seq"] for frame in chain.frames] == [1, 2, 3, 4, 5, 6]
+
+    run(scenario)
+
+
+def test_messages_go_at_once_and_what_finds_no_room_follows() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        block = frame(b"one") + frame(b"two") + frame(b"rest")[:-1]
+        end = feed.put_messages(client, block, 0, 100)
+        assert block[end:] == frame(b"rest")[:-1]
+        feed.flush()
+        assert [event.get("data") for event in chain.frames[1:]] == ["one", "two", None]
+        chain.room = 7
+        feed.put_messages(client, frame(b"three"), 0, 100)
+        feed.flush()
+        feed.put_messages(client, frame(b"four"), 0, 100)
+        feed.flush()
+        await trio.testing.wait_all_tasks_blocked()
+        whole = decode(b"".join(chain.batches))
+        assert [event.get("data") for event in whole[4:]] == ["three", None, "four", None]
+        assert [event["seq"] for event in whole] == list(range(1, 9))
 
     run(scenario)
 
@@ -295,9 +323,9 @@ def test_a_new_chain_gets_a_snapshot_and_then_what_the_dead_one_had_not_read() -
             ("tick", None, None),
         ]
         # The same events, with the numbers that they had.
-        originals = {frame["seq"]: frame for frame in before}
-        for frame in [frame for frame in second.frames if frame["type"] != "tick"]:
-            assert {**frame, "replay": None} == {**originals[frame["seq"]], "replay": None}
+        originals = {event["seq"]: event for event in before}
+        for event in second.frames:
+            assert event["type"] == "tick" or {**event, "replay": 0} == {**originals[event["seq"]], "replay": 0}
 
     run(scenario)
 

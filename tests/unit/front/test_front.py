@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import errno
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ import trio.testing
 
 from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import HANDSHAKE_TIMEOUT_S, Front, Limits
-from fws_pipe.front.listener import open_listeners, quiet_libraries
+from fws_pipe.front.listener import accept_all, open_listeners
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder
 from tests.e2e.raw import CLOSE, RawClient, frame, request
@@ -39,6 +39,9 @@ class Served:
                 self.events.append(event["type"])
         await trio.lowlevel.checkpoint()
 
+    def write_nowait(self, batch: bytes) -> int:
+        return 0
+
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Let the front run, in real time, until something is so."""
         with trio.fail_after(30):
@@ -49,14 +52,15 @@ class Served:
 def serve(scenario: Callable[[Served], Awaitable[None]], tmp_path: Path, clock: trio.abc.Clock | None = None) -> None:
     async def main() -> None:
         log = Log("test", descriptor=log_file.fileno())
-        front = Front(LIMITS, log, "test", Entrance(EntranceSettings()))
-        listeners = await open_listeners(["127.0.0.1"], 0)
-        served = Served(front, listeners[0].socket.getsockname()[1])
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(front.write_events, served.write)
-            nursery.start_soon(trio.serve_listeners, front.serve, listeners)
-            await scenario(served)
-            nursery.cancel_scope.cancel()
+        [listener] = await open_listeners(["127.0.0.1"], 0)
+        with listener:
+            async with trio.open_nursery() as nursery:
+                front = Front(LIMITS, log, "test", Entrance(EntranceSettings()), nursery)
+                served = Served(front, listener.getsockname()[1])
+                nursery.start_soon(front.write_events, served)
+                nursery.start_soon(accept_all, listener, front.serve, log)
+                await scenario(served)
+                nursery.cancel_scope.cancel()
         log.close()
 
     with (tmp_path / "log").open("wb") as log_file:
@@ -116,28 +120,40 @@ def test_two_hundred_connections_of_all_kinds_leave_no_task(tmp_path: Path) -> N
     serve(scenario, tmp_path)
 
 
-def test_what_trio_logs_of_missing_descriptors_is_one_line(tmp_path: Path) -> None:
-    with (tmp_path / "log").open("wb") as file:
+def test_no_descriptor_left_is_told_once_and_waited_for(tmp_path: Path) -> None:
+    def refuse(connection: socket.socket, remote: tuple[str, int]) -> None:
+        connection.close()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    def knock(port: int) -> None:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port), 30) as client:
+                assert client.recv(1) == b""
+
+    async def main() -> None:
         log = Log("fws-pipe", descriptor=file.fileno())
-        quiet_libraries(log)
-        try:
-            raise OSError(24, "Too many open files")
-        except OSError:
-            logging.getLogger("trio.serve_listeners").exception("accept returned")
-        logging.getLogger("trio-websocket").warning("whatever")
+        [listener] = await open_listeners(["127.0.0.1"], 0)
+        with listener:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(accept_all, listener, refuse, log)
+                await trio.to_thread.run_sync(knock, listener.getsockname()[1])
+                nursery.cancel_scope.cancel()
         log.close()
+
+    with (tmp_path / "log").open("wb") as file:
+        trio.run(main)
     [line] = (tmp_path / "log").read_text().splitlines()
-    assert line.startswith("fws-pipe: can't accept a connection just now ([Errno 24] Too many open files); raise the")
+    assert line == "fws-pipe: can't accept a connection just now (Too many open files); raise the limit: ulimit -n"
 
 
 def test_listening_on_a_name_gives_all_its_addresses_one_port() -> None:
     async def main() -> None:
         listeners = await open_listeners(["127.0.0.1", "127.0.0.3"], 0)
-        ports = {listener.socket.getsockname()[1] for listener in listeners}
+        ports = {listener.getsockname()[1] for listener in listeners}
         assert len(listeners) == 2
         assert len(ports) == 1
         for listener in listeners:
-            assert listener.socket.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
-            listener.socket.close()
+            assert listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR)
+            listener.close()
 
     trio.run(main)

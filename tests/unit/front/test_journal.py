@@ -5,60 +5,65 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.front.journal import Entry, Journal
+from fws_pipe.front.journal import Charge, Journal, Kept
+from fws_pipe.protocol.codec import encode
 
-TICK = b"tick"
+
+def kept(number: int, size: int = 1) -> Kept:
+    event = {"type": "message", "seq": number, "data": "x" * size}
+    return Kept(event, encode(event))
 
 
-def entry(frame: bytes) -> Entry[str]:
-    return Entry(frame, "message", None)
+def data_of(*events: Kept) -> bytes:
+    return b"".join(event.raw for event in events)
 
 
 batches_of_sizes = st.lists(st.lists(st.integers(1, 50), max_size=5), max_size=6)
 
 
 @given(batches_of_sizes, st.data())
-def test_every_entry_is_read_or_unread_and_none_is_cut(sizes: list[list[int]], data: st.DataObject) -> None:
+def test_every_event_is_read_or_unread_and_none_is_cut(sizes: list[list[int]], data: st.DataObject) -> None:
     journal: Journal[str] = Journal()
-    written = b""
-    ends: list[tuple[Entry[str], int]] = []
+    written = 0
+    ends: list[tuple[Kept, int]] = []
     for seq, batch in enumerate(sizes):
-        entries = [entry(bytes(size)) for size in batch]
-        start = len(written)
-        written += journal.add(entries, TICK, seq)
-        for made in entries:
-            start += len(made.frame)
-            ends.append((made, start))
-    consumed = data.draw(st.integers(0, len(written)))
+        events = [kept(number, size) for number, size in enumerate(batch)]
+        for event in events:
+            written += len(event.raw)
+            ends.append((event, written))
+        journal.add(data_of(*events), seq, [])
+    consumed = data.draw(st.integers(0, written))
     read, unread = journal.end(consumed)
-    assert read == [made for made, end in ends if end <= consumed]
-    assert unread == [made for made, end in ends if end > consumed]
+    assert read == [event for event, end in ends if end <= consumed]
+    assert unread == [event for event, end in ends if end > consumed]
     assert journal.end(0) == ([], [])
 
 
 def test_an_acknowledged_batch_is_forgotten_and_the_offsets_stay() -> None:
     journal: Journal[str] = Journal()
-    first, second = entry(b"aaa"), entry(b"bbb")
-    assert journal.add([first], TICK, 1) == b"aaatick"
-    journal.add([second], TICK, 2)
-    assert list(journal.entries()) == [first, second]
-    assert list(journal.acknowledge(1)) == [first]
-    assert journal.end(7) == ([], [second])
+    first, second = kept(1), kept(2)
+    mine, yours = Charge("me", 10, 1), Charge("you", 20, 2)
+    journal.add(first.raw, 1, [mine])
+    journal.add(second.raw, 2, [yours])
+    assert list(journal.charges()) == [mine, yours]
+    assert list(journal.acknowledge(1)) == [mine]
+    assert journal.end(len(first.raw)) == ([], [second])
 
 
 def test_an_acknowledgement_covers_all_before_it() -> None:
-    journal: Journal[str] = Journal()
+    journal: Journal[int] = Journal()
     for seq in (1, 2, 3):
-        journal.add([entry(b"%d" % seq)], TICK, seq)
-    assert [made.frame for made in journal.acknowledge(2)] == [b"1", b"2"]
+        journal.add(kept(seq).raw, seq, [Charge(seq, 1, 1)])
+    assert [charge.owner for charge in journal.acknowledge(2)] == [1, 2]
     assert list(journal.acknowledge(2)) == []
 
 
 def test_forgetting_by_offset_keeps_what_may_be_unread() -> None:
-    journal: Journal[str] = Journal()
-    journal.add([entry(b"aaa")], TICK, 1)
-    journal.add([entry(b"bbb")], TICK, 2)
-    journal.forget_before(6)
-    assert len(list(journal.entries())) == 2
-    journal.forget_before(7)
-    assert [made.frame for made in journal.entries()] == [b"bbb"]
+    journal: Journal[int] = Journal()
+    size = len(kept(1).raw)
+    for seq in (1, 2):
+        journal.add(kept(seq).raw, seq, [Charge(seq, 1, 1)])
+    journal.forget_before(size - 1)
+    assert len(list(journal.charges())) == 2
+    journal.forget_before(size)
+    assert [charge.owner for charge in journal.charges()] == [2]

@@ -1,0 +1,307 @@
+"""What one client sends, from the end of its handshake to the end of its connection.
+
+    bytes -> plain messages: events at once (frames.py)
+          -> pings: answered here; pongs: a sign of life, no more
+          -> everything else: trio-websocket (library.py), and nothing is read until it is done with it
+
+So the order in which a client sends is the order of its events, whichever way they took.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+from fws_pipe.front.clients import Client
+from fws_pipe.front.feed import Feed
+from fws_pipe.front.frames import Judgement, Kind, judge_frame, payload_of
+from fws_pipe.front.library import Library
+from fws_pipe.front.rfc6455 import ABNORMAL, PONG, TOO_BIG, encode_frame
+from fws_pipe.front.wire import CloseCode, Wire
+from fws_pipe.protocol.events import data_event, message_event
+
+READ_BYTES = 64 * 1024
+"""How much is read of one client at a time: some hundred small messages, so that nobody waits long for its turn."""
+
+_READ_BYTES_INSIDE = 256 * 1024
+"""How much, while a frame is under way that is larger than that."""
+
+
+class Readers(Protocol):
+    """What reads the clients' connections: see switchboard.py."""
+
+    def add(self, conversation: Conversation) -> None:
+        """Read a client from now on."""
+
+    def pause(self, conversation: Conversation) -> None:
+        """Read it no more for a while."""
+
+    def resume(self, conversation: Conversation) -> None:
+        """Read it again."""
+
+    def remove(self, conversation: Conversation) -> None:
+        """Read it no more. Idempotent."""
+
+    async def wait_removed(self, conversation: Conversation) -> None:
+        """Wait until somebody else may read the connection."""
+
+
+class Host(Protocol):
+    """What a conversation needs of the front."""
+
+    feed: Feed
+    readers: Readers
+    max_message: int
+    is_fast: bool
+    """Whether plain messages and pings take the fast path, and not trio-websocket's."""
+
+    def depart(self, client: Client, code: int, reason: str, *, clean: bool) -> None:
+        """Forget a client and tell the chain, once."""
+
+
+class Conversation:
+    """One client's side of what is said. Everything that it holds back is bounded by the largest message and a read."""
+
+    __slots__ = (
+        "_blocks",
+        "_expected",
+        "_fragments",
+        "_have",
+        "_host",
+        "_is_advancing",
+        "_is_busy",
+        "_is_reading",
+        "_is_raw",
+        "_library",
+        "_need",
+        "_on_closed",
+        "_taken",
+        "_wanted",
+        "appetite",
+        "client",
+        "has_ended",
+        "is_tapped",
+        "wire",
+    )
+
+    def __init__(self, client: Client, wire: Wire, host: Host) -> None:
+        self.client = client
+        self.wire = wire
+        self._host = host
+        self._blocks: list[bytes] = []
+        self._have = 0
+        self._need = 0
+        self._fragments = -1
+        """Bytes of the fragmented message that is under way; -1 when there is none."""
+        self._library: Library | None = None
+        self._expected = 0
+        """Messages that trio-websocket has been fed the end of,"""
+        self._taken = 0
+        """and those that have come out."""
+        self._is_advancing = False
+        self._is_busy = False
+        """Whether trio-websocket has been fed something that it is not done with."""
+        self._wanted = 1
+        """How many bytes its next message has that waits for room."""
+        self._is_raw = False
+        """Whether the client has sent what no client may: from there on only trio-websocket knows what is what."""
+        self._is_reading = True
+        self.has_ended = False
+        self.is_tapped = False
+        """Whether the chain wants `data` events."""
+        self.appetite = READ_BYTES
+        """How many bytes to read at once."""
+
+    def start(self, early: bytes, *, early_is_tapped: bool) -> None:
+        """The client is open; `early` came with its request."""
+        self.wire.on_failed = self._stop
+        self._on_closed = self.wire.on_closed
+        self.wire.on_closed = self._lose
+        self.client.on_room = self._note_room
+        self.wire.waiting_since = trio.current_time()
+        self._host.readers.add(self)
+        self.is_tapped = early_is_tapped
+        if early:
+            self.take(early)
+
+    def _note_room(self) -> None:
+        """There may be room in the chain, or in the outbox, for what has been held back."""
+        if not self._is_reading and self._may_go_on:
+            self._advance()
+            self._host.feed.flush()
+
+    # What a reader calls.
+
+    def take(self, block: bytes) -> None:
+        """Bytes have arrived."""
+        if self.is_tapped:
+            self._host.feed.put_at_once(data_event(self.client.id, block), self.client)
+        self._take(block)
+
+    def lose(self) -> None:
+        """The client has gone without a word, or ended its side."""
+        if self._library is not None and not self.has_ended:
+            self._stop_reading()
+            self._library.end()  # it may be at work on the client's last words
+        else:
+            self._end((ABNORMAL, ""), lingers=False)
+
+    # Frames.
+
+    def _take(self, block: bytes) -> None:
+        self.wire.waiting_since = trio.current_time()
+        if self._is_raw:
+            self._hand_over(block)
+        else:
+            self._blocks.append(block)
+            self._have += len(block)
+        self._advance()
+
+    def _advance(self) -> None:
+        """Deal with what is whole, as far as trio-websocket and the client's share allow; read on, or don't."""
+        if self._is_advancing:
+            return  # a pong that went out has made room: we are here already
+        self._is_advancing = True
+        try:
+            while self._may_go_on and self._have and self._have >= self._need:
+                before = self._have
+                self._process()
+                if self._have == before:
+                    break
+        finally:
+            self._is_advancing = False
+        if self._may_go_on != self._is_reading and not self.has_ended:
+            self._is_reading = not self._is_reading
+            self.wire.waiting_since = trio.current_time() if self._is_reading else None
+            (self._host.readers.resume if self._is_reading else self._host.readers.pause)(self)
+
+    @property
+    def _may_go_on(self) -> bool:
+        return not self._is_busy and not self.has_ended and not self.client.must_wait(self._wanted)
+
+    def _process(self) -> None:
+        """Deal with the frames that are whole."""
+        block = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
+        position = self._need = 0
+        self._wanted = 1
+        while not self._is_busy and not self.has_ended:
+            if self._fragments < 0 and self._host.is_fast:
+                position = self._host.feed.put_messages(self.client, block, position, self._host.max_message)
+                if position == len(block):
+                    break
+            judgement = judge_frame(block, position)
+            if self._is_too_big(judgement):
+                self.wire.fail(TOO_BIG, f"a message may have {self._host.max_message} bytes")
+                return
+            if judgement.kind is Kind.NEED_MORE:
+                self._need = judgement.end - position
+                break
+            if judgement.kind is Kind.MESSAGE and self.client.must_wait(judgement.size):
+                self._wanted = judgement.size
+                break
+            position = self._handle(block, position, judgement)
+        self._keep(block[position:] if position else block)
+
+    def _keep(self, rest: bytes) -> None:
+        self._blocks = [rest] if rest else []
+        self._have = len(rest)
+        self.appetite = READ_BYTES if self._need < READ_BYTES else _READ_BYTES_INSIDE
+
+    def _is_too_big(self, judgement: Judgement) -> bool:
+        if judgement.kind in _CONTROLS:
+            return False
+        return max(self._fragments, 0) + judgement.size > self._host.max_message
+
+    def _handle(self, block: bytes, position: int, judgement: Judgement) -> int:
+        """Deal with a frame that is no plain message; returns where the next one begins."""
+        kind = judgement.kind
+        if self._host.is_fast and kind is Kind.PONG:
+            return judgement.end
+        if self._host.is_fast and kind is Kind.PING:
+            self.wire.send_control(encode_frame(PONG, payload_of(block, judgement)))
+            return judgement.end
+        if kind is Kind.FRAGMENT:
+            self._fragments = max(self._fragments, 0) + judgement.size
+        elif kind is Kind.LAST_FRAGMENT:
+            self._fragments = -1
+        if kind in (Kind.MESSAGE, Kind.LAST_FRAGMENT):
+            self._expected += 1
+        # Behind what no client may send nobody knows where a frame begins; trio-websocket closes there.
+        self._is_raw = kind is Kind.BROKEN
+        end = len(block) if self._is_raw else judgement.end
+        self._hand_over(block[position:end])
+        return end
+
+    # trio-websocket.
+
+    def _hand_over(self, frame: bytes) -> None:
+        self._is_busy = True
+        if self._library is None:
+            self._library = Library(self.wire, self._note_idle)
+            self.wire.run_beside(self._converse, self._library)
+        self._library.feed(frame)
+
+    async def _converse(self, library: Library) -> None:
+        close = await library.converse(self._host.max_message, self._take_message)
+        await self._finish(close or (ABNORMAL, ""), is_clean=library.has_sent_close)
+
+    async def _take_message(self, message: str | bytes) -> None:
+        if not self.wire.has_failed:
+            await self._host.feed.put(message_event(self.client.id, message), self.client)
+        self._taken += 1
+        if self._library is not None and self._library.is_idle:
+            self._note_idle()
+
+    def _note_idle(self) -> None:
+        """trio-websocket has nothing left; its last message may still be on its way into the feed."""
+        if self._is_busy and self._taken >= self._expected and not self.has_ended:
+            self._is_busy = False
+            self._advance()
+            self._host.feed.flush()
+
+    # The end.
+
+    def _stop_reading(self) -> None:
+        self._is_reading = False
+        self.wire.waiting_since = None
+        self._host.readers.remove(self)
+
+    def _stop(self) -> None:
+        """We have closed for the client's fault."""
+        self._end(self.wire.close_sent or (ABNORMAL, ""), lingers=True)
+
+    def _lose(self) -> None:
+        """The wire has been closed, perhaps under us."""
+        self._end(self.wire.close_sent or (ABNORMAL, ""), lingers=False)
+        self._on_closed()
+
+    def _end(self, close: CloseCode, *, lingers: bool) -> None:
+        if self._depart(self.wire.close_sent or close, is_clean=False) and not self.wire.is_closed:
+            self.wire.run_beside(self._finish_wire, lingers)
+
+    async def _finish(self, close: CloseCode, *, is_clean: bool) -> None:
+        """trio-websocket has come to the end of the connection."""
+        if not is_clean and close[0] != ABNORMAL:
+            self.wire.begin_close(*close)  # it has found a fault, and drops the connection without a word
+        if not is_clean and self.wire.close_sent is not None:
+            close = self.wire.close_sent
+        if self._depart(close, is_clean=is_clean):
+            await self._finish_wire(lingers=not is_clean and close[0] != ABNORMAL)
+
+    async def _finish_wire(self, lingers: bool) -> None:
+        await self._host.readers.wait_removed(self)
+        await self.wire.finish(lingers=lingers)
+
+    def _depart(self, close: CloseCode, *, is_clean: bool) -> bool:
+        if self.has_ended:
+            return False
+        self.has_ended = True
+        self._stop_reading()
+        self._blocks = []
+        self.wire.is_clean = is_clean
+        self._host.depart(self.client, *close, clean=is_clean)
+        return True
+
+
+_CONTROLS = (Kind.PING, Kind.PONG, Kind.CLOSE, Kind.BROKEN)

@@ -1,0 +1,47 @@
+"""Reads the head of a client's HTTP request, and keeps what came behind it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import trio
+
+from fws_pipe.front import handshake
+from fws_pipe.front.transport import Transport
+
+_READ_BYTES = 16 * 1024
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_SPACE = 0x20
+
+
+class Request(NamedTuple):
+    """What a client wants. `early` came with the request: it belongs to the connection once that is open."""
+
+    verdict: handshake.Upgrade | handshake.Refusal
+    early: bytes = b""
+
+
+async def read_request(transport: Transport, tap: Callable[[bytes], object] | None) -> Request | None:
+    """Read the request's head and judge it; None when the client has gone without one. `tap` sees each block."""
+    if not await transport.begin():
+        return None
+    received = b""
+    while not (end := _END_OF_HEAD.search(received)):
+        if len(received) > handshake.HEAD_LIMIT_BYTES:
+            return Request(handshake.TOO_LARGE)
+        if received and received[0] < _SPACE and not received.startswith((b"\r", b"\n")):
+            return Request(handshake.judge(received))  # a TLS hello, or other bytes that will never be a request
+        try:
+            block = await transport.receive_some(_READ_BYTES)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return None
+        if not block:
+            return None
+        if tap is not None:
+            tap(block)
+        received += block
+    if end.end() > handshake.HEAD_LIMIT_BYTES:
+        return Request(handshake.TOO_LARGE)
+    return Request(handshake.judge(received[: end.end()]), received[end.end() :])
