@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 
 from fws_pipe.errors import UsageError
 from fws_pipe.protocol.codec import Frame
@@ -14,20 +15,35 @@ from fws_pipe.redis_link import settings_from
 
 
 class RedisAbroad:
-    """`sink.Abroad`, with Redis. Raises UsageError where the environment says nothing of one."""
+    """`sink.Abroad`, with Redis; `before_wait` is called before an action has to wait.
 
-    def __init__(self) -> None:
+    Raises UsageError where the environment says nothing of a Redis.
+    """
+
+    def __init__(self, before_wait: Callable[[], object]) -> None:
         settings = settings_from(os.environ)
         if settings is None:
             raise UsageError("FWS_REDIS is empty; fws-pipe sets it from --redis-url")
         self._channel = settings.servers_channel
-        self._sender = RelaySender(settings.server)
-        self._publisher = Publisher(settings, lambda text: print(text, file=sys.stderr, flush=True))
+        self._refused = 0
+        self._refused_before = False
+        self._sender = RelaySender(settings.run)
+        self._publisher = Publisher(settings, _say, before_wait)
 
     def publish(self, action: Frame) -> None:
         """Publish the plain payload, which any program can read; waits when Redis is away and the queue is full."""
+        if action["channel"] == self._channel:
+            self._refuse()
+            return
         data = action["data"]
         self._publisher.put(action["channel"], data.encode() if isinstance(data, str) else data)
+
+    def _refuse(self) -> None:
+        # What a client says must not pass for another server's word.
+        self._refused += 1
+        if not self._refused_before:
+            self._refused_before = True
+            _say(f"dropped a publish to {self._channel!r}, which is the servers' own channel; this is told once")
 
     def relay(self, action: Frame) -> None:
         """Pass an action on to the other servers."""
@@ -35,7 +51,8 @@ class RedisAbroad:
 
     def take_counts(self) -> Counter[str]:
         """What has been counted since the last time."""
-        return self._publisher.take_counts()
+        refused, self._refused = self._refused, 0
+        return self._publisher.take_counts() + Counter({"publishes to the servers' channel": refused})
 
     def hurry(self) -> None:
         """There is no time left."""
@@ -44,3 +61,7 @@ class RedisAbroad:
     def finish(self) -> None:
         """Wait until Redis has confirmed everything."""
         self._publisher.finish()
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

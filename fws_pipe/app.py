@@ -7,6 +7,7 @@ through, close the clients with 1001, end the chain's input, wait for the sink; 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import secrets
 import signal
@@ -193,8 +194,8 @@ async def run_pipe(
     `environment` is the stages'; `stdout` the descriptor that they know as $FWS_STDOUT_FD.
     """
     name = config.name or secrets.token_hex(3)
-    redis = replace(config.redis, server=name) if config.redis else None
-    with _storage_environment(config, redis) as storage:
+    redis = replace(config.redis, server=name, run=secrets.token_hex(8)) if config.redis else None
+    with _name_in_redis(redis, log), _storage_environment(config, redis) as storage:
         surroundings = Surroundings(
             {**environment, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, stdout
         )
@@ -205,6 +206,22 @@ async def run_pipe(
             for source in _source_programs(config, redis):
                 supervisors.append(Supervisor([source], surroundings, Outside(front), log, SOURCE))
             await _serve(config, front, Together(supervisors), trio.Event(), log)
+
+
+@contextlib.contextmanager
+def _name_in_redis(redis: RedisSettings | None, log: Log) -> Iterator[None]:
+    """Have the server's name to itself. The source keeps it, and gives it back at its end. Raises FwsError."""
+    if redis is None:
+        yield
+        return
+    # Loaded here: redis-py takes long to load, and most servers do without. It may wait: nothing runs yet.
+    membership = importlib.import_module("fws_pipe.membership")
+    membership.take_name(redis, log.always)
+    try:
+        yield
+    except BaseException:
+        membership.forget_server(redis)  # there may have been no source that could
+        raise
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from fws_pipe.config_file import ConfigFile, Given, chain_of, load_config_file
 from fws_pipe.errors import EXIT_CODES, UsageError
 from fws_pipe.log import Level
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES
-from fws_pipe.redis_settings import RedisSettings, check_url
+from fws_pipe.redis_settings import RedisSettings, check_channels, check_url
 
 DEFAULT_CHAIN = "broadcast | stdout_log"
 
@@ -499,6 +499,9 @@ def _check(config: Config) -> None:
     """Options that make no sense together. Raises UsageError."""
     if config.storage == "redis" and config.redis_url is None:
         raise UsageError("--storage redis: where is Redis? Add --redis-url redis://localhost:6379/0, or another")
+    if config.redis_sharded and config.redis_url is None:
+        raise UsageError("--redis-sharded makes no sense without --redis-url")
+    check_channels(config.redis_channels, sharded=config.redis_sharded)
 
 
 def _parser(program: str, about: str, options: Sequence[Option]) -> _Parser:

@@ -6,6 +6,7 @@
       StageError                 3  a chain that could not start
       GaveUpError                4  a chain that kept failing, or that went away for good
       SystemRefusedError         5  a port, an address, a descriptor: the system said no
+    SilenceError                 a process that should speak does not: it is started again
     FrameError                   a pipe carries something that is not a frame (the reader exits 1)
 
 Each is shown as one line (a ChainError adds the chain and a caret), never as a traceback.
@@ -26,7 +27,7 @@ EXIT_CODES = {
     EXIT_USAGE: "an option or the chain makes no sense",
     EXIT_STAGE: "the chain could not start",
     EXIT_GAVE_UP: "the chain kept failing, or ended for good",
-    EXIT_SYSTEM: "the system refused: port in use, no permission, bad host",
+    EXIT_SYSTEM: "the system refused: port in use, no permission, bad host, Redis out of reach",
 }
 
 
@@ -77,6 +78,10 @@ class SystemRefusedError(FwsError):
     """The operating system refused: port in use, no permission, unknown host."""
 
     exit_code = EXIT_SYSTEM
+
+
+class SilenceError(FwsError):
+    """A process hangs: it does not answer."""
 
 
 class FrameError(FwsError):

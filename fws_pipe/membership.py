@@ -2,21 +2,84 @@
 
     fws:presence              set: the names of the servers
     fws:presence:SERVER       hash: a client's id -> the JSON list of its groups; expires unless the server refreshes it
+    fws:server:SERVER         the run id of the server that has this name; expires likewise
 
 A server writes its own hash only, so nothing is ever read, changed and written back; one that dies takes all its
-clients with it when its hash expires.
+clients with it when its hash expires. A name is one living server's only, or two would overwrite each other's hash.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from fws_pipe.redis_link import ERRORS, Client, RedisSettings, connect
+from fws_pipe.errors import SystemRefusedError, UsageError
+from fws_pipe.redis_link import AWAY, ERRORS, Client, RedisSettings, connect, explain
 
 _CHUNK = 500
 """How many clients one command carries: Redis answers others in between."""
+
+_NAME_CHECK_S = 0.05
+_RETRY_S = 1.0
+
+
+class NameTakenError(UsageError):
+    """Another server that lives has our name."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        super().__init__(
+            f"--name {settings.server}: another server at Redis {settings.address} is called so; names must differ"
+        )
+
+
+def take_name(settings: RedisSettings, say: Callable[[str], object]) -> None:
+    """Take the server's name before it serves. Raises NameTakenError, or SystemRefusedError for what Redis refuses.
+
+    A server that was killed leaves its name behind until it expires: whether the holder lives shows in whether it still
+    puts that off. So this takes as long as that shows: a third of the expiry, or what is left of it.
+    """
+    try:
+        with contextlib.closing(connect(settings)) as client:
+            left_before: int | None = None
+            while not _hold_name(client, settings):
+                left = client.pttl(settings.name_key)
+                if left_before is None:
+                    say(f"another server has the name {settings.server}; waiting to see whether it still lives")
+                elif left > left_before or left == -1:  # -1: it never expires
+                    raise NameTakenError(settings)
+                left_before = left
+                time.sleep(_NAME_CHECK_S)
+    except ERRORS as error:
+        raise SystemRefusedError(f"can't take the name {settings.server}: {explain(error, settings)}") from None
+
+
+def forget_server(settings: RedisSettings) -> None:
+    """Give back the name of a server that has failed, and what its source may have written, if Redis is there."""
+    writer = MembershipWriter(settings)
+    try:
+        writer.remove()
+    except ERRORS:
+        pass  # it expires
+    writer.disconnect()
+
+
+def _hold_name(client: Client, settings: RedisSettings) -> bool:
+    """Take the name, or put off its expiry; False when another server has it."""
+    if client.set(settings.name_key, settings.run, nx=True, ex=_expiry_s(settings)):
+        return True
+    return _has_name(client, settings) and bool(client.expire(settings.name_key, _expiry_s(settings)))
+
+
+def _has_name(client: Client, settings: RedisSettings) -> bool:
+    return bool(client.get(settings.name_key) == settings.run.encode())
+
+
+def _expiry_s(settings: RedisSettings) -> int:
+    return max(1, round(settings.expiry_s))
 
 
 class Membership:
@@ -75,13 +138,16 @@ class MembershipWriter:
             for start in range(0, len(gone), _CHUNK):
                 pipeline.hdel(self._key, *gone[start : start + _CHUNK])
             self._touch(pipeline)
-            pipeline.execute()
-        self._is_written = True
+            pipeline.hlen(self._key)
+            *_, written = pipeline.execute()
+        self._is_written = written == len(self._groups)
+        if not self._is_written:  # Redis has lost it, or we were away for too long
+            self._write_all()
 
     def refresh(self) -> None:
-        """Say that this server lives; clear away the names of those that don't."""
-        if self._groups and not self._client.expire(self._key, self._expiry_s):
-            self._is_written = False  # Redis has lost it, or we were away for too long
+        """Say that this server lives; clear away the names of those that don't. Raises NameTakenError as well."""
+        if not _hold_name(self._client, self._settings):
+            raise NameTakenError(self._settings)  # while we were away from Redis
         self.write()
         for server in self._client.smembers(self._settings.servers_key):
             name = server.decode()
@@ -90,8 +156,11 @@ class MembershipWriter:
 
     def remove(self) -> None:
         """This server ends: nobody is here any more."""
+        if not _hold_name(self._client, self._settings):
+            return
         self._client.delete(self._key)
         self._client.srem(self._settings.servers_key, self._settings.server)
+        self._client.delete(self._settings.name_key)
 
     def disconnect(self) -> None:
         """Forget a connection that has failed, and what it may have left undone."""
@@ -109,10 +178,6 @@ class MembershipWriter:
             self._connection = connect(self._settings)
         return self._connection
 
-    @property
-    def _expiry_s(self) -> int:
-        return max(1, round(self._settings.expiry_s))
-
     def _write_all(self) -> None:
         self._changed.clear()
         with self._client.pipeline(transaction=not self._settings.sharded) as pipeline:
@@ -128,5 +193,87 @@ class MembershipWriter:
             pipeline.hset(self._key, mapping={client: self._groups[client] for client in chunk})
 
     def _touch(self, pipeline: Any) -> None:
-        pipeline.expire(self._key, self._expiry_s)
+        pipeline.expire(self._key, _expiry_s(self._settings))
         pipeline.sadd(self._settings.servers_key, self._settings.server)
+
+
+class MembershipKeeper:
+    """Keeps a server's membership in Redis from a thread of its own, so that a Redis that is away holds up nobody.
+
+    `say` tells people, in one line; `count` counts, by name.
+    """
+
+    def __init__(self, settings: RedisSettings, say: Callable[[str], object], count: Callable[[str], object]) -> None:
+        self._settings = settings
+        self._say = say
+        self._count = count
+        self._writer = MembershipWriter(settings)
+        self._noted: dict[str, Iterable[str] | None] = {}
+        self._changed = threading.Condition()
+        self._ended = False
+        self._told: str | None = None
+        """Why it can't be written, as people know it."""
+        self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
+        self._thread.start()
+
+    def note(self, client_id: str, groups: Iterable[str] | None) -> None:
+        """A client is in these groups now, or (None) gone."""
+        with self._changed:
+            self._noted[client_id] = groups
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """The server ends: take all of it out of Redis."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        refresh_s = self._settings.expiry_s / 3
+        next_refresh = time.monotonic()
+        failed = False
+        while self._wait_until(next_refresh, for_changes=not failed):
+            try:
+                if time.monotonic() >= next_refresh:
+                    self._writer.refresh()
+                    next_refresh = time.monotonic() + refresh_s
+                else:
+                    self._writer.write()
+            except (*ERRORS, NameTakenError) as error:
+                # The next refresh writes all of it. When Redis is away the subscription notices as well, and tells.
+                failed = True
+                next_refresh = time.monotonic() + min(_RETRY_S, refresh_s)
+                self._writer.disconnect()
+                if not isinstance(error, AWAY):
+                    self._note_refused(error)
+            else:
+                failed = False
+                self._note_written()
+        try:
+            self._writer.remove()
+        except ERRORS:
+            pass  # it expires
+
+    def _wait_until(self, deadline: float, *, for_changes: bool) -> bool:
+        """Wait for something to do, and take what has been noted; False at the end."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._ended or (for_changes and bool(self._noted)), max(0.0, deadline - time.monotonic())
+            )
+            for client_id, groups in self._noted.items():
+                self._writer.note(client_id, groups)
+            self._noted.clear()
+            return not self._ended
+
+    def _note_refused(self, error: Exception) -> None:
+        self._count("membership not written")
+        text = str(error) if isinstance(error, NameTakenError) else explain(error, self._settings)
+        if text != self._told:
+            self._told = text
+            self._say(f"membership can't be written: {text}")
+
+    def _note_written(self) -> None:
+        if self._told is not None:
+            self._told = None
+            self._say("membership is written again")

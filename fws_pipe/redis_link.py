@@ -6,7 +6,9 @@ redis-py. Never: in the front.
 
 from __future__ import annotations
 
+import random
 import socket
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -32,6 +34,7 @@ from redis.sentinel import MasterNotFoundError, Sentinel
 from fws_pipe.errors import SystemRefusedError, UsageError
 from fws_pipe.redis_settings import VARIABLE as VARIABLE
 from fws_pipe.redis_settings import RedisSettings as RedisSettings
+from fws_pipe.redis_settings import check_channels as check_channels
 from fws_pipe.redis_settings import check_url as check_url
 from fws_pipe.redis_settings import is_pattern as is_pattern
 from fws_pipe.redis_settings import sentinels_of
@@ -45,6 +48,12 @@ ERRORS = (RedisError, RedisClusterException, OSError)
 """All that a client raises. Those of a cluster that redis-py does not count among its errors come from pipelines only;
 `connect` and plain commands turn them into a RedisError.
 """
+
+AWAY = (redis.ConnectionError, TimeoutError, ClusterError, RedisClusterException, OSError)
+"""Those of them that pass: Redis is down, or its cluster is not whole."""
+
+_FIRST_DELAY_S = 0.1
+_LONGEST_DELAY_S = 5.0
 
 Client = Any
 """redis.Redis or RedisCluster: the same commands, no common base class."""
@@ -86,6 +95,19 @@ def connect(settings: RedisSettings) -> Client:
     return redis.Redis.from_url(settings.url, **once, **keepalive)
 
 
+def jittered_delays() -> Callable[[], float]:
+    """How long to wait before each attempt: longer each time, and not the same for many servers at once."""
+    ceiling = _FIRST_DELAY_S
+
+    def next_delay() -> float:
+        nonlocal ceiling
+        delay = random.uniform(ceiling / 2, ceiling)
+        ceiling = min(ceiling * 2, _LONGEST_DELAY_S)
+        return delay
+
+    return next_delay
+
+
 def check_reachable(settings: RedisSettings) -> None:
     """See to it that Redis is there before a server starts. Raises SystemRefusedError, or UsageError for a setting that
     can't be meant.
@@ -116,6 +138,7 @@ def explain(error: Exception, settings: RedisSettings) -> str:
     where = f"Redis at {settings.address}"
     scheme = urlsplit(settings.url).scheme
     text = " ".join(str(error).split()) or type(error).__name__
+    text = text.rpartition(" of pipeline caused error: ")[2]  # before it stands the whole command, data and all
     if isinstance(error, AuthenticationError):
         # Without a password redis-py shows a long text on how to use the protocol.
         reason = "" if text.startswith(("HELLO", "Authentication required")) else f" ({text})"

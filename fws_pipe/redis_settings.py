@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from fws_pipe.errors import UsageError
+
 VARIABLE = "FWS_REDIS"
 """The environment variable that hands the settings to the processes that need them; never argv, which all can read."""
 
@@ -26,9 +28,11 @@ class RedisSettings:
     channels: Sequence[str] = ("global",)
     sharded: bool = False
     server: str = ""
-    """This server's name: it marks what it has sent, and which clients are its."""
+    """This server's name: it says which clients are its."""
     expiry_s: float = 30.0
     """How long a server that tells nothing of itself counts as alive."""
+    run: str = ""
+    """A random id, new with each start of the server: it marks what the server has sent, and holds its name."""
 
     def to_environment(self) -> dict[str, str]:
         """The form in which a child process gets it."""
@@ -49,20 +53,43 @@ class RedisSettings:
         """The set of the names of all servers, dead ones included until one that lives clears them away."""
         return f"{self.key}:presence"
 
+    @property
+    def name_key(self) -> str:
+        """Who has this server's name: its run id. Expires unless the server refreshes it."""
+        return f"{self.key}:server:{self.server}"
+
     def presence_key(self, server: str) -> str:
         """The hash of a server's clients: id to the JSON list of its groups. Expires unless the server refreshes it."""
         return f"{self.key}:presence:{server}"
 
 
 def settings_from(environment: Mapping[str, str]) -> RedisSettings | None:
-    """The settings that a parent has handed down, or None."""
+    """The settings that a parent has handed down, or None. Raises UsageError for what no parent of ours has written."""
     text = environment.get(VARIABLE)
-    return RedisSettings(**json.loads(text)) if text else None
+    if not text:
+        return None
+    try:
+        settings = RedisSettings(**json.loads(text))
+        check_url(settings.url)
+    except (AttributeError, TypeError, ValueError):
+        # Without the value: there is a password in it.
+        raise UsageError(f"{VARIABLE} is not as fws-pipe sets it; FWS_REDIS_URL is the one for a URL") from None
+    return settings
 
 
 def is_pattern(channel: str) -> bool:
     """Whether a subscription's name stands for many channels (PSUBSCRIBE)."""
     return not _PATTERN_CHARACTERS.isdisjoint(channel)
+
+
+def check_channels(channels: Sequence[str], *, sharded: bool) -> None:
+    """See to it that all channels can be subscribed to. Raises UsageError."""
+    pattern = next(filter(is_pattern, channels), None)
+    if sharded and pattern is not None:
+        raise UsageError(
+            f"{pattern!r} stands for many channels, which --redis-sharded doesn't know; name each of them, or leave "
+            "--redis-sharded out"
+        )
 
 
 def check_url(url: str) -> str:

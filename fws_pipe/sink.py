@@ -14,7 +14,7 @@ import sys
 from typing import Protocol
 
 from fws_pipe.protocol.actions import ACTION_TYPES, COUNT, PUBLISH, SEND, check_action
-from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks, input_source, run_program
+from fws_pipe.protocol.blocks import block_writer_for_the_front, frames_of_blocks, input_source, run_program
 from fws_pipe.protocol.codec import Frame, encode, type_of
 from fws_pipe.protocol.events import EVENT_TYPES, TICK
 
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def _relay() -> None:
-    output = BlockWriter()
+    output = block_writer_for_the_front()
     sink = Sink(input_source())
     for frame, raw in frames_of_blocks(input_source(), output.flush):
         if sink.take(frame, raw):
@@ -100,22 +100,23 @@ def _relay() -> None:
 
 
 def _relay_to_redis() -> None:
-    output = BlockWriter()
-    # Loaded here: redis takes longer to load than all the rest, and most servers do without.
-    abroad = importlib.import_module("fws_pipe.abroad").RedisAbroad()
-    signal.signal(signal.SIGTERM, lambda number, frame: abroad.hurry())
-    sink = Sink(input_source(), abroad)
+    output = block_writer_for_the_front()
 
     def after_block() -> None:
         for name, by in abroad.take_counts().items():
             output.add(encode({"type": COUNT, "name": name, "by": by}))
         output.flush()
 
+    # Loaded here: redis takes longer to load than all the rest, and most servers do without.
+    abroad = importlib.import_module("fws_pipe.abroad").RedisAbroad(after_block)
+    signal.signal(signal.SIGTERM, lambda number, frame: abroad.hurry())
+    sink = Sink(input_source(), abroad)
     for frame, raw in frames_of_blocks(input_source(), after_block):
         if sink.take(frame, raw):
             output.add(raw)
-    output.flush()
+    after_block()
     abroad.finish()
+    after_block()
 
 
 if __name__ == "__main__":

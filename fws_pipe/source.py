@@ -8,30 +8,43 @@ a Redis that is away.
 from __future__ import annotations
 
 import os
-import select
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from fws_pipe.errors import EXIT_OK, UsageError
-from fws_pipe.membership import MembershipWriter
+from fws_pipe.errors import EXIT_OK, SystemRefusedError, UsageError
+from fws_pipe.membership import MembershipKeeper
 from fws_pipe.protocol.actions import COUNT
-from fws_pipe.protocol.blocks import STDIN, BlockWriter, OutputClosedError, run_program
-from fws_pipe.protocol.codec import BLOCK_BYTES, Frame, FrameDecoder, encode, type_of
+from fws_pipe.protocol.blocks import OutputClosedError, block_writer_for_the_front, frames_of_blocks, run_program
+from fws_pipe.protocol.codec import Frame, encode, type_of
 from fws_pipe.protocol.events import PRESENCE, TICK, consumer_event, stamp
 from fws_pipe.protocol.relay import RelayReceiver
-from fws_pipe.publisher import jittered_delays
-from fws_pipe.redis_link import ERRORS, Client, RedisSettings, check_url, connect, explain, is_pattern, settings_from
+from fws_pipe.redis_link import (
+    ERRORS,
+    Client,
+    RedisSettings,
+    check_channels,
+    check_reachable,
+    check_url,
+    connect,
+    explain,
+    is_pattern,
+    jittered_delays,
+    settings_from,
+)
 
 _HELP = """usage: fws-source [--redis-url URL] [--redis-sharded] [CHANNEL…]
 
 Subscribes to channels of Redis ("global" unless told; a name with * or ? stands for many) and writes what is published
-there on stdout, as consumer events. fws-pipe runs it by itself; by hand it stands beside the chain:
+there on stdout, as consumer events. The URL is $FWS_REDIS_URL unless told, or else redis://localhost:6379/0. fws-pipe
+runs it by itself; by hand it stands beside the chain:
 
   mkfifo back; fws-front <back | broadcast_pubsub | fws-sink >back & fws-source news 'chat.*' >back
+
+Both write to the FIFO, and take turns; no other program should, unless what it writes at once is below 4096 bytes.
 """
 
 _PING_S = 5.0
@@ -41,14 +54,14 @@ _BATCH = 1000
 
 
 class Source:
-    """Several threads write through one of these: one for each subscription, one for membership."""
+    """Several threads write through one of these: one for each subscription, one for the server's words."""
 
     def __init__(self, settings: RedisSettings, say: Callable[[str], object]) -> None:
         self._settings = settings
         self._say = say
-        self._output = BlockWriter()
+        self._output = block_writer_for_the_front()
         self._output_lock = threading.Lock()
-        self._receiver = RelayReceiver(settings.server)
+        self._receiver = RelayReceiver(settings.run)
         self._is_subscribed = False
         self._ticks: list[bytes] = []
         self._away_since: float | None = None
@@ -153,50 +166,28 @@ class Source:
     # The server's words.
 
     def follow_server(self) -> None:
-        """Keep membership as the server tells it on stdin, until its end; then end the process."""
-        writer = MembershipWriter(self._settings)
-        decoder = FrameDecoder("the front")
-        refresh_s = self._settings.expiry_s / 3
-        next_refresh = time.monotonic()
-        while True:
-            timeout = max(0.0, next_refresh - time.monotonic())
-            has_input = bool(select.select([STDIN], [], [], timeout)[0])
-            if has_input:
-                block = os.read(STDIN, BLOCK_BYTES)
-                if not block:
-                    self._end(writer)
-                decoder.feed(block)
-                for frame, raw in decoder:
-                    self._take(frame, raw, writer)
-            try:
-                if has_input:
-                    writer.write()
-                else:
-                    next_refresh = time.monotonic() + refresh_s
-                    writer.refresh()
-            except ERRORS:
-                # The subscription notices as well, and tells. Membership is written whole at the next refresh.
-                writer.disconnect()
-                next_refresh = time.monotonic() + min(1.0, refresh_s)
+        """Take what the server tells on stdin, to its end; then end the process.
 
-    def _take(self, frame: Frame, raw: bytes, writer: MembershipWriter) -> None:
-        kind = type_of(frame)
-        if kind == PRESENCE:
-            writer.note(frame["id"], frame["groups"])
-        elif kind == TICK:
-            with self._output_lock:
-                if not self._is_subscribed:
-                    self._ticks.append(raw)
-                    return
-            self._write([raw])
-
-    def _end(self, writer: MembershipWriter) -> None:
-        try:
-            writer.remove()
-        except ERRORS:
-            pass  # it expires
+        Never waits for Redis: a tick that comes back late means that this process hangs.
+        """
+        membership = MembershipKeeper(self._settings, self._say, lambda name: self._write([_count(name)]))
+        for frame, raw in frames_of_blocks("the front", lambda: None):
+            kind = type_of(frame)
+            if kind == PRESENCE:
+                membership.note(frame["id"], frame["groups"])
+            elif kind == TICK:
+                self._return_tick(raw)
+        membership.finish()
         with self._output_lock:  # no frame is left half-written
             os._exit(EXIT_OK)
+
+    def _return_tick(self, raw: bytes) -> None:
+        """The first ones once Redis has confirmed the subscription, later ones at once, also when Redis is away."""
+        with self._output_lock:
+            if not self._is_subscribed:
+                self._ticks.append(raw)
+                return
+        self._write([raw])
 
     def _write(self, frames: list[bytes]) -> None:
         with self._output_lock:
@@ -289,26 +280,30 @@ def _count(name: str, by: int = 1) -> bytes:
     return encode({"type": COUNT, "name": name, "by": by})
 
 
-def _settings_of(arguments: list[str]) -> RedisSettings:
+def _settings_of(arguments: list[str], environment: Mapping[str, str]) -> RedisSettings:
     """The settings for a source that is run by hand. Raises UsageError."""
-    settings = RedisSettings("redis://localhost:6379/0", server=f"source-{os.getpid()}")
+    url, url_source = environment.get("FWS_REDIS_URL") or "redis://localhost:6379/0", "FWS_REDIS_URL"
+    sharded = False
     channels = []
     while arguments:
         argument, *arguments = arguments
         if argument == "--redis-sharded":
-            settings = replace(settings, sharded=True)
+            sharded = True
         elif argument == "--redis-url":
             if not arguments:
                 raise UsageError("--redis-url wants a URL")
+            url_source = argument
             url, *arguments = arguments
-            try:
-                settings = replace(settings, url=check_url(url))
-            except ValueError as error:
-                raise UsageError(f"--redis-url: {error}, got {url!r}") from None
         elif argument.startswith("-"):
             raise UsageError(f"unknown option {argument!r}; see fws-source --help")
         else:
             channels.append(argument)
+    try:
+        check_url(url)
+    except ValueError as error:
+        raise UsageError(f"{url_source}: {error}") from None  # without the value: there may be a password in it
+    check_channels(channels, sharded=sharded)
+    settings = RedisSettings(url, sharded=sharded)
     return replace(settings, channels=tuple(channels) or settings.channels)
 
 
@@ -318,15 +313,26 @@ def main() -> None:
     if arguments and arguments[0] in ("-h", "--help"):
         print(_HELP, end="")
         return
+    run_program("fws-source", lambda: _run(arguments))
 
-    def follow() -> None:
-        settings = settings_from(os.environ)
-        source = Source(settings or _settings_of(arguments), lambda text: print(text, file=sys.stderr, flush=True))
-        if settings is not None:
-            threading.Thread(target=source.follow_server, name="membership", daemon=True).start()
+
+def _run(arguments: list[str]) -> None:
+    settings = settings_from(os.environ)
+    if settings is None:
+        settings = _settings_of(arguments, os.environ)
+        try:
+            check_reachable(settings)
+        except SystemRefusedError:
+            pass  # it may come yet
+        _source(settings).run()
+    else:
+        source = _source(settings)
+        threading.Thread(target=source.follow_server, name="the server's words", daemon=True).start()
         source.run()
 
-    run_program("fws-source", follow)
+
+def _source(settings: RedisSettings) -> Source:
+    return Source(settings, lambda text: print(text, file=sys.stderr, flush=True))
 
 
 if __name__ == "__main__":

@@ -122,6 +122,15 @@ class Server:
         self.stdout.wait_for_end()
         return code
 
+    def crash(self) -> None:
+        """End it and its children at once, as a machine's end does: none of them can clean up after the others."""
+        self.signal(signal.SIGSTOP)
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            for pid in (task / "children").read_text().split():
+                os.kill(int(pid), signal.SIGKILL)
+        self.signal(signal.SIGKILL)
+        self.process.wait()
+
     def stop(self) -> int:
         """SIGTERM, and wait."""
         self.signal(signal.SIGTERM)

@@ -1,19 +1,26 @@
 """The front's side of the source: what other servers and programs have published comes in, who is here goes out.
 
-Unlike the chain's own actions, what comes in can wait: when the chain is slow the source isn't read.
+Unlike the chain's own actions, what comes in can wait: when the chain is slow the source isn't read. And what comes in
+may be anybody's who may publish in Redis: nothing but messages is taken from it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable
 
 import trio
 
+from fws_pipe.errors import SilenceError
 from fws_pipe.front.front import Front
 from fws_pipe.front.presence import Presence
 from fws_pipe.pipes import Outlet
-from fws_pipe.protocol.codec import FrameDecoder, type_of
+from fws_pipe.protocol.actions import COUNT, ENQUEUE, SEND
+from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
 from fws_pipe.protocol.events import CONSUMER, TICK, consumer_event
+
+SILENCE_S = 15.0
+"""A source that has served and then leaves a tick without an answer for so long hangs."""
 
 
 class Outside:
@@ -21,34 +28,63 @@ class Outside:
 
     def __init__(self, front: Front) -> None:
         self._front = front
-        self._presence = Presence(front.clients)
+        self._presence = Presence(front.clients, self._note_tick_sent)
         self.ready = trio.Event()
+        self._awaits_tick = False
+        self._patience = trio.CancelScope()
 
     async def write_events(self, pipe: Outlet) -> None:
         """Tell who is here, for ever."""
         await self._presence.run(pipe.write)
 
     async def execute_all(self, read: Callable[[], Awaitable[bytes]], source: str) -> None:
-        """Take what the source sends to its end. Raises FrameError for what isn't frames."""
+        """Take what the source sends to its end. Raises FrameError for what isn't frames, SilenceError if it hangs."""
         decoder = FrameDecoder(source)
-        while block := await read():
+        while block := await self._next_block(read, source):
             decoder.feed(block)
             for frame, _ in decoder:
-                kind = type_of(frame)
-                if kind == TICK:
-                    self.ready.set()
-                elif kind == CONSUMER:
-                    await self._front.feed.put_from_outside(
-                        consumer_event(frame.get("channel"), frame.get("data"), frame.get("origin"))
-                    )
-                else:
-                    self._front.execute(frame)
+                await self._execute(frame)
             self._front.clients.flush()
         decoder.finish()
+
+    async def _execute(self, frame: Frame) -> None:
+        kind = type_of(frame)
+        if kind == TICK:
+            self._awaits_tick = False
+            self.ready.set()
+        elif kind == CONSUMER:
+            await self._front.feed.put_from_outside(
+                consumer_event(frame.get("channel"), frame.get("data"), frame.get("origin"))
+            )
+        elif kind in (SEND, ENQUEUE, COUNT):
+            self._front.execute(frame)
+        else:
+            self._front.execute({"type": COUNT, "name": "actions that may not come from outside", "by": 1})
+
+    async def _next_block(self, read: Callable[[], Awaitable[bytes]], source: str) -> bytes:
+        """The next block. Raises SilenceError.
+
+        The time counts only here: when the chain is slow it is not the source that keeps us waiting.
+        """
+        with trio.CancelScope() as self._patience:
+            if self._awaits_tick:
+                self._start_the_clock()
+            return await read()
+        raise SilenceError(f"{source} is silent: it has not answered for {SILENCE_S:.0f} s")
+
+    def _note_tick_sent(self) -> None:
+        if not self._awaits_tick:
+            self._awaits_tick = True
+            self._start_the_clock()
+
+    def _start_the_clock(self) -> None:
+        # The first tick says that Redis has been reached, which may take for ever.
+        self._patience.deadline = trio.current_time() + SILENCE_S if self.ready.is_set() else math.inf
 
     def prepare_restart(self, consumed: int) -> tuple[int, int]:
         """The source has died: the next one is told everything again, so nothing is lost and nothing waits."""
         self.ready = trio.Event()
+        self._awaits_tick = False
         return 0, 0
 
     def give_up_on_ticks(self) -> None:

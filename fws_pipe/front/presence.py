@@ -14,12 +14,16 @@ from fws_pipe.front.clients import Client, Clients
 from fws_pipe.protocol.codec import encode
 from fws_pipe.protocol.events import presence_event, stamp, tick_event
 
+HEARTBEAT_S = 5.0
+"""How often the source gets a tick: one that hangs is noticed by those that don't come back."""
+
 
 class Presence:
-    """Follows the clients of a front."""
+    """Follows the clients of a front. `on_tick` is called for each tick that is about to be written."""
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, on_tick: Callable[[], object]) -> None:
         self._clients = clients
+        self._on_tick = on_tick
         self._changed: set[str] = set()
         self._work = trio.Event()
         clients.follow(self._note)
@@ -29,12 +33,18 @@ class Presence:
         self._work.set()
 
     async def run(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Write for ever: all clients and a tick, then what changes."""
+        """Write for ever: all clients and a tick, then what changes, and a tick now and then."""
         self._changed = {client.id for client in self._clients if client.is_open}
-        await write(self._batch() + encode(stamp(tick_event(), 0, 0.0)))
+        next_tick = trio.current_time()
         while True:
-            await self._work.wait()
-            await write(self._batch())
+            with trio.move_on_at(next_tick):
+                await self._work.wait()
+            batch = self._batch()
+            if trio.current_time() >= next_tick:
+                next_tick = trio.current_time() + HEARTBEAT_S
+                batch += encode(stamp(tick_event(), 0, 0.0))
+                self._on_tick()
+            await write(batch)
 
     def _batch(self) -> bytes:
         changed, self._changed = self._changed, set()

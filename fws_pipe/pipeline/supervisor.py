@@ -12,7 +12,7 @@ from typing import Protocol
 
 import trio
 
-from fws_pipe.errors import FrameError, GaveUpError, StageError, SystemRefusedError
+from fws_pipe.errors import FrameError, GaveUpError, SilenceError, StageError, SystemRefusedError
 from fws_pipe.log import Log
 from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT, RestartPolicy
 from fws_pipe.pipeline.spawn import LADDER, Program, RunningChain, Surroundings, start_chain, wait_for_any
@@ -41,7 +41,7 @@ class Exchange(Protocol):
         """Write events for ever."""
 
     async def execute_all(self, read: Callable[[], Awaitable[bytes]], source: str) -> None:
-        """Execute actions until their end. Raises FrameError."""
+        """Execute actions until their end. Raises FrameError, or SilenceError when nothing comes that must."""
 
     def prepare_restart(self, consumed: int) -> tuple[int, int]:
         """The chain has died, having read so many bytes. Returns how many events are lost, and how many wait."""
@@ -174,7 +174,7 @@ class Supervisor:
     async def _execute_actions(self, chain: RunningChain) -> None:
         try:
             await self._exchange.execute_all(chain.tail.read, self._programs[-1].label)
-        except FrameError as error:
+        except (FrameError, SilenceError) as error:
             if not chain.failed.is_set():
                 chain.fail(str(error))
             # Half a frame behind a process that died is what its death looks like.

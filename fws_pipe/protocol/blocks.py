@@ -6,8 +6,10 @@ idle, and many small frames still cost two system calls.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
@@ -27,8 +29,9 @@ class OutputClosedError(Exception):
 class BlockWriter:
     """Collects output and writes it in blocks."""
 
-    def __init__(self, descriptor: int = STDOUT) -> None:
+    def __init__(self, descriptor: int = STDOUT, *, shared: bool = False) -> None:
         self._descriptor = descriptor
+        self._shared = shared
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -47,11 +50,31 @@ class BlockWriter:
         if self._parts:
             parts, self._parts, self._size = self._parts, [], 0
             try:
-                write_all(self._descriptor, b"".join(parts))
+                write = _write_alone if self._shared else write_all
+                write(self._descriptor, b"".join(parts))
             except BrokenPipeError:
                 raise OutputClosedError from None
             except OSError as error:
                 raise SystemRefusedError(f"can't write: {error.strerror}") from None
+
+
+def block_writer_for_the_front() -> BlockWriter:
+    """For the sink and the source, which by hand both write to the FIFO that the front reads: one block at a time."""
+    return BlockWriter(shared="FWS_STAGE" not in os.environ and stat.S_ISFIFO(os.fstat(STDOUT).st_mode))
+
+
+def _write_alone(descriptor: int, data: bytes) -> None:
+    """Write all of it, while others that do so wait; a pipe itself keeps 4 KiB together, no more (pipe(7))."""
+    try:
+        # A record lock is the process's; flock's would be shared by those that have one descriptor from their shell.
+        fcntl.lockf(descriptor, fcntl.LOCK_EX)
+    except OSError:  # a system that locks files only
+        write_all(descriptor, data)
+        return
+    try:
+        write_all(descriptor, data)
+    finally:
+        fcntl.lockf(descriptor, fcntl.LOCK_UN)
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -1,7 +1,7 @@
-"""What servers pass each other through Redis: an action for the clients of all, numbered so that gaps show. No I/O.
+"""What servers pass each other through Redis: a `send` for the clients of all, numbered so that gaps show. No I/O.
 
 Pub/sub is at most once: what is published while a server is away from Redis is missed. The numbers tell how much that
-was.
+was. Whoever may publish in Redis can write such a message, so nothing but `send` is taken from one.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import msgpack
 
-from fws_pipe.protocol.actions import ACTION_TYPES, check_action
+from fws_pipe.protocol.actions import SEND, check_action
 from fws_pipe.protocol.codec import Frame, encode, type_of
 
 RELAY = "relay"
+
+_REMEMBERED_ORIGINS = 1000
 
 
 class Relayed(NamedTuple):
@@ -25,25 +27,25 @@ class Relayed(NamedTuple):
 
 
 class RelaySender:
-    """Numbers what one run of one server's sink sends."""
+    """Numbers what one run of one server's sink sends. `origin` is the server's run id, which nobody else has."""
 
-    def __init__(self, server: str) -> None:
-        self._server = server
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
         self._run = secrets.token_hex(4)
         self._number = 0
 
     def wrap(self, action: Frame) -> bytes:
         """The message that carries an action."""
         self._number += 1
-        relay = {"type": RELAY, "origin": self._server, "run": self._run, "number": self._number, "action": action}
+        relay = {"type": RELAY, "origin": self._origin, "run": self._run, "number": self._number, "action": action}
         return encode(relay)
 
 
 class RelayReceiver:
-    """Sorts out what arrives: not our own, nothing malformed, and what was missed."""
+    """Sorts out what arrives: not our own (`origin` is ours), only `send`, nothing malformed, and what was missed."""
 
-    def __init__(self, server: str) -> None:
-        self._server = server
+    def __init__(self, origin: str) -> None:
+        self._origin = origin
         self._last: dict[str, tuple[str, int]] = {}
 
     def unwrap(self, message: bytes) -> Relayed | None:
@@ -52,22 +54,24 @@ class RelayReceiver:
             relay = msgpack.unpackb(message, unicode_errors="surrogateescape", strict_map_key=False)
         except (ValueError, TypeError, msgpack.UnpackException):
             return None
-        if not _is_relay(relay) or relay["origin"] == self._server:
+        if not _is_relay(relay) or relay["origin"] == self._origin:
             return None
         missed = self._missed(relay["origin"], relay["run"], relay["number"])
         action = {name: value for name, value in relay["action"].items() if name not in ("everywhere", "seq")}
         return None if check_action(action) else Relayed(action, missed)
 
     def _missed(self, origin: str, run: str, number: int) -> int:
-        last_run, last_number = self._last.get(origin, ("", 0))
+        last_run, last_number = self._last.pop(origin, ("", 0))
         self._last[origin] = (run, number)
+        if len(self._last) > _REMEMBERED_ORIGINS:
+            del self._last[next(iter(self._last))]  # the one that has been silent for longest
         return max(0, number - last_number - 1) if run == last_run else 0
 
 
 def _is_relay(relay: object) -> bool:
     if not isinstance(relay, dict) or relay.get("type") != RELAY or not isinstance(relay.get("action"), dict):
         return False
-    if type_of(relay["action"]) not in ACTION_TYPES:
+    if type_of(relay["action"]) != SEND:
         return False
     return (
         isinstance(relay.get("origin"), str) and isinstance(relay.get("run"), str) and type(relay.get("number")) is int

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import queue
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
+import threading
+from collections import Counter
 from pathlib import Path
+from typing import IO
 
 import pytest
 from websockets.sync.client import connect
 
 from fws_pipe.membership import Membership
+from fws_pipe.protocol.codec import encode
+from fws_pipe.redis_link import REPLY_TIMEOUT_S
 from fws_pipe.redis_settings import RedisSettings
 from tests.conftest import start_or_skip
 from tests.harness import PATIENCE_S, Server, Servers, eventually
 from tests.redis_servers import RedisServer, start_cluster, start_sentinel
+
+SEND = {"type": "send", "to": "*"}
+SOURCE = [sys.executable, "-P", "-m", "fws_pipe.source"]
 
 
 def with_redis(servers: Servers, redis: RedisServer, *arguments: str) -> Server:
@@ -132,25 +144,165 @@ def test_membership_is_kept_and_goes_with_its_server(servers: Servers, redis_ser
         eventually(lambda: members(redis_server, "token:tea") == {"one-1", "two-1", "two-2"}, "membership")
         carol.close()
         eventually(lambda: members(redis_server, "token:tea") == {"one-1", "two-1"}, "a client that has gone")
-        for pid in _descendants_of_server(second):
-            _kill(pid)
+        second.crash()
         eventually(lambda: members(redis_server, "token:tea") == {"one-1"}, "the members of a dead server expire")
         eventually(lambda: redis_server.client().smembers("fws:presence") == {b"one"}, "its name is cleared away")
     assert first.stop() == 0
     assert redis_server.client().keys("*") == []
 
 
-def _descendants_of_server(server: Server) -> list[int]:
-    children = [
-        int(pid)
-        for task in Path(f"/proc/{server.pid}/task").iterdir()
-        for pid in (task / "children").read_text().split()
-    ]
-    return [server.pid, *children]
+def test_two_servers_can_not_have_one_name(servers: Servers, redis_server: RedisServer) -> None:
+    options = ("--name", "one", "--presence-expiry", "2", "broadcast")
+    first = with_redis(servers, redis_server, *options)
+    with connect(first.url) as alice, connect(first.url) as bob:
+        second = with_redis(servers, redis_server, *options)
+        assert second.wait() == 2
+        assert "fws-pipe: --name one: another server" in second.stderr.lines[-1]
+        assert "names must differ" in second.stderr.lines[-1]
+        alice.send("still here")
+        assert bob.recv(PATIENCE_S) == "still here"
+    first.crash()
+    again = with_redis(servers, redis_server, *options)
+    assert again.port, "a dead server's name is free when it has expired"
+    assert again.stop() == 0
+    assert redis_server.client().keys("*") == []
+    # One that never comes to serve gives its name back as well.
+    assert with_redis(servers, redis_server, *options[:-1], "exit 3").wait() == 3
+    assert redis_server.client().keys("*") == []
 
 
-def _kill(pid: int) -> None:
-    subprocess.run(["kill", "-KILL", str(pid)], check=False, stderr=subprocess.DEVNULL)
+def test_what_others_may_publish_is_no_power_over_clients(servers: Servers, redis_server: RedisServer) -> None:
+    server = with_redis(servers, redis_server, "publish fws:servers")
+    with connect(server.url) as alice:
+        relay: dict[str, object] = {"type": "relay", "origin": "x", "run": "r", "number": 1}
+        close = encode({**relay, "action": {"type": "close", "to": "*"}})
+        redis_server.client().publish("fws:servers", close)
+        alice.send(close)
+        server.stderr.wait_for("sink: dropped a publish to 'fws:servers', which is the servers' own channel")
+        redis_server.client().publish("fws:servers", encode({**relay, "action": {**SEND, "data": "still here"}}))
+        assert alice.recv(PATIENCE_S) == "still here"
+    assert server.stop() == 0
+    server.stderr.wait_for("counted.*publishes to the servers' channel: 1")
+
+
+def test_a_full_queue_holds_back_no_reply_and_what_is_lost_with_it_is_told(
+    servers: Servers, redis_server: RedisServer
+) -> None:
+    options = ("--drain-timeout", "0.5", "--max-message", "2M", "--outbox-limit", "8M")
+    server = with_redis(servers, redis_server, *options, "publish | mirror")
+    with connect(server.url, max_size=None) as client:
+        redis_server.kill()
+        for _ in range(16):
+            client.send(bytes(2**20))
+            client.recv(PATIENCE_S)
+        client.send("the queue is full")
+        assert client.recv(PATIENCE_S) == "the queue is full"
+        server.signal(signal.SIGTERM)
+        server.stderr.wait_for("sink: 17 messages could not be published to Redis at 127.0.0.1")
+    server.wait()
+    assert "SIGKILL" not in server.stderr.text
+    server.stderr.wait_for("counted.*publishes lost: 17")
+
+
+def _source_of(servers: Servers) -> int:
+    return next(pid for pid in servers.processes() if b"fws_pipe.source" in Path(f"/proc/{pid}/cmdline").read_bytes())
+
+
+@pytest.mark.slow
+def test_a_source_that_hangs_is_replaced(servers: Servers, redis_server: RedisServer) -> None:
+    server = with_redis(servers, redis_server, "broadcast_pubsub")
+    with connect(server.url) as client:
+        os.kill(_source_of(servers), signal.SIGSTOP)
+        server.stderr.wait_for("source is silent: it has not answered for 15 s; the source starts again")
+        server.stderr.wait_for("the source serves again")
+        redis_server.client().publish("global", "hi")
+        assert client.recv(PATIENCE_S) == "hi"
+
+
+def test_a_source_answers_the_server_while_redis_does_not_answer(servers: Servers, redis_server: RedisServer) -> None:
+    settings = RedisSettings(redis_server.url, server="one", run="r", expiry_s=1.0)
+    with subprocess.Popen(
+        SOURCE,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=servers.environment(**settings.to_environment()),
+    ) as source:
+        assert source.stdin
+        assert source.stdout
+        answers: queue.Queue[bytes] = queue.Queue()
+        reader = threading.Thread(target=_collect, args=(source.stdout, answers))
+        reader.start()
+        for number in range(3):
+            who = encode({"type": "presence", "id": str(number), "groups": []})
+            tick = encode({"type": "tick", "seq": number, "time": 0.0})
+            source.stdin.write(who + tick)
+            source.stdin.flush()
+            assert answers.get(timeout=REPLY_TIMEOUT_S / 2) == tick
+            if number == 0:
+                eventually(lambda: redis_server.client().exists("fws:presence:one") == 1, "membership")
+                os.kill(redis_server.pid, signal.SIGSTOP)
+        os.kill(redis_server.pid, signal.SIGCONT)
+        source.stdin.close()
+        assert source.wait(PATIENCE_S) == 0
+        reader.join(PATIENCE_S)
+    assert redis_server.client().keys("*") == []
+
+
+def _collect(file: IO[bytes], blocks: queue.Queue[bytes]) -> None:
+    while block := os.read(file.fileno(), 65536):
+        blocks.put(block)
+
+
+def test_a_source_by_hand_and_large_messages_both_ways(servers: Servers, redis_server: RedisServer) -> None:
+    environment = servers.environment(FWS_REDIS_URL=redis_server.url)
+    subprocess.run(["mkfifo", servers.folder / "back"], check=True)
+    chain = "fws-front --port 0 --outbox-limit 64M <back | broadcast_pubsub | mirror | fws-sink >back"
+    server = servers.start_command("/bin/sh", "-c", chain, environment=environment)
+    with connect(server.url, max_size=None) as client:
+        line = f"exec {shlex.join(SOURCE)} news 'chat.*' >back"
+        source = servers.start_command("/bin/sh", "-c", line, environment=environment)
+        redis = redis_server.client()
+        eventually(lambda: redis.publish("news", "up") == 1, "the source has subscribed")
+        count, size = 500, 30_000
+        received: Counter[str] = Counter()
+
+        def receive() -> None:
+            while received.total() < 2 * count:
+                message = client.recv(PATIENCE_S)
+                received[str(message)[0]] += len(message) == size
+
+        receiving = threading.Thread(target=receive)
+        receiving.start()
+        for _ in range(count):
+            redis.publish("chat.1", "p" * size)
+            client.send("m" * size)
+        receiving.join(2 * PATIENCE_S)
+        assert received == {"p": count, "m": count, "u": 0}
+    source.process.kill()
+    source.wait()
+    servers.interrupt("fws-front")
+    server.wait()
+    assert "broken frame" not in server.stderr.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "words"),
+    [
+        (["--redis-url", "redis://:gehe1m@[::1"], {}, "--redis-url: expected a URL"),
+        ([], {"FWS_REDIS_URL": "gehe1m"}, "FWS_REDIS_URL: expected a URL"),
+        (["--redis-url", "redis://:gehe1m@localhost:1?foo=1"], {}, "has an option that redis-py doesn't take"),
+        ([], {"FWS_REDIS": "redis://:gehe1m@localhost"}, "FWS_REDIS is not as fws-pipe sets it"),
+        (["--redis-sharded", "a*"], {}, "'a*' stands for many channels"),
+    ],
+)
+def test_mistakes_with_a_source_by_hand_are_one_line_without_the_password(
+    servers: Servers, arguments: list[str], environment: dict[str, str], words: str
+) -> None:
+    source = servers.start_command(*SOURCE, *arguments, environment=servers.environment(**environment))
+    assert source.wait() == 2
+    (line,) = source.stderr.lines
+    assert words in line
+    assert "gehe1m" not in line
 
 
 def test_redis_restarts_in_the_middle(servers: Servers, redis_server: RedisServer) -> None:
@@ -216,9 +368,7 @@ def test_a_killed_source_comes_back(servers: Servers, redis_server: RedisServer)
     with connect(server.url) as client:
         client.send("token:tea")
         assert client.recv(PATIENCE_S)
-        for pid in _descendants_of_server(server)[1:]:
-            if b"fws_pipe.source" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                _kill(pid)
+        os.kill(_source_of(servers), signal.SIGKILL)
         server.stderr.wait_for("source was killed by SIGKILL; the source starts again")
         server.stderr.wait_for("the source serves again")
         redis_server.client().publish("global", "hi")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -83,7 +82,7 @@ def test_a_killed_servers_members_vanish_and_the_others_go_on(servers: Servers, 
             await client.send("token:tea")
             assert await client.recv()
         eventually(lambda: len(membership.members("token:tea")) == 9, "everybody is in Redis")
-        started[2].signal(signal.SIGKILL)
+        started[2].crash()
         eventually(lambda: names() == {"red", "green"}, "the dead server's members are gone")
         assert {client.split("-")[0] for client in membership.clients()} == {"red", "green"}
         await clients[0].send("are you there?")

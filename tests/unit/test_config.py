@@ -138,6 +138,18 @@ def test_redis(argv: list[str], url: str) -> None:
     assert pipe(*argv, FWS_REDIS_URL="redis://e:1").redis == RedisSettings(url)
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--redis-sharded"], "--redis-sharded makes no sense without --redis-url"),
+        (["--redis-sharded", "--redis-url=redis://h", "--redis-channels=a,b*"], r"'b\*' stands for many channels"),
+    ],
+)
+def test_sharded_pubsub_needs_redis_and_knows_no_patterns(argv: list[str], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        pipe(*argv)
+
+
 def test_redis_in_full() -> None:
     config = pipe(
         "--redis-url=redis://h", "--redis-key=k", "--redis-channels=a", "--redis-channels=b,c", "--redis-sharded",

@@ -115,9 +115,16 @@ def test_what_is_no_url(url: str) -> None:
 
 
 def test_settings_reach_a_child_through_its_environment() -> None:
-    settings = RedisSettings("redis://:secret@host/1", "app", ["one", "two*"], True, "name", 5.0)
+    settings = RedisSettings("redis://:secret@host/1", "app", ["one", "two*"], True, "name", 5.0, "run")
     assert settings_from({"PATH": "/bin", **settings.to_environment()}) == settings
     assert settings_from({"PATH": "/bin"}) is None
+
+
+@pytest.mark.parametrize("text", ["redis://:gehe1m@h", "{", "5", "[]", '{"url": 5}', '{"url": "gehe1m"}', '{"no": 1}'])
+def test_an_environment_that_is_not_ours_is_one_line_without_the_value(text: str) -> None:
+    with pytest.raises(UsageError, match="FWS_REDIS_URL is the one for a URL") as caught:
+        settings_from({"FWS_REDIS": text})
+    assert PASSWORD not in str(caught.value)
 
 
 @given(st.text(min_size=6), st.text(), st.sampled_from(["redis", "rediss", "redis+sentinel", "unix"]))

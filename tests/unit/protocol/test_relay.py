@@ -11,6 +11,14 @@ from fws_pipe.protocol.relay import Relayed, RelayReceiver, RelaySender
 
 SEND = {"type": "send", "to": "*", "except": "a-1", "data": "hello"}
 
+OTHER_ACTIONS: list[dict[str, object]] = [
+    {"type": "accept", "id": "b-1"},
+    {"type": "close", "to": "*"},
+    {"type": "join", "id": "b-1", "group": "admins"},
+    {"type": "publish", "channel": "c", "data": "x"},
+]
+"""Right ones, but not for servers to pass each other."""
+
 
 def test_an_action_arrives_without_what_was_for_the_sender_alone() -> None:
     message = RelaySender("a").wrap({**SEND, "everywhere": True, "seq": 7})
@@ -43,6 +51,7 @@ def test_gaps_are_counted_for_each_server_and_run() -> None:
         {"type": "relay", "origin": "a", "run": "r", "number": 1, "action": {"type": "unknown"}},
         {"type": "relay", "origin": "a", "run": "r", "number": True, "action": SEND},
         {"type": "relay", "origin": 1, "run": "r", "number": 1, "action": SEND},
+        *({"type": "relay", "origin": "a", "run": "r", "number": 1, "action": action} for action in OTHER_ACTIONS),
         ["relay"],
         5,
     ],
