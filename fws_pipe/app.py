@@ -10,7 +10,6 @@ import contextlib
 import os
 import secrets
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -32,7 +31,9 @@ from fws_pipe.pipeline.resolve import Command
 from fws_pipe.pipeline.spawn import Program, Surroundings, module_program
 from fws_pipe.pipeline.supervisor import SOURCE, TICK_TIMEOUT_S, Supervisor
 from fws_pipe.protocol.codec import BLOCK_BYTES
+from fws_pipe.redis_settings import VARIABLE as REDIS_VARIABLE
 from fws_pipe.redis_settings import RedisSettings
+from fws_pipe.scratch import scratch_folder
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GAVE_UP_S = 2.0
@@ -42,6 +43,9 @@ _INTERRUPT_S = 0.5
 
 _CHAINS_SHARE_S = 2.0
 """What is left of the drain timeout for the chain to finish after the clients have gone."""
+
+_SECRET_VARIABLES = frozenset({REDIS_VARIABLE, "FWS_REDIS_URL"})
+"""What a process gets from us where it is to reach Redis, and from nobody else: a password stands in there."""
 
 
 class Backend(Protocol):
@@ -186,8 +190,9 @@ async def run_pipe(
     front = _make_front(config, log)
     redis = replace(config.redis, server=front.name) if config.redis else None
     with _storage_environment(config, redis) as storage:
+        plain = {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
         surroundings = Surroundings(
-            {**environment, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, stdout
+            {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, stdout
         )
         programs = [Program(command.label, [config.shell, "-c", command.shell_text]) for command in commands]
         programs.append(module_program("sink", "fws_pipe.sink", redis.to_environment() if redis else {}))
@@ -206,7 +211,7 @@ def _storage_environment(config: Config, redis: RedisSettings | None) -> Iterato
     if config.storage != "sqlite":
         yield environment
         return
-    with tempfile.TemporaryDirectory(prefix="fws-pipe-", ignore_cleanup_errors=True) as folder:
+    with scratch_folder() as folder:
         yield {**environment, "FWS_STORAGE": f"sqlite:{folder}/storage.db"}
 
 

@@ -303,5 +303,25 @@ def test_a_filter_that_asks_for_python3_can_import_the_sdk(servers: Servers) -> 
         assert client.recv(30) == "HELLO"
 
 
+def test_what_a_killed_server_left_in_tmp_goes_with_the_next_start(servers: Servers) -> None:
+    place = servers.folder / "tmp"
+    place.mkdir()
+    environment = servers.environment(TMPDIR=str(place))
+    killed, living = (servers.start("mirror", environment=environment) for _ in range(2))
+    assert killed.port
+    assert living.port
+    before = set(place.iterdir())
+    assert len(before) == 2
+    killed.process.kill()
+    killed.wait()
+    server = servers.start("mirror", environment=environment)
+    assert server.port
+    after = set(place.iterdir())
+    assert len(after) == 2
+    assert len(after & before) == 1
+    assert living.stop() == server.stop() == 0
+    assert list(place.iterdir()) == []
+
+
 def test_commands_are_on_path() -> None:
     assert shutil.which("fws-python", path=COMMAND_PATH)

@@ -268,6 +268,43 @@ def test_a_redis_that_wants_a_password(servers: Servers, tmp_path_factory: pytes
         assert "s3cret" not in server.stderr.text
 
 
+SHOW_ENVIRONMENT = """#!/bin/sh
+env | grep -c -e s3cret -e FWS_REDIS >&"$FWS_STDOUT_FD"
+exec cat
+"""
+
+
+def test_stages_that_need_no_redis_never_see_its_password(
+    servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with start_or_skip("valkey", tmp_path_factory.mktemp("valkey"), "--requirepass", "s3cret") as redis:
+        url = f"redis://:s3cret@127.0.0.1:{redis.port}/0"
+        server = servers.start(
+            f"{servers.script('show', SHOW_ENVIRONMENT)} | publish | broadcast_pubsub",
+            environment=servers.environment(FWS_REDIS_URL=url),
+        )
+        with connect(server.url) as client:
+            client.send("hello")
+            assert client.recv(PATIENCE_S) == "hello"
+        assert server.stop() == 0
+        assert server.stdout.lines == ["0"]
+
+
+def test_an_inherited_redis_is_none_of_this_servers(servers: Servers, redis_server: RedisServer) -> None:
+    subscriber = redis_server.client().pubsub(ignore_subscribe_messages=True)
+    subscriber.subscribe("global")
+    assert subscriber.get_message(timeout=PATIENCE_S) is None  # the confirmation
+    inherited = RedisSettings(redis_server.url).to_environment()
+    server = servers.start("publish | broadcast_pubsub", environment=servers.environment(**inherited))
+    with connect(server.url) as client:
+        client.send("to ourselves")
+        assert client.recv(PATIENCE_S) == "to ourselves"
+    redis_server.client().publish("global", "the first thing that Redis hears")
+    message = subscriber.get_message(timeout=PATIENCE_S)
+    assert message is not None
+    assert message["data"] == b"the first thing that Redis hears"
+
+
 def test_a_channel_name_with_spaces(servers: Servers) -> None:
     server = servers.start("--redis-url", "redis://localhost", "--redis-channels", "two words", "publish")
     assert server.wait() == 2
