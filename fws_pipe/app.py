@@ -220,7 +220,7 @@ def _source_programs(config: Config, redis: RedisSettings | None) -> list[Progra
     programs = []
     if redis is not None:
         programs.append(module_program("source", "fws_pipe.source", redis.to_environment()))
-    if config.storage_module is not None:
+    if config.storage_has_pubsub:
         programs.append(module_program("subscriber", "fws_pipe.sdk.subscriber", {}))
     return programs
 
@@ -341,7 +341,7 @@ async def _watch_signals(
     async for number in signals:
         name = signal.Signals(number).name
         if number == signal.SIGHUP and not (had_terminal and not _has_terminal()):
-            _reload(front, log)
+            log.always(f"SIGHUP: {front.entrance.reload()}")
         elif not stopping.is_set():
             log.info(f"{name}: finishing; once more and I hurry")
             stopping.set()
@@ -360,12 +360,3 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
-
-
-def _reload(front: Front, log: Log) -> None:
-    try:
-        loaded = front.entrance.reload()
-    except UsageError as error:
-        log.always(f"SIGHUP: {error}; what was loaded before stays in use")
-    else:
-        log.always(f"SIGHUP: read again: {', '.join(loaded)}" if loaded else "SIGHUP: there is nothing to read again")
