@@ -100,9 +100,12 @@ def _serve_chain(config: Config, environment: dict[str, str], commands: MachineC
     chain = resolve_chain(config.chain, commands)
     if config.storage_module is not None:
         # Loads the user's code, which says best itself what is wrong with it.
-        importlib.import_module("fws_pipe.sdk.user_storage").check_user_storage(
-            config.storage_module, config.server_argv
-        )
+        user_storage = importlib.import_module("fws_pipe.sdk.user_storage")
+        has_pubsub = user_storage.check_user_storage(config.storage_module, config.server_argv)
+        config = replace(config, storage_has_pubsub=has_pubsub)
+    if config.storage.startswith("sqlite:"):
+        # Loaded here: SQLite takes long to load, and without a path of the user's nothing can be wrong with it.
+        importlib.import_module("fws_pipe.storage").open_storage(config.storage_environment).close()
     if config.redis is not None:
         # Loaded here: redis-py takes long to load, and most servers do without.
         importlib.import_module("fws_pipe.redis_link").check_reachable(config.redis)

@@ -371,6 +371,8 @@ class Config:
     chain: str = DEFAULT_CHAIN
     file: str | None = None
     """The config file that it comes from, if any."""
+    storage_has_pubsub: bool = False
+    """Whether the user's own storage module brings a subscriber: known once the module is loaded."""
     server_argv: Sequence[str] = ()
     """The command line in fws_server's form: a user's StorageObject gets its options from that."""
 

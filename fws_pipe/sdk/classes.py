@@ -69,7 +69,7 @@ class WebSocketConsumerFilter(FilterBase):
     """Its filters run for whatever was published on a channel, or put on the queue."""
 
 
-class RedisStorage:
+class PublishingStorage:
     """The sets that servers share through Redis, with filtered_websocket's `publish` beside them."""
 
     def __init__(self, sets: Storage) -> None:
@@ -92,7 +92,7 @@ def open_storage_object() -> Any:
     if choice.startswith("module:"):
         return importlib.import_module("fws_pipe.sdk.user_storage").open_user_storage()
     storage = open_storage(os.environ)
-    return RedisStorage(storage) if choice == "redis" else storage
+    return PublishingStorage(storage) if choice == "redis" else storage
 
 
 class Queue:

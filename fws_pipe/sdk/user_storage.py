@@ -86,15 +86,19 @@ def parser_with(storage_class: Any) -> argparse.ArgumentParser:
     return parser if add_options is None else add_options(parser) or parser
 
 
-def supports_pubsub(storage_class: type) -> bool:
-    """Whether a StorageObject brings a subscriber."""
+def _has_pubsub(storage_class: type) -> bool:
     base: type = importlib.import_module("filtered_websocket.storage_objects.base").BasePubSubStorageObject
     return issubclass(storage_class, base)
 
 
-def check_user_storage(module: str, argv: Sequence[str]) -> None:
-    """See to it before a server starts that a module and its options make sense. Raises UsageError."""
-    parser_with(load_storage_class(module)).parse_args(argv)
+def check_user_storage(module: str, argv: Sequence[str]) -> bool:
+    """See to it before a server starts that a module and its options make sense; returns whether it has a subscriber.
+
+    Raises UsageError.
+    """
+    storage_class = load_storage_class(module)
+    parser_with(storage_class).parse_args(argv)
+    return _has_pubsub(storage_class)
 
 
 def storage_from(environment: Mapping[str, str]) -> tuple[Any, argparse.Namespace]:

@@ -323,5 +323,12 @@ def test_what_a_killed_server_left_in_tmp_goes_with_the_next_start(servers: Serv
     assert list(place.iterdir()) == []
 
 
+def test_a_database_that_cannot_be_is_told_at_the_start(servers: Servers) -> None:
+    server = servers.start("--storage", "sqlite:/nonexistent/x.db", "mirror")
+    assert server.wait() == 5
+    (line,) = server.stderr.lines
+    assert line.startswith("fws-pipe: can't keep sets in the SQLite file '/nonexistent/x.db': unable to open")
+
+
 def test_commands_are_on_path() -> None:
     assert shutil.which("fws-python", path=COMMAND_PATH)

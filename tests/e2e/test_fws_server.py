@@ -9,6 +9,7 @@ import time
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from tests.e2e.test_chain import children_of
 from tests.harness import COMMAND_PATH, Server, Servers
 
 FILTERS = "filtered_websocket.filters."
@@ -304,6 +305,15 @@ def test_a_users_own_subscriber(servers: Servers) -> None:
     assert server.stop() == 0
     assert server.stderr.text.count("can't be put on the queue") == 1
     assert server.stdout.lines == ["the listener is here", "the listener was killed"]
+
+
+def test_storage_without_pubsub_has_no_subscriber(servers: Servers) -> None:
+    for name, store, subscribers in (("plain.py", STORE, 0), ("news.py", PUBSUB_STORE, 1)):
+        servers.script(name, store)
+        server = start(servers, STORAGE_OBJECT_MODULE=name.removesuffix(".py"))
+        assert server.port
+        lines = children_of(server.pid).values()
+        assert len([line for line in lines if "fws_pipe.sdk.subscriber" in line]) == subscribers
 
 
 def test_the_subscribers_program_alone(servers: Servers) -> None:
