@@ -199,6 +199,30 @@ def test_publishes_wait_while_redis_is_away_and_arrive_in_order(servers: Servers
         assert received == [str(number).encode() for number in range(501 - len(received), 501)]
 
 
+def test_storage_waits_for_redis_and_no_stage_dies(servers: Servers, redis_server: RedisServer) -> None:
+    remember = servers.script(
+        "remember",
+        "#!/usr/bin/env fws-python\nimport os, sys\nfrom fws_pipe.sdk import on, run, send\n"
+        "from fws_pipe.storage import open_storage\n"
+        "storage = open_storage(os.environ)\n\n"
+        "@on('message')\ndef remember(event):\n"
+        "    print('asking', file=sys.stderr, flush=True)\n"
+        "    storage.add('words', event['data'])\n"
+        "    send(event['id'], ' '.join(sorted(storage['words'])))\n\nrun()\n",
+    )
+    server = with_redis(servers, redis_server, "--storage", "redis", remember)
+    with connect(server.url) as client:
+        client.send("before")
+        assert client.recv(PATIENCE_S) == "before"
+        redis_server.kill()
+        client.send("meanwhile")
+        server.stderr.wait_for("asking", 2)
+        redis_server.restart()
+        assert client.recv(PATIENCE_S) == "meanwhile"
+    assert server.stop() == 0
+    assert "chain starts again" not in server.stderr.text
+
+
 def test_what_redis_never_got_is_told_at_the_end(servers: Servers, redis_server: RedisServer) -> None:
     server = with_redis(servers, redis_server, "--drain-timeout", "0.5", "mirror | publish")
     with connect(server.url) as client:
