@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from tests.e2e.test_chain import children_of
+from tests.e2e.test_chain import children_of, stage_of
 from tests.harness import COMMAND_PATH, Server, Servers
 
 FILTERS = "filtered_websocket.filters."
@@ -215,6 +217,86 @@ def test_token_is_the_group_of_those_without_one(servers: Servers) -> None:
         alice.send("milk?")
         assert alice.recv(30) == "tea"
         assert bob.recv(30) == "milk?"
+
+
+LOGIN = (
+    MESSAGE_FILTER
+    + """
+class Login(WebSocketMessageFilter):
+    @classmethod
+    def filter(cls, web_socket_instance, data):
+        if data.startswith(b"login:"):
+            web_socket_instance.token = bytes(data[6:])
+        if data == b"whoami":
+            web_socket_instance.sendMessage("%s" % web_socket_instance.token)
+        if data == b"all:out":
+            for user in web_socket_instance.users.values():
+                user.token = None
+"""
+)
+BY_TOKEN = f"{FILTERS}broadcast_messages_by_token"
+
+
+@pytest.mark.parametrize("modules", [f"./login.py {BY_TOKEN}", f"{BY_TOKEN} ./login.py"])
+def test_a_module_of_the_same_stage_sets_the_token(servers: Servers, modules: str) -> None:
+    servers.script("login.py", LOGIN)
+    server = servers.start("--token", "lobby", f"fws-filter {modules}")
+    with connect(server.url) as alice, connect(server.url) as bob, connect(server.url) as carol:
+        alice.send("in the lobby")
+        assert bob.recv(30) == carol.recv(30) == "in the lobby"
+        for client in (alice, bob):
+            client.send("login:tea")
+            client.send("whoami")
+            while client.recv(30) != "b'tea'":
+                pass
+        bob.send("milk?")
+        while alice.recv(30) != "milk?":
+            pass
+        carol.send("all:out")
+        for client in (carol, alice, bob):
+            client.send("whoami")
+            while client.recv(30) != "None":
+                pass
+        alice.send("is anybody there?")
+        while alice.recv(30) != "Error: No token has been set":
+            pass
+
+
+def test_the_old_names_of_the_token_filters(servers: Servers) -> None:
+    servers.script(
+        "mine.py",
+        f"from {BY_TOKEN} import TokenDisconnectFilter, TokenMessageFilter\n"
+        "from filtered_websocket.filters.base import WebSocketDisconnectFilter, WebSocketMessageFilter\n"
+        "class Bye(WebSocketDisconnectFilter):\n    @classmethod\n    def filter(cls, web_socket_instance, data):\n"
+        "        print('gone from', web_socket_instance.token)\n"
+        "assert issubclass(TokenMessageFilter, WebSocketMessageFilter)\n"
+        "assert issubclass(TokenDisconnectFilter, WebSocketDisconnectFilter)\n",
+    )
+    server = start(servers, "-f", "mine")
+    with connect(server.url) as alice, connect(server.url) as bob:
+        for client in (alice, bob):
+            client.send("token:tea")
+            assert client.recv(30) == "Successfully registered with broadcast group: tea"
+        alice.send("milk?")
+        assert bob.recv(30) == "milk?"
+    server.stdout.wait_for("^gone from tea$", 2)
+
+
+def test_the_token_outlives_a_crash_of_the_chain(servers: Servers) -> None:
+    servers.script("login.py", LOGIN)
+    server = servers.start("--token", "lobby", f"cat | fws-filter ./login.py {BY_TOKEN}")
+    with connect(server.url) as alice, connect(server.url) as bob:
+        alice.send("token:tea")
+        assert alice.recv(30) == "Successfully registered with broadcast group: tea"
+        bob.send("token:")
+        assert bob.recv(30) == "Successfully left broadcast group: lobby"
+        os.kill(stage_of(server.pid, "cat"), signal.SIGKILL)
+        server.stderr.wait_for("the chain serves again")
+        for client, token in ((alice, "tea"), (bob, "None")):
+            client.send("whoami")
+            assert client.recv(30) == token
+            if client is bob:
+                assert client.recv(30) == "Error: No token has been set"
 
 
 QUEUE = (
