@@ -48,8 +48,12 @@ def server_main() -> None:
     def serve(argv: Sequence[str]) -> None:
         environment = current_environment()
         # Loaded here: it needs the filters' side of us, which fws-pipe and fws-front do without.
-        config = importlib.import_module("fws_pipe.server_command").parse_server(argv, environment)
-        _serve_chain(config, environment, MachineCommands(stage_path(environment)))
+        server_command = importlib.import_module("fws_pipe.server_command")
+        config = server_command.parse_server(argv, environment)
+        try:
+            _serve_chain(config, environment, MachineCommands(stage_path(environment)))
+        except* FwsError as group:
+            raise server_command.reworded(_first(group), config) from None
 
     sys.exit(_guarded("fws_server", serve, sys.argv[1:]))
 

@@ -244,6 +244,8 @@ def test_emit_makes_frames_of_lines() -> None:
         ("fws-emit send --json to=[", 2, "--json: not JSON"),
         ("fws-cat /no/such/file", 5, "can't read /no/such/file"),
         ("fws-filter", 2, "a MODULE is missing"),
+        ("fws-filter ''", 2, "expected a module's dotted name, or a file's path, got ''"),
+        ("fws-filter .x", 2, "expected a module's dotted name, or a file's path, got '.x'"),
         ("fws-filter no_such_module", 2, "no module 'no_such_module' here or installed"),
         ("fws-filter ./no-such.py", 2, "no such file: ./no-such.py"),
         ("fws-python /no/such/file", 1, "can't read /no/such/file"),

@@ -463,12 +463,46 @@ def test_config_files_that_make_no_sense(servers: Servers, store: str, content: 
         (["-p", "x"], "argument -p/--port: invalid int value: 'x'; see fws_server --help"),
         (["-p", "99999"], "--port: expected a port, 0 to 65535, got '99999'"),
         (["--prot", "1"], "unrecognized arguments: --prot 1; see fws_server --help"),
+        (["-f", ""], "-f: expected names of Python modules, got an empty one"),
+        (["-f", "chat", " "], "-f: expected names of Python modules, got an empty one"),
+        (["-key", "k"], "-key makes no sense without -cert"),
+        (["-cert", "/nope"], "-cert /nope: No such file or directory"),
         (["-c", "nope"], "can't read the config file nope: No such file or directory"),
     ],
 )
 def test_arguments_that_make_no_sense(servers: Servers, arguments: list[str], words: str) -> None:
     done = run_server(servers, *arguments)
     assert (done.returncode, done.stderr) == (2, f"fws_server: {words}\n")
+
+
+def test_messages_name_options_that_there_are(servers: Servers) -> None:
+    redis = {"STORAGE_OBJECT_MODULE": "filtered_websocket.storage_objects.redis"}
+    done = run_server(servers, "-p", "0", "--redis_port", "1", **redis)
+    assert done.returncode == 5
+    assert done.stderr.endswith(
+        "; start it, or name another with --redis_host; or serve without it: name another storage with "
+        "STORAGE_OBJECT_MODULE\n"
+    )
+    assert done.stderr.count("\n") == 1
+    done = run_server(servers, "-p", "0", FWS_REDIS_URL="redis://127.0.0.1:1")
+    assert done.returncode == 5
+    assert done.stderr.endswith(
+        "name another with FWS_REDIS_URL; or serve without it: leave FWS_REDIS_URL and the like out\n"
+    )
+    done = run_server(servers, "-p", "0", FWS_AUTH_TOKENS="/nope")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "fws_server: FWS_AUTH_TOKENS /nope: the file can't be read: No such file or directory\n",
+    )
+
+
+def test_an_empty_name_in_a_config_file(servers: Servers) -> None:
+    (servers.folder / "config.json").write_text('{"filters": [""]}')
+    done = run_server(servers, "-c", "config.json")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "fws_server: config.json: filters: expected names of Python modules, got an empty one\n",
+    )
 
 
 def test_no_such_filter_module(servers: Servers) -> None:
