@@ -19,7 +19,7 @@ from fws_pipe.config_file import ConfigFile, Given, chain_of, load_config_file
 from fws_pipe.errors import EXIT_CODES, UsageError
 from fws_pipe.log import Level
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES
-from fws_pipe.redis_settings import RedisSettings, check_url
+from fws_pipe.redis_settings import RedisSettings, check_url, without_passwords
 
 DEFAULT_CHAIN = "broadcast | stdout_log"
 
@@ -416,7 +416,7 @@ class Query:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
+        raise UsageError(f"{without_passwords(message)}; see {self.prog} --help")
 
 
 def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | Query:

@@ -14,6 +14,7 @@ from typing import Any
 from fws_pipe.config import OLD_OPTIONS, OPTIONS, Config, make_config, read_file, storage_module_of, storage_named
 from fws_pipe.config_file import ConfigFile, Given, join_stages, module_stage, unknown_key
 from fws_pipe.errors import ChainError, FwsError, UsageError
+from fws_pipe.redis_settings import without_passwords
 from fws_pipe.sdk.user_storage import add_redis_options, default_parser, load_storage_class, parser_with
 
 _DEFAULT_FILTERS = ("filtered_websocket.filters.broadcast_messages", "filtered_websocket.filters.stdout_messages")
@@ -92,7 +93,8 @@ def _parse(
             known = [option.key for option in (*OPTIONS, *OLD_OPTIONS) if option.key not in _REDIS_FLAGS]
             raise unknown_key(file.path, name, known)
     if rest:
-        raise UsageError(f"unrecognized arguments: {' '.join(rest)}; see {parser.prog} --help")
+        words = without_passwords(" ".join(rest))
+        raise UsageError(f"unrecognized arguments: {words}; see {parser.prog} --help")
     return vars(found)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from fws_pipe.errors import UsageError
+from fws_pipe.redis_settings import without_passwords
 from fws_pipe.sdk.old_names import use_old_names
 
 MODULE_PREFIX = "module:"
@@ -21,7 +22,7 @@ MODULE_PREFIX = "module:"
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
+        raise UsageError(f"{without_passwords(message)}; see {self.prog} --help")
 
 
 def default_parser(*, add_help: bool = True) -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from fws_pipe.config import (
 from fws_pipe.errors import EXIT_CODES, FwsError, UsageError
 from fws_pipe.log import Level
 from fws_pipe.redis_settings import RedisSettings
+from fws_pipe.server_command import parse_server
 
 
 def pipe(*argv: str, **environment: str) -> Config:
@@ -154,6 +156,16 @@ def test_no_message_shows_a_password(url: str, tmp_path: Path) -> None:
         assert "expected" in message
         assert "s3cretpw" not in message
         assert "got" not in message
+
+
+@pytest.mark.parametrize("parse", [parse_pipe, parse_front, parse_server])
+@pytest.mark.parametrize("argv", [["--redis-ulr=redis://u:s3cretpw@h"], ["--redis-ulr", "x", "redis://u:s3cretpw@h"]])
+def test_no_message_shows_a_password_behind_a_mistyped_option(
+    parse: Callable[[list[str], dict[str, str]], object], argv: list[str]
+) -> None:
+    with pytest.raises(UsageError, match="unrecognized arguments: .*redis://…@h; see .* --help") as caught:
+        parse(argv, {})
+    assert "s3cretpw" not in str(caught.value)
 
 
 def test_old_spellings() -> None:
