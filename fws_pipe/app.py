@@ -12,7 +12,6 @@ import os
 import secrets
 import signal
 import socket
-import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -34,7 +33,9 @@ from fws_pipe.pipeline.resolve import Command
 from fws_pipe.pipeline.spawn import Program, Surroundings, module_program
 from fws_pipe.pipeline.supervisor import SOURCE, TICK_TIMEOUT_S, Supervisor
 from fws_pipe.protocol.codec import BLOCK_BYTES
+from fws_pipe.redis_settings import VARIABLE as REDIS_VARIABLE
 from fws_pipe.redis_settings import RedisSettings
+from fws_pipe.scratch import scratch_folder
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GAVE_UP_S = 2.0
@@ -44,6 +45,9 @@ _INTERRUPT_S = 0.5
 
 _CHAINS_SHARE_S = 2.0
 """What is left of the drain timeout for the chain to finish after the clients have gone."""
+
+_SECRET_VARIABLES = frozenset({REDIS_VARIABLE, "FWS_REDIS_URL"})
+"""What a process gets from us where it is to reach Redis, and from nobody else: a password stands in there."""
 
 
 class Backend(Protocol):
@@ -196,8 +200,9 @@ async def run_pipe(
     name = config.name or secrets.token_hex(3)
     redis = replace(config.redis, server=name, run=secrets.token_hex(8)) if config.redis else None
     with _name_in_redis(redis, log), _storage_environment(config, redis) as storage:
+        plain = {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
         surroundings = Surroundings(
-            {**environment, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, stdout
+            {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, stdout
         )
         programs = [Program(command.label, [config.shell, "-c", command.shell_text]) for command in commands]
         programs.append(module_program("sink", "fws_pipe.sink", redis.to_environment() if redis else {}))
@@ -233,7 +238,7 @@ def _storage_environment(config: Config, redis: RedisSettings | None) -> Iterato
     if config.storage != "sqlite":
         yield environment
         return
-    with tempfile.TemporaryDirectory(prefix="fws-pipe-", ignore_cleanup_errors=True) as folder:
+    with scratch_folder() as folder:
         yield {**environment, "FWS_STORAGE": f"sqlite:{folder}/storage.db"}
 
 
@@ -242,7 +247,7 @@ def _source_programs(config: Config, redis: RedisSettings | None) -> list[Progra
     programs = []
     if redis is not None:
         programs.append(module_program("source", "fws_pipe.source", redis.to_environment()))
-    if config.storage_module is not None:
+    if config.storage_has_pubsub:
         programs.append(module_program("subscriber", "fws_pipe.sdk.subscriber", {}))
     return programs
 
@@ -370,7 +375,7 @@ async def _watch_signals(
     async for number in signals:
         name = signal.Signals(number).name
         if number == signal.SIGHUP and not (had_terminal and not _has_terminal()):
-            _reload(front, log)
+            log.always(f"SIGHUP: {front.entrance.reload()}")
         elif not stopping.is_set():
             log.info(f"{name}: finishing; once more and I hurry")
             stopping.set()
@@ -389,12 +394,3 @@ def _has_terminal() -> bool:
     except OSError:
         return False
     return True
-
-
-def _reload(front: Front, log: Log) -> None:
-    try:
-        loaded = front.entrance.reload()
-    except UsageError as error:
-        log.always(f"SIGHUP: {error}; what was loaded before stays in use")
-    else:
-        log.always(f"SIGHUP: read again: {', '.join(loaded)}" if loaded else "SIGHUP: there is nothing to read again")

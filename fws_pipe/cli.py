@@ -48,8 +48,12 @@ def server_main() -> None:
     def serve(argv: Sequence[str]) -> None:
         environment = current_environment()
         # Loaded here: it needs the filters' side of us, which fws-pipe and fws-front do without.
-        config = importlib.import_module("fws_pipe.server_command").parse_server(argv, environment)
-        _serve_chain(config, environment, MachineCommands(stage_path(environment)))
+        server_command = importlib.import_module("fws_pipe.server_command")
+        config = server_command.parse_server(argv, environment)
+        try:
+            _serve_chain(config, environment, MachineCommands(stage_path(environment)))
+        except* FwsError as group:
+            raise server_command.reworded(_first(group), config) from None
 
     sys.exit(_guarded("fws_server", serve, sys.argv[1:]))
 
@@ -100,9 +104,12 @@ def _serve_chain(config: Config, environment: dict[str, str], commands: MachineC
     chain = resolve_chain(config.chain, commands)
     if config.storage_module is not None:
         # Loads the user's code, which says best itself what is wrong with it.
-        importlib.import_module("fws_pipe.sdk.user_storage").check_user_storage(
-            config.storage_module, config.server_argv
-        )
+        user_storage = importlib.import_module("fws_pipe.sdk.user_storage")
+        has_pubsub = user_storage.check_user_storage(config.storage_module, config.server_argv)
+        config = replace(config, storage_has_pubsub=has_pubsub)
+    if config.storage.startswith("sqlite:"):
+        # Loaded here: SQLite takes long to load, and without a path of the user's nothing can be wrong with it.
+        importlib.import_module("fws_pipe.storage").open_storage(config.storage_environment).close()
     if config.redis is not None:
         # Loaded here: redis-py takes long to load, and most servers do without.
         importlib.import_module("fws_pipe.redis_link").check_reachable(config.redis)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from fws_pipe.config_file import ConfigFile, Given, chain_of, load_config_file
 from fws_pipe.errors import EXIT_CODES, UsageError
 from fws_pipe.log import Level
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES
-from fws_pipe.redis_settings import RedisSettings, check_channels, check_url
+from fws_pipe.redis_settings import RedisSettings, check_channels, check_url, without_passwords
 
 DEFAULT_CHAIN = "broadcast | stdout_log"
 
@@ -117,6 +118,24 @@ def parse_intake(text: str) -> str:
     return text
 
 
+def parse_expiry(text: str) -> float:
+    """Seconds, 1 or more: Redis counts in whole ones. Raises ValueError."""
+    try:
+        seconds = parse_seconds(text)
+    except ValueError:
+        seconds = 0.0
+    if seconds < 1:
+        raise ValueError("expected a number of seconds, 1 or more")
+    return seconds
+
+
+def parse_cookie_name(text: str) -> str:
+    """A cookie's name: a token, RFC 6265 section 4.1.1, RFC 9110 section 5.6.2. Raises ValueError."""
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):
+        raise ValueError("expected a cookie's name: letters, digits and any of !#$%&'*+-.^_`|~")
+    return text
+
+
 def parse_switch(text: str) -> bool:
     """Whether an option without a value is on. Raises ValueError."""
     word = text.strip().lower()
@@ -156,7 +175,9 @@ class Option:
     is_list: bool = False
     """Given several times, or with commas; the value is a tuple."""
     is_flag: bool = False
-    """Given without a value."""
+    """Given without a value; `--no-…` says no where the environment or the config file says yes."""
+    is_secret: bool = False
+    """The value may hold a password: no message shows it."""
     for_front: bool = True
     old_flags: tuple[str, ...] = ()
     """How filtered_websocket spelled it."""
@@ -235,7 +256,7 @@ OPTIONS = (
         "auth-issuer", parse_text, None, "any", "the issuer that a JWT must be from", "TEXT", _ADMISSION,
     ),
     Option(
-        "auth-cookie", parse_text, "token", "token",
+        "auth-cookie", parse_cookie_name, "token", "token",
         "the cookie that a token may come in: a browser's WebSocket sends no headers of its own", "NAME", _ADMISSION,
     ),
     Option(
@@ -294,7 +315,7 @@ OPTIONS = (
     Option(
         "redis-url", check_url, None, "none",
         "the Redis that servers share, as redis://, rediss://, unix:// or redis+sentinel://", "URL", _SHARED,
-        for_front=False,
+        for_front=False, is_secret=True,
     ),
     Option(
         "redis-key", parse_text, "fws", "fws", "what all our own keys and channels in Redis begin with", "PREFIX",
@@ -310,7 +331,7 @@ OPTIONS = (
         is_flag=True, for_front=False,
     ),
     Option(
-        "presence-expiry", parse_time, 30.0, "30",
+        "presence-expiry", parse_expiry, 30.0, "30",
         "a server that has told Redis nothing for so long is dead, and its clients gone", "SECONDS", _SHARED,
         for_front=False,
     ),
@@ -365,6 +386,8 @@ class Config:
     chain: str = DEFAULT_CHAIN
     file: str | None = None
     """The config file that it comes from, if any."""
+    storage_has_pubsub: bool = False
+    """Whether the user's own storage module brings a subscriber: known once the module is loaded."""
     server_argv: Sequence[str] = ()
     """The command line in fws_server's form: a user's StorageObject gets its options from that."""
 
@@ -408,7 +431,7 @@ class Query:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
+        raise UsageError(f"{without_passwords(message)}; see {self.prog} --help")
 
 
 def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | Query:
@@ -458,7 +481,9 @@ def read_file(path: str | None, *, takes_unknown: bool = False) -> ConfigFile:
     options = (*OPTIONS, *OLD_OPTIONS)
     flags = {option.key for option in options if option.is_flag}
     lists = {option.key for option in options if option.is_list}
-    return load_config_file(path, {option.key for option in options}, flags, lists, takes_unknown=takes_unknown)
+    secrets = {option.key for option in options if option.is_secret}
+    known = {option.key for option in options}
+    return load_config_file(path, known, flags, lists, secrets, takes_unknown=takes_unknown)
 
 
 def storage_named(environment: Mapping[str, str], file: ConfigFile) -> str:
@@ -539,7 +564,7 @@ def _argument(option: Option) -> tuple[list[str], dict[str, Any]]:
     known_as = "" if option in OLD_OPTIONS else f"; {', '.join(option.variables)}"
     text = f"{option.help} (default: {option.default_text}{known_as})"
     if option.is_flag:
-        return names, {"dest": option.key, "help": text, "action": "store_const", "const": "on"}
+        return names, {"dest": option.key, "help": text, "action": argparse.BooleanOptionalAction}
     action = "append" if option.is_list else "store"
     return names, {"dest": option.key, "help": text, "action": action, "metavar": option.metavar}
 
@@ -555,8 +580,11 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 def _given(arguments: argparse.Namespace, options: Sequence[Option]) -> dict[str, Given]:
     """What the command line says."""
-    texts = vars(arguments)
-    given = {option.key: Given(option.flag, texts[option.key]) for option in options if texts[option.key] is not None}
+    said = {option: value for option in options if (value := getattr(arguments, option.key)) is not None}
+    switches = {True: "on", False: "off"}
+    given = {
+        option.key: Given(option.flag, switches[value] if option.is_flag else value) for option, value in said.items()
+    }
     if arguments.loudness is not None:
         given["loudness"] = Given("", arguments.loudness)
     return given
@@ -599,7 +627,8 @@ def _parsed(option: Option, text: str, source: str) -> Any:
     try:
         return option.parse(text)
     except ValueError as error:
-        raise UsageError(f"{source}: {error}, got {text!r}") from None
+        got = "" if option.is_secret else f", got {text!r}"
+        raise UsageError(f"{source}: {error}{got}") from None
 
 
 def current_environment() -> dict[str, str]:

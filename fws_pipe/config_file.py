@@ -54,13 +54,20 @@ class _Reader:
     """Sorts one file's keys."""
 
     def __init__(
-        self, path: str, known: Collection[str], flags: Collection[str], lists: Collection[str], takes_unknown: bool
+        self,
+        path: str,
+        known: Collection[str],
+        flags: Collection[str],
+        lists: Collection[str],
+        secrets: Collection[str],
+        takes_unknown: bool,
     ) -> None:
         self._path = path
         self._known = known
         self._takes_unknown = takes_unknown
         self._flags = {*flags, *_LOUDNESS}
         self._lists = lists
+        self._secrets = secrets
         self._loudness = ""
         self.values: dict[str, Given] = {}
         self.unknown: dict[str, Sequence[str]] = {}
@@ -136,11 +143,15 @@ class _Reader:
 
     def _text(self, name: str, value: object, expected: str = "a string or a number") -> str:
         if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-            self._fail(f"{name}: expected {expected}, got {describe(value)}")
+            self._fail(f"{name}: expected {expected}{self._got(name, value)}")
         text = str(value)
         if "\0" in text or not _is_utf8(text):
-            self._fail(f"{name}: expected text that a command line can hold, got {describe(value)}")
+            self._fail(f"{name}: expected text that a command line can hold{self._got(name, value)}")
         return text
+
+    def _got(self, name: str, value: object) -> str:
+        """What a message says of a wrong value: nothing of one that may hold a password."""
+        return "" if name.replace("-", "_") in self._secrets else f", got {describe(value)}"
 
     def _texts(self, name: str, value: object) -> list[str]:
         if not isinstance(value, list):
@@ -164,14 +175,16 @@ def load_config_file(
     known: Collection[str],
     flags: Collection[str] = (),
     lists: Collection[str] = (),
+    secrets: Collection[str] = (),
     *,
     takes_unknown: bool = False,
 ) -> ConfigFile:
-    """Read a file. `known` are the options' keys, `flags` those without a value, `lists` those with several.
+    """Read a file. `known` are the options' keys, `flags` those without a value, `lists` those with several,
+    `secrets` those whose value no message may show.
 
     Raises UsageError, in one line: the file, the place or the key, what was expected.
     """
-    return _Reader(path, known, flags, lists, takes_unknown).read(_table(path))
+    return _Reader(path, known, flags, lists, secrets, takes_unknown).read(_table(path))
 
 
 def unknown_key(path: str | None, name: str, known: Collection[str]) -> UsageError:

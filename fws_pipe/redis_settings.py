@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import SplitResult, urlsplit
@@ -16,6 +17,7 @@ SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
 
 _DEFAULT_PORT = 6379
 _DEFAULT_SENTINEL_PORT = 26379
+_CREDENTIALS = re.compile(r"://\S*@")
 _PATTERN_CHARACTERS = frozenset("*?[")
 
 
@@ -128,6 +130,11 @@ def sentinels_of(parts: SplitResult) -> list[tuple[str, int]]:
             raise ValueError("a sentinel has no host")
         found.append((one.hostname, one.port or _DEFAULT_SENTINEL_PORT))
     return found
+
+
+def without_passwords(text: str) -> str:
+    """A message that quotes a command line, where an option may be mistyped: without what URLs have before their @."""
+    return _CREDENTIALS.sub("://…@", text)
 
 
 def without_password(parts: SplitResult) -> str:

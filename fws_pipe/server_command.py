@@ -6,13 +6,15 @@ Each filter module becomes a stage that hosts it. Options that a user's own stor
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from fws_pipe.config import OLD_OPTIONS, OPTIONS, Config, make_config, read_file, storage_module_of, storage_named
 from fws_pipe.config_file import ConfigFile, Given, join_stages, module_stage, unknown_key
-from fws_pipe.errors import UsageError
+from fws_pipe.errors import ChainError, FwsError, UsageError
+from fws_pipe.redis_settings import without_passwords
 from fws_pipe.sdk.user_storage import add_redis_options, default_parser, load_storage_class, parser_with
 
 _DEFAULT_FILTERS = ("filtered_websocket.filters.broadcast_messages", "filtered_websocket.filters.stdout_messages")
@@ -20,6 +22,30 @@ _ALL_INTERFACES = "0.0.0.0"  # where filtered_websocket listened
 
 _FLAGS = {"port": "--port", "key": "-key", "cert": "-cert", "token": "-token"}
 _REDIS_FLAGS = {key: f"--{key}" for key in ("redis_host", "redis_port", "redis_channels", "redis_key")}
+
+_OPTION = re.compile(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])")
+_LEAVE_REDIS = "leave --redis-url and the like out"  # what the check of Redis advises: here the storage brings Redis
+
+
+class RewordedError(FwsError):
+    """An error as fws_server's users know its options, with the exit code of the original."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+def reworded(error: FwsError, config: Config) -> FwsError:
+    """The same error with fws_server's own flags for those of fws-pipe, and variables where it has no flag."""
+    if isinstance(error, ChainError):  # all in it is the user's own text
+        return error
+    text = str(error)
+    flags = {**_FLAGS, "host": "--host"}
+    if config.storage == "redis":
+        flags |= {**_REDIS_FLAGS, "redis_url": "--redis_host"}
+        text = text.replace(_LEAVE_REDIS, "name another storage with STORAGE_OBJECT_MODULE")
+    names = {option.flag: flags.get(option.key, option.variable) for option in OPTIONS}
+    return RewordedError(_OPTION.sub(lambda found: names.get(found[0], found[0]), text), error.exit_code)
 
 
 def parse_server(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
@@ -67,7 +93,8 @@ def _parse(
             known = [option.key for option in (*OPTIONS, *OLD_OPTIONS) if option.key not in _REDIS_FLAGS]
             raise unknown_key(file.path, name, known)
     if rest:
-        raise UsageError(f"unrecognized arguments: {' '.join(rest)}; see {parser.prog} --help")
+        words = without_passwords(" ".join(rest))
+        raise UsageError(f"unrecognized arguments: {words}; see {parser.prog} --help")
     return vars(found)
 
 
@@ -95,4 +122,7 @@ def _chain(filters: Sequence[str] | None, file: ConfigFile) -> str:
     if filters is None and file.filters is None and file.chain is not None:
         return file.chain
     chosen = next((names for names in (filters, file.filters) if names is not None), _DEFAULT_FILTERS)
+    if not all(name.strip() for name in chosen):
+        place = f"{file.path}: filters" if filters is None else "-f"
+        raise UsageError(f"{place}: expected names of Python modules, got an empty one")
     return join_stages([module_stage(name) for name in chosen])

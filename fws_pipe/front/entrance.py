@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from fws_pipe.errors import UsageError
 from fws_pipe.front.auth import Admission, Authenticator, AuthSettings
@@ -23,6 +24,17 @@ class EntranceSettings:
     tls: TlsFiles | None = None
     auth: AuthSettings | None = None
     gate_timeout: float | None = None
+
+
+class Reloaded(NamedTuple):
+    """What was read again, and what stays as it was, with the reason."""
+
+    read: list[str]
+    kept: list[str]
+
+    def __str__(self) -> str:
+        told = (("read again", self.read), ("kept as before", self.kept))
+        return "; ".join(f"{what}: {', '.join(names)}" for what, names in told if names) or "nothing to read again"
 
 
 class Entrance:
@@ -56,22 +68,27 @@ class Entrance:
             return Admission(claims=None, expires=None, request=request)
         return self._authenticator.admit(request, now)
 
-    def reload(self) -> list[str]:
-        """Read the files again; returns what was read. Raises UsageError, having kept what is at fault as it was."""
-        loaded = []
-        problems = []
-        if self._settings.tls:
+    def reload(self) -> Reloaded:
+        """Read the files again, each kind by itself: what is wrong with one doesn't stop the other."""
+        done = Reloaded([], [])
+        for name, load in (("certificates", self._load_certificates), ("tokens", self._load_tokens)):
             try:
-                self._context = load_context(self._settings.tls)
-                loaded.append("certificates")
+                if load():
+                    done.read.append(name)
             except UsageError as error:
-                problems.append(str(error))
-        if self._authenticator:
-            try:
-                self._authenticator.reload()
-                loaded.append("tokens")
-            except UsageError as error:
-                problems.append(str(error))
-        if problems:
-            raise UsageError("; ".join(problems))
-        return loaded
+                done.kept.append(f"{name} ({error})")
+        return done
+
+    def _load_certificates(self) -> bool:
+        """Load them, if there are any to be. Raises UsageError."""
+        if self._settings.tls is None:
+            return False
+        self._context = load_context(self._settings.tls)
+        return True
+
+    def _load_tokens(self) -> bool:
+        """Load them, if there are any to be. Raises UsageError."""
+        if self._authenticator is None:
+            return False
+        self._authenticator.reload()
+        return True

@@ -61,7 +61,7 @@ class JwtKeys:
     """
 
     def __init__(self, content: bytes, path: str) -> None:
-        self._jwt = _load("jwt")
+        self._jwt = _load_pyjwt()
         try:
             self._keys = self._read(content, path)
         except _BadKeyError as error:
@@ -159,11 +159,21 @@ class JwtKeys:
         return _Key(value, algorithms, member.get("kid")) if algorithms else None
 
 
-def _load(module: str) -> ModuleType:
+def _load_pyjwt() -> ModuleType:
+    """PyJWT. Raises UsageError as well for the package `jwt`, which is another one with the same import name."""
+    module = _load("jwt", "PyJWT")
+    if not hasattr(module, "PyJWTError"):
+        raise UsageError(
+            f"--auth-jwt needs PyJWT, and {getattr(module, '__file__', 'jwt')} is something else: "
+            f'{sys.executable} -m pip uninstall jwt, then -m pip install --force-reinstall "PyJWT[crypto]"'
+        )
+    return module
+
+
+def _load(module: str, package: str = "cryptography") -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError:
-        package = "PyJWT" if module == "jwt" else "cryptography"
         raise UsageError(f'--auth-jwt needs {package}: {sys.executable} -m pip install "PyJWT[crypto]"') from None
 
 

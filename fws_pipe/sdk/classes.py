@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from fws_pipe.sdk import functions
 from fws_pipe.sdk.functions import Event
+from fws_pipe.sdk.token_groups import default_group, group_of
 from fws_pipe.storage import Storage, open_storage
 
 
@@ -69,7 +70,7 @@ class WebSocketConsumerFilter(FilterBase):
     """Its filters run for whatever was published on a channel, or put on the queue."""
 
 
-class RedisStorage:
+class PublishingStorage:
     """The sets that servers share through Redis, with filtered_websocket's `publish` beside them."""
 
     def __init__(self, sets: Storage) -> None:
@@ -92,7 +93,7 @@ def open_storage_object() -> Any:
     if choice.startswith("module:"):
         return importlib.import_module("fws_pipe.sdk.user_storage").open_user_storage()
     storage = open_storage(os.environ)
-    return RedisStorage(storage) if choice == "redis" else storage
+    return PublishingStorage(storage) if choice == "redis" else storage
 
 
 class Queue:
@@ -106,10 +107,25 @@ class Queue:
 class WebSocketInstance:
     """What a class-based filter gets: one client, or (id None) the server itself for consumer filters."""
 
-    def __init__(self, client_id: str | None, host: ClassHost) -> None:
+    token_listeners: ClassVar[list[Callable[[str, Any], None]]] = []
+    """Called with the id of a client whose token a filter sets, and that token: who keeps groups follows it."""
+
+    def __init__(self, client_id: str | None, host: ClassHost, token: Any = None) -> None:
         self.id = client_id
-        self.token: Any = os.environ.get("FWS_TOKEN") or None
+        self._token = token
         self._host = host
+
+    @property
+    def token(self) -> Any:
+        """What a filter has set; before that the client's group, see --token and broadcast_messages_by_token."""
+        return self._token
+
+    @token.setter
+    def token(self, token: Any) -> None:
+        self._token = token
+        if self.id in self._host.users:
+            for listener in self.token_listeners:
+                listener(self.id, token)
 
     @property
     def users(self) -> Mapping[str, WebSocketInstance]:
@@ -148,7 +164,8 @@ class ClassHost:
         self.users: dict[str, WebSocketInstance] = {}
         self._storage: Any = None
         self.queue = Queue()
-        self._server = WebSocketInstance(None, self)
+        self._default_token = default_group()
+        self._server = WebSocketInstance(None, self, self._default_token)
         self._sends_text = True
 
     @property
@@ -181,11 +198,12 @@ class ClassHost:
     def _user(self, client_id: str) -> WebSocketInstance:
         if client_id not in self.users:
             # Only in a recording that begins in the middle: a server tells of every client first.
-            self.users[client_id] = WebSocketInstance(client_id, self)
+            self.users[client_id] = WebSocketInstance(client_id, self, self._default_token)
         return self.users[client_id]
 
     def _open(self, event: Event) -> None:
-        self._user(event["id"])
+        client = WebSocketInstance(event["id"], self, group_of(event, self._default_token))
+        self.users.setdefault(event["id"], client)
 
     def _disconnect(self, event: Event) -> None:
         user = self._user(event["id"])
@@ -195,7 +213,7 @@ class ClassHost:
     def _data(self, event: Event) -> None:
         data = bytearray(event["data"])
         # A handshake's bytes come before `open`, if that ever comes: such a client is not one of the users.
-        client = self.users.get(event["id"]) or WebSocketInstance(event["id"], self)
+        client = self.users.get(event["id"]) or WebSocketInstance(event["id"], self, self._default_token)
         WebSocketDataFilter.run(client, data)
         event["data"] = bytes(data)
 

@@ -46,6 +46,8 @@ def _load(module: str) -> None:
     if module.endswith(".py") or "/" in module:
         _load_file(module)
         return
+    if not module or module.startswith("."):
+        _fail(f"expected a module's dotted name, or a file's path, got {module!r}")
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:

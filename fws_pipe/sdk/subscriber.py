@@ -1,7 +1,7 @@
 """Runs the subscriber of a user's own storage: what it puts on the queue goes to the server as `enqueue` actions.
 
 Reads: `tick` frames on stdin, which it sends back so that the server knows that it lives. Writes: frames on stdout,
-each at once. At the end of input it ends the subscriber, and exits 0. Storage without a subscriber: ticks only.
+each at once. At the end of input it ends the subscriber, and exits 0.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from fws_pipe.errors import EXIT_BROKEN_PIPE, EXIT_OK
 from fws_pipe.protocol.blocks import STDERR, STDOUT, BlockWriter, OutputClosedError, frames_of_blocks, run_program
 from fws_pipe.protocol.codec import Frame, describe, encode, type_of
 from fws_pipe.protocol.events import TICK
-from fws_pipe.sdk.user_storage import storage_from, supports_pubsub
+from fws_pipe.sdk.user_storage import storage_from
 
 _PATIENCE_S = 2.0
 """How long a subscriber has to end after `kill`."""
@@ -62,11 +62,8 @@ def run_subscriber() -> None:
     """Listen until the end of input. Raises UsageError when there is no such storage."""
     queue = Queue(_take_stdout())
     storage, options = storage_from(os.environ)
-    subscriber = None
-    listening = threading.Thread()
-    if supports_pubsub(type(storage)):
-        subscriber = type(storage).get_subscriber()(client=storage.get_client(), options=options)
-        listening = threading.Thread(target=_listen, args=(subscriber, Instance(queue, storage)), daemon=True)
+    subscriber = type(storage).get_subscriber()(client=storage.get_client(), options=options)
+    listening = threading.Thread(target=_listen, args=(subscriber, Instance(queue, storage)), daemon=True)
     listening.start()
     for frame, _ in frames_of_blocks("the front", lambda: None):
         if type_of(frame) == TICK:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from fws_pipe.errors import UsageError
+from fws_pipe.redis_settings import without_passwords
 from fws_pipe.sdk.old_names import use_old_names
 
 MODULE_PREFIX = "module:"
@@ -21,7 +22,7 @@ MODULE_PREFIX = "module:"
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message}; see {self.prog} --help")
+        raise UsageError(f"{without_passwords(message)}; see {self.prog} --help")
 
 
 def default_parser(*, add_help: bool = True) -> argparse.ArgumentParser:
@@ -86,15 +87,19 @@ def parser_with(storage_class: Any) -> argparse.ArgumentParser:
     return parser if add_options is None else add_options(parser) or parser
 
 
-def supports_pubsub(storage_class: type) -> bool:
-    """Whether a StorageObject brings a subscriber."""
+def _has_pubsub(storage_class: type) -> bool:
     base: type = importlib.import_module("filtered_websocket.storage_objects.base").BasePubSubStorageObject
     return issubclass(storage_class, base)
 
 
-def check_user_storage(module: str, argv: Sequence[str]) -> None:
-    """See to it before a server starts that a module and its options make sense. Raises UsageError."""
-    parser_with(load_storage_class(module)).parse_args(argv)
+def check_user_storage(module: str, argv: Sequence[str]) -> bool:
+    """See to it before a server starts that a module and its options make sense; returns whether it has a subscriber.
+
+    Raises UsageError.
+    """
+    storage_class = load_storage_class(module)
+    parser_with(storage_class).parse_args(argv)
+    return _has_pubsub(storage_class)
 
 
 def storage_from(environment: Mapping[str, str]) -> tuple[Any, argparse.Namespace]:

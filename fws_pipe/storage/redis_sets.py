@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import redis
-from redis.exceptions import RedisClusterException, RedisError
+from redis.exceptions import AuthenticationError, AuthorizationError, ClusterDownError, ClusterError, ReadOnlyError
 
 from fws_pipe import redis_link
 from fws_pipe.errors import SystemRefusedError
 from fws_pipe.redis_link import RedisSettings
 from fws_pipe.storage.base import Storage, set_or_none, to_bytes
 
-# A cluster that can't be reached is neither a RedisError nor an OSError.
-_ERRORS = (RedisError, RedisClusterException, OSError)
+T = TypeVar("T")
+
+PATIENCE_S = 10.0
+"""How long a call waits for a Redis that has gone. Its stage reads nothing meanwhile, and so holds the clients back."""
+
+_FIRST_DELAY_S = 0.05
+_LONGEST_DELAY_S = 1.0
+
+# What passes when Redis comes back, a cluster has mended itself, or a sentinel has chosen another master.
+_PASSING = (redis.ConnectionError, redis.TimeoutError, OSError, ClusterError, ClusterDownError, ReadOnlyError)
+_LASTING = (AuthenticationError, AuthorizationError)  # redis-py counts them among the ConnectionErrors
 
 
 class RedisStorage(Storage):
     """Sets by key below `settings.key`. For all threads.
 
-    It connects on first use, to a cluster at once; raises SystemRefusedError when Redis refuses or is away.
+    It connects on first use, to a cluster at once; raises SystemRefusedError when Redis refuses, or is away for
+    `patience_s` seconds.
     """
 
-    def __init__(self, settings: RedisSettings) -> None:
+    def __init__(self, settings: RedisSettings, patience_s: float = PATIENCE_S) -> None:
         self._settings = settings
+        self._patience_s = patience_s
         self._prefix = f"{settings.key}:storage:".encode()
-        try:
-            self._client = redis_link.connect(settings)
-        except _ERRORS as error:
-            raise self._refused(error) from None
+        self._client = self._patiently(lambda: redis_link.connect(settings))
 
     def get(self, key: Any) -> set[Any] | None:
         """The set of a key, or None when there is nothing."""
@@ -48,14 +59,20 @@ class RedisStorage(Storage):
 
     def _execute(self, command: str, key: Any, *values: bytes) -> Any:
         words = (command, self._prefix + to_bytes(key), *values)
-        try:
-            try:
-                return self._client.execute_command(*words)
-            except redis.ConnectionError:
-                # Redis may have restarted since the last call. Once more does no harm: these are set operations.
-                return self._client.execute_command(*words)
-        except _ERRORS as error:
-            raise self._refused(error) from None
+        return self._patiently(lambda: self._client.execute_command(*words))
 
-    def _refused(self, error: Exception) -> SystemRefusedError:
-        return SystemRefusedError(redis_link.explain(error, self._settings))
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        """Try until it succeeds; once more does no harm, these being set operations. Raises SystemRefusedError."""
+        deadline = time.monotonic() + self._patience_s
+        longest = _FIRST_DELAY_S
+        while True:
+            try:
+                return attempt()
+            except redis_link.ERRORS as error:
+                # At random, so that all stages of all servers don't come at once to a Redis that has just started.
+                delay = random.uniform(0, longest)
+                may_pass = isinstance(error, _PASSING) and not isinstance(error, _LASTING)
+                if not may_pass or time.monotonic() + delay > deadline:
+                    raise SystemRefusedError(redis_link.explain(error, self._settings)) from None
+            time.sleep(delay)
+            longest = min(longest * 2, _LONGEST_DELAY_S)

@@ -36,6 +36,42 @@ def stage_of(pid: int, name: str) -> int:
     return next(child for child, line in children_of(pid).items() if name in line)
 
 
+CRASH_AT_THE_FIRST_OPEN = """#!/usr/bin/env fws-python
+import os
+from fws_pipe.sdk import on, run
+
+@on("open")
+def crash(event):
+    if not os.path.exists("crashed"):
+        open("crashed", "x").close()
+        os._exit(1)
+
+run()
+"""
+
+
+def test_the_default_token_survives_a_chain_that_dies_before_it_is_given(servers: Servers) -> None:
+    server = servers.start(
+        "--token", "lobby", f"{servers.script('crash', CRASH_AT_THE_FIRST_OPEN)} | broadcast_by_token"
+    )
+    with connect(server.url) as alice:
+        server.stderr.wait_for("the chain serves again")
+        with connect(server.url) as bob:
+            alice.send("still in the lobby")
+            assert bob.recv(30) == "still in the lobby"
+
+
+def test_who_has_left_the_default_token_stays_out_when_the_chain_dies(servers: Servers) -> None:
+    server = servers.start("--token", "lobby", "cat | broadcast_by_token")
+    with connect(server.url) as alice:
+        alice.send("token:")
+        assert alice.recv(30) == "Successfully left broadcast group: lobby"
+        os.kill(stage_of(server.pid, "cat"), signal.SIGKILL)
+        server.stderr.wait_for("the chain serves again")
+        alice.send("hello")
+        assert alice.recv(30) == "Error: No token has been set"
+
+
 def test_stages_are_processes_with_groups_of_their_own_and_no_shell_stays(servers: Servers) -> None:
     server = servers.start("X=1 broadcast | cat -u | stdout_log")
     assert server.port

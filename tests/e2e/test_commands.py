@@ -244,6 +244,8 @@ def test_emit_makes_frames_of_lines() -> None:
         ("fws-emit send --json to=[", 2, "--json: not JSON"),
         ("fws-cat /no/such/file", 5, "can't read /no/such/file"),
         ("fws-filter", 2, "a MODULE is missing"),
+        ("fws-filter ''", 2, "expected a module's dotted name, or a file's path, got ''"),
+        ("fws-filter .x", 2, "expected a module's dotted name, or a file's path, got '.x'"),
         ("fws-filter no_such_module", 2, "no module 'no_such_module' here or installed"),
         ("fws-filter ./no-such.py", 2, "no such file: ./no-such.py"),
         ("fws-python /no/such/file", 1, "can't read /no/such/file"),
@@ -301,6 +303,33 @@ def test_a_filter_that_asks_for_python3_can_import_the_sdk(servers: Servers) -> 
     with connect(server.url) as client:
         client.send("hello")
         assert client.recv(30) == "HELLO"
+
+
+def test_what_a_killed_server_left_in_tmp_goes_with_the_next_start(servers: Servers) -> None:
+    place = servers.folder / "tmp"
+    place.mkdir()
+    environment = servers.environment(TMPDIR=str(place))
+    killed, living = (servers.start("mirror", environment=environment) for _ in range(2))
+    assert killed.port
+    assert living.port
+    before = set(place.iterdir())
+    assert len(before) == 2
+    killed.process.kill()
+    killed.wait()
+    server = servers.start("mirror", environment=environment)
+    assert server.port
+    after = set(place.iterdir())
+    assert len(after) == 2
+    assert len(after & before) == 1
+    assert living.stop() == server.stop() == 0
+    assert list(place.iterdir()) == []
+
+
+def test_a_database_that_cannot_be_is_told_at_the_start(servers: Servers) -> None:
+    server = servers.start("--storage", "sqlite:/nonexistent/x.db", "mirror")
+    assert server.wait() == 5
+    (line,) = server.stderr.lines
+    assert line.startswith("fws-pipe: can't keep sets in the SQLite file '/nonexistent/x.db': unable to open")
 
 
 def test_commands_are_on_path() -> None:

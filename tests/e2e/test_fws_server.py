@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import time
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
+from tests.e2e.test_chain import children_of, stage_of
 from tests.harness import COMMAND_PATH, Server, Servers
 
 FILTERS = "filtered_websocket.filters."
@@ -216,6 +219,86 @@ def test_token_is_the_group_of_those_without_one(servers: Servers) -> None:
         assert bob.recv(30) == "milk?"
 
 
+LOGIN = (
+    MESSAGE_FILTER
+    + """
+class Login(WebSocketMessageFilter):
+    @classmethod
+    def filter(cls, web_socket_instance, data):
+        if data.startswith(b"login:"):
+            web_socket_instance.token = bytes(data[6:])
+        if data == b"whoami":
+            web_socket_instance.sendMessage("%s" % web_socket_instance.token)
+        if data == b"all:out":
+            for user in web_socket_instance.users.values():
+                user.token = None
+"""
+)
+BY_TOKEN = f"{FILTERS}broadcast_messages_by_token"
+
+
+@pytest.mark.parametrize("modules", [f"./login.py {BY_TOKEN}", f"{BY_TOKEN} ./login.py"])
+def test_a_module_of_the_same_stage_sets_the_token(servers: Servers, modules: str) -> None:
+    servers.script("login.py", LOGIN)
+    server = servers.start("--token", "lobby", f"fws-filter {modules}")
+    with connect(server.url) as alice, connect(server.url) as bob, connect(server.url) as carol:
+        alice.send("in the lobby")
+        assert bob.recv(30) == carol.recv(30) == "in the lobby"
+        for client in (alice, bob):
+            client.send("login:tea")
+            client.send("whoami")
+            while client.recv(30) != "b'tea'":
+                pass
+        bob.send("milk?")
+        while alice.recv(30) != "milk?":
+            pass
+        carol.send("all:out")
+        for client in (carol, alice, bob):
+            client.send("whoami")
+            while client.recv(30) != "None":
+                pass
+        alice.send("is anybody there?")
+        while alice.recv(30) != "Error: No token has been set":
+            pass
+
+
+def test_the_old_names_of_the_token_filters(servers: Servers) -> None:
+    servers.script(
+        "mine.py",
+        f"from {BY_TOKEN} import TokenDisconnectFilter, TokenMessageFilter\n"
+        "from filtered_websocket.filters.base import WebSocketDisconnectFilter, WebSocketMessageFilter\n"
+        "class Bye(WebSocketDisconnectFilter):\n    @classmethod\n    def filter(cls, web_socket_instance, data):\n"
+        "        print('gone from', web_socket_instance.token)\n"
+        "assert issubclass(TokenMessageFilter, WebSocketMessageFilter)\n"
+        "assert issubclass(TokenDisconnectFilter, WebSocketDisconnectFilter)\n",
+    )
+    server = start(servers, "-f", "mine")
+    with connect(server.url) as alice, connect(server.url) as bob:
+        for client in (alice, bob):
+            client.send("token:tea")
+            assert client.recv(30) == "Successfully registered with broadcast group: tea"
+        alice.send("milk?")
+        assert bob.recv(30) == "milk?"
+    server.stdout.wait_for("^gone from tea$", 2)
+
+
+def test_the_token_outlives_a_crash_of_the_chain(servers: Servers) -> None:
+    servers.script("login.py", LOGIN)
+    server = servers.start("--token", "lobby", f"cat | fws-filter ./login.py {BY_TOKEN}")
+    with connect(server.url) as alice, connect(server.url) as bob:
+        alice.send("token:tea")
+        assert alice.recv(30) == "Successfully registered with broadcast group: tea"
+        bob.send("token:")
+        assert bob.recv(30) == "Successfully left broadcast group: lobby"
+        os.kill(stage_of(server.pid, "cat"), signal.SIGKILL)
+        server.stderr.wait_for("the chain serves again")
+        for client, token in ((alice, "tea"), (bob, "None")):
+            client.send("whoami")
+            assert client.recv(30) == token
+            if client is bob:
+                assert client.recv(30) == "Error: No token has been set"
+
+
 QUEUE = (
     MESSAGE_FILTER
     + """
@@ -306,6 +389,15 @@ def test_a_users_own_subscriber(servers: Servers) -> None:
     assert server.stdout.lines == ["the listener is here", "the listener was killed"]
 
 
+def test_storage_without_pubsub_has_no_subscriber(servers: Servers) -> None:
+    for name, store, subscribers in (("plain.py", STORE, 0), ("news.py", PUBSUB_STORE, 1)):
+        servers.script(name, store)
+        server = start(servers, STORAGE_OBJECT_MODULE=name.removesuffix(".py"))
+        assert server.port
+        lines = children_of(server.pid).values()
+        assert len([line for line in lines if "fws_pipe.sdk.subscriber" in line]) == subscribers
+
+
 def test_the_subscribers_program_alone(servers: Servers) -> None:
     servers.script("store.py", PUBSUB_STORE)
     line = "(fws-emit tick; sleep 1) | fws-python -P -m fws_pipe.sdk.subscriber 2>err | fws-cat >out"
@@ -371,12 +463,46 @@ def test_config_files_that_make_no_sense(servers: Servers, store: str, content: 
         (["-p", "x"], "argument -p/--port: invalid int value: 'x'; see fws_server --help"),
         (["-p", "99999"], "--port: expected a port, 0 to 65535, got '99999'"),
         (["--prot", "1"], "unrecognized arguments: --prot 1; see fws_server --help"),
+        (["-f", ""], "-f: expected names of Python modules, got an empty one"),
+        (["-f", "chat", " "], "-f: expected names of Python modules, got an empty one"),
+        (["-key", "k"], "-key makes no sense without -cert"),
+        (["-cert", "/nope"], "-cert /nope: No such file or directory"),
         (["-c", "nope"], "can't read the config file nope: No such file or directory"),
     ],
 )
 def test_arguments_that_make_no_sense(servers: Servers, arguments: list[str], words: str) -> None:
     done = run_server(servers, *arguments)
     assert (done.returncode, done.stderr) == (2, f"fws_server: {words}\n")
+
+
+def test_messages_name_options_that_there_are(servers: Servers) -> None:
+    redis = {"STORAGE_OBJECT_MODULE": "filtered_websocket.storage_objects.redis"}
+    done = run_server(servers, "-p", "0", "--redis_port", "1", **redis)
+    assert done.returncode == 5
+    assert done.stderr.endswith(
+        "; start it, or name another with --redis_host; or serve without it: name another storage with "
+        "STORAGE_OBJECT_MODULE\n"
+    )
+    assert done.stderr.count("\n") == 1
+    done = run_server(servers, "-p", "0", FWS_REDIS_URL="redis://127.0.0.1:1")
+    assert done.returncode == 5
+    assert done.stderr.endswith(
+        "name another with FWS_REDIS_URL; or serve without it: leave FWS_REDIS_URL and the like out\n"
+    )
+    done = run_server(servers, "-p", "0", FWS_AUTH_TOKENS="/nope")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "fws_server: FWS_AUTH_TOKENS /nope: the file can't be read: No such file or directory\n",
+    )
+
+
+def test_an_empty_name_in_a_config_file(servers: Servers) -> None:
+    (servers.folder / "config.json").write_text('{"filters": [""]}')
+    done = run_server(servers, "-c", "config.json")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "fws_server: config.json: filters: expected names of Python modules, got an empty one\n",
+    )
 
 
 def test_no_such_filter_module(servers: Servers) -> None:

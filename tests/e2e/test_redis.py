@@ -351,6 +351,30 @@ def test_publishes_wait_while_redis_is_away_and_arrive_in_order(servers: Servers
         assert received == [str(number).encode() for number in range(501 - len(received), 501)]
 
 
+def test_storage_waits_for_redis_and_no_stage_dies(servers: Servers, redis_server: RedisServer) -> None:
+    remember = servers.script(
+        "remember",
+        "#!/usr/bin/env fws-python\nimport os, sys\nfrom fws_pipe.sdk import on, run, send\n"
+        "from fws_pipe.storage import open_storage\n"
+        "storage = open_storage(os.environ)\n\n"
+        "@on('message')\ndef remember(event):\n"
+        "    print('asking', file=sys.stderr, flush=True)\n"
+        "    storage.add('words', event['data'])\n"
+        "    send(event['id'], ' '.join(sorted(storage['words'])))\n\nrun()\n",
+    )
+    server = with_redis(servers, redis_server, "--storage", "redis", remember)
+    with connect(server.url) as client:
+        client.send("before")
+        assert client.recv(PATIENCE_S) == "before"
+        redis_server.kill()
+        client.send("meanwhile")
+        server.stderr.wait_for("asking", 2)
+        redis_server.restart()
+        assert client.recv(PATIENCE_S) == "meanwhile"
+    assert server.stop() == 0
+    assert "chain starts again" not in server.stderr.text
+
+
 def test_what_redis_never_got_is_told_at_the_end(servers: Servers, redis_server: RedisServer) -> None:
     server = with_redis(servers, redis_server, "--drain-timeout", "0.5", "mirror | publish")
     with connect(server.url) as client:
@@ -416,6 +440,43 @@ def test_a_redis_that_wants_a_password(servers: Servers, tmp_path_factory: pytes
             assert client.recv(PATIENCE_S) == "hello"
         assert server.stop() == 0
         assert "s3cret" not in server.stderr.text
+
+
+SHOW_ENVIRONMENT = """#!/bin/sh
+env | grep -c -e s3cret -e FWS_REDIS >&"$FWS_STDOUT_FD"
+exec cat
+"""
+
+
+def test_stages_that_need_no_redis_never_see_its_password(
+    servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    with start_or_skip("valkey", tmp_path_factory.mktemp("valkey"), "--requirepass", "s3cret") as redis:
+        url = f"redis://:s3cret@127.0.0.1:{redis.port}/0"
+        server = servers.start(
+            f"{servers.script('show', SHOW_ENVIRONMENT)} | publish | broadcast_pubsub",
+            environment=servers.environment(FWS_REDIS_URL=url),
+        )
+        with connect(server.url) as client:
+            client.send("hello")
+            assert client.recv(PATIENCE_S) == "hello"
+        assert server.stop() == 0
+        assert server.stdout.lines == ["0"]
+
+
+def test_an_inherited_redis_is_none_of_this_servers(servers: Servers, redis_server: RedisServer) -> None:
+    subscriber = redis_server.client().pubsub(ignore_subscribe_messages=True)
+    subscriber.subscribe("global")
+    assert subscriber.get_message(timeout=PATIENCE_S) is None  # the confirmation
+    inherited = RedisSettings(redis_server.url).to_environment()
+    server = servers.start("publish | broadcast_pubsub", environment=servers.environment(**inherited))
+    with connect(server.url) as client:
+        client.send("to ourselves")
+        assert client.recv(PATIENCE_S) == "to ourselves"
+    redis_server.client().publish("global", "the first thing that Redis hears")
+    message = subscriber.get_message(timeout=PATIENCE_S)
+    assert message is not None
+    assert message["data"] == b"the first thing that Redis hears"
 
 
 def test_a_channel_name_with_spaces(servers: Servers) -> None:

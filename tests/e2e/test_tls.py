@@ -123,8 +123,38 @@ def test_sighup_with_a_bad_pair_keeps_the_old_one(servers: Servers, authority: A
     before = serial_number(server, context)
     authority.issue(cert="other.pem", key="key.pem")
     server.signal(signal.SIGHUP)
-    server.stderr.wait_for("SIGHUP: --cert cert.pem and --key key.pem don't belong together.*stays in use")
+    server.stderr.wait_for(
+        "SIGHUP: kept as before: certificates .--cert cert.pem and --key key.pem don't belong together"
+    )
     assert serial_number(server, context) == before
+
+
+def test_sighup_that_fails_in_part_says_which(servers: Servers, authority: Authority) -> None:
+    (servers.folder / "tokens").write_text("first\n")
+    server = servers.start(*authority.issue(), "--auth-tokens", "tokens", "mirror")
+    context = authority.client_context()
+    assert server.port
+    (servers.folder / "tokens").write_text("")
+    authority.issue()
+    server.signal(signal.SIGHUP)
+    line = server.stderr.wait_for("SIGHUP")
+    assert line.startswith("fws-pipe: SIGHUP: read again: certificates; kept as before: tokens (--auth-tokens tokens: ")
+    with connect(server.url + "/?token=first", ssl=context):
+        pass
+    (servers.folder / "tokens").write_text("second\n")
+    (servers.folder / "cert.pem").write_text("")
+    server.signal(signal.SIGHUP)
+    line = server.stderr.wait_for("SIGHUP", 2)
+    assert line.startswith("fws-pipe: SIGHUP: read again: tokens; kept as before: certificates (--cert cert.pem: ")
+    with connect(server.url + "/?token=second", ssl=context):
+        pass
+
+
+def test_sighup_where_there_is_nothing_to_read(servers: Servers) -> None:
+    server = servers.start("mirror")
+    assert server.port
+    server.signal(signal.SIGHUP)
+    server.stderr.wait_for("SIGHUP: nothing to read again$")
 
 
 def test_plain_http_on_a_tls_port_is_told_to_use_tls(servers: Servers, authority: Authority) -> None:

@@ -39,7 +39,7 @@ LAYERS = (
     ("redis_link", "config"),
     ("config_file", "redis_settings"),
     ("machine",),
-    ("log", "pipes"),
+    ("log", "pipes", "scratch"),
     ("protocol",),
     ("errors", "__init__"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from fws_pipe.config import (
 from fws_pipe.errors import EXIT_CODES, FwsError, UsageError
 from fws_pipe.log import Level
 from fws_pipe.redis_settings import RedisSettings
+from fws_pipe.server_command import parse_server
 
 
 def pipe(*argv: str, **environment: str) -> Config:
@@ -116,6 +118,56 @@ def test_a_flag_in_the_environment(text: str) -> None:
         pipe(FWS_GATE="maybe")
 
 
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.is_flag], ids=lambda option: option.name)
+def test_the_command_line_switches_off_what_others_switch_on(option: Option, tmp_path: Path) -> None:
+    path = tmp_path / "chat.toml"
+    path.write_text(f"{option.key} = true\n")
+    for argv, environment in (([], {option.variable: "on"}), (["-c", str(path)], {})):
+        assert getattr(pipe(*argv, **environment), option.key) is True
+        assert getattr(pipe(*argv, f"--no-{option.name}", **environment), option.key) is False
+    assert getattr(pipe(option.flag, **{option.variable: "off"}), option.key) is True
+
+
+SECRET_URLS = (
+    "redis://:s3cretpw@h:6379/abc",
+    "redis://:s3cretpw@h:70000/0",
+    "redis://:s3cretpw@h:s3cretpw",
+    "http://:s3cretpw@h",
+    "redis://u:s3cretpw@[h",
+    "redis+sentinel://:s3cretpw@h",
+)
+
+
+@pytest.mark.parametrize("url", SECRET_URLS)
+def test_no_message_shows_a_password(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "chat.toml"
+    texts = [f'redis_url = "{url}"', f'redis-url = ["{url}"]', f'redis-url = "{url}\\u0000"']
+    with pytest.raises(UsageError) as by_flag:
+        pipe("--redis-url", url)
+    with pytest.raises(UsageError) as by_variable:
+        pipe(FWS_REDIS_URL=url)
+    messages = [str(by_flag.value), str(by_variable.value)]
+    for text in texts:
+        path.write_text(text)
+        with pytest.raises(UsageError) as by_file:
+            pipe("-c", str(path))
+        messages.append(str(by_file.value))
+    for message in messages:
+        assert "expected" in message
+        assert "s3cretpw" not in message
+        assert "got" not in message
+
+
+@pytest.mark.parametrize("parse", [parse_pipe, parse_front, parse_server])
+@pytest.mark.parametrize("argv", [["--redis-ulr=redis://u:s3cretpw@h"], ["--redis-ulr", "x", "redis://u:s3cretpw@h"]])
+def test_no_message_shows_a_password_behind_a_mistyped_option(
+    parse: Callable[[list[str], dict[str, str]], object], argv: list[str]
+) -> None:
+    with pytest.raises(UsageError, match="unrecognized arguments: .*redis://…@h; see .* --help") as caught:
+        parse(argv, {})
+    assert "s3cretpw" not in str(caught.value)
+
+
 def test_old_spellings() -> None:
     config = pipe("-cert", "c", "-key", "k", "-token", "t", "--redis_key", "r", "--redis_channels", "a, b")
     assert (config.cert, config.key, config.token) == ("c", "k", "t")
@@ -168,7 +220,10 @@ def test_redis_in_full() -> None:
         (["--redis-channels", "a,,b"], "--redis-channels: expected channels .*, got ''"),
         (["--storage", "redis"], "--storage redis: where is Redis?"),
         (["--storage", "sqlite:"], "--storage: expected memory, sqlite, sqlite:PATH, redis or"),
-        (["--presence-expiry", "0"], "--presence-expiry: expected a number of seconds above 0"),
+        (["--presence-expiry", "0.9"], "--presence-expiry: expected a number of seconds, 1 or more, got '0.9'"),
+        (["--gate-timeout", "0"], "--gate-timeout: expected a number of seconds above 0"),
+        (["--auth-cookie", "a b;="], "--auth-cookie: expected a cookie's name: .*, got 'a b;='"),
+        (["--auth-cookie", "a="], "--auth-cookie: expected a cookie's name"),
         (["-c", "/nope"], "can't read the config file /nope: No such file or directory"),
     ],
 )

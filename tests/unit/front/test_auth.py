@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 import sys
+import types
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -422,6 +423,11 @@ class TestKeyFiles:
         with pytest.raises(UsageError) as caught:
             authenticator(key=content)
         assert str(caught.value) == f'--auth-jwt needs {package}: {sys.executable} -m pip install "PyJWT[crypto]"'
+
+    def test_another_package_is_in_the_place_of_pyjwt(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "jwt", types.ModuleType("jwt"))
+        with pytest.raises(UsageError, match=r"^--auth-jwt needs PyJWT, and jwt is something else: .*PyJWT\[crypto\]"):
+            authenticator(key=SECRET)
 
     def test_nothing_is_loaded_before_there_is_a_key_file(self) -> None:
         check = "import sys, fws_pipe.front.auth; sys.exit('jwt' in sys.modules or 'cryptography' in sys.modules)"

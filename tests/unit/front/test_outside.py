@@ -35,6 +35,9 @@ class Source:
         if not self.hangs:
             self._send.send_nowait(batch)
 
+    def write_nowait(self, data: bytes) -> int:
+        return 0
+
     async def read(self) -> bytes:
         return await self._receive.receive()
 
@@ -42,11 +45,23 @@ class Source:
         self._send.send_nowait(b"".join(map(encode, frames)))
 
 
+class Taker:
+    """A chain that takes all."""
+
+    async def write(self, data: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def write_nowait(self, data: bytes) -> int:
+        return len(data)
+
+
 def check(scenario: Callable[[Front, Outside], Awaitable[None]], tmp_path: Path) -> None:
     async def main() -> None:
         log = Log("test", descriptor=log_file.fileno())
-        front = Front(LIMITS, log, "test", Entrance(EntranceSettings()))
-        await scenario(front, Outside(front))
+        async with trio.open_nursery() as nursery:
+            front = Front(LIMITS, log, "test", Entrance(EntranceSettings()), nursery)
+            await scenario(front, Outside(front))
+            nursery.cancel_scope.cancel()
         log.close()
 
     with open(tmp_path / "log", "w") as log_file:
@@ -56,7 +71,7 @@ def check(scenario: Callable[[Front, Outside], Awaitable[None]], tmp_path: Path)
 async def silence(outside: Outside, source: Source) -> float:
     """Run until the source counts as hung; returns when that was."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(outside.write_events, source.write)
+        nursery.start_soon(outside.write_events, source)
         with pytest.raises(SilenceError, match="source is silent"):
             await outside.execute_all(source.read, "source")
         nursery.cancel_scope.cancel()
@@ -104,12 +119,9 @@ def test_a_source_is_not_silent_while_the_chain_keeps_it_waiting(tmp_path: Path)
             source.say(full, full)
             await trio.sleep(10 * SILENCE_S)
 
-            async def take(batch: bytes) -> None:
-                await trio.lowlevel.checkpoint()
-
             front.feed.ready.set()
             with trio.move_on_after(1):
-                await front.feed.run(take)
+                await front.feed.run(Taker())
 
         with trio.move_on_after(11 * SILENCE_S) as patience:
             async with trio.open_nursery() as nursery:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fws_pipe.protocol.codec import Frame, encode
-from fws_pipe.sdk.classes import ClassHost, FilterBase, FilterMeta, RedisStorage
+from fws_pipe.sdk.classes import ClassHost, FilterBase, FilterMeta, PublishingStorage
 from fws_pipe.storage import MemoryStorage
 from tests.harness import run, shell
 
@@ -259,7 +259,7 @@ def test_a_filter_loads_no_storage_before_it_uses_it() -> None:
 
 def test_redis_storage_publishes_as_of_old() -> None:
     sets = MemoryStorage()
-    storage = RedisStorage(sets)
+    storage = PublishingStorage(sets)
     storage.add("k", "v")
     assert storage["k"] == storage.get("k") == {"v"}
     assert storage["nothing"] == set()
@@ -268,13 +268,13 @@ def test_redis_storage_publishes_as_of_old() -> None:
 
 
 PUBLISH = """
-from fws_pipe.sdk.classes import RedisStorage, WebSocketMessageFilter
+from fws_pipe.sdk.classes import PublishingStorage, WebSocketMessageFilter
 from fws_pipe.storage import MemoryStorage
 
 class Publish(WebSocketMessageFilter):
     @classmethod
     def filter(cls, web_socket_instance, data):
-        storage = RedisStorage(MemoryStorage())
+        storage = PublishingStorage(MemoryStorage())
         storage.publish("global", data)
         storage.publish("global", "text")
 """

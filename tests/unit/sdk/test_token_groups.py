@@ -38,7 +38,7 @@ def test_the_old_protocol(made: Made) -> None:
     groups.said(said("a", "token:tea please"))
     groups.said(said("a", "hello"))
     groups.said(said("a", b"token:coffee"))
-    groups.gone({"id": "a"})
+    groups.gone("a")
     groups.said(said("a", "hello"))
     assert made == [
         ("send", "a", "Error: No token has been set"),
@@ -64,20 +64,34 @@ def test_an_empty_token_leaves(made: Made) -> None:
     groups.opened({"id": "a"})
     groups.said(said("a", "token:"))
     groups.said(said("a", "token:"))
+    groups.said(said("a", "hello"))
+    groups.said(said("a", "token:tea"))
     assert made[1:] == [
         ("leave", "a", "token:lobby"),
+        ("join", "a", "token:"),
         ("send", "a", "Successfully left broadcast group: lobby"),
         ("send", "a", "Error: No token has been set"),
+        ("send", "a", "Error: No token has been set"),
+        ("leave", "a", "token:"),
+        ("join", "a", "token:tea"),
+        ("send", "a", REGISTERED + "tea"),
     ]
 
 
 def test_a_filter_that_starts_again_knows_the_groups(made: Made) -> None:
     groups = TokenGroups("lobby")
     groups.opened({"id": "a", "groups": ["other", "token:tea"], "replay": True})
-    groups.opened({"id": "b", "groups": [], "replay": True})
+    groups.opened({"id": "b", "groups": ["token:"], "replay": True})
     groups.said(said("a", "hello"))
     groups.said(said("b", "hello"))
     assert made == [
         ("send", "token:tea", "hello", "a", True),
         ("send", "b", "Error: No token has been set"),
     ]
+
+
+def test_the_default_is_joined_by_those_whose_join_died_with_the_chain(made: Made) -> None:
+    groups = TokenGroups("lobby")
+    groups.opened({"id": "a", "groups": ["other"], "replay": True})
+    groups.said(said("a", "hello"))
+    assert made == [("join", "a", "token:lobby"), ("send", "token:lobby", "hello", "a", True)]

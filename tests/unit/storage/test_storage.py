@@ -7,8 +7,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +19,10 @@ from hypothesis import strategies as st
 
 from fws_pipe.errors import SystemRefusedError, UsageError
 from fws_pipe.redis_link import RedisSettings
-from fws_pipe.storage import VARIABLE, MemoryStorage, Storage, open_storage
+from fws_pipe.storage import VARIABLE, MemoryStorage, Storage, open_storage, redis_sets
 from fws_pipe.storage.redis_sets import RedisStorage
 from fws_pipe.storage.sqlite import SqliteStorage
+from tests.conftest import start_or_skip
 from tests.redis_servers import RedisServer
 
 VALUES = [
@@ -283,8 +286,27 @@ def test_the_first_call_after_a_restart_of_redis_works(redis_server: RedisServer
     storage.close()
 
 
+def test_a_call_waits_for_a_redis_that_has_gone(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = RedisStorage(settings_of(redis_server), patience_s=60)
+    delays: list[float] = []
+
+    def come_back_at_the_third(delay: float) -> None:
+        delays.append(delay)
+        if len(delays) == 3:
+            redis_server.restart()
+
+    storage.add("k", "before")
+    redis_server.kill()
+    with monkeypatch.context() as patched:
+        patched.setattr(redis_sets, "time", SimpleNamespace(monotonic=time.monotonic, sleep=come_back_at_the_third))
+        storage.add("k", "after")
+    assert len(set(delays)) == len(delays) >= 3
+    assert storage["k"] == {"after"}
+    storage.close()
+
+
 def test_what_redis_refuses_is_told_in_one_line(redis_server: RedisServer) -> None:
-    storage = RedisStorage(settings_of(redis_server))
+    storage = RedisStorage(settings_of(redis_server), patience_s=0.1)
     redis_server.client().set("own:storage:k", "no set")
     with pytest.raises(SystemRefusedError, match=rf"^Redis at 127\.0\.0\.1:{redis_server.port} says: WRONGTYPE"):
         storage.add("k", "v")
@@ -296,7 +318,15 @@ def test_what_redis_refuses_is_told_in_one_line(redis_server: RedisServer) -> No
 
 def test_a_cluster_that_is_away_is_told_in_one_line() -> None:
     with pytest.raises(SystemRefusedError, match=r"^Redis at 127\.0\.0\.1:1 "):
-        RedisStorage(RedisSettings("redis://127.0.0.1:1", sharded=True))
+        RedisStorage(RedisSettings("redis://127.0.0.1:1", sharded=True), patience_s=0)
+
+
+def test_a_wrong_password_is_told_without_waiting(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with start_or_skip("valkey", tmp_path_factory.mktemp("valkey"), "--requirepass", "s3cret") as server:
+        storage = RedisStorage(RedisSettings(f"redis://:wrong@127.0.0.1:{server.port}"), patience_s=3600)
+        with pytest.raises(SystemRefusedError, match="wants another user or password"):
+            storage.add("k", "v")
+        storage.close()
 
 
 @pytest.mark.parametrize("environment", [{}, {VARIABLE: ""}, {VARIABLE: "memory"}], ids=str)

@@ -34,6 +34,27 @@ class BaseStorageObject:
         return parser
 
 
+class SetsMixin:
+    """Leaves the sets to the storage of fws-pipe's own in `storage`; stands before the base that asks for them."""
+
+    storage: Any
+
+    def get(self, item: Any) -> Any:
+        """The set of a key, or None."""
+        return self.storage.get(item)
+
+    def __getitem__(self, item: Any) -> Any:
+        return self.storage[item]
+
+    def add(self, key: Any, value: Any) -> None:
+        """Put a value into the set of a key."""
+        self.storage.add(key, value)
+
+    def remove(self, key: Any, value: Any) -> None:
+        """Take a value out of the set of a key."""
+        self.storage.remove(key, value)
+
+
 class BasePubSubStorageObject(BaseStorageObject):
     """Storage, like Redis, that passes on what is published."""
 

@@ -11,11 +11,11 @@ from fws_pipe.redis_settings import RedisSettings
 from fws_pipe.sdk.user_storage import add_redis_options
 from fws_pipe.storage.redis_sets import RedisStorage
 
-from .base import BasePubSubStorageObject
+from .base import BasePubSubStorageObject, SetsMixin
 from .subscribers.redis import RedisSubscriber
 
 
-class StorageObject(BasePubSubStorageObject):
+class StorageObject(SetsMixin, BasePubSubStorageObject):
     """Sets by key that all servers share."""
 
     def __init__(self, options: Any, *args: Any, **kwargs: Any) -> None:
@@ -28,21 +28,6 @@ class StorageObject(BasePubSubStorageObject):
     def get_client(self) -> Any:
         """The client, of redis-py."""
         return self.redis
-
-    def get(self, item: Any) -> Any:
-        """The set of a key, or None."""
-        return self.storage.get(item)
-
-    def __getitem__(self, item: Any) -> Any:
-        return self.storage[item]
-
-    def add(self, key: Any, value: Any) -> None:
-        """Put a value into the set of a key."""
-        self.storage.add(key, value)
-
-    def remove(self, key: Any, value: Any) -> None:
-        """Take a value out of the set of a key."""
-        self.storage.remove(key, value)
 
     def publish(self, channel: Any, data: Any) -> None:
         """Publish to a channel."""
