@@ -204,13 +204,26 @@ async def run_pipe(
         surroundings = Surroundings(
             {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, stdout
         )
-        programs = [Program(command.label, [config.shell, "-c", command.shell_text]) for command in commands]
+        programs = [
+            Program(
+                command.label, [config.shell, "-c", command.shell_text], _place_of(command, command is commands[-1])
+            )
+            for command in commands
+        ]
         programs.append(module_program("sink", "fws_pipe.sink", redis.to_environment() if redis else {}))
         async with _front(config, name, log, checks_actions=False) as front:
             supervisors = [Supervisor(programs, surroundings, front, log)]
             for source in _source_programs(config, redis):
                 supervisors.append(Supervisor([source], surroundings, Outside(front), log, SOURCE))
             await _serve(config, front, Together(supervisors), trio.Event(), log)
+
+
+def _place_of(command: Command, is_last: bool) -> dict[str, str]:
+    """Tell the last stage that it is: nobody reads the events that it writes, unless it redirects them.
+
+    It counts for a child of ours alone, not for what a stage starts: see `sdk.functions`.
+    """
+    return {"FWS_SINK_NEXT": str(os.getpid())} if is_last and ">" not in command.text else {}
 
 
 @contextlib.contextmanager

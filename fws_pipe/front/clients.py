@@ -229,6 +229,14 @@ class Clients:
     def send(self, action: Frame) -> None:
         """Queue a `send` action for each of its receivers; `flush` writes. Encoded once, whoever gets it."""
         frame = encode_message(action["data"])
+        to = action.get("to")
+        if type(to) is str and to != EVERYONE and "except" not in action:
+            client = self._by_id.get(to)
+            if client is not None:
+                self._post(client, frame)
+            else:
+                self.counters["gone"] += not action.get("everywhere")
+            return
         for client in self._receivers(action):
             self._post(client, frame)
 

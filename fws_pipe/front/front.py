@@ -319,7 +319,9 @@ class Front:
     def execute(self, frame: Frame) -> None:
         """Execute one action; `clients.flush` writes what it sends."""
         kind = type_of(frame)
-        if kind == TICK:
+        if kind == actions.SEND and not self._checks_actions:
+            self.clients.send(frame)
+        elif kind == TICK:
             self._acknowledge(frame)
         elif kind in ACTION_TYPES:
             problem = check_action(frame) if self._checks_actions else None

@@ -37,9 +37,15 @@ def encode_frame(opcode: int, payload: bytes) -> bytes:
     return struct.pack("!BBQ", _FINAL | opcode, 127, size) + payload
 
 
+_TEXT_HEADS = [bytes((_FINAL | TEXT, size)) for size in range(_LARGEST_SHORT + 1)]
+
+
 def encode_message(data: str | bytes) -> bytes:
     """A message in one frame: str as text, bytes as binary."""
-    return encode_frame(TEXT, data.encode()) if isinstance(data, str) else encode_frame(BINARY, data)
+    if not isinstance(data, str):
+        return encode_frame(BINARY, data)
+    payload = data.encode()
+    return _TEXT_HEADS[len(payload)] + payload if len(payload) <= _LARGEST_SHORT else encode_frame(TEXT, payload)
 
 
 def encode_close(code: int, reason: str = "") -> bytes:

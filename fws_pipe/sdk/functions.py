@@ -47,7 +47,7 @@ from fws_pipe.protocol.blocks import (
     write_all,
 )
 from fws_pipe.protocol.codec import Frame, encode, type_of
-from fws_pipe.protocol.events import DATA, EVENT_TYPES, REQUIRED_FIELDS
+from fws_pipe.protocol.events import DATA, EVENT_TYPES, MESSAGE, REQUIRED_FIELDS, TICK
 
 Event = dict[str, Any]
 Ids = str | list[str]
@@ -56,6 +56,16 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 
 _ASYNC_FLAGS = 0x80 | 0x200
 """CO_COROUTINE and CO_ASYNC_GENERATOR of the module inspect, which takes long to load."""
+
+
+_ENDING_HERE = EVENT_TYPES - {TICK}
+"""What the sink throws away."""
+
+_PLAIN_FIELDS = 5
+"""A message as the front makes it: type, seq, time, id, data."""
+
+_FRAMES_AT_ONCE = 4096
+"""How many frames are collected before they are written, if what a block is made into is that much more."""
 
 
 class _Drop:
@@ -83,6 +93,8 @@ class Filter:
         self._output_lock = threading.Lock()
         self._thread = threading.get_ident()
         self.text = TextWriter(_text_descriptor())
+        self._is_last = os.environ.get("FWS_SINK_NEXT") == str(os.getppid())
+        """Whether nobody but the sink reads what we write: it drops all events but ticks."""
         self.is_hosted = False
         """Whether fws-filter loads modules, each of which may call `run`, and runs them all together later."""
 
@@ -105,12 +117,11 @@ class Filter:
 
         return register
 
-    def act(self, action: Mapping[str, Any]) -> None:
+    def act(self, frame: Action) -> Action:
         """Queue an action behind the event at hand, whose `seq` it gets; another thread's is written at once.
 
         Raises ValueError for a known action with a wrong field: the mistake is the filter's, and here it shows.
         """
-        frame = dict(action)
         is_ours = threading.get_ident() == self._thread
         if is_ours and self._seq is not None:
             frame.setdefault("seq", self._seq)
@@ -124,26 +135,35 @@ class Filter:
         else:
             self._write([encode(frame)], self._output)
             self._flush(self._output)
+        return frame
 
-    def handle(self, event: Frame, raw: bytes) -> Iterator[bytes]:
-        """What goes on instead of this event: itself, or what the handlers have made of it, then their actions."""
+    def handle(self, event: Frame, raw: bytes, out: list[bytes]) -> None:
+        """Append what goes on instead of an event: itself, or what the handlers have made of it, then their actions."""
         kind = type_of(event)
         handlers = self._handlers.get(kind) if kind is not None else None
         if handlers is None or kind is None or not self._is_complete(event, kind):
-            yield raw
+            if not self._is_last or kind not in _ENDING_HERE:
+                out.append(raw)
             return
         self._seq = event.get("seq")
+        # What passes unchanged need not be encoded again; only scalars can be compared with what they were.
+        before = event.copy() if kind == MESSAGE and len(event) == _PLAIN_FIELDS else None
         try:
-            results = [self._call(handler, event) for handler in handlers]
-            if DROP not in results:
-                yield encode(event)
-            yield from map(encode, self._actions)
+            is_dropped = False
+            for handler in handlers:
+                is_dropped |= self._call(handler, event) is DROP
+            if not is_dropped and not (self._is_last and kind in _ENDING_HERE):
+                out.append(raw if event == before else encode(event))
+            for action in self._actions:
+                out.append(encode(action))
         finally:
             self._actions.clear()
             self._seq = None
 
     def _is_complete(self, event: Frame, kind: str) -> bool:
         """Whether handlers can count on its fields; jq makes an event without an `id` in no time."""
+        if kind == MESSAGE and "id" in event and "data" in event:
+            return True
         missing = [name for name in REQUIRED_FIELDS.get(kind, ()) if name not in event]
         if missing and kind not in self._complained_of:
             self._complained_of.add(kind)
@@ -171,7 +191,7 @@ class Filter:
         if made is None or made is event or isinstance(made, Action):
             return  # the event passes on by itself, and actions have been queued where they were made
         if isinstance(made, Mapping):
-            self.act(made)
+            self.act(Action(made))
         elif isinstance(made, Iterable) and not isinstance(made, (str, bytes)):
             for item in made:
                 self._act_unless_queued(item, event)
@@ -201,17 +221,25 @@ class Filter:
 
         self._write(self._preamble(), output)
         self._flush(output)
-        try:
-            for frame, raw in frames_of_blocks(input_source(), flush, frames_in):
-                self._write(self.handle(frame, raw), output)
-        finally:
-            # Also when a handler fails: what came before the event at fault has been done, and must not be lost.
+        out: list[bytes] = []
+
+        def flush_all() -> None:
+            made, out[:] = out[:], []
+            self._write(made, output)
             flush()
 
+        try:
+            for frame, raw in frames_of_blocks(input_source(), flush_all, frames_in):
+                self.handle(frame, raw, out)
+                if len(out) >= _FRAMES_AT_ONCE:
+                    flush_all()
+        finally:
+            # Also when a handler fails: what came before the event at fault has been done, and must not be lost.
+            flush_all()
+
     def _write(self, pieces: Iterable[bytes], output: BlockWriter) -> None:
-        made = list(pieces)
         with self._output_lock:
-            for piece in made:
+            for piece in pieces:
                 output.add(piece)
 
     def _flush(self, output: BlockWriter) -> None:
@@ -320,9 +348,7 @@ def load_hosted(load: Callable[[], None]) -> None:
 
 
 def _made(kind: str, fields: dict[str, Any]) -> Action:
-    action = Action({"type": kind, **{name: value for name, value in fields.items() if value is not None}})
-    _filter.act(action)
-    return action
+    return _filter.act(Action({"type": kind, **{name: value for name, value in fields.items() if value is not None}}))
 
 
 def send(
@@ -338,6 +364,8 @@ def send(
     str goes out as text, bytes as binary. `everywhere`: to the clients of the other servers as well that share our
     Redis. Raises ValueError for a wrong argument.
     """
+    if type(to) is str and group is None and without is None and not everywhere:
+        return _filter.act(Action(type=SEND, to=to, data=data))
     fields = {"to": to, "group": group, "except": without, "everywhere": everywhere or None, "data": data}
     return _made(SEND, fields)
 
@@ -382,8 +410,7 @@ def enqueue(data: Any) -> Action:
 
 def emit(frame: Mapping[str, Any]) -> Action:
     """Write any frame, for stages behind that know it. Raises ValueError for a known action with a wrong field."""
-    _filter.act(frame)
-    return Action(frame)
+    return _filter.act(Action(frame))
 
 
 def tell(text: str) -> None:

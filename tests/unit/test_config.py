@@ -122,10 +122,11 @@ def test_a_flag_in_the_environment(text: str) -> None:
 def test_the_command_line_switches_off_what_others_switch_on(option: Option, tmp_path: Path) -> None:
     path = tmp_path / "chat.toml"
     path.write_text(f"{option.key} = true\n")
-    for argv, environment in (([], {option.variable: "on"}), (["-c", str(path)], {})):
+    redis = {"FWS_REDIS_URL": "redis://h"}  # without it one of the switches makes no sense
+    for argv, environment in (([], {option.variable: "on", **redis}), (["-c", str(path)], redis)):
         assert getattr(pipe(*argv, **environment), option.key) is True
         assert getattr(pipe(*argv, f"--no-{option.name}", **environment), option.key) is False
-    assert getattr(pipe(option.flag, **{option.variable: "off"}), option.key) is True
+    assert getattr(pipe(option.flag, **{option.variable: "off", **redis}), option.key) is True
 
 
 SECRET_URLS = (

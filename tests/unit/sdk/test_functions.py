@@ -24,20 +24,25 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Filter:
     return made
 
 
+def pieces_of(filter_: Filter, event: dict[str, Any], raw: bytes) -> list[bytes]:
+    pieces: list[bytes] = []
+    filter_.handle(event, raw, pieces)
+    return pieces
+
+
 def handled(filter_: Filter, *events: dict[str, Any]) -> list[dict[str, Any]]:
     decoder = FrameDecoder()
     for event in events:
         raw = encode(event)
-        for piece in filter_.handle(dict(event), raw):
-            decoder.feed(piece)
+        decoder.feed(b"".join(pieces_of(filter_, dict(event), raw)))
     return [frame for frame, _ in decoder]
 
 
 def test_what_has_no_handler_passes_to_the_letter(fresh: Filter) -> None:
     fresh.on("message")(lambda event: None)
     raw = b"\x81\xa4type\xd9\x04open"  # a length in a form that our encoder does not choose
-    assert list(fresh.handle({"type": "open"}, raw)) == [raw]
-    assert list(fresh.handle({"type": ["odd"]}, b"odd")) == [b"odd"]
+    assert pieces_of(fresh, {"type": "open"}, raw) == [raw]
+    assert pieces_of(fresh, {"type": ["odd"]}, b"odd") == [b"odd"]
 
 
 def test_plain_calls_and_yields_send_once_and_in_order(fresh: Filter) -> None:
