@@ -128,19 +128,19 @@ _FIELDS: dict[str, _Fields] = {
 ACTION_TYPES = frozenset(_FIELDS)
 
 
-_PLAIN_SENDS = ({"type", "to", "data", "seq"}, {"type", "to", "except", "data", "seq"})
-
-
 def _is_plain_send(action: Frame) -> bool:
     """Whether nothing can be wrong with it: a shortcut for nearly all actions that there are."""
     data = action.get("data")
-    return (
-        action.keys() in _PLAIN_SENDS
-        and type(action["to"]) is str
-        and type(action["seq"]) is int
-        and type(action.get("except", "")) is str
-        and (type(data) is bytes or (type(data) is str and data.isascii()))
-    )
+    if type(action.get("to")) is not str or not (type(data) is bytes or (type(data) is str and data.isascii())):
+        return False
+    known = 3
+    if type(action.get("seq")) is int:
+        known += 1
+    if type(action.get("except")) is str:
+        known += 1
+    if action.get("everywhere") is True:
+        known += 1
+    return known == len(action)
 
 
 def check_action(action: Frame) -> str | None:

@@ -63,6 +63,7 @@ class FrameDecoder:
             unicode_errors="surrogateescape",
             strict_map_key=False,
         )
+        self._unpack = self._unpacker.unpack
         # What has been fed and hasn't come out as a frame. A list, joined only when a frame is whole: a frame of
         # many blocks would otherwise be copied once a block.
         self._parts: list[bytes] = []
@@ -86,16 +87,17 @@ class FrameDecoder:
             self._check_limit()
             return
         block = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-        base = self.offset
+        base = start = self.offset
+        tell, next_frame, limit = self._unpacker.tell, self._next, self._limit
         try:
             while frame is not None:
-                start = self.offset
-                self.offset = self._unpacker.tell()
-                if self.offset - start > self._limit:
-                    self.offset = start
+                end = tell()
+                if end - start > limit:
                     raise self._over_limit()
-                yield frame, block[start - base : self.offset - base]
-                frame = self._next()
+                self.offset = end
+                yield frame, block[start - base : end - base]
+                start = end
+                frame = next_frame()
         finally:
             # Also when the consumer stops half-way: what it has had must not come again.
             rest = block[self.offset - base :]
@@ -105,12 +107,12 @@ class FrameDecoder:
 
     def _next(self) -> Frame | None:
         try:
-            frame = self._unpacker.unpack()
+            frame = self._unpack()
         except msgpack.OutOfData:
             return None
         except (msgpack.UnpackException, ValueError, TypeError) as error:
             raise self._error(f"this is not msgpack ({str(error) or type(error).__name__})") from None
-        if not isinstance(frame, dict):
+        if type(frame) is not dict:
             raise self._error(f"expected a map, got {describe(frame)}")
         return frame
 

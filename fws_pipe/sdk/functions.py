@@ -54,6 +54,8 @@ Ids = str | list[str]
 Handler = Callable[[Event], object]
 HandlerT = TypeVar("HandlerT", bound=Handler)
 
+_get_ident = threading.get_ident
+
 _ASYNC_FLAGS = 0x80 | 0x200
 """CO_COROUTINE and CO_ASYNC_GENERATOR of the module inspect, which takes long to load."""
 
@@ -64,8 +66,8 @@ _ENDING_HERE = EVENT_TYPES - {TICK}
 _PLAIN_FIELDS = 5
 """A message as the front makes it: type, seq, time, id, data."""
 
-_FRAMES_AT_ONCE = 4096
-"""How many frames are collected before they are written, if what a block is made into is that much more."""
+_FRAMES_AT_ONCE = 64
+"""How many frames are joined before they are queued to be written."""
 
 
 class _Drop:
@@ -137,6 +139,15 @@ class Filter:
             self._flush(self._output)
         return frame
 
+    def send_plain(self, to: Ids | None, data: str | bytes) -> Action | None:
+        """Send to one client what can't be wrong, quickly; None when it needs a closer look."""
+        is_plain = type(to) is str and (type(data) is bytes or (type(data) is str and data.isascii()))
+        if not is_plain or self._seq is None or _get_ident() != self._thread:
+            return None
+        action = Action(type=SEND, to=to, data=data, seq=self._seq)
+        self._actions.append(action)
+        return action
+
     def handle(self, event: Frame, raw: bytes, out: list[bytes]) -> None:
         """Append what goes on instead of an event: itself, or what the handlers have made of it, then their actions."""
         kind = type_of(event)
@@ -147,12 +158,15 @@ class Filter:
             return
         self._seq = event.get("seq")
         # What passes unchanged need not be encoded again; only scalars can be compared with what they were.
-        before = event.copy() if kind == MESSAGE and len(event) == _PLAIN_FIELDS else None
+        ends_here = self._is_last and kind in _ENDING_HERE
+        before = event.copy() if not ends_here and kind == MESSAGE and len(event) == _PLAIN_FIELDS else None
         try:
             is_dropped = False
             for handler in handlers:
-                is_dropped |= self._call(handler, event) is DROP
-            if not is_dropped and not (self._is_last and kind in _ENDING_HERE):
+                result = handler(event)
+                if result is not None and self._take(result, event) is DROP:
+                    is_dropped = True
+            if not is_dropped and not ends_here:
                 out.append(raw if event == before else encode(event))
             for action in self._actions:
                 out.append(encode(action))
@@ -171,9 +185,8 @@ class Filter:
             print(text, file=sys.stderr, flush=True)
         return not missing
 
-    def _call(self, handler: Handler, event: Event) -> object:
-        """Run a handler to its end; returns what it returned."""
-        result = handler(event)
+    def _take(self, result: object, event: Event) -> object:
+        """Take what a handler has returned: an action, DROP, or a generator, which runs to its end."""
         if isinstance(result, Iterator):
             result = self._exhaust(result, event)
         if result is not DROP:
@@ -224,23 +237,23 @@ class Filter:
         out: list[bytes] = []
 
         def flush_all() -> None:
-            made, out[:] = out[:], []
-            self._write(made, output)
+            self._write(out, output)
+            out.clear()
             flush()
 
         try:
             for frame, raw in frames_of_blocks(input_source(), flush_all, frames_in):
                 self.handle(frame, raw, out)
                 if len(out) >= _FRAMES_AT_ONCE:
-                    flush_all()
+                    self._write(out, output)
+                    out.clear()
         finally:
             # Also when a handler fails: what came before the event at fault has been done, and must not be lost.
             flush_all()
 
     def _write(self, pieces: Iterable[bytes], output: BlockWriter) -> None:
         with self._output_lock:
-            for piece in pieces:
-                output.add(piece)
+            output.add(b"".join(pieces))
 
     def _flush(self, output: BlockWriter) -> None:
         with self._output_lock:
@@ -364,8 +377,8 @@ def send(
     str goes out as text, bytes as binary. `everywhere`: to the clients of the other servers as well that share our
     Redis. Raises ValueError for a wrong argument.
     """
-    if type(to) is str and group is None and without is None and not everywhere:
-        return _filter.act(Action(type=SEND, to=to, data=data))
+    if group is None and without is None and not everywhere:
+        return _filter.send_plain(to, data) or _made(SEND, {"to": to, "data": data})
     fields = {"to": to, "group": group, "except": without, "everywhere": everywhere or None, "data": data}
     return _made(SEND, fields)
 
