@@ -311,7 +311,7 @@ class Front:
         decoder = FrameDecoder(source)
         while block := await read():
             decoder.feed(block)
-            for frame, _ in decoder:
+            for frame in decoder.frames():
                 self.execute(frame)
             self.clients.flush()
         decoder.finish()

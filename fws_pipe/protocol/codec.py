@@ -63,7 +63,6 @@ class FrameDecoder:
             unicode_errors="surrogateescape",
             strict_map_key=False,
         )
-        self._unpack = self._unpacker.unpack
         # What has been fed and hasn't come out as a frame. A list, joined only when a frame is whole: a frame of
         # many blocks would otherwise be copied once a block.
         self._parts: list[bytes] = []
@@ -82,39 +81,52 @@ class FrameDecoder:
 
     def __iter__(self) -> Iterator[tuple[Frame, bytes]]:
         """Yield each whole frame and its bytes. Raises FrameError where the stream isn't frames."""
-        frame = self._next()
-        if frame is None:
-            self._check_limit()
-            return
-        block = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        block: bytes | None = None
         base = start = self.offset
-        tell, next_frame, limit = self._unpacker.tell, self._next, self._limit
+        tell, limit = self._unpacker.tell, self._limit
         try:
-            while frame is not None:
+            for frame in self._unpacker:
+                if type(frame) is not dict:
+                    raise self._error(f"expected a map, got {describe(frame)}")
                 end = tell()
                 if end - start > limit:
                     raise self._over_limit()
+                if block is None:
+                    block = self._joined()
                 self.offset = end
                 yield frame, block[start - base : end - base]
                 start = end
-                frame = next_frame()
-        finally:
-            # Also when the consumer stops half-way: what it has had must not come again.
-            rest = block[self.offset - base :]
-            self._parts = [rest] if rest else []
-            self._buffered = len(rest)
-        self._check_limit()
-
-    def _next(self) -> Frame | None:
-        try:
-            frame = self._unpack()
-        except msgpack.OutOfData:
-            return None
         except (msgpack.UnpackException, ValueError, TypeError) as error:
             raise self._error(f"this is not msgpack ({str(error) or type(error).__name__})") from None
-        if type(frame) is not dict:
-            raise self._error(f"expected a map, got {describe(frame)}")
-        return frame
+        finally:
+            # Also when the consumer stops half-way: what it has had must not come again.
+            self._keep_from(self.offset - base, block)
+        self._check_limit()
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield each whole frame, without its bytes: for the end of the line. Raises FrameError."""
+        before = self._unpacker.tell()
+        try:
+            for frame in self._unpacker:
+                if type(frame) is not dict:
+                    raise self._error(f"expected a map, got {describe(frame)}")
+                yield frame
+        except (msgpack.UnpackException, ValueError, TypeError) as error:
+            raise self._error(f"this is not msgpack ({str(error) or type(error).__name__})") from None
+        finally:
+            self.offset = self._unpacker.tell()
+            self._keep_from(self.offset - before, None)
+        self._check_limit()
+
+    def _joined(self) -> bytes:
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+
+    def _keep_from(self, position: int, block: bytes | None) -> None:
+        """Forget what has come out as frames: all before this position."""
+        if position:
+            rest = (self._joined() if block is None else block)[position:]
+            self._parts = [rest] if rest else []
+            self._buffered = len(rest)
 
     def finish(self) -> None:
         """Say that the stream has ended. Raises FrameError if it ended inside a frame."""

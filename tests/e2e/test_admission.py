@@ -12,6 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from tests.e2e.raw import RawClient, frame, request
 from tests.harness import PATIENCE_S, Server, Servers
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -206,3 +207,55 @@ def test_nobody_needs_a_gate_to_be_told_what_a_wrong_answer_is(servers: Servers)
     emit = json.dumps({"type": "reject", "id": "x", "status": 200})
     server = servers.start(f"echo '{emit}' | from_json | cat; cat")
     server.stderr.wait_for("reject.status: expected an HTTP status of 400 to 511", 1)
+
+
+def test_the_servers_end_answers_whoever_waits_at_the_gate(servers: Servers) -> None:
+    server = servers.start("--gate", "--gate-timeout", "60", "-v", servers.reporter())
+    with RawClient(server.port) as client:
+        client.send(request(server.port))
+        server.events("open", 1)
+        server.signal(signal.SIGTERM)
+        answer = client.read_to_end()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"shutting down" in answer
+    assert server.wait() == 0
+
+
+def test_a_client_that_leaves_at_the_gate_is_noticed(servers: Servers) -> None:
+    server = servers.start("--gate", "--gate-timeout", "60", "--max-clients", "1", servers.reporter())
+    for number in (1, 2):
+        with RawClient(server.port) as client:
+            client.send(request(server.port))
+            server.events("open", number)
+        server.events("disconnect", number)
+
+
+def test_what_a_client_sends_while_it_waits_at_the_gate_is_not_lost(servers: Servers) -> None:
+    script = "#!/usr/bin/env fws-python\nfrom fws_pipe.sdk import accept, on, run\n\n"
+    opener = script + (
+        "waiting = []\n\n"
+        '@on("open")\ndef came(event):\n    waiting.append(event["id"])\n'
+        "    if len(waiting) == 2:\n        for one in waiting:\n            accept(one)\n\nrun()\n"
+    )
+    server = servers.start("--gate", f"{servers.script('opener', opener)} | mirror | {servers.reporter()}")
+    with RawClient(server.port) as first, RawClient(server.port) as second:
+        first.send(request(server.port) + frame(b"early"))
+        server.events("open", 1)
+        first.send(frame(b"meanwhile"))
+        second.send(request(server.port))
+        server.events("message", 2)
+        # Its messages come back behind the head, in the order in which it sent them.
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += first.read(1)
+        assert b" 101 " in answer
+        assert first.read(18) == b"\x81\x05early\x81\x09meanwhile"
+
+
+def test_a_chain_that_says_too_much_before_it_accepts(servers: Servers) -> None:
+    script = "#!/usr/bin/env fws-python\nfrom fws_pipe.sdk import on, run, send\n\n"
+    talker = script + (
+        '@on("open")\ndef came(event):\n    for _ in range(3):\n        send(event["id"], "x" * 60)\n\nrun()\n'
+    )
+    server = servers.start("--gate", "--outbox-limit", "100", servers.script("talker", talker))
+    assert refusal_of(server)[0] == 503
