@@ -145,6 +145,15 @@ class Client:
             self._share.unpark_all()
 
 
+_Target = tuple[str | list[str] | None, str | None, str | list[str] | None]
+"""`to`, `group` and `except` of a send."""
+
+_NOBODY: _Target = (None, None, None)
+
+_JOINED_BYTES = 64 * 1024
+"""How much for the same receivers is queued as one."""
+
+
 class Clients:
     """All clients of this server that the chain knows of, by id, and the groups."""
 
@@ -154,6 +163,10 @@ class Clients:
         self._followers: list[Callable[[Client], object]] = []
         self._groups: dict[str, dict[str, Client]] = {}
         self._touched: dict[Client, None] = {}
+        self._target: _Target = _NOBODY
+        self._everywhere = False
+        self._frames: list[bytes] = []
+        self._frames_size = 0
         self.counters: Counter[str] = Counter()
         """What was dropped, by reason: `gone` (the client has left), `slow` (it was closed for a full outbox)."""
 
@@ -227,42 +240,65 @@ class Clients:
             del self._groups[group]
 
     def send(self, action: Frame) -> None:
-        """Queue a `send` action for each of its receivers; `flush` writes. Encoded once, whoever gets it."""
-        frame = encode_message(action["data"])
-        to = action.get("to")
-        if type(to) is str and to != EVERYONE and "except" not in action:
-            client = self._by_id.get(to)
-            if client is not None:
-                self._post(client, frame)
-            else:
-                self.counters["gone"] += not action.get("everywhere")
-            return
-        for client in self._receivers(action):
-            self._post(client, frame)
+        """Queue a `send` action; `flush` writes.
 
-    def _receivers(self, action: Frame) -> Iterable[Client]:
-        without = action.get("except", ())
-        excluded = {without} if isinstance(without, str) else set(without)
-        if "group" in action:
-            members = self._groups.get(action["group"], {}).values()
+        Encoded once, whoever gets it; and what goes to the same receivers one after the other is queued as one.
+        """
+        frame = encode_message(action["data"])
+        target = (action.get("to"), action.get("group"), action.get("except"))
+        if target != self._target:
+            self.deliver()
+            self._target, self._everywhere = target, bool(action.get("everywhere"))
+        self._frames.append(frame)
+        self._frames_size += len(frame)
+        if self._frames_size >= _JOINED_BYTES:
+            self.deliver()
+
+    def deliver(self) -> None:
+        """Put what has been sent into the outboxes: before anything else happens to who is here."""
+        frames = self._frames
+        if not frames:
+            return
+        self._frames, self._frames_size = [], 0
+        to, group, without = self._target
+        self._target = _NOBODY
+        block = b"".join(frames)
+        for client in self._receivers(to, group, without, len(frames)):
+            if client.wire.post(block):
+                self._touched[client] = None
+            else:
+                for frame in frames:  # a part of it may fit
+                    self._post(client, frame)
+
+    def _receivers(
+        self, to: str | list[str] | None, group: str | None, without: str | list[str] | None, messages: int
+    ) -> Iterable[Client]:
+        if group is not None:
+            members = self._groups.get(group, {}).values()
             candidates: Iterable[Client] = [client for client in members if client.is_open]
-        elif action["to"] == EVERYONE:
+        elif to == EVERYONE:
             candidates = self._everyone()
         else:
             # Of clients everywhere most are other servers'.
-            candidates = self._named(action["to"], counts=not action.get("everywhere"))
-        return [client for client in candidates if client.id not in excluded] if excluded else list(candidates)
+            candidates = self._named(to or [], 0 if self._everywhere else messages)
+        if without is None:
+            return list(candidates)
+        excluded = {without} if isinstance(without, str) else set(without)
+        return [client for client in candidates if client.id not in excluded]
 
     def _everyone(self) -> Iterable[Client]:
         if not self._before_the_gate:
             return self._by_id.values()
         return [client for client in self._by_id.values() if client.is_open]
 
-    def _named(self, to: str | list[str], *, counts: bool = True) -> Iterator[Client]:
+    def _named(self, to: str | list[str], messages: int = 1) -> Iterator[Client]:
+        """The clients of these ids; for each that has gone so many messages are counted."""
         for client_id in [to] if isinstance(to, str) else to:
-            client = self.of(client_id) if counts else self.get(client_id)
+            client = self._by_id.get(client_id)
             if client is not None:
                 yield client
+            else:
+                self.counters["gone"] += messages
 
     def _post(self, client: Client, frame: bytes) -> None:
         if client.wire.post(frame):
@@ -288,6 +324,7 @@ class Clients:
 
     def flush(self) -> None:
         """Write to each client that got something since the last flush."""
+        self.deliver()
         for client in self._touched:
             client.wire.flush()
         self._touched.clear()

@@ -321,7 +321,9 @@ class Front:
         kind = type_of(frame)
         if kind == actions.SEND and not self._checks_actions:
             self.clients.send(frame)
-        elif kind == TICK:
+            return
+        self.clients.deliver()
+        if kind == TICK:
             self._acknowledge(frame)
         elif kind in ACTION_TYPES:
             problem = check_action(frame) if self._checks_actions else None

@@ -53,6 +53,7 @@ class Outside:
             self._awaits_tick = False
             self.ready.set()
         elif kind == CONSUMER:
+            self._front.clients.flush()  # what came before it need not wait with it
             await self._front.feed.put_from_outside(
                 consumer_event(frame.get("channel"), frame.get("data"), frame.get("origin"))
             )

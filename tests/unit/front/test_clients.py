@@ -58,8 +58,10 @@ def test_a_client_before_the_gate_gets_only_what_is_for_itself(clients: Clients)
     newcomer = Client("d", wire, 10**6)  # type: ignore[arg-type]
     clients.add(newcomer)
     clients.send({"type": "send", "to": "*", "data": "all"})
+    clients.deliver()
     assert wire.posted == []
     clients.send({"type": "send", "to": "d", "data": "you"})
+    clients.deliver()
     assert len(wire.posted) == 1
     clients.close({"type": "close", "to": "*"})
     assert newcomer.verdict is None
@@ -69,6 +71,7 @@ def test_a_client_before_the_gate_gets_only_what_is_for_itself(clients: Clients)
     assert newcomer.verdict.refusal.status == 403
     clients.remove(newcomer)
     clients.send({"type": "send", "to": "*", "data": "all"})
+    clients.deliver()
 
 
 def test_each_change_is_told(clients: Clients) -> None:
@@ -103,6 +106,7 @@ def test_receivers(clients: Clients, wires: dict[str, Wire], action: dict[str, o
     clients.join("a", "tea")
     clients.join("b", "tea")
     clients.send({"type": "send", "data": "x", **action})
+    clients.deliver()
     clients.flush()
     assert "".join(name for name, wire in wires.items() if wire.posted == [b"\x81\x01x"]) == receivers
     assert "".join(name for name, wire in wires.items() if wire.flushed == 1) == receivers
@@ -120,6 +124,7 @@ def test_groups_end_with_their_members(clients: Clients, wires: dict[str, Wire])
     assert client.groups == {"tea"}
     clients.remove(client)
     clients.send({"type": "send", "group": "tea", "data": "x"})
+    clients.deliver()
     assert not wires["a"].posted
     assert clients._groups == {}
 
@@ -127,6 +132,7 @@ def test_groups_end_with_their_members(clients: Clients, wires: dict[str, Wire])
 def test_what_goes_to_those_who_have_left_is_dropped_and_counted(clients: Clients, wires: dict[str, Wire]) -> None:
     wires["b"].begin_close(1000, "")
     clients.send({"type": "send", "to": ["gone", "a", "b"], "data": "x"})
+    clients.deliver()
     clients.join("gone", "tea")
     clients.close({"type": "close", "to": "gone"})
     assert clients.counters == {"gone": 4}
@@ -137,6 +143,7 @@ def test_a_client_whose_outbox_is_full_is_closed_once(clients: Clients, wires: d
     wires["b"].has_room = False
     for _ in range(3):
         clients.send({"type": "send", "to": "*", "data": "x"})
+        clients.deliver()
     assert [code for code, _ in wires["b"].closed] == [1013]
     assert clients.counters == {"slow": 1, "gone": 2}
     assert len(wires["a"].posted) == len(wires["c"].posted) == 3
