@@ -1,1 +1,1 @@
-"""Speed, measured against a bare trio-websocket server in the same run: `python -m tests.benchmarks`."""
+"""Speed, measured against other servers in the same run: `python -m tests.benchmarks`."""

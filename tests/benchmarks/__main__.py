@@ -1,169 +1,155 @@
-"""Runs every benchmark against fws-pipe and a bare trio-websocket server in turn, and prints a table.
+"""Measures fws-pipe and, in turn, the peer that each row names; prints a table.
 
-    python -m tests.benchmarks [--runs 3] [--quick] [--json FILE]
+    python -m tests.benchmarks [--runs 5] [--quick] [--only TEXT] [--json FILE] [--picture FILE]
 
-Machines are shared and noisy: trust the ratio of the medians, not a figure.
+Machines are shared and noisy: trust the ratio of the medians, not a figure. A row whose peer isn't installed is
+skipped, and says how to get it.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+import os
 import platform
+import resource
+import signal
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from tests.benchmarks import load
-from tests.harness import Server, Servers
-
-BARE = Path(__file__).with_name("bare.py")
-
-
-@dataclass(frozen=True)
-class Benchmark:
-    """One row of the table: `measure` gets a server, and whether to be quick."""
-
-    name: str
-    unit: str
-    chain: str
-    bare: str
-    measure: Callable[[Server, bool], float]
-    more_is_better: bool = True
+from tests.benchmarks.picture import SUFFIXES, draw
+from tests.benchmarks.rows import BENCHMARKS, Benchmark, measure
+from tests.benchmarks.servers import FROM_BENCH
 
 
-def _cpu_per_echo(server: Server, quick: bool) -> float:
-    count = 2_000 if quick else 20_000
-    before = load.cpu_seconds(server.pid)
-    load.echo(server.port, count, 32)
-    return (load.cpu_seconds(server.pid) - before) / count * 1e6
-
-
-def _memory_per_client(server: Server, quick: bool) -> float:
-    count = 200 if quick else 2000
-    with load.open_clients(server.port, 50):
-        pass  # what the first clients make the server import and allocate is not theirs
-    before = load.resident_bytes(server.pid)
-    with load.open_clients(server.port, count):
-        return (load.resident_bytes(server.pid) - before) / count / 1024
-
-
-BENCHMARKS = (
-    Benchmark(
-        "echo, 1 client, pipelined, 32 B", "messages/s", "mirror", "echo",
-        lambda server, quick: load.echo(server.port, 2_000 if quick else 20_000, 32),
-    ),
-    Benchmark("the same, processor time of all processes", "us/message", "mirror", "echo", _cpu_per_echo, False),
-    Benchmark(
-        "echo, 1 client, pipelined, 1 KiB", "messages/s", "mirror", "echo",
-        lambda server, quick: load.echo(server.port, 2_000 if quick else 20_000, 1024),
-    ),
-    Benchmark(
-        "echo, 1,000 clients, one message in flight each", "messages/s", "mirror", "echo",
-        lambda server, quick: load.in_flight(server.port, 50 if quick else 1000, 1.0 if quick else 4.0),
-    ),
-    Benchmark(
-        "round trip, 1 client, median", "us", "mirror", "echo",
-        lambda server, quick: load.round_trip(server.port, 100 if quick else 1000) * 1e6, False,
-    ),
-    Benchmark(
-        "fan-out burst, 200 x 64 B to 1,000 clients", "deliveries/s", "broadcast", "broadcast",
-        lambda server, quick: load.fan_out(server.port, 50 if quick else 1000, 20 if quick else 200),
-    ),
-    Benchmark(
-        "handshakes, 1,000 clients, 64 at a time", "handshakes/s", "mirror", "echo",
-        lambda server, quick: load.handshakes(server.port, 100 if quick else 1000, 64),
-    ),
-    Benchmark("memory per idle client, all processes", "KiB", "mirror", "echo", _memory_per_client, False),
-)  # fmt: skip
-
-
-def start_up_s(servers: Servers, start: Callable[[Servers], Server]) -> float:
-    """Seconds from the command to the line that says where it listens."""
-    begin = time.perf_counter()
-    server = start(servers)
-    assert server.port
-    took = time.perf_counter() - begin
-    server.process.terminate()
-    server.wait()
-    return took
-
-
-def start_pipe(chain: str) -> Callable[[Servers], Server]:
-    """A starter of fws-pipe."""
-    return lambda servers: servers.start("--quiet", chain)
-
-
-def start_bare(kind: str) -> Callable[[Servers], Server]:
-    """A starter of the peer."""
-    return lambda servers: servers.start_command(sys.executable, str(BARE), kind)
-
-
-def measure(benchmark: Benchmark, start: Callable[[Servers], Server], quick: bool) -> float:
-    """One run, on a server of its own."""
-    with tempfile.TemporaryDirectory() as folder, Servers(Path(folder)) as servers:
-        return benchmark.measure(start(servers), quick)
-
-
-def compare(name: str, unit: str, ours: list[float], bare: list[float]) -> dict[str, object]:
-    """A row: medians, spread and ratio."""
-    spread = (max(ours) - min(ours)) / statistics.median(ours)
+def compare(benchmark: Benchmark, ours: list[float], peers: list[float]) -> dict[str, Any]:
+    """A row: single values, medians, their ratio, and the spread of each side."""
+    middle, peers_middle = statistics.median(ours), statistics.median(peers)
     return {
-        "benchmark": name,
-        "unit": unit,
-        "fws-pipe": statistics.median(ours),
-        "bare trio-websocket": statistics.median(bare),
-        "ratio": statistics.median(ours) / statistics.median(bare),
-        "spread": spread,
+        "benchmark": benchmark.name,
+        "unit": benchmark.unit,
+        "more is better": benchmark.more_is_better,
+        "chain": benchmark.ours.argv[-1],
+        "peer": benchmark.peer.name,
+        "versions": benchmark.peer.versions,
+        "fws-pipe": middle,
+        "of the peer": peers_middle,
+        "ratio": middle / peers_middle if middle > 0 and peers_middle > 0 else None,
+        "spread": [_spread(ours), _spread(peers)],
+        "values": ours,
+        "values of the peer": peers,
     }
 
 
-def run_all(runs: int, quick: bool) -> list[dict[str, object]]:
-    """All benchmarks, the two servers in turn."""
-    rows = []
-    for benchmark in BENCHMARKS:
-        ours, bare = [], []
-        for _ in range(runs):
-            ours.append(measure(benchmark, start_pipe(benchmark.chain), quick))
-            bare.append(measure(benchmark, start_bare(benchmark.bare), quick))
-        rows.append(compare(benchmark.name, benchmark.unit, ours, bare))
-        print(show(rows[-1]), flush=True)
-    with tempfile.TemporaryDirectory() as folder, Servers(Path(folder)) as servers:
-        ours = [start_up_s(servers, start_pipe("mirror")) * 1e3 for _ in range(runs)]
-        bare = [start_up_s(servers, start_bare("echo")) * 1e3 for _ in range(runs)]
-    rows.append(compare("start-up, until it serves", "ms", ours, bare))
-    print(show(rows[-1]), flush=True)
-    return rows
+def _spread(values: list[float]) -> float:
+    return (max(values) - min(values)) / (statistics.median(values) or 1.0)
 
 
-def show(row: dict[str, object]) -> str:
+def run_row(benchmark: Benchmark, runs: int, quick: bool) -> dict[str, Any]:
+    """The two servers in turn."""
+    ours, peers = [], []
+    for _ in range(runs):
+        ours.append(measure(benchmark, benchmark.ours, quick))
+        peers.append(measure(benchmark, benchmark.peer, quick))
+    return compare(benchmark, ours, peers)
+
+
+HEAD = "| work | unit | fws-pipe | peer | | ratio | spread |\n|---|---|---:|---:|---|---:|---:|"
+
+
+def show(row: dict[str, Any]) -> str:
     """A line of the table."""
+    ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f}"
+    spread = " / ".join(f"{side:.0%}" for side in row["spread"])
     return (
-        f"| {row['benchmark']} | {row['fws-pipe']:,.0f} | {row['bare trio-websocket']:,.0f} | {row['unit']} "
-        f"| {row['ratio']:.2f} | {row['spread']:.0%} |"
+        f"| {row['benchmark']} | {row['unit']} | {_figure(row['fws-pipe'])} | {_figure(row['of the peer'])} "
+        f"| {row['peer']} | {ratio} | {spread} |"
     )
 
 
-def main() -> None:
-    """Run and print."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("--runs", type=int, default=3, help="runs of each, of which the median counts (default: 3)")
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def describe(runs: int, quick: bool) -> dict[str, Any]:
+    """What was measured, where, with what and when."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude", "*"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False)
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    model = models[0].split(":", 1)[1].strip() if models else platform.machine()
+    return {
+        "commit": commit.stdout.strip(),
+        "machine": f"{len(os.sched_getaffinity(0))} x {model}, {platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "runs": runs,
+        "quick": quick,
+    }
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median counts (default: 5)")
     parser.add_argument("--quick", action="store_true", help="small loads: shows that it works, measures nothing")
-    parser.add_argument("--json", type=Path, help="write the rows there as well")
+    parser.add_argument("--only", default="", metavar="TEXT", help="rows whose work or peer has this in its name")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all single values there as well")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the ratios as SVG or PNG, by the suffix")
     arguments = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    machine = f"Python {platform.python_version()}, {platform.machine()}"
-    print(f"commit {commit.stdout.strip()}, {machine}, medians of {arguments.runs}\n")
-    print("| work | fws-pipe | bare trio-websocket | unit | ratio | spread |\n|---|---|---|---|---|---|")
-    rows = run_all(arguments.runs, arguments.quick)
+    if arguments.runs < 1:
+        parser.error("--runs wants 1 or more")
+    if arguments.picture and arguments.picture.suffix not in SUFFIXES:
+        parser.error(f"--picture wants a file that ends with {' or '.join(SUFFIXES)}")
+    if arguments.picture and not importlib.util.find_spec("matplotlib"):
+        parser.error(f"--picture wants matplotlib: {FROM_BENCH}")
+    for file in (arguments.json, arguments.picture):
+        if file and not file.absolute().parent.is_dir():
+            parser.error(f"there is no folder for {file}")
+    wanted = arguments.only.lower()
+    arguments.rows = [row for row in BENCHMARKS if wanted in row.name.lower() or wanted in row.peer.name.lower()]
+    if not arguments.rows:
+        parser.error(f"--only {arguments.only!r} matches none of: " + "; ".join(row.name for row in BENCHMARKS))
+    return arguments
+
+
+def main() -> int:
+    """Run and print; returns 1 if a row failed."""
+    arguments = _parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers end with the run
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # one descriptor a client, here and in the peers
+    about = describe(arguments.runs, arguments.quick)
+    caption = f"commit {about['commit']}, Python {about['python']}, {about['machine']}, medians of {about['runs']}"
+    caption += ", quick: measures nothing" if about["quick"] else ""
+    print(f"{caption}\n\n{HEAD}", flush=True)
+    rows, skipped, failed = [], [], []
+    for benchmark in arguments.rows:
+        told = {"benchmark": benchmark.name, "peer": benchmark.peer.name}
+        if not benchmark.peer.is_installed:
+            skipped.append({**told, "how to get it": benchmark.peer.how_to_get})
+            print(f"| {benchmark.name} | skipped: no {benchmark.peer.name}; {benchmark.peer.how_to_get} |", flush=True)
+            continue
+        try:
+            row = run_row(benchmark, arguments.runs, arguments.quick)
+        except (OSError, ValueError, AssertionError) as error:
+            failed.append({**told, "error": repr(error)})
+            print(f"| {benchmark.name} | failed against {benchmark.peer.name}: {error!r} |", flush=True)
+            continue
+        rows.append(row)
+        print(show(row), flush=True)
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+        result = {**about, "rows": rows, "skipped": skipped, "failed": failed}
+        arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    if arguments.picture:
+        draw(rows, caption, arguments.picture)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

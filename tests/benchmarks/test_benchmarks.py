@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
 import pytest
 
-from tests.benchmarks.__main__ import BENCHMARKS, Benchmark, measure, start_bare, start_pipe
+from tests.benchmarks import load
+from tests.benchmarks.rows import BENCHMARKS, Benchmark, measure
+from tests.harness import run
+
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
-def test_runs_against_both(benchmark: Benchmark) -> None:
+def test_runs_against_its_peer(benchmark: Benchmark) -> None:
+    if not benchmark.peer.is_installed:
+        pytest.skip(f"no {benchmark.peer.name}: {benchmark.peer.how_to_get}")
     # Each raises when anything that came back is wrong, missing or out of order.
-    measure(benchmark, start_pipe(benchmark.chain), quick=True)
-    measure(benchmark, start_bare(benchmark.bare), quick=True)
+    measure(benchmark, benchmark.ours, quick=True)
+    measure(benchmark, benchmark.peer, quick=True)
+
+
+def test_writes_what_it_measured(tmp_path: Path) -> None:
+    drawn = importlib.util.find_spec("matplotlib") is not None
+    picture = ["--picture", str(tmp_path / "ratios.svg")] if drawn else []
+    command = [sys.executable, "-m", "tests.benchmarks", "--quick", "--runs", "2", "--only", "start-up"]
+    ended = run(*command, "--json", str(tmp_path / "rows.json"), *picture, cwd=ROOT)
+    assert ended.returncode == 0, ended.stderr
+    [row] = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    assert len(row["values"]) == len(row["values of the peer"]) == 2
+    assert row["benchmark"].encode() in ended.stdout
+    assert not drawn or b"<svg" in (tmp_path / "ratios.svg").read_bytes()
+
+
+def test_the_payload_of_merged_and_split_frames_is_joined() -> None:
+    stream = b"".join(map(load.server_frame, [b"a" * 3, b"b" * 300, b"c" * 70_000, b"d" * 5]))
+    assert load.joined_payload(bytearray(stream[:-1])) == b"a" * 3 + b"b" * 300 + b"c" * 70_000 + b"d" * 4
+    with pytest.raises(ValueError, match="no text"):
+        load.joined_payload(bytearray(b"\x88\x02\x03\xe8"))

@@ -1,4 +1,4 @@
-"""The peer: trio-websocket alone, as its documentation has it. `bare.py echo|broadcast`; says its port on stderr."""
+"""A peer: trio-websocket alone, as its documentation has it. `bare.py echo|broadcast`; says its port on stderr."""
 
 from __future__ import annotations
 
