@@ -143,6 +143,8 @@ class Conversation:
         """The client has gone without a word, or ended its side."""
         if self._library is not None and not self.has_ended:
             self._stop_reading()
+            self._is_busy = True
+            self._expected += 1  # for a message that will never come: nothing is read any more
             self._library.end()  # it may be at work on the client's last words
         else:
             self._end((ABNORMAL, ""), lingers=False)
@@ -243,8 +245,12 @@ class Conversation:
         self._library.feed(frame)
 
     async def _converse(self, library: Library) -> None:
-        close = await library.converse(self._host.max_message, self._take_message)
-        await self._finish(close or (ABNORMAL, ""), is_clean=library.has_sent_close)
+        try:
+            close = await library.converse(self._host.max_message, self._take_message)
+            await self._finish(close or (ABNORMAL, ""), is_clean=library.has_sent_close)
+        finally:
+            if not self.has_ended:
+                self.wire.abort()  # an error of ours: the connection must not hang
 
     async def _take_message(self, message: str | bytes) -> None:
         if not self.wire.has_failed:
