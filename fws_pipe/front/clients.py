@@ -264,7 +264,8 @@ class Clients:
         self._target = _NOBODY
         block = b"".join(frames)
         for client in self._receivers(to, group, without, len(frames)):
-            if client.wire.post(block):
+            is_allowed = len(frames) == 1 or len(block) <= client.wire.outbox.limit
+            if is_allowed and client.wire.post(block):
                 self._touched[client] = None
             else:
                 for frame in frames:  # a part of it may fit

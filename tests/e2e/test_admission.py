@@ -258,4 +258,5 @@ def test_a_chain_that_says_too_much_before_it_accepts(servers: Servers) -> None:
         '@on("open")\ndef came(event):\n    for _ in range(3):\n        send(event["id"], "x" * 60)\n\nrun()\n'
     )
     server = servers.start("--gate", "--outbox-limit", "100", servers.script("talker", talker))
-    assert refusal_of(server)[0] == 503
+    status, body = refusal_of(server)
+    assert (status, body) == (503, "More waits for you than may.\n")
