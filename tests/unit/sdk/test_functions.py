@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -206,3 +207,22 @@ def test_text_is_written_in_pieces_that_are_whole_lines(monkeypatch: pytest.Monk
     assert b"".join(written) == b"".join(b"%d\n" % number for number in range(1000)) + b"x" * 10_000 + b"\n"
     assert all(piece.endswith(b"\n") for piece in written)
     assert max(len(piece) for piece in written[:-1]) <= 4096
+
+
+def test_the_last_stage_writes_no_events_but_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FWS_SINK_NEXT", str(os.getppid()))
+    last = Filter()
+    monkeypatch.setattr(functions, "_filter", last)
+    last.on("message")(lambda event: functions.send(event["id"], "x"))
+    others: list[dict[str, Any]] = [
+        {"type": "tick", "seq": 3},
+        {"type": "close", "to": "b"},
+        {"type": "of another program"},
+    ]
+    out = handled(last, {"type": "open", "id": "a"}, {"type": "message", "seq": 2, "id": "a", "data": "y"}, *others)
+    assert out == [{"type": "send", "to": "a", "data": "x", "seq": 2}, *others]
+
+
+def test_what_a_stage_starts_is_not_the_last_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FWS_SINK_NEXT", str(os.getpid()))
+    assert handled(Filter(), {"type": "open", "id": "a"}) == [{"type": "open", "id": "a"}]
