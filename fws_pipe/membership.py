@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from fws_pipe.errors import SystemRefusedError, UsageError
-from fws_pipe.redis_link import AWAY, ERRORS, Client, RedisSettings, connect, explain
+from fws_pipe.redis_link import AWAY, ERRORS, Client, RedisSettings, close_quietly, connect, explain
 
 _CHUNK = 500
 """How many clients one command carries: Redis answers others in between."""
@@ -166,10 +166,7 @@ class MembershipWriter:
         """Forget a connection that has failed, and what it may have left undone."""
         self._is_written = False
         if self._connection is not None:
-            try:
-                self._connection.close()
-            except ERRORS:
-                pass  # it is of no use any more
+            close_quietly(self._connection)
             self._connection = None
 
     @property

@@ -13,9 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 
-from redis.exceptions import ReadOnlyError
-
-from fws_pipe.redis_link import AWAY, ERRORS, Client, RedisSettings, connect, explain, jittered_delays
+from fws_pipe.redis_link import ERRORS, PASSING, Client, RedisSettings, close_quietly, connect, explain, jittered_delays
 
 QUEUE_LIMIT_BYTES = 16 * 1024 * 1024
 """What waits for Redis: some seconds of a busy server, or hours of a quiet one."""
@@ -28,9 +26,6 @@ _REMEMBERED_REFUSALS = 1000
 
 _HURRY_CHECK_S = 0.1
 """How often whoever waits looks whether there is still time: a signal handler can't wake it."""
-
-_WAITED_FOR = (*AWAY, ReadOnlyError)
-"""What passes; READONLY is what a master says that is being replaced."""
 
 Message = tuple[str, bytes]
 
@@ -108,12 +103,13 @@ class Publisher:
             try:
                 client = client or connect(self._settings)
                 self._publish(client, batch)
-            except _WAITED_FOR as error:
+            except PASSING as error:
                 if away_since is None:
                     away_since = time.monotonic()
                     self._say(f"publishing waits: {explain(error, self._settings)}")
                     self._count("redis lost by the sink")
-                _close(client)
+                if client is not None:
+                    close_quietly(client)
                 client = None
                 if self._hurry.wait(next_delay()):
                     return
@@ -168,11 +164,3 @@ class Publisher:
 
 def _size_of(channel: str, data: bytes) -> int:
     return len(channel) + len(data) + _MESSAGE_BYTES
-
-
-def _close(client: Client | None) -> None:
-    if client is not None:
-        try:
-            client.close()
-        except ERRORS:
-            pass  # it is of no use any more

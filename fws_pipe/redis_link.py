@@ -23,6 +23,7 @@ from redis.exceptions import (
     ClusterDownError,
     ClusterError,
     NoPermissionError,
+    ReadOnlyError,
     RedisClusterException,
     RedisError,
     ResponseError,
@@ -52,8 +53,8 @@ ERRORS = (RedisError, RedisClusterException, OSError)
 AWAY = (redis.ConnectionError, TimeoutError, ClusterError, RedisClusterException, OSError)
 """Those of them that pass: Redis is down, or its cluster is not whole."""
 
-_FIRST_DELAY_S = 0.1
-_LONGEST_DELAY_S = 5.0
+PASSING = (*AWAY, ReadOnlyError)
+"""What a command that is tried again may get over: also that a sentinel has yet to choose another master."""
 
 Client = Any
 """redis.Redis or RedisCluster: the same commands, no common base class."""
@@ -95,17 +96,25 @@ def connect(settings: RedisSettings) -> Client:
     return redis.Redis.from_url(settings.url, **once, **keepalive)
 
 
-def jittered_delays() -> Callable[[], float]:
+def jittered_delays(first_s: float = 0.1, longest_s: float = 5.0) -> Callable[[], float]:
     """How long to wait before each attempt: longer each time, and not the same for many servers at once."""
-    ceiling = _FIRST_DELAY_S
+    ceiling = first_s
 
     def next_delay() -> float:
         nonlocal ceiling
         delay = random.uniform(ceiling / 2, ceiling)
-        ceiling = min(ceiling * 2, _LONGEST_DELAY_S)
+        ceiling = min(ceiling * 2, longest_s)
         return delay
 
     return next_delay
+
+
+def close_quietly(client: Any) -> None:
+    """Close a client or a subscription that is of no use any more, and may have failed."""
+    try:
+        client.close()
+    except ERRORS:
+        pass  # nobody misses it
 
 
 def check_reachable(settings: RedisSettings) -> None:

@@ -29,6 +29,7 @@ from fws_pipe.redis_link import (
     check_channels,
     check_reachable,
     check_url,
+    close_quietly,
     connect,
     explain,
     is_pattern,
@@ -73,14 +74,14 @@ class Source:
         next_delay = jittered_delays()
         while True:
             try:
-                self._follow(self._note_subscribed)
+                self._follow()
             except ERRORS as error:
                 if self._away_since is None:
                     next_delay = jittered_delays()
                     self._note_lost(error)
             time.sleep(next_delay())
 
-    def _follow(self, on_subscribed: Callable[[], None]) -> None:
+    def _follow(self) -> None:
         """Subscribe and relay until something fails. Raises one of `redis_link.ERRORS`."""
         client = connect(self._settings)
         try:
@@ -88,7 +89,7 @@ class Source:
             try:
                 for subscription in subscriptions:
                     subscription.confirm()
-                on_subscribed()
+                self._note_subscribed()
                 self._relay_all(subscriptions)
             finally:
                 for subscription in subscriptions:
@@ -255,10 +256,7 @@ class _Subscription:
         self._pubsub.ping()
 
     def close(self) -> None:
-        try:
-            self._pubsub.close()
-        except ERRORS:
-            pass  # it is of no use any more
+        close_quietly(self._pubsub)
 
 
 _MESSAGE_TYPES = ("message", "pmessage", "smessage")

@@ -305,7 +305,6 @@ class Conversation:
         self.has_ended = True
         self._stop_reading()
         self._blocks = []
-        self.wire.is_clean = is_clean
         self._host.depart(self.client, *close, clean=is_clean)
         return True
 

@@ -213,7 +213,10 @@ class Front:
             """Notice a client that leaves; one block is enough to know that it is there."""
             nonlocal early
             if wire.transport.descriptor is not None:  # TLS does not let go of what it is about to read
-                early = await wire.transport.receive_some(READ_BYTES)
+                try:
+                    early = await wire.transport.receive_some(READ_BYTES)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    pass  # gone without a word
                 if not early:
                     wire.abort()
 

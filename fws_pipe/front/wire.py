@@ -49,7 +49,6 @@ class Wire:
         "blocked_since",
         "close_sent",
         "has_failed",
-        "is_clean",
         "on_closed",
         "on_failed",
         "on_room",
@@ -84,8 +83,6 @@ class Wire:
         """The Close frame that has been queued."""
         self.has_failed = False
         """Whether we have closed for the client's fault, and read no more."""
-        self.is_clean = False
-        """Whether both sides have sent a Close frame."""
         self._closed = False
 
     @property

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-import redis
-from redis.exceptions import AuthenticationError, AuthorizationError, ClusterDownError, ClusterError, ReadOnlyError
+from redis.exceptions import AuthenticationError, AuthorizationError
 
 from fws_pipe import redis_link
 from fws_pipe.errors import SystemRefusedError
@@ -23,8 +21,6 @@ PATIENCE_S = 10.0
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 1.0
 
-# What passes when Redis comes back, a cluster has mended itself, or a sentinel has chosen another master.
-_PASSING = (redis.ConnectionError, redis.TimeoutError, OSError, ClusterError, ClusterDownError, ReadOnlyError)
 _LASTING = (AuthenticationError, AuthorizationError)  # redis-py counts them among the ConnectionErrors
 
 
@@ -64,15 +60,14 @@ class RedisStorage(Storage):
     def _patiently(self, attempt: Callable[[], T]) -> T:
         """Try until it succeeds; once more does no harm, these being set operations. Raises SystemRefusedError."""
         deadline = time.monotonic() + self._patience_s
-        longest = _FIRST_DELAY_S
+        # Not all stages of all servers come at once to a Redis that has just started.
+        next_delay = redis_link.jittered_delays(_FIRST_DELAY_S, _LONGEST_DELAY_S)
         while True:
             try:
                 return attempt()
             except redis_link.ERRORS as error:
-                # At random, so that all stages of all servers don't come at once to a Redis that has just started.
-                delay = random.uniform(0, longest)
-                may_pass = isinstance(error, _PASSING) and not isinstance(error, _LASTING)
+                delay = next_delay()
+                may_pass = isinstance(error, redis_link.PASSING) and not isinstance(error, _LASTING)
                 if not may_pass or time.monotonic() + delay > deadline:
                     raise SystemRefusedError(redis_link.explain(error, self._settings)) from None
             time.sleep(delay)
-            longest = min(longest * 2, _LONGEST_DELAY_S)

@@ -34,7 +34,7 @@ def compare(benchmark: Benchmark, ours: list[float], peers: list[float]) -> dict
         "benchmark": benchmark.name,
         "unit": benchmark.unit,
         "more is better": benchmark.more_is_better,
-        "chain": benchmark.ours.argv[-1],
+        "chain": benchmark.ours.argv[-1].replace(f"{Path(__file__).parent}/", ""),
         "peer": benchmark.peer.name,
         "versions": benchmark.peer.versions,
         "fws-pipe": middle,

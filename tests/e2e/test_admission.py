@@ -223,11 +223,15 @@ def test_the_servers_end_answers_whoever_waits_at_the_gate(servers: Servers) -> 
 
 def test_a_client_that_leaves_at_the_gate_is_noticed(servers: Servers) -> None:
     server = servers.start("--gate", "--gate-timeout", "60", "--max-clients", "1", servers.reporter())
-    for number in (1, 2):
+    for number, resets in enumerate((False, True), start=1):
         with RawClient(server.port) as client:
             client.send(request(server.port))
             server.events("open", number)
+            if resets:
+                client.reset()
         server.events("disconnect", number)
+    assert server.stop() == 0
+    assert "error in the server" not in server.stderr.text
 
 
 def test_what_a_client_sends_while_it_waits_at_the_gate_is_not_lost(servers: Servers) -> None:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fws_pipe.config import (
+    INTAKES,
     OLD_OPTIONS,
     OPTIONS,
     Config,
@@ -22,6 +23,7 @@ from fws_pipe.config import (
     parse_size,
 )
 from fws_pipe.errors import EXIT_CODES, FwsError, UsageError
+from fws_pipe.front.front import Intake
 from fws_pipe.log import Level
 from fws_pipe.redis_settings import RedisSettings
 from fws_pipe.server_command import parse_server
@@ -127,6 +129,10 @@ def test_the_command_line_switches_off_what_others_switch_on(option: Option, tmp
         assert getattr(pipe(*argv, **environment), option.key) is True
         assert getattr(pipe(*argv, f"--no-{option.name}", **environment), option.key) is False
     assert getattr(pipe(option.flag, **{option.variable: "off", **redis}), option.key) is True
+
+
+def test_every_intake_has_its_option() -> None:
+    assert tuple(Intake) == INTAKES
 
 
 SECRET_URLS = (
