@@ -1,0 +1,79 @@
+"""How far the chain has got, as its actions tell: so that a replay repeats none that have been executed. No I/O.
+
+An action carries the `seq` of the event that caused it, and a chain that keeps order returns actions in rising order.
+So all that is remembered is the last `seq` and how many actions of it have been executed. When what is kept is written
+to a new chain, the actions that come back up to there are suppressed; from the first one behind on everything goes.
+Actions without a `seq`, as foreign filters make them, are never suppressed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from fws_pipe.protocol.actions import WANT
+from fws_pipe.protocol.codec import Frame, type_of
+from fws_pipe.protocol.events import CONFIRM, TICK
+
+_NO_ACTIONS = (TICK, CONFIRM)
+"""What has a `seq` and is caused by no event."""
+
+
+class Progress:
+    """What has been executed, and during a replay what has been executed before it."""
+
+    def __init__(self) -> None:
+        self.is_replaying = False
+        """Whether actions may come back that have been executed: while this is false there is nothing to ask."""
+        self._seq = 0
+        self._count = 0
+        self._done_seq = 0
+        self._done_count = 0
+        self.suppressed = 0
+        """Actions that were not executed because they had been before."""
+
+    def note(self, frames: Sequence[Frame]) -> None:
+        """These frames have been executed, in this order. Once for a block of them: it only looks at the end."""
+        last: int | None = None
+        count = 0
+        for frame in reversed(frames):
+            seq = frame.get("seq")
+            if type(seq) is not int or type_of(frame) in _NO_ACTIONS:
+                continue
+            if last is None:
+                last = seq
+            if seq != last:
+                break
+            count += 1
+        else:
+            if last == self._seq:
+                count += self._count  # the whole block belongs to the event of the one before
+        if last is not None:
+            self._seq, self._count = last, count
+
+    def begin_replay(self, acknowledged: int) -> None:
+        """A new chain gets again what is kept; the ticks up to `acknowledged` are back."""
+        self._done_seq, self._done_count = max((self._seq, self._count), (acknowledged, 0))
+        self.is_replaying = True
+
+    def is_done(self, seq: object) -> bool:
+        """Whether an action with this number has been executed before, and is not to be again. Ask once for each."""
+        if not self.is_replaying or type(seq) is not int:
+            return False
+        if seq > self._done_seq or (seq == self._done_seq and not self._done_count):
+            self.is_replaying = False  # what comes from here on has never been here
+            return False
+        if seq == self._done_seq:
+            self._done_count -= 1
+        self.suppressed += 1
+        return True
+
+    def without_done(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """Leave out of a replay's frames the actions that have been executed."""
+        for frame in frames:
+            kind = type_of(frame)
+            seq = frame.get("seq")
+            if kind == TICK and type(seq) is int and seq > self._done_seq:
+                self.is_replaying = False  # all that had been executed has been here
+            # What a filter wants it tells each run anew.
+            if kind == WANT or kind in _NO_ACTIONS or not self.is_done(seq):
+                yield frame
