@@ -94,6 +94,8 @@ class Feed:
         """Whether a tick has ever come back: then a chain that returns none hangs."""
         self.swallows_ticks = False
         """True when the chain has been found to let no tick through: nothing is kept for the next one."""
+        self._signs_of_life = 0
+        """Other than ticks."""
         self.dropped = 0
         """Consumer events that found no room."""
         self.times_full = 0
@@ -314,7 +316,8 @@ class Feed:
         self._settle(seq)
 
     def confirm(self, seq: int) -> None:
-        """Nothing before this tick, which is back, waits for Redis any more."""
+        """Nothing before this tick, which is back, waits for Redis any more; an old one is a sign of life."""
+        self._signs_of_life += 1
         _release(self._journal.acknowledge(seq))
         self._note_done(seq)
         self._settle(seq)
@@ -340,11 +343,11 @@ class Feed:
 
     async def wait_stalled(self, timeout_s: float) -> None:
         """Wait until the chain has returned no tick for so many seconds though it owes one; 0: for ever."""
-        awaited, checks = self._awaited_tick, 0
+        awaited, checks = (self._awaited_tick, self._signs_of_life), 0
         while not timeout_s or checks < _STALL_CHECKS:
             await trio.sleep(timeout_s / _STALL_CHECKS if timeout_s else math.inf)
-            now = self._awaited_tick
-            checks = checks + 1 if now is not None and now == awaited else 0
+            now = self._awaited_tick, self._signs_of_life
+            checks = checks + 1 if now[0] is not None and now == awaited else 0
             awaited = now
 
     @property

@@ -23,7 +23,6 @@ from fws_pipe.front.clients import Client, Clients, Ping, Verdict
 from fws_pipe.front.conversation import READ_BYTES, Conversation, Readers
 from fws_pipe.front.entrance import Entrance
 from fws_pipe.front.feed import JOURNAL_LIMIT_BYTES, Culprit, Feed
-from fws_pipe.front.progress import Progress
 from fws_pipe.front.quarantine import Quarantine
 from fws_pipe.front.request import read_request
 from fws_pipe.front.rfc6455 import ABNORMAL, INTERNAL_ERROR, PING_FRAME, TOKEN_EXPIRED
@@ -37,6 +36,7 @@ from fws_pipe.protocol import actions, events
 from fws_pipe.protocol.actions import ACTION_TYPES, check_action
 from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
 from fws_pipe.protocol.events import CONFIRM, CONSUMER, DATA, EVENT_TYPES, TICK
+from fws_pipe.protocol.progress import Progress
 
 HANDSHAKE_TIMEOUT_S = 10.0
 
@@ -325,6 +325,8 @@ class Front:
         self._wants_are_old = True
         restart = self.feed.restart(self.clients)
         self.progress.begin_replay(self.feed.acknowledged)
+        if not self.feed.swallows_ticks:
+            del self.counters["publishes lost"]  # by the sink that has ended; the next one gets them again
         said = []
         if restart.culprit is not None:
             self.counters["events quarantined"] += 1

@@ -21,6 +21,7 @@ import select
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import monotonic
 from typing import Any, TypeVar
 
 from fws_pipe.protocol.actions import (
@@ -68,6 +69,14 @@ _PLAIN_FIELDS = 5
 
 _FRAMES_AT_ONCE = 64
 """How many frames are joined before they are queued to be written."""
+
+_TICK_FIELDS = 3
+"""A tick as the front makes it: type, seq, time. Nothing else has so few."""
+
+_LATE_S = 0.25
+"""A tick that comes so long after the last write doesn't wait for the end of the block: a filter that works slowly must
+not pass for one that hangs.
+"""
 
 
 class _Drop:
@@ -236,10 +245,14 @@ class Filter:
         self._flush(output)
         out: list[bytes] = []
 
+        late = monotonic() + _LATE_S
+
         def flush_all() -> None:
+            nonlocal late
             self._write(out, output)
             out.clear()
             flush()
+            late = monotonic() + _LATE_S
 
         try:
             for frame, raw in frames_of_blocks(input_source(), flush_all, frames_in):
@@ -247,6 +260,8 @@ class Filter:
                 if len(out) >= _FRAMES_AT_ONCE:
                     self._write(out, output)
                     out.clear()
+                if len(frame) == _TICK_FIELDS and monotonic() > late:
+                    flush_all()
         finally:
             # Also when a handler fails: what came before the event at fault has been done, and must not be lost.
             flush_all()

@@ -20,7 +20,7 @@ SANS_IO = (
     "pipeline/resolve.py",
     "pipeline/lifecycle.py",
     "front/journal.py",
-    "front/progress.py",
+    "protocol/progress.py",
     "front/suspicion.py",
     "front/outbox.py",
     "front/rfc6455.py",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.front.progress import Progress
 from fws_pipe.protocol.codec import Frame
+from fws_pipe.protocol.progress import Progress
 
 
 def sends(*seqs: object) -> list[Frame]:

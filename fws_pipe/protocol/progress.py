@@ -9,6 +9,7 @@ Actions without a `seq`, as foreign filters make them, are never suppressed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from fws_pipe.protocol.actions import WANT
 from fws_pipe.protocol.codec import Frame, type_of
@@ -18,14 +19,24 @@ _NO_ACTIONS = (TICK, CONFIRM)
 """What has a `seq` and is caused by no event."""
 
 
+class Position(NamedTuple):
+    """So many actions of the event `seq` have been executed, and all those of earlier ones."""
+
+    seq: int
+    actions: int
+
+    def after(self, seq: int) -> Position:
+        """The position after one more action."""
+        return Position(seq, self.actions + 1 if seq == self.seq else 1)
+
+
 class Progress:
     """What has been executed, and during a replay what has been executed before it."""
 
     def __init__(self) -> None:
         self.is_replaying = False
         """Whether actions may come back that have been executed: while this is false there is nothing to ask."""
-        self._seq = 0
-        self._count = 0
+        self._last = Position(0, 0)
         self._done_seq = 0
         self._done_count = 0
         self.suppressed = 0
@@ -45,14 +56,14 @@ class Progress:
                 break
             count += 1
         else:
-            if last == self._seq:
-                count += self._count  # the whole block belongs to the event of the one before
+            if last == self._last.seq:
+                count += self._last.actions  # the whole block belongs to the event of the one before
         if last is not None:
-            self._seq, self._count = last, count
+            self._last = Position(last, count)
 
     def begin_replay(self, acknowledged: int) -> None:
         """A new chain gets again what is kept; the ticks up to `acknowledged` are back."""
-        self._done_seq, self._done_count = max((self._seq, self._count), (acknowledged, 0))
+        self._done_seq, self._done_count = max(self._last, Position(acknowledged, 0))
         self.is_replaying = True
 
     def is_done(self, seq: object) -> bool:
