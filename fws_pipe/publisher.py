@@ -202,9 +202,7 @@ class Publisher:
         except ERRORS as error:
             self._keep_no_progress(error)
             return
-        if answer is not None:
-            seq, _, count = answer.decode().partition(" ")
-            self._done = Position(int(seq), int(count))
+        self._done = _parse_position(answer) if answer is not None else None
 
     def _keep_no_progress(self, error: Exception) -> None:
         self._keeps_progress = False
@@ -232,16 +230,21 @@ class Publisher:
             self._counts["publishes suppressed"] += 1
 
     def _publish(self, client: Client, batch: list[Message]) -> None:
+        """Publish, and say how far that takes us. Raises one of ERRORS when Redis doesn't take the messages."""
         position = self._position
         for message in batch:
             position = position if message.seq is None else position.after(message.seq)
+        if self._done is not None:
+            position = max(position, self._done)
         if self._settings.sharded:
             client.spublish(batch[0].channel, batch[0].data)
-            self._note_progress(client, position)
-            return
-        if not self._keeps_progress and len(batch) == 1:
+            self._note_in_cluster(client, position)
+        elif self._keeps_progress or len(batch) > 1:
+            self._publish_together(client, batch, position)
+        else:
             client.publish(batch[0].channel, batch[0].data)
-            return
+
+    def _publish_together(self, client: Client, batch: list[Message], position: Position) -> None:
         try:
             with client.pipeline(transaction=True) as pipeline:
                 for message in batch:
@@ -252,15 +255,23 @@ class Publisher:
         except PASSING:
             raise
         except ERRORS as error:
-            if len(batch) > 1 or not self._keeps_progress:
+            if len(batch) > 1:
                 raise
             client.publish(batch[0].channel, batch[0].data)
             self._keep_no_progress(error)  # so it was not the message that Redis refused
 
-    def _note_progress(self, client: Client, position: Position) -> None:
+    def _note_in_cluster(self, client: Client, position: Position) -> None:
         if self._keeps_progress:
-            value = f"{position.seq} {position.count}"
-            client.set(self._settings.published_key, value, ex=_PROGRESS_EXPIRY_S)
+            try:
+                self._note_progress(client, position)
+            except PASSING:
+                raise
+            except ERRORS as error:
+                self._keep_no_progress(error)
+
+    def _note_progress(self, client: Client, position: Position) -> None:
+        value = f"{position.seq} {position.actions}"
+        client.set(self._settings.published_key, value, ex=_PROGRESS_EXPIRY_S)
 
     def _note_refused(self, channel: str, reason: str) -> None:
         self._count("publishes refused")
@@ -285,3 +296,12 @@ class Publisher:
     def _count(self, name: str, by: int = 1) -> None:
         with self._changed:
             self._counts[name] += by
+
+
+def _parse_position(answer: bytes) -> Position | None:
+    """What `_note_progress` has written; None for anything else, which is nobody's of us."""
+    try:
+        seq, actions = map(int, answer.split())
+    except ValueError:
+        return None
+    return Position(seq, actions)

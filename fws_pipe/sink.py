@@ -112,7 +112,7 @@ def _relay() -> None:
 
 
 def _relay_to_redis() -> None:
-    back = _WayBack(block_writer_for_the_front())
+    back = WayBack(block_writer_for_the_front())
     # Loaded here: redis takes longer to load than all the rest, and most servers do without.
     abroad = importlib.import_module("fws_pipe.abroad").RedisAbroad(back.show_life, back.confirm)
     back.abroad = abroad
@@ -138,7 +138,7 @@ class Publishing(Protocol):
         """What has been counted since the last time."""
 
 
-class _WayBack:
+class WayBack:
     """The way to the front, with Redis. Ticks don't wait, so that local service goes on while Redis is away.
 
     One that is ahead of what Redis has confirmed is marked, and a `confirm` follows: until then the front keeps what
