@@ -146,7 +146,7 @@ class StandardStreams:
         self.serving.set()
 
     async def _execute_actions(self, ended: trio.Event) -> None:
-        await self._front.execute_all(_read_stdin, "stdin")
+        await self._front.execute_all(_Stdin(), "stdin")
         ended.set()
         await self._give_up_unless_interrupted("the actions on stdin have ended")
 
@@ -165,8 +165,14 @@ class StandardStreams:
         self._front.feed.close(self._front.clients)
 
 
-async def _read_stdin() -> bytes:
-    return await trio.to_thread.run_sync(os.read, 0, BLOCK_BYTES, abandon_on_cancel=True)
+class _Stdin:
+    """An `Inlet` that somebody else may share: only a thread can wait for it."""
+
+    descriptor: int | None = None
+
+    async def read(self) -> bytes:
+        """The next block, or nothing at the end."""
+        return await trio.to_thread.run_sync(os.read, 0, BLOCK_BYTES, abandon_on_cancel=True)
 
 
 class _Stdout:

@@ -6,6 +6,7 @@ Policy when full (DESIGN: a slow client costs only itself): the owner is told by
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 _JOIN_BYTES = 128 * 1024
 """Small frames are joined up to this size for one system call; larger ones aren't worth the copy."""
@@ -35,13 +36,13 @@ class Outbox:
         self._frames.append(frame)
         self.size += len(frame)
 
-    def next_bytes(self) -> memoryview:
+    def next_bytes(self) -> bytes | memoryview:
         """What is to be written next; the same until `advance` is called."""
         first = self._frames[0]
         if len(self._frames) > 1 and len(first) < _JOIN_BYTES:
             self._join()
             first = self._frames[0]
-        return memoryview(first)[self._written_of_first :]
+        return memoryview(first)[self._written_of_first :] if self._written_of_first else first
 
     def _join(self) -> None:
         parts: list[bytes] = []
@@ -54,11 +55,23 @@ class Outbox:
 
     def advance(self, count: int) -> None:
         """So many bytes of `next_bytes` have been written."""
-        self._written_of_first += count
         self.size -= count
-        if self._frames and self._written_of_first == len(self._frames[0]):
+        if not self.size:
+            self._frames.clear()
+            self._written_of_first = 0
+            return
+        self._written_of_first += count
+        if self._written_of_first == len(self._frames[0]):
             self._frames.popleft()
             self._written_of_first = 0
+
+    def write_with(self, send: Callable[[bytes | memoryview], int]) -> None:
+        """Write with `send` until all is written, or it raises BlockingIOError. Raises what else it raises."""
+        try:
+            while self.size:
+                self.advance(send(self.next_bytes()))
+        except BlockingIOError:
+            pass
 
     def take(self) -> bytes:
         """All that waits; nothing is left."""
