@@ -21,6 +21,7 @@ import trio
 from fws_pipe.config import Config
 from fws_pipe.errors import FrameError, GaveUpError, UsageError
 from fws_pipe.front.auth import AuthSettings
+from fws_pipe.front.clients import SlowClient
 from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import Front, Intake, Limits
 from fws_pipe.front.listener import accept_all, open_listeners, quiet_libraries, url_of
@@ -287,6 +288,7 @@ async def _front(config: Config, name: str, log: Log, *, checks_actions: bool) -
         outbox=config.outbox_limit,
         ping_interval=config.ping_interval,
         ping_timeout=config.ping_timeout,
+        slow_client=SlowClient(config.slow_client),
     )
     entrance = Entrance(_entrance_settings(config))
     async with trio.open_nursery() as connections:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -159,10 +160,22 @@ _JOINED_BYTES = 64 * 1024
 """How much for the same receivers is queued as one."""
 
 
+class SlowClient(enum.StrEnum):
+    """What becomes of a client for which more waits than may."""
+
+    CLOSE = "close"
+    """It is closed, with 1013: it knows then that it has missed something."""
+    DROP_OLDEST = "drop-oldest"
+    """What has waited longest is dropped: for those who want the newest."""
+    DROP_NEWEST = "drop-newest"
+    """What has just come is dropped."""
+
+
 class Clients:
     """All clients of this server that the chain knows of, by id, and the groups."""
 
-    def __init__(self) -> None:
+    def __init__(self, slow_client: SlowClient = SlowClient.CLOSE) -> None:
+        self._slow_client = slow_client
         self._by_id: dict[str, Client] = {}
         self._before_the_gate = 0
         self._followers: list[Callable[[Client], object]] = []
@@ -173,7 +186,8 @@ class Clients:
         self._frames: list[bytes] = []
         self._frames_size = 0
         self.counters: Counter[str] = Counter()
-        """What was dropped, by reason: `gone` (the client has left), `slow` (it was closed for a full outbox)."""
+        """What was dropped, by reason: `gone` (the client has left), `slow` (it was closed for a full outbox), and the
+        messages that were dropped for slow clients that stay."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -330,9 +344,21 @@ class Clients:
         elif not client.is_open:
             client.judge(Verdict(Refusal(503, "More waits for you than may.")))
         else:
+            self._too_slow(client, frame)
+
+    def _too_slow(self, client: Client, frame: bytes) -> None:
+        """A client's outbox is full."""
+        wire = client.wire
+        if self._slow_client is SlowClient.CLOSE:
             self.counters["slow"] += 1
-            client.wire.outbox.drop_unstarted()
-            client.wire.fail(TRY_AGAIN_LATER, "too slow: more waits for you than may")
+            wire.outbox.drop_unstarted()
+            wire.fail(TRY_AGAIN_LATER, "too slow: more waits for you than may")
+            return
+        if self._slow_client is SlowClient.DROP_OLDEST:
+            self.counters["dropped for slow clients"] += wire.outbox.make_room(len(frame))
+            if wire.post(frame):
+                return
+        self.counters["dropped for slow clients"] += 1
 
     def close(self, action: Frame) -> None:
         """Carry out a `close` action."""

@@ -19,7 +19,7 @@ import trio
 
 from fws_pipe.front import handshake
 from fws_pipe.front.auth import Admission
-from fws_pipe.front.clients import Client, Clients, Ping, Verdict
+from fws_pipe.front.clients import Client, Clients, Ping, SlowClient, Verdict
 from fws_pipe.front.conversation import READ_BYTES, Conversation, Readers
 from fws_pipe.front.entrance import Entrance
 from fws_pipe.front.feed import Feed
@@ -52,6 +52,7 @@ class Limits:
     outbox: int
     ping_interval: float
     ping_timeout: float
+    slow_client: SlowClient = SlowClient.CLOSE
 
 
 class Intake(enum.StrEnum):
@@ -91,7 +92,7 @@ class Front:
         self._nursery = nursery
         self._checks_actions = checks_actions
         self.feed = Feed()
-        self.clients = Clients()
+        self.clients = Clients(limits.slow_client)
         self._connections = 0
         self._admitted = 0
         self._wants_data = False
