@@ -9,8 +9,9 @@ from collections.abc import Callable
 
 from fws_pipe.errors import UsageError
 from fws_pipe.protocol.codec import Frame
+from fws_pipe.protocol.progress import seqs_of, without_messages
 from fws_pipe.protocol.relay import RelaySender
-from fws_pipe.publisher import Publisher
+from fws_pipe.publisher import Message, Publisher
 from fws_pipe.redis_link import settings_from
 
 
@@ -37,7 +38,8 @@ class RedisAbroad:
             self._refuse()
             return
         data = action["data"]
-        self._publisher.put(action["channel"], data.encode() if isinstance(data, str) else data, action.get("seq"))
+        payload = data.encode() if isinstance(data, str) else data
+        self._publisher.put(Message(action["channel"], payload, _seqs_of(action)))
 
     def _refuse(self) -> None:
         # What a client says must not pass for another server's word.
@@ -48,7 +50,13 @@ class RedisAbroad:
 
     def relay(self, action: Frame) -> None:
         """Pass an action on to the other servers."""
-        self._publisher.put(self._channel, self._sender.wrap(action), action.get("seq"))
+        wrap = self._sender.wrapper()
+        seqs = _seqs_of(action)
+
+        def without(count: int) -> bytes:
+            return wrap(without_messages(action, [index < count for index in range(len(seqs))]))
+
+        self._publisher.put(Message(self._channel, wrap(action), seqs, without if len(seqs) > 1 else None))
 
     @property
     def accepted(self) -> int:
@@ -72,6 +80,10 @@ class RedisAbroad:
     def finish(self) -> None:
         """Wait until Redis has confirmed everything."""
         self._publisher.finish()
+
+
+def _seqs_of(action: Frame) -> list[int]:
+    return [seq for seq in seqs_of(action) if type(seq) is int]
 
 
 def _say(text: str) -> None:

@@ -23,11 +23,11 @@ from fws_pipe.protocol.blocks import (
     BlockWriter,
     OutputClosedError,
     block_writer_for_the_front,
-    frames_of_blocks,
     input_source,
+    read_frames,
     run_program,
 )
-from fws_pipe.protocol.codec import Frame, encode, type_of
+from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
 from fws_pipe.protocol.events import EVENT_TYPES, TICK, confirm_frame, unconfirmed
 
 
@@ -48,15 +48,15 @@ class Sink:
         self._source = source
         self._abroad = abroad
         self._unknown_types: set[str | None] = set()
-        self._offset = 0
+        self._end = 0
+        """Where the last frame ended."""
         self.dropped = 0
         """Actions with a wrong field."""
 
-    def take(self, frame: dict[str, object], raw: bytes) -> bool:
-        """Whether this frame goes on to the front."""
+    def take(self, frame: Frame, offset: int) -> bool:
+        """Whether this frame goes on to the front. `offset` is where it ends in the stream, in bytes."""
         kind = type_of(frame)
-        offset = self._offset
-        self._offset += len(raw)
+        start, self._end = self._end, offset
         if kind == TICK:
             return True
         if kind in ACTION_TYPES:
@@ -64,10 +64,10 @@ class Sink:
             if problem is None:
                 return self._abroad is None or self._send_abroad(frame, self._abroad)
             self.dropped += 1
-            self._say(f"frame that came through {self._source}, at byte {offset}: {problem}; dropped")
+            self._say(f"frame that came through {self._source}, at byte {start}: {problem}; dropped")
         elif kind not in EVENT_TYPES and not self._is_known_as_unknown(kind):
             self._say(
-                f"frame that came through {self._source}, at byte {offset}: unknown type {kind!r}; "
+                f"frame that came through {self._source}, at byte {start}: unknown type {kind!r}; "
                 "this type is dropped from now on"
             )
         return False
@@ -105,9 +105,10 @@ def main() -> None:
 def _relay() -> None:
     output = block_writer_for_the_front()
     sink = Sink(input_source())
-    for frame, raw in frames_of_blocks(input_source(), output.flush):
-        if sink.take(frame, raw):
-            output.add(raw)
+    decoder = FrameDecoder(input_source())
+    for frame in read_frames(decoder, output.flush):
+        if sink.take(frame, decoder.offset):
+            output.add(decoder.raw())
     output.flush()
 
 
@@ -118,9 +119,10 @@ def _relay_to_redis() -> None:
     back.abroad = abroad
     signal.signal(signal.SIGTERM, lambda number, frame: abroad.hurry())
     sink = Sink(input_source(), abroad)
-    for frame, raw in frames_of_blocks(input_source(), back.flush):
-        if sink.take(frame, raw):
-            back.add(frame, raw)
+    decoder = FrameDecoder(input_source())
+    for frame in read_frames(decoder, back.flush):
+        if sink.take(frame, decoder.offset):
+            back.add(frame, decoder.raw())
     back.flush()
     abroad.finish()
     back.flush()

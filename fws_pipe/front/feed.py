@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from fws_pipe.front.frames import event_middle, take_messages
+from fws_pipe.front.frames import event_time, take_messages, tick_frame
 from fws_pipe.front.journal import Charge, Journal, Kept, frames_of
 from fws_pipe.front.suspicion import Suspicion, Verdict
 from fws_pipe.pipes import Outlet
 from fws_pipe.protocol.codec import Frame, encode
-from fws_pipe.protocol.events import OPEN, stamp, tick_event
+from fws_pipe.protocol.events import OPEN, stamp
 
 if TYPE_CHECKING:
     from fws_pipe.front.clients import Client
@@ -109,7 +109,7 @@ class Feed:
         Never waits: it takes what the client has room for, and who calls it stops reading all when `is_full` says so.
         `flush` writes.
         """
-        middle = event_middle(client.event_tail, time.time())
+        middle = event_time(time.time()) + client.event_tail
         events, position, self._seq = take_messages(block, position, limit, client.budget, middle, self._seq)
         if events:
             self._waiting += events
@@ -201,7 +201,7 @@ class Feed:
         snapshot, self._snapshot = self._snapshot, b""
         try:
             # The tick repeats a number that is done with: what filters make of old numbers is suppressed.
-            await pipe.write(snapshot + encode(stamp(tick_event(), self._done_seq, time.time())))
+            await pipe.write(snapshot + tick_frame(self._done_seq, event_time(time.time())))
             if not self.swallows_ticks:
                 await self.ready.wait()
             await self._replay(pipe)
@@ -283,7 +283,7 @@ class Feed:
 
     def _keep(self, events: list[bytes], seq: int, charges: list[Charge[Client]]) -> bytes:
         count = len(events)
-        events.append(encode(stamp(tick_event(), seq, time.time())))
+        events.append(tick_frame(seq, event_time(time.time())))
         batch = b"".join(events)
         if self.swallows_ticks:
             _release(charges)

@@ -17,7 +17,7 @@ from fws_pipe.errors import FrameError, FwsError, GaveUpError, SilenceError, Sta
 from fws_pipe.log import Log
 from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT, FINAL, RUNNING, TRANSITIONS, Event, RestartPolicy, State
 from fws_pipe.pipeline.spawn import LADDER, Program, Rung, RunningChain, Surroundings, start_chain
-from fws_pipe.pipes import Outlet
+from fws_pipe.pipes import Inlet, Outlet
 
 TICK_TIMEOUT_S = 10.0
 """A chain that lets no tick through for so long after its start is taken to swallow them."""
@@ -45,7 +45,7 @@ class Exchange(Protocol):
     async def write_events(self, pipe: Outlet) -> None:
         """Write events for ever. Raises OSError when nobody reads them."""
 
-    async def execute_all(self, read: Callable[[], Awaitable[bytes]], source: str) -> None:
+    async def execute_all(self, inlet: Inlet, source: str) -> None:
         """Execute actions until their end. Raises FrameError, or SilenceError when nothing comes that must."""
 
     async def wait_stalled(self) -> None:
@@ -255,7 +255,7 @@ class Supervisor:
 
     async def _execute_actions(self, chain: RunningChain) -> None:
         try:
-            await self._exchange.execute_all(chain.tail.read, self._programs[-1].label)
+            await self._exchange.execute_all(chain.tail, self._programs[-1].label)
         except (FrameError, SilenceError) as error:
             # Half a frame behind a process that died is what its death looks like.
             chain.fail_unless_dead(str(error))

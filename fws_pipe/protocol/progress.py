@@ -9,9 +9,10 @@ Actions without a `seq`, as foreign filters make them, are never suppressed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple
 
-from fws_pipe.protocol.actions import WANT
+from fws_pipe.protocol.actions import SEND, WANT
 from fws_pipe.protocol.codec import Frame, type_of
 from fws_pipe.protocol.events import CONFIRM, TICK
 
@@ -47,14 +48,17 @@ class Progress:
         last: int | None = None
         count = 0
         for frame in reversed(frames):
-            seq = frame.get("seq")
-            if type(seq) is not int or type_of(frame) in _NO_ACTIONS:
+            if type_of(frame) in _NO_ACTIONS:
+                continue
+            numbers = [seq for seq in seqs_of(frame) if type(seq) is int]
+            if not numbers:
                 continue
             if last is None:
-                last = seq
-            if seq != last:
+                last = numbers[-1]
+            own = sum(1 for _ in takewhile(last.__eq__, reversed(numbers)))
+            count += own
+            if own < len(numbers):
                 break
-            count += 1
         else:
             if last == self._last.seq:
                 count += self._last.actions  # the whole block belongs to the event of the one before
@@ -85,6 +89,27 @@ class Progress:
             seq = frame.get("seq")
             if kind == TICK and type(seq) is int and seq > self._done_seq:
                 self.is_replaying = False  # all that had been executed has been here
-            # What a filter wants it tells each run anew.
-            if kind == WANT or kind in _NO_ACTIONS or not self.is_done(seq):
+            if kind == WANT or kind in _NO_ACTIONS:
+                yield frame  # what a filter wants it tells each run anew
+            elif kind == SEND and type(seq) is list:
+                done = [self.is_done(number) for number in seq]
+                yield from [frame] if not any(done) else _part_of(frame, done)
+            elif not self.is_done(seq):
                 yield frame
+
+
+def _part_of(send: Frame, done: Sequence[bool]) -> list[Frame]:
+    """A joined send without the messages that are done, if there are others."""
+    return [] if all(done) else [without_messages(send, done)]
+
+
+def without_messages(send: Frame, left_out: Sequence[bool]) -> Frame:
+    """A joined send without some of its messages."""
+    data, seq = ([item for item, out in zip(send[name], left_out) if not out] for name in ("data", "seq"))  # noqa: B905
+    return {**send, "data": data, "seq": seq}
+
+
+def seqs_of(action: Frame) -> Sequence[object]:
+    """The numbers of the events that have caused an action: one for each message of a joined send."""
+    seq = action.get("seq")
+    return seq if type(seq) is list else (seq,)

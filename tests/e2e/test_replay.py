@@ -199,7 +199,8 @@ run()
 
 
 def quarantined(servers: Servers) -> list[Path]:
-    return sorted((servers.folder / "quarantine").iterdir())
+    """The files there, by the number of their event."""
+    return sorted((servers.folder / "quarantine").iterdir(), key=lambda path: int(path.stem.rsplit("-")[-1]))
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,38 @@ def test_wants_are_told_to_each_run() -> None:
     assert list(progress.without_done([want])) == [want]
 
 
+def test_of_a_joined_send_only_what_has_not_been_sent() -> None:
+    progress = Progress()
+    progress.note([{"type": "send", "data": ["a", "b", "c"], "seq": [4, 5, 5]}])
+    progress.begin_replay(0)
+    again = [
+        {"type": "send", "to": "x", "data": ["a"], "seq": [4]},
+        {"type": "send", "to": "x", "data": ["b", "c", "d", "e"], "seq": [5, 5, 5, 6]},
+        {"type": "send", "to": "x", "data": ["f", "g"], "seq": [6, 7]},
+    ]
+    rest = list(progress.without_done(again))
+    assert rest == [{"type": "send", "to": "x", "data": ["d", "e"], "seq": [5, 6]}, again[2]]
+    assert progress.suppressed == 3
+    progress.note(rest)
+    progress.begin_replay(0)
+    assert [progress.is_done(seq) for seq in (6, 7, 7)] == [True, True, False]
+
+
+@given(st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=4), max_size=6))
+def test_joined_or_not_the_position_is_the_same(groups: list[list[int]]) -> None:
+    seqs = sorted(seq for group in groups for seq in group)
+    plain, joined = Progress(), Progress()
+    plain.note(sends(*seqs))
+    while seqs:
+        size = len(groups.pop())
+        joined.note([{"type": "send", "data": ["x"] * size, "seq": seqs[:size]}])
+        del seqs[:size]
+    for progress in (plain, joined):
+        progress.begin_replay(0)
+    asked = [1, 1, 2, 2, 3, 3, 3, 3, 3]
+    assert [plain.is_done(seq) for seq in asked] == [joined.is_done(seq) for seq in asked]
+
+
 def test_a_tick_is_no_action() -> None:
     progress = Progress()
     progress.note([*sends(5), {"type": "tick", "seq": 6}, {"type": "confirm", "seq": 6}])
