@@ -413,7 +413,7 @@ def test_a_chain_that_dies_while_redis_is_away_publishes_all_when_it_is_back(
 
 @pytest.mark.slow
 def test_a_sink_that_waits_for_redis_does_not_hang(servers: Servers, redis_server: RedisServer) -> None:
-    options = ("--stall-timeout", "2", "--max-message", "2M", "--outbox-limit", "8M")
+    options = ("--stall-timeout", "4", "--max-message", "2M", "--outbox-limit", "8M")
     server = with_redis(servers, redis_server, *options, "publish news | mirror")
     listener = Listener(redis_server, "news")
     with connect(server.url, max_size=None) as client, connect(server.url) as other:
@@ -423,7 +423,7 @@ def test_a_sink_that_waits_for_redis_does_not_hang(servers: Servers, redis_serve
         with pytest.raises(TimeoutError):
             while True:
                 other.send("is anybody there?")
-                other.recv(timeout=6.0)  # three times as long as the chain may owe a tick
+                other.recv(timeout=12.0)  # three times as long as the chain may owe a tick
         os.kill(redis_server.pid, signal.SIGCONT)
         assert other.recv(PATIENCE_S) == "is anybody there?"
     listener.take(18)
