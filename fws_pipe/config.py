@@ -299,6 +299,16 @@ OPTIONS = (
         "what then: close it with 1013, or drop-oldest or drop-newest of what waits for it", "POLICY", _LIMITS,
     ),
     Option(
+        "journal-limit", parse_outbox_size, 64 * 1024**2, "64M",
+        "what is kept of events until they are through the chain, so that none is lost; clients wait when it is full",
+        "BYTES", _LIMITS,
+    ),
+    Option(
+        "stall-timeout", parse_seconds, 30.0, "30",
+        "a chain that returns no tick for so long while events wait hangs, and is started again; 0: never", "SECONDS",
+        _LIMITS, for_front=False,
+    ),
+    Option(
         "drain-timeout", parse_seconds, 10.0, "10",
         "how long clients and chain have to finish after SIGTERM or SIGINT", "SECONDS", _LIMITS,
     ),
@@ -310,6 +320,10 @@ OPTIONS = (
     Option(
         "shell", parse_text, "/bin/sh", "/bin/sh", "the shell that runs each stage, as SHELL -c", "PATH", _CHAIN,
         for_front=False,
+    ),
+    Option(
+        "quarantine", parse_text, None, "none", "a folder for events that kill the chain again and again, a file each",
+        "DIR", _CHAIN, for_front=False,
     ),
     Option(
         "token", parse_text, None, "none",
@@ -382,9 +396,12 @@ class Config:
     max_clients: int
     outbox_limit: int
     slow_client: str
+    journal_limit: int
+    stall_timeout: float
     drain_timeout: float
     intake: str
     shell: str
+    quarantine: str | None
     token: str | None
     storage: str
     redis_url: str | None
