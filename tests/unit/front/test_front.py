@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from fws_pipe.front.entrance import Entrance, EntranceSettings
-from fws_pipe.front.front import HANDSHAKE_TIMEOUT_S, Front, Limits
+from fws_pipe.front.front import Front, Limits
 from fws_pipe.front.listener import accept_all, open_listeners
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder
@@ -78,7 +78,7 @@ def test_a_handshake_that_is_never_finished_is_answered_at_the_deadline(tmp_path
         begin = trio.current_time()
         answer = await trio.to_thread.run_sync(dawdle)
         assert answer.startswith(b"HTTP/1.1 408 ")
-        assert trio.current_time() - begin >= HANDSHAKE_TIMEOUT_S
+        assert trio.current_time() - begin >= LIMITS.handshake_timeout
         assert served.events == []
 
     # The clock runs a hundred times as fast as the wall's.
