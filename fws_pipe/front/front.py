@@ -186,7 +186,8 @@ class Front:
     async def _refuse(self, wire: Wire, refusal: handshake.Refusal) -> None:
         self.counters[f"refused {refusal.status}"] += 1
         wire.send_response(refusal.encode())
-        await wire.finish(lingers=True)
+        # Of who was too slow everything has been read; a lobby full of such must not wait for them any longer.
+        await wire.finish(lingers=refusal is not handshake.TOO_SLOW)
 
     async def _admit(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
         # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.

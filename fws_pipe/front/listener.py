@@ -108,7 +108,9 @@ def url_of(listener: socket.socket, has_tls: bool) -> str:
 ACCEPT_AT_ONCE = 64
 """How many connections are accepted before those that are open get their turn."""
 
-_PAUSE_S = 0.1
+PAUSE_S = 0.1
+"""How long nobody is accepted when there is no descriptor or memory left."""
+
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
@@ -139,7 +141,7 @@ async def accept_all(
             if not is_short:
                 log.always(f"can't accept a connection just now ({error.strerror}); raise the limit: ulimit -n")
             is_short = True
-            await trio.sleep(_PAUSE_S)
+            await trio.sleep(PAUSE_S)
 
 
 def _accept_some(listener: socket.socket, at_most: int) -> Iterator[tuple[socket.socket, tuple[str, int]]]:

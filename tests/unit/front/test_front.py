@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
+import resource
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import trio
@@ -13,7 +16,7 @@ import trio.testing
 
 from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import Front, Limits
-from fws_pipe.front.listener import accept_all, open_listeners
+from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder
 from tests.e2e.raw import CLOSE, RawClient, frame, request
@@ -144,6 +147,62 @@ def test_no_descriptor_left_is_told_once_and_waited_for(tmp_path: Path) -> None:
         trio.run(main)
     [line] = (tmp_path / "log").read_text().splitlines()
     assert line == "fws-pipe: can't accept a connection just now (Too many open files); raise the limit: ulimit -n"
+
+
+class CountingListener(socket.socket):
+    """Counts how often somebody tries to accept."""
+
+    attempts = 0
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        self.attempts += 1
+        return super().accept()
+
+
+def test_without_descriptors_accepting_pauses_and_does_not_spin(tmp_path: Path) -> None:
+    clock = trio.testing.MockClock()
+    accepted: list[socket.socket] = []
+
+    async def main() -> None:
+        log = Log("fws-pipe", descriptor=file.fileno())
+        [plain] = await open_listeners(["127.0.0.1"], 0)
+        with CountingListener(fileno=plain.detach()) as listener, contextlib.ExitStack() as clients:
+            listener.setblocking(False)
+            for _ in range(5):
+                clients.enter_context(socket.create_connection(listener.getsockname()))
+            async with trio.open_nursery() as nursery:
+                with two_descriptors_left():
+                    nursery.start_soon(accept_all, listener, lambda sock, remote: accepted.append(sock), log)
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    assert len(accepted) in (1, 2)
+                    assert listener.attempts == len(accepted) + 1
+                    clock.jump(PAUSE_S)
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    assert listener.attempts == len(accepted) + 2
+                clock.jump(PAUSE_S)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                assert len(accepted) == 5
+                nursery.cancel_scope.cancel()
+        log.close()
+
+    with (tmp_path / "log").open("wb") as file:
+        trio.run(main, clock=clock)
+    for connection in accepted:
+        connection.close()
+    assert (tmp_path / "log").read_text().count("can't accept a connection just now") == 1
+
+
+@contextlib.contextmanager
+def two_descriptors_left() -> Iterator[None]:
+    """Let this process open no more than two further descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 2, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_listening_on_a_name_gives_all_its_addresses_one_port() -> None:
