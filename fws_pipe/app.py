@@ -411,6 +411,7 @@ async def _drain(config: Config, front: Front, backend: Backend) -> None:
         with trio.move_on_at(deadline - min(_CHAINS_SHARE_S, config.drain_timeout / 2)):
             with trio.move_on_after(_HANDSHAKES_S):
                 await front.lobby.wait_empty()
+            front.lift_rates()
             # Replies to what has been read go out before the Close frames do.
             await front.feed.wait_settled()
             await front.close_all(GOING_AWAY, "the server is shutting down")

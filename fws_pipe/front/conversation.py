@@ -77,6 +77,7 @@ class Conversation:
         "_host",
         "_is_advancing",
         "_is_busy",
+        "_is_held_back",
         "_is_reading",
         "_is_raw",
         "_library",
@@ -112,7 +113,9 @@ class Conversation:
         """and those that have come out."""
         self._is_advancing = False
         self._is_busy = False
-        """Whether trio-websocket has been fed something that it is not done with, or the client's rate is used up."""
+        """Whether trio-websocket has been fed something that it is not done with, or the client is held back."""
+        self._is_held_back = False
+        """Whether it has used up its rate."""
         self._wanted = 1
         """How many bytes its next message has that waits for room."""
         self._is_raw = False
@@ -138,7 +141,9 @@ class Conversation:
 
     def _note_room(self) -> None:
         """There may be room in the chain, or in the outbox, for what has been held back."""
-        if not self._is_reading and self._may_go_on:
+        if self._is_held_back and self.wire.is_closing:
+            self._let_go()  # what has been read is dealt with all the same
+        elif not self._is_reading and self._may_go_on:
             self._advance()
             self._host.feed.flush()
 
@@ -257,21 +262,31 @@ class Conversation:
 
     def _slows_down(self, block: bytes, position: int, meter: Meter) -> bool:
         """Whether the client's rate is used up and it has sent more; then it is held back, or closed."""
-        if meter.may_send(trio.current_time()) or judge_frame(block, position).kind is Kind.NEED_MORE:
+        if meter.may_send(trio.current_time()) or self.wire.is_closing:
+            return False
+        if judge_frame(block, position).kind is Kind.NEED_MORE:
             return False
         if meter.closes:
             self._host.counters["too fast"] += 1
             self.wire.fail(POLICY_VIOLATION, "too fast: more than this server's rate allows")
         else:
             self._host.counters["held back by its rate"] += 1
-            self._is_busy = True
-            self.wire.run_beside(self._go_on_after, meter.wait_s())
+            self._is_busy = self._is_held_back = True
+            self.wire.run_beside(self._let_go_after, meter.wait_s())
         return True
 
-    async def _go_on_after(self, seconds: float) -> None:
+    def lift_rate(self) -> None:
+        """The server stops: what has been read goes to the chain as fast as it takes it."""
+        self.meter = None
+        self._let_go()
+
+    async def _let_go_after(self, seconds: float) -> None:
         await trio.sleep(seconds)
-        if not self.has_ended:
-            self._is_busy = False
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._is_held_back and not self.has_ended:
+            self._is_busy = self._is_held_back = False
             self._advance()
             self._host.feed.flush()
 

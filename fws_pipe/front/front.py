@@ -451,6 +451,11 @@ class Front:
                     self.counters["idle"] += 1
                     wire.begin_close(GOING_AWAY, f"no message for {timeout:g} s")
 
+    def lift_rates(self) -> None:
+        """Hold no client to its rate any more: the server stops, and what it has read is to be dealt with."""
+        for conversation in list(self._conversations.values()):
+            conversation.lift_rate()
+
     async def close_all(self, code: int, reason: str) -> None:
         """Close every client with this code, end unfinished handshakes, and wait until all are gone."""
         known = {client.wire: client for client in self.clients}

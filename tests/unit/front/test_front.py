@@ -52,13 +52,18 @@ class Served:
                 await trio.sleep(0.001)
 
 
-def serve(scenario: Callable[[Served], Awaitable[None]], tmp_path: Path, clock: trio.abc.Clock | None = None) -> None:
+def serve(
+    scenario: Callable[[Served], Awaitable[None]],
+    tmp_path: Path,
+    clock: trio.abc.Clock | None = None,
+    limits: Limits = LIMITS,
+) -> None:
     async def main() -> None:
         log = Log("test", descriptor=log_file.fileno())
         [listener] = await open_listeners(["127.0.0.1"], 0)
         with listener:
             async with trio.open_nursery() as nursery:
-                front = Front(LIMITS, log, "test", Entrance(EntranceSettings()), nursery)
+                front = Front(limits, log, "test", Entrance(EntranceSettings()), nursery)
                 served = Served(front, listener.getsockname()[1])
                 nursery.start_soon(front.write_events, served)
                 nursery.start_soon(accept_all, listener, front.serve, log)
@@ -86,6 +91,28 @@ def test_a_handshake_that_is_never_finished_is_answered_at_the_deadline(tmp_path
 
     # The clock runs a hundred times as fast as the wall's.
     serve(scenario, tmp_path, trio.testing.MockClock(rate=100))
+
+
+def test_a_client_that_sends_now_and_then_is_not_idle(tmp_path: Path) -> None:
+    clock = trio.testing.MockClock()
+
+    async def scenario(served: Served) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(served.front.close_idle)
+            with RawClient(served.port) as client:
+                await trio.to_thread.run_sync(client.upgrade)
+                for count in range(1, 6):
+                    clock.jump(7.0)
+                    client.send(frame(b"still here"))
+                    await served.wait_until_real(lambda count=count: served.events.count("message") == count)
+                client.send(frame(b"", PONG))
+                clock.jump(10.0)
+                code = await trio.to_thread.run_sync(client.read_close_code)
+                assert code == 1001
+                assert served.front.counters["idle"] == 1
+            nursery.cancel_scope.cancel()
+
+    serve(scenario, tmp_path, clock, dataclasses.replace(LIMITS, idle_timeout=10.0))
 
 
 def test_two_hundred_connections_of_all_kinds_leave_no_task(tmp_path: Path) -> None:
