@@ -375,8 +375,8 @@ OPTIONS = (
         _LIMITS,
     ),
     Option(
-        "max-fragments", parse_count, 16384, "16384",
-        "fragments of one message, as many as 1M has of 64 bytes; one more closes with 1009; 0: any number", "COUNT",
+        "max-fragments", parse_count, 65536, "65536",
+        "fragments of one message, as many as 1M has of 16 bytes; one more closes with 1009; 0: any number", "COUNT",
         _LIMITS,
     ),
     Option(

@@ -56,7 +56,7 @@ class Limits:
     max_handshakes: int = 0
     max_header: int = 16 * 1024
     handshake_timeout: float = 10.0
-    max_fragments: int = 16384
+    max_fragments: int = 65536
     idle_timeout: float = 0.0
     pace: Pace = Pace()
 

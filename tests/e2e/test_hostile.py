@@ -255,6 +255,9 @@ def test_connections_that_say_nothing_use_up_no_descriptors(servers: Servers) ->
             with connect(server.url, open_timeout=30) as another:
                 another.send("y")
                 assert another.recv(30) == "y"
+            for sock in idle:
+                sock.settimeout(30)
+                assert sock.recv(1000).startswith(b"HTTP/1.1 408 ")
         finally:
             for sock in idle:
                 sock.close()
