@@ -48,8 +48,8 @@ _INTERRUPT_S = 0.5
 _CHAINS_SHARE_S = 2.0
 """What is left of the drain timeout for the chain to finish after the clients have gone."""
 
-_HANDSHAKES_S = 1.0
-"""How long those who shake hands when the server stops may take to be told so in good manners."""
+_HANDSHAKES_SHARE = 0.1
+"""What part of the drain timeout those may take who shake hands when the server stops, to be told so in order."""
 
 
 class Backend(Protocol):
@@ -409,7 +409,7 @@ async def _drain(config: Config, front: Front, backend: Backend) -> None:
     if backend.serving.is_set():
         # Clients that take all their time must not take the chain's.
         with trio.move_on_at(deadline - min(_CHAINS_SHARE_S, config.drain_timeout / 2)):
-            with trio.move_on_after(_HANDSHAKES_S):
+            with trio.move_on_after(config.drain_timeout * _HANDSHAKES_SHARE):
                 await front.lobby.wait_empty()
             front.lift_rates()
             # Replies to what has been read go out before the Close frames do.

@@ -155,7 +155,8 @@ def _accept_some(listener: socket.socket, at_most: int) -> Iterator[tuple[socket
             yield connection, (UNIX, 0)
         else:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            yield connection, (address[0], address[1])
+            # A socket for both protocols, which a service manager may hand over, shows IPv4 addresses like that.
+            yield connection, (address[0].removeprefix("::ffff:"), address[1])
 
 
 def quiet_libraries() -> None:

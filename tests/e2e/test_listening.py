@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect, unix_connect
 
-from tests.e2e.raw import request
+from tests.e2e.raw import RawClient, request
 from tests.e2e.test_limits import exchange
-from tests.harness import PATIENCE_S, Server, Servers
+from tests.harness import PATIENCE_S, Server, Servers, eventually
 
 # What a service manager does: the socket becomes descriptor 3, and the process itself is named.
 HAND_OVER = """
@@ -130,6 +130,20 @@ def test_stages_see_nothing_of_what_the_manager_hands_over(servers: Servers) -> 
         assert server.stdout.lines == ["0", "0"]
 
 
+def test_a_socket_for_both_protocols_tells_ipv4_addresses_as_such(servers: Servers) -> None:
+    try:
+        listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    except (OSError, ValueError):
+        pytest.skip("no IPv6 here")
+    with listener:
+        port = listener.getsockname()[1]
+        server = hand_over(servers, listener, "fws-pipe", servers.reporter())
+        assert server.stderr.wait_for("listening on").endswith(f"ws://[::]:{port}")
+        with connect(f"ws://127.0.0.1:{port}"):
+            [opened] = server.events("open", 1)
+            assert opened["remote"][0] == "127.0.0.1"
+
+
 def test_what_was_meant_for_another_process_is_left_alone(servers: Servers) -> None:
     server = servers.start("mirror", environment=servers.environment(LISTEN_PID="1", LISTEN_FDS="1"))
     with connect(server.url) as client:
@@ -180,6 +194,33 @@ def test_servers_follow_one_another_on_a_socket_and_no_client_is_refused(
     assert visits.failures == []
     if listener.family == socket.AF_UNIX:
         assert os.path.exists(servers.folder / "socket")  # it is the manager's, and stays
+
+
+def test_a_handshake_under_way_when_the_server_stops_is_finished(servers: Servers) -> None:
+    server = servers.start("--drain-timeout", "300", "mirror")
+    with RawClient(server.port) as client, connect(server.url) as other:
+        exchange(other, "x")  # whoever came before it has been accepted as well
+        port = server.port
+        head = request(port)
+        client.send(head[:30])
+        server.signal(signal.SIGTERM)
+        eventually(lambda: is_refused(port), "nobody is accepted any more")
+        client.send(head[30:])
+        received = b""
+        while b"the server is shutting down" not in received:
+            block = client.socket.recv(1000)
+            assert block, received
+            received += block
+        assert received.startswith(b"HTTP/1.1 101 ")
+    assert server.wait() == 0
+
+
+def is_refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), PATIENCE_S).close()
+    except ConnectionError:
+        return True
+    return False
 
 
 class Visits:
