@@ -18,7 +18,7 @@ from typing import Protocol
 
 import trio
 
-from fws_pipe.config import RATE_POLICIES, Config
+from fws_pipe.config import Config
 from fws_pipe.errors import FrameError, GaveUpError, UsageError
 from fws_pipe.front.auth import AuthSettings
 from fws_pipe.front.entrance import Entrance, EntranceSettings
@@ -296,7 +296,7 @@ async def _front(config: Config, name: str, log: Log, *, checks_actions: bool) -
         handshake_timeout=config.handshake_timeout,
         max_fragments=config.max_fragments,
         idle_timeout=config.idle_timeout,
-        pace=Pace(config.rate, config.rate_bytes, closes=config.rate_policy == RATE_POLICIES[1]),
+        pace=Pace(config.rate, config.rate_bytes, closes=config.rate_policy == "close"),
     )
     entrance = Entrance(_entrance_settings(config))
     async with trio.open_nursery() as connections:

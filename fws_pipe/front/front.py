@@ -161,9 +161,12 @@ class Front:
         with trio.move_on_after(self._limits.handshake_timeout) as deadline:
             request = await read_request(wire.transport, self._limits.max_header, self._tap_of_handshakes(client))
         answer: Admission | handshake.Refusal
-        if deadline.cancelled_caught:
+        if deadline.cancelled_caught and wire.transport.has_begun:
             answer = handshake.TOO_SLOW
-        elif request is None:
+        elif deadline.cancelled_caught:
+            self.counters["TLS handshake too slow"] += 1
+            return False
+        elif request is None or wire.is_closed:
             return False
         else:
             answer = self._judge(request.verdict, wire)

@@ -29,6 +29,8 @@ class Transport(Protocol):
     remote: SocketAddress
     descriptor: int | None
     """What can be read without waiting once it is readable; None where only `receive_some` will do."""
+    has_begun: bool
+    """Whether anything can be said to the client: with TLS not before the end of its handshake."""
 
     async def begin(self) -> bool:
         """Do what comes before the first byte of HTTP. False when that has failed."""
@@ -58,12 +60,13 @@ class Transport(Protocol):
 class PlainTransport:
     """TCP with nothing around it. `connection` is not blocking."""
 
-    __slots__ = ("_socket", "descriptor", "remote")
+    __slots__ = ("_socket", "descriptor", "has_begun", "remote")
 
     def __init__(self, connection: socket.socket, remote: SocketAddress) -> None:
         self._socket = connection
         self.remote = remote
         self.descriptor: int | None = connection.fileno()
+        self.has_begun = True
 
     async def begin(self) -> bool:
         """There is nothing to do."""
@@ -119,6 +122,7 @@ class TlsTransport:
         self._raw = stream
         self.remote = remote
         self.descriptor: int | None = None
+        self.has_begun = False
         # https_compatible: many clients end TCP without a word; WebSocket has its own end, so nothing is lost by it.
         self._stream = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
 
@@ -132,6 +136,7 @@ class TlsTransport:
                     await self._raw.send_all(_SPEAKS_TLS)
                     await _discard(self._raw)
             return False
+        self.has_begun = True
         return True
 
     def describe_tls(self) -> dict[str, Any]:

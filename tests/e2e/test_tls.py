@@ -68,6 +68,16 @@ def test_a_chat_over_wss(servers: Servers, authority: Authority) -> None:
     assert server.stop() == 0
 
 
+def test_a_client_that_never_shakes_hands_is_ended_at_once_when_its_time_is_over(
+    servers: Servers, authority: Authority
+) -> None:
+    server = servers.start(*authority.issue(), "--handshake-timeout", "0.2", "mirror")
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as client:
+        assert client.recv(100) == b""
+    assert server.stop() == 0
+    assert "TLS handshake too slow: 1" in server.stderr.wait_for("counted")
+
+
 def test_tls_on_a_unix_socket(servers: Servers, authority: Authority) -> None:
     server = servers.start_command("fws-pipe", "--unix", "socket", *authority.issue(), "mirror")
     server.stderr.wait_for("listening on wss.unix:socket")
