@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fws_pipe.front import frames
-from fws_pipe.front.frames import Kind, event_middle, event_tail, judge_frame, mask_in_python, payload_of, take_messages
+from fws_pipe.front.frames import Kind, event_tail, event_time, judge_frame, mask_in_python, payload_of, take_messages
 from fws_pipe.protocol.codec import FrameDecoder, encode
 from fws_pipe.protocol.events import message_event, stamp
 
@@ -41,7 +41,7 @@ def message_frame(data: str | bytes) -> bytes:
 
 
 def take(block: bytes, position: int = 0, seq: int = 0, budget: int = 1 << 40) -> frames.Run:
-    return take_messages(block, position, LIMIT, budget, event_middle(event_tail("a-1"), 1.5), seq)
+    return take_messages(block, position, LIMIT, budget, event_time(1.5) + event_tail("a-1"), seq)
 
 
 @given(st.lists(payloads, max_size=6), st.integers(0, 1 << 40))
