@@ -73,6 +73,7 @@ class Conversation:
         "_expected",
         "_fragment_count",
         "_fragments",
+        "_has_shortcut",
         "_have",
         "_host",
         "_is_advancing",
@@ -99,6 +100,8 @@ class Conversation:
         self._host = host
         self.meter = meter
         """What holds the client to a rate and knows how long it has been idle; None where nobody wants that."""
+        self._has_shortcut = host.is_fast and meter is None
+        """Whether plain messages need nothing but the feed."""
         self._blocks: list[bytes] = []
         self._have = 0
         self._need = 0
@@ -186,7 +189,7 @@ class Conversation:
             and self._fragments < 0
             and not self._is_busy
             and not self._is_raw
-            and self._host.is_fast
+            and self._has_shortcut
         )
 
     def _keep_for_later(self, block: bytes) -> None:
@@ -299,6 +302,7 @@ class Conversation:
     def lift_rate(self) -> None:
         """The server stops: what has been read goes to the chain as fast as it takes it."""
         self.meter = None
+        self._has_shortcut = self._host.is_fast
         self._let_go()
 
     async def _let_go_after(self, seconds: float) -> None:
