@@ -10,7 +10,7 @@ from wsproto.events import CloseConnection, Event
 
 from tests.harness import PATIENCE_S
 
-TEXT, BINARY, CLOSE, PING = 1, 2, 8, 9
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
 def request(port: int, *extra: str, line: str = "GET / HTTP/1.1") -> bytes:

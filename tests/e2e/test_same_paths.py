@@ -6,6 +6,7 @@ every frame through trio-websocket. FWS_TEST_EXPLORE=1 tries some thousand times
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,12 +18,16 @@ from hypothesis import strategies as st
 from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import Front, Intake, Limits
 from fws_pipe.front.listener import accept_all, open_listeners
+from fws_pipe.front.meter import Pace
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder
+from fws_pipe.rates import Rate
 from tests.e2e.raw import frame, request
 
 MAX_MESSAGE = 400
 LIMITS = Limits(max_message=MAX_MESSAGE, max_clients=0, outbox=1 << 20, ping_interval=0.0, ping_timeout=0.0)
+PACE = Pace(frames=Rate(2, 0.002), bytes=Rate(300, 0.002))
+"""It holds a client back for a millisecond or so, again and again."""
 
 Piece = bytes
 
@@ -65,12 +70,12 @@ odd_pieces = st.one_of(
 conversations = st.tuples(st.lists(pieces, max_size=6), st.lists(odd_pieces, max_size=2), st.lists(pieces, max_size=2))
 
 
-async def talk(intake: Intake, blocks: Sequence[bytes]) -> Seen:
+async def talk(intake: Intake, blocks: Sequence[bytes], limits: Limits = LIMITS) -> Seen:
     """Send these blocks, one write each, to a mirror; returns what comes of it."""
     log = Log("test", descriptor=2)
     events: list[tuple[Any, ...]] = []
     async with trio.open_nursery() as nursery:
-        front = Front(LIMITS, log, "test", Entrance(EntranceSettings()), nursery, intake=intake)
+        front = Front(limits, log, "test", Entrance(EntranceSettings()), nursery, intake=intake)
         [listener] = await open_listeners(["127.0.0.1"], 0)
         with listener:
             gone = trio.Event()
@@ -157,6 +162,18 @@ def test_any_bytes_give_the_same(made: tuple[list[Piece], list[Piece], list[Piec
         fast = run(lambda intake=intake: talk(intake, blocks))  # type: ignore[misc]
         assert fast.events == slow.events
         assert _close_of(fast.replies) == _close_of(slow.replies)
+
+
+@settings(max_examples=40)
+@given(conversations, st.sampled_from(Intake))
+def test_whoever_is_held_to_a_rate_loses_nothing(
+    made: tuple[list[Piece], list[Piece], list[Piece]], intake: Intake
+) -> None:
+    stream = b"".join(piece for part in made for piece in part)
+    free = run(lambda: talk(Intake.EPOLL, [stream]))
+    paced = run(lambda: talk(intake, [stream], dataclasses.replace(LIMITS, pace=PACE)))
+    assert paced.events == free.events
+    assert _close_of(paced.replies) == _close_of(free.replies)
 
 
 def _close_of(replies: bytes) -> bytes:

@@ -83,6 +83,30 @@ def test_numbers() -> None:
     assert parse_port("65535") == 65535
 
 
+@pytest.mark.parametrize(
+    ("argv", "environment", "names_tcp"),
+    [
+        ([], {}, False),
+        (["--unix", "a"], {}, False),
+        (["--unix", "a", "--port", "1"], {}, True),
+        (["--unix", "a", "--host", "b"], {}, True),
+        (["--unix", "a"], {"FWS_PORT": "1"}, True),
+    ],
+)
+def test_whether_a_port_was_asked_for(argv: list[str], environment: dict[str, str], names_tcp: bool) -> None:
+    assert pipe(*argv, **environment).names_tcp is names_tcp
+
+
+def test_lists_of_origins_and_proxies_and_paths() -> None:
+    config = pipe(
+        "--origin", "a.com, *.b.com", "--origin", "none", "--trusted-proxy", "10.0.0.0/8,unix", "--unix", "a,b"
+    )
+    assert [pattern.text for pattern in config.origin] == ["a.com", "*.b.com", "none"]
+    assert [str(proxy) for proxy in config.trusted_proxy] == ["10.0.0.0/8", "unix"]
+    assert config.unix == ("a", "b")
+    assert pipe("--unix-mode", "600").unix_mode == 0o600
+
+
 def test_a_flag_beats_the_environment_which_beats_the_default() -> None:
     environment = {"FWS_PORT": "1", "FWS_HOST": "a,b", "FWS_NAME": ""}
     config = pipe(**environment)
