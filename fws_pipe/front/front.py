@@ -202,8 +202,7 @@ class Front:
             self.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
             await self._refuse(wire, refusal)
             return False
-        self._open(client, wire, admission, early)
-        return True
+        return self._open(client, wire, admission, early)
 
     async def _wait_judged(self, client: Client, wire: Wire) -> bytes:
         """Wait for the chain's answer; returns what the client has sent meanwhile."""
@@ -233,12 +232,17 @@ class Front:
             client.auth = client.verdict.auth
         return client.verdict.refusal
 
-    def _open(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> None:
+    def _open(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
+        """Let a client in. False when it has gone meanwhile: the first write to it is what tells that."""
         wire.send_response(handshake.accept(admission.request))
+        if wire.is_closed:
+            return False
         if admission.expires is not None:
             wire.run_beside(self._fail_when_expired, wire, admission.expires)
         self.clients.open(client)
         wire.release()
+        if wire.is_closed:
+            return False
         conversation = self._conversations[client] = Conversation(client, wire, self)
         if self._log.level >= Level.DEBUG:
             self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]}")
@@ -246,6 +250,7 @@ class Front:
         conversation.start(early, early_is_tapped=self._wants_data and not was_tapped)
         conversation.is_tapped = self._wants_data
         self.feed.flush()
+        return True
 
     async def _fail_when_expired(self, wire: Wire, expires: float) -> None:
         # By the wall clock, which may be set; so no single sleep to the end.
