@@ -17,8 +17,8 @@ def test_mutated_frames_harm_nobody(servers: Servers, intake: Intake) -> None:
     report = fuzz(servers, 1, 10_000, "--intake", intake)
     assert report.frames >= 10_000
     assert report.answered > 0
-    # The streams are what they are meant to be: most faults are found, and some are none.
-    assert {"Close 1002", "Close 1007", "Close 1009", "Close 1000"} <= set(report.outcomes)
+    # The streams are what they are meant to be, of all kinds.
+    assert {"Close 1000", "Close 1002", "Close 1007", "reset by the client"} <= set(report.outcomes)
 
 
 def test_a_seed_makes_the_same_streams_again() -> None:
