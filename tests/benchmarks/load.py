@@ -26,13 +26,13 @@ END = b"."
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def client_frame(payload: bytes) -> bytes:
-    """A masked text frame, the mask applied."""
+def client_frame(payload: bytes, opcode: int = 1) -> bytes:
+    """A masked text frame, or another kind, the mask applied."""
     size = len(payload)
     mask = os.urandom(4)
     stretched = (mask * (size // 4 + 1))[:size]
     masked = (int.from_bytes(payload, "big") ^ int.from_bytes(stretched, "big")).to_bytes(size, "big")
-    return _head(size, 0x80) + mask + masked
+    return _head(size, 0x80, opcode) + mask + masked
 
 
 def server_frame(payload: bytes) -> bytes:
@@ -40,12 +40,12 @@ def server_frame(payload: bytes) -> bytes:
     return _head(len(payload), 0) + payload
 
 
-def _head(size: int, masked: int) -> bytes:
+def _head(size: int, masked: int, opcode: int = 1) -> bytes:
     if size < 126:
-        return bytes([0x81, masked | size])
+        return bytes([0x80 | opcode, masked | size])
     if size < 1 << 16:
-        return struct.pack("!BBH", 0x81, masked | 126, size)
-    return struct.pack("!BBQ", 0x81, masked | 127, size)
+        return struct.pack("!BBH", 0x80 | opcode, masked | 126, size)
+    return struct.pack("!BBQ", 0x80 | opcode, masked | 127, size)
 
 
 def joined_payload(stream: bytearray) -> bytes:
@@ -177,16 +177,20 @@ class InFlight(NamedTuple):
     """What all but one of a hundred round trips stay below, in seconds."""
 
 
-class _Link:
+class Link:
     """One of these clients: how it sends and receives, and what must come back."""
 
     __slots__ = ("expected", "frame", "part", "receive_into", "send", "sent")
 
     def __init__(self, sock: socket.socket, payload: bytes) -> None:
         self.receive_into, self.send = sock.recv_into, sock.send
-        self.frame, self.expected = client_frame(payload), server_frame(payload)
         self.part = bytearray()
         self.sent = 0.0
+        self.expect(payload)
+
+    def expect(self, payload: bytes) -> None:
+        """Make this the next message."""
+        self.frame, self.expected = client_frame(payload), server_frame(payload)
 
     def receive(self, buffer: bytearray) -> bool:
         """Whether the message is back, whole. Raises ValueError when it is another."""
@@ -208,9 +212,7 @@ def in_flight(port: int, clients: int, seconds: float, size: int = 64) -> InFlig
     trips: list[float] = []
     clock = time.perf_counter
     with open_clients(port, clients) as sockets, select.epoll() as poll:
-        links = {
-            sock.fileno(): _Link(sock, b"%09d" % number + b"z" * (size - 9)) for number, sock in enumerate(sockets)
-        }
+        links = {sock.fileno(): Link(sock, b"%09d" % number + b"z" * (size - 9)) for number, sock in enumerate(sockets)}
         for descriptor, link in links.items():
             poll.register(descriptor, select.EPOLLIN)
             link.send(link.frame)
