@@ -96,13 +96,18 @@ class RawClient:
     def upgrade(self, behind: bytes = b"") -> bytes:
         """Open, with `behind` in the same segment as the request; returns the response's head."""
         self.send(request(self.port) + behind)
+        head = self.read_head()
+        assert b" 101 " in head, head
+        return head
+
+    def read_head(self) -> bytes:
+        """The head of the answer to a request."""
         received = b""
         while b"\r\n\r\n" not in received:
             block = self.socket.recv(65536)
             assert block, received
             received += block
         head, self._early = received.split(b"\r\n\r\n", 1)
-        assert b" 101 " in head, head
         return head
 
     def read_to_end(self) -> bytes:
