@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 import threading
 from pathlib import Path
 
+import trio
 import trustme
 
 from tests.harness import PATIENCE_S
@@ -41,7 +41,7 @@ class TlsRelay:
         self._server_port = server_port
         self._context = context
         self._is_listening = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()))
+        self._thread = threading.Thread(target=trio.run, args=(self._run,))
 
     def __enter__(self) -> TlsRelay:
         self._thread.start()
@@ -49,31 +49,31 @@ class TlsRelay:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        self._token.run_sync_soon(self._scope.cancel)
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
     async def _run(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        async with await asyncio.start_server(self._relay, "127.0.0.1", 0) as listener:
-            self.port = listener.sockets[0].getsockname()[1]
+        self._token = trio.lowlevel.current_trio_token()
+        [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        self.port = listener.socket.getsockname()[1]
+        with trio.CancelScope() as self._scope:
             self._is_listening.set()
-            await self._stop.wait()
+            await trio.serve_listeners(self._relay, [listener])
 
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        from_server, to_server = await asyncio.open_connection(
-            "127.0.0.1", self._server_port, ssl=self._context, server_hostname="localhost"
-        )
-        await asyncio.gather(_pump(reader, to_server), _pump(from_server, writer))
+    async def _relay(self, client: trio.SocketStream) -> None:
+        tcp = await trio.open_tcp_stream("127.0.0.1", self._server_port)
+        server = trio.SSLStream(tcp, self._context, server_hostname="localhost", https_compatible=True)
+        async with client, server, trio.open_nursery() as nursery:
+            nursery.start_soon(_pump, client, server, nursery.cancel_scope)
+            nursery.start_soon(_pump, server, client, nursery.cancel_scope)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on what one side says, and its end."""
+async def _pump(source: trio.abc.Stream, target: trio.abc.Stream, scope: trio.CancelScope) -> None:
+    """Pass on what one side says; its end, with manners or without, ends both."""
     try:
-        while block := await reader.read(1 << 16):
-            writer.write(block)
-            await writer.drain()
-    except (ConnectionError, ssl.SSLError):
-        pass  # an end without manners is an end
-    writer.close()
+        while block := await source.receive_some(1 << 16):
+            await target.send_all(block)
+    except trio.BrokenResourceError:
+        pass
+    scope.cancel()

@@ -150,6 +150,7 @@ def test_what_the_parser_cuts_the_shell_cuts_the_same(words: list[str]) -> None:
 
 @given(st.text("ab |'\"\\$(){};&`#\n<>!", max_size=30))
 def test_any_text_is_cut_or_refused(chain: str) -> None:
+    """A refusal points into the text; stages are pieces of it, in order, where they say, and none is empty."""
     try:
         stages = split_chain(chain)
     except ChainError as error:
