@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import trio
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fws_pipe.front.entrance import Entrance, EntranceSettings
@@ -257,7 +257,7 @@ def fronts() -> Iterator[Fronts]:
 
 
 @pytest.mark.timeout(0 if EXAMPLES > 1000 else 120)
-@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=EXAMPLES)
 @given(conversations, st.data())
 def test_any_bytes_give_the_same(
     fronts: Fronts, made: tuple[list[bytes], list[bytes], list[bytes]], data: st.DataObject
