@@ -21,6 +21,7 @@ import trio
 from fws_pipe.config import Config
 from fws_pipe.errors import FrameError, GaveUpError, UsageError
 from fws_pipe.front.auth import AuthSettings
+from fws_pipe.front.clients import SlowClient
 from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import Front, Intake, Limits
 from fws_pipe.front.listener import accept_all, open_listeners, quiet_libraries, url_of
@@ -146,7 +147,7 @@ class StandardStreams:
         self.serving.set()
 
     async def _execute_actions(self, ended: trio.Event) -> None:
-        await self._front.execute_all(_read_stdin, "stdin")
+        await self._front.execute_all(_Stdin(), "stdin")
         ended.set()
         await self._give_up_unless_interrupted("the actions on stdin have ended")
 
@@ -165,8 +166,14 @@ class StandardStreams:
         self._front.feed.close(self._front.clients)
 
 
-async def _read_stdin() -> bytes:
-    return await trio.to_thread.run_sync(os.read, 0, BLOCK_BYTES, abandon_on_cancel=True)
+class _Stdin:
+    """An `Inlet` that somebody else may share: only a thread can wait for it."""
+
+    descriptor: int | None = None
+
+    async def read(self) -> bytes:
+        """The next block, or nothing at the end."""
+        return await trio.to_thread.run_sync(os.read, 0, BLOCK_BYTES, abandon_on_cancel=True)
 
 
 class _Stdout:
@@ -281,6 +288,7 @@ async def _front(config: Config, name: str, log: Log, *, checks_actions: bool) -
         outbox=config.outbox_limit,
         ping_interval=config.ping_interval,
         ping_timeout=config.ping_timeout,
+        slow_client=SlowClient(config.slow_client),
     )
     entrance = Entrance(_entrance_settings(config))
     async with trio.open_nursery() as connections:

@@ -111,11 +111,15 @@ def parse_time(text: str) -> float:
     return seconds
 
 
-def parse_intake(text: str) -> str:
-    """The name of a way to read clients. Raises ValueError."""
-    if text not in INTAKES:
-        raise ValueError(f"expected one of {', '.join(INTAKES)}")
-    return text
+def one_of(*words: str) -> Callable[[str], str]:
+    """A parser that takes one of these words. It raises ValueError."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"expected one of {', '.join(words)}")
+        return text
+
+    return parse
 
 
 def parse_expiry(text: str) -> float:
@@ -205,6 +209,7 @@ class Option:
 
 
 INTAKES = ("epoll", "tasks", "library")
+SLOW_CLIENT = ("close", "drop-oldest", "drop-newest")
 
 _LEVELS = {"verbose": Level.DEBUG, "quiet": Level.WARNING, "": Level.INFO}
 
@@ -287,14 +292,18 @@ OPTIONS = (
     ),
     Option(
         "outbox-limit", parse_outbox_size, 1024**2, "1M",
-        "what may wait for a client that reads slowly; one more message and it is closed with 1013", "BYTES", _LIMITS,
+        "what may wait for a client that reads slowly; for one more message see --slow-client", "BYTES", _LIMITS,
+    ),
+    Option(
+        "slow-client", one_of(*SLOW_CLIENT), "close", "close",
+        "what then: close it with 1013, or drop-oldest or drop-newest of what waits for it", "POLICY", _LIMITS,
     ),
     Option(
         "drain-timeout", parse_seconds, 10.0, "10",
         "how long clients and chain have to finish after SIGTERM or SIGINT", "SECONDS", _LIMITS,
     ),
     Option(
-        "intake", parse_intake, "epoll", "epoll",
+        "intake", one_of(*INTAKES), "epoll", "epoll",
         "how clients are read: epoll, tasks (as where there is no epoll), library (every frame by trio-websocket)",
         "NAME", _LIMITS,
     ),
@@ -372,6 +381,7 @@ class Config:
     ping_timeout: float
     max_clients: int
     outbox_limit: int
+    slow_client: str
     drain_timeout: float
     intake: str
     shell: str

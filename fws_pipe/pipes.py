@@ -52,6 +52,16 @@ class Outlet(Protocol):
         """Write what can be written without waiting; returns how many bytes that were. Never raises: `write` will."""
 
 
+class Inlet(Protocol):
+    """Where blocks of frames come from."""
+
+    descriptor: int | None
+    """What can be read without waiting once it is readable; None where only `read` will do."""
+
+    async def read(self) -> bytes:
+        """The next block, or nothing at the end of input. Raises OSError."""
+
+
 class PipeWriter:
     """The write end of a pipe that this process alone holds. Owns the descriptor."""
 
@@ -95,15 +105,16 @@ class PipeReader:
 
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
-        self._descriptor = descriptor
+        self.descriptor: int | None = descriptor
 
     async def read(self) -> bytes:
         """The next block, or nothing at the end of input."""
+        assert self.descriptor is not None, "it has been closed"
         while True:
             try:
-                block = os.read(self._descriptor, BLOCK_BYTES)
+                block = os.read(self.descriptor, BLOCK_BYTES)
             except BlockingIOError:
-                await trio.lowlevel.wait_readable(self._descriptor)
+                await trio.lowlevel.wait_readable(self.descriptor)
             else:
                 # A pipe that is never empty must not keep the other tasks waiting.
                 await trio.lowlevel.checkpoint()
@@ -111,7 +122,7 @@ class PipeReader:
 
     def close(self) -> None:
         """Close the end. Idempotent."""
-        if self._descriptor >= 0:
-            trio.lowlevel.notify_closing(self._descriptor)
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if self.descriptor is not None:
+            trio.lowlevel.notify_closing(self.descriptor)
+            os.close(self.descriptor)
+            self.descriptor = None

@@ -11,11 +11,12 @@ import importlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from typing import Protocol
 
 from fws_pipe.protocol.actions import ACTION_TYPES, COUNT, PUBLISH, SEND, check_action
-from fws_pipe.protocol.blocks import block_writer_for_the_front, frames_of_blocks, input_source, run_program
-from fws_pipe.protocol.codec import Frame, encode, type_of
+from fws_pipe.protocol.blocks import BlockWriter, block_writer_for_the_front, input_source, read_frames, run_program
+from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
 from fws_pipe.protocol.events import EVENT_TYPES, TICK
 
 
@@ -36,15 +37,15 @@ class Sink:
         self._source = source
         self._abroad = abroad
         self._unknown_types: set[str | None] = set()
-        self._offset = 0
+        self._end = 0
+        """Where the last frame ended."""
         self.dropped = 0
         """Actions with a wrong field."""
 
-    def take(self, frame: dict[str, object], raw: bytes) -> bool:
-        """Whether this frame goes on to the front."""
+    def take(self, frame: Frame, offset: int) -> bool:
+        """Whether this frame goes on to the front. `offset` is where it ends in the stream, in bytes."""
         kind = type_of(frame)
-        offset = self._offset
-        self._offset += len(raw)
+        start, self._end = self._end, offset
         if kind == TICK:
             return True
         if kind in ACTION_TYPES:
@@ -52,10 +53,10 @@ class Sink:
             if problem is None:
                 return self._abroad is None or self._send_abroad(frame, self._abroad)
             self.dropped += 1
-            self._say(f"frame that came through {self._source}, at byte {offset}: {problem}; dropped")
+            self._say(f"frame that came through {self._source}, at byte {start}: {problem}; dropped")
         elif kind not in EVENT_TYPES and not self._is_known_as_unknown(kind):
             self._say(
-                f"frame that came through {self._source}, at byte {offset}: unknown type {kind!r}; "
+                f"frame that came through {self._source}, at byte {start}: unknown type {kind!r}; "
                 "this type is dropped from now on"
             )
         return False
@@ -92,11 +93,7 @@ def main() -> None:
 
 def _relay() -> None:
     output = block_writer_for_the_front()
-    sink = Sink(input_source())
-    for frame, raw in frames_of_blocks(input_source(), output.flush):
-        if sink.take(frame, raw):
-            output.add(raw)
-    output.flush()
+    _relay_all(Sink(input_source()), output, output.flush)
 
 
 def _relay_to_redis() -> None:
@@ -110,12 +107,16 @@ def _relay_to_redis() -> None:
     # Loaded here: redis takes longer to load than all the rest, and most servers do without.
     abroad = importlib.import_module("fws_pipe.abroad").RedisAbroad(after_block)
     signal.signal(signal.SIGTERM, lambda number, frame: abroad.hurry())
-    sink = Sink(input_source(), abroad)
-    for frame, raw in frames_of_blocks(input_source(), after_block):
-        if sink.take(frame, raw):
-            output.add(raw)
-    after_block()
+    _relay_all(Sink(input_source(), abroad), output, after_block)
     abroad.finish()
+    after_block()
+
+
+def _relay_all(sink: Sink, output: BlockWriter, after_block: Callable[[], None]) -> None:
+    decoder = FrameDecoder(input_source())
+    for frame in read_frames(decoder, after_block):
+        if sink.take(frame, decoder.offset):
+            output.add(decoder.raw())
     after_block()
 
 

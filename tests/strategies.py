@@ -47,6 +47,7 @@ events = st.one_of(
 _cause = {"seq": st.integers(1, 2**40)}
 actions = st.one_of(
     _frame("send", {"to": receivers, "data": payloads}, {**_cause, "except": ids}),
+    _frame("send", {"to": ids, "data": st.lists(payloads, max_size=3)}),
     _frame("send", {"group": texts, "data": payloads}, {**_cause, "except": st.lists(ids, max_size=3)}),
     _frame("close", {"to": receivers}, {**_cause, "code": codes, "reason": st.text("ab é", max_size=20)}),
     _frame("join", {"id": ids, "group": texts}, _cause),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -53,6 +54,7 @@ class Client:
         "event_tail",
         "groups",
         "id",
+        "is_held",
         "is_open",
         "on_room",
         "open_event",
@@ -79,8 +81,10 @@ class Client:
         self._under_way = 0
         self._under_way_count = 0
         self._share: trio.lowlevel.ParkingLot | None = None
+        self.is_held = False
+        """Whether what it sends is not read for want of room; then"""
         self.on_room: Callable[[], object] = _nothing
-        """Called when it may send again."""
+        """is called when there may be some."""
         self.pinged: Ping | None = None
         """The last ping."""
         wire.on_room = self._note_room
@@ -107,12 +111,14 @@ class Client:
         """So many bytes and events of this client are through the chain, or lost with it."""
         self._under_way -= size
         self._under_way_count -= count
-        self._note_room()
+        if self.is_held or self._share is not None:
+            self._note_room()
 
     def _note_room(self) -> None:
         if self._share is not None:
             self._share.unpark_all()
-        self.on_room()
+        if self.is_held:
+            self.on_room()
 
     @property
     def budget(self) -> int:
@@ -154,21 +160,34 @@ _JOINED_BYTES = 64 * 1024
 """How much for the same receivers is queued as one."""
 
 
+class SlowClient(enum.StrEnum):
+    """What becomes of a client for which more waits than may."""
+
+    CLOSE = "close"
+    """It is closed, with 1013: it knows then that it has missed something."""
+    DROP_OLDEST = "drop-oldest"
+    """What has waited longest is dropped: for those who want the newest."""
+    DROP_NEWEST = "drop-newest"
+    """What has just come is dropped."""
+
+
 class Clients:
     """All clients of this server that the chain knows of, by id, and the groups."""
 
-    def __init__(self) -> None:
+    def __init__(self, slow_client: SlowClient = SlowClient.CLOSE) -> None:
+        self._slow_client = slow_client
         self._by_id: dict[str, Client] = {}
         self._before_the_gate = 0
         self._followers: list[Callable[[Client], object]] = []
         self._groups: dict[str, dict[str, Client]] = {}
-        self._touched: dict[Client, None] = {}
+        self._touched: set[Wire] = set()
         self._target: _Target = _NOBODY
         self._everywhere = False
         self._frames: list[bytes] = []
         self._frames_size = 0
         self.counters: Counter[str] = Counter()
-        """What was dropped, by reason: `gone` (the client has left), `slow` (it was closed for a full outbox)."""
+        """What was dropped, by reason: `gone` (the client has left), `slow` (it was closed for a full outbox), and the
+        messages that were dropped for slow clients that stay."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -244,39 +263,53 @@ class Clients:
 
         Encoded once, whoever gets it; and what goes to the same receivers one after the other is queued as one.
         """
-        frame = encode_message(action["data"])
+        data = action["data"]
         target = (action.get("to"), action.get("group"), action.get("except"))
         if target != self._target:
             self.deliver()
-            self._target, self._everywhere = target, bool(action.get("everywhere"))
-        self._frames.append(frame)
-        self._frames_size += len(frame)
+            self._target, self._everywhere = target, "everywhere" in action
+        if type(data) is list:
+            frames = [encode_message(message) for message in data]
+            self._frames += frames
+            self._frames_size += sum(map(len, frames))
+        else:
+            frame = encode_message(data)
+            self._frames.append(frame)
+            self._frames_size += len(frame)
         if self._frames_size >= _JOINED_BYTES:
             self.deliver()
 
     def deliver(self) -> None:
         """Put what has been sent into the outboxes: before anything else happens to who is here."""
-        frames = self._frames
-        if not frames:
-            return
-        self._frames, self._frames_size = [], 0
+        if self._frames:
+            self._touched.update([client.wire for client in self._pass_on(at_once=False)])
+
+    def _pass_on(self, *, at_once: bool) -> list[Client]:
+        """Give what has been sent to the wires of its receivers, to be queued or to be written; returns these."""
+        frames, self._frames, self._frames_size = self._frames, [], 0
         to, group, without = self._target
         self._target = _NOBODY
-        block = b"".join(frames)
-        for client in self._receivers(to, group, without, len(frames)):
-            is_allowed = len(frames) == 1 or len(block) <= client.wire.outbox.limit
-            if is_allowed and client.wire.post(block):
-                self._touched[client] = None
+        block = frames[0] if len(frames) == 1 else b"".join(frames)
+        is_run = len(frames) > 1
+        receivers = self._receivers(to, group, without, len(frames))
+        for client in receivers:
+            wire = client.wire
+            if is_run and len(block) > wire.outbox.limit:
+                is_taken = False
             else:
+                is_taken = wire.write(block) if at_once else wire.post(block)
+            if not is_taken:
                 for frame in frames:  # a part of it may fit
                     self._post(client, frame)
+        return receivers
 
     def _receivers(
         self, to: str | list[str] | None, group: str | None, without: str | list[str] | None, messages: int
-    ) -> Iterable[Client]:
+    ) -> list[Client]:
+        candidates: Iterable[Client]
         if group is not None:
             members = self._groups.get(group, {}).values()
-            candidates: Iterable[Client] = [client for client in members if client.is_open]
+            candidates = [client for client in members if client.is_open]
         elif to == EVERYONE:
             candidates = self._everyone()
         else:
@@ -284,7 +317,9 @@ class Clients:
             candidates = self._named(to or [], 0 if self._everywhere else messages)
         if without is None:
             return list(candidates)
-        excluded = {without} if isinstance(without, str) else set(without)
+        if isinstance(without, str):
+            return [client for client in candidates if client.id != without]
+        excluded = set(without)
         return [client for client in candidates if client.id not in excluded]
 
     def _everyone(self) -> Iterable[Client]:
@@ -303,15 +338,27 @@ class Clients:
 
     def _post(self, client: Client, frame: bytes) -> None:
         if client.wire.post(frame):
-            self._touched[client] = None
+            self._touched.add(client.wire)
         elif client.wire.is_closing:
             self.counters["gone"] += 1
         elif not client.is_open:
             client.judge(Verdict(Refusal(503, "More waits for you than may.")))
         else:
+            self._too_slow(client, frame)
+
+    def _too_slow(self, client: Client, frame: bytes) -> None:
+        """A client's outbox is full."""
+        wire = client.wire
+        if self._slow_client is SlowClient.CLOSE:
             self.counters["slow"] += 1
-            client.wire.outbox.drop_unstarted()
-            client.wire.fail(TRY_AGAIN_LATER, "too slow: more waits for you than may")
+            wire.outbox.drop_unstarted()
+            wire.fail(TRY_AGAIN_LATER, "too slow: more waits for you than may")
+            return
+        if self._slow_client is SlowClient.DROP_OLDEST:
+            self.counters["dropped for slow clients"] += wire.outbox.make_room(len(frame))
+            if wire.post(frame):
+                return
+        self.counters["dropped for slow clients"] += 1
 
     def close(self, action: Frame) -> None:
         """Carry out a `close` action."""
@@ -325,7 +372,10 @@ class Clients:
 
     def flush(self) -> None:
         """Write to each client that got something since the last flush."""
-        self.deliver()
-        for client in self._touched:
-            client.wire.flush()
+        if self._frames and not self._touched:
+            self._pass_on(at_once=True)  # nothing else waits: no need to queue it first
+        else:
+            self.deliver()
+        for wire in self._touched:
+            wire.flush()
         self._touched.clear()

@@ -115,15 +115,16 @@ class Conversation:
 
     def start(self, early: bytes, *, early_is_tapped: bool) -> None:
         """The client is open; `early` came with its request."""
+        now = trio.current_time()
         self.wire.on_failed = self._stop
         self._on_closed = self.wire.on_closed
         self.wire.on_closed = self._lose
         self.client.on_room = self._note_room
-        self.wire.waiting_since = trio.current_time()
+        self.wire.waiting_since = now
         self._host.readers.add(self)
         self.is_tapped = early_is_tapped
         if early:
-            self.take(early)
+            self.take(early, now)
 
     def _note_room(self) -> None:
         """There may be room in the chain, or in the outbox, for what has been held back."""
@@ -133,11 +134,20 @@ class Conversation:
 
     # What a reader calls.
 
-    def take(self, block: bytes) -> None:
-        """Bytes have arrived."""
+    def take(self, block: bytes, now: float) -> None:
+        """Bytes have arrived; `now` is trio's time."""
+        self.wire.waiting_since = now
         if self.is_tapped:
             self._host.feed.put_at_once(data_event(self.client.id, block), self.client)
-        self._take(block)
+        if self._is_plain:
+            # Nothing is held back, so whole messages at the beginning need not wait for what `_advance` looks at.
+            position = self._host.feed.put_messages(self.client, block, 0, self._host.max_message)
+            block = block[position:]
+        if block:
+            self._keep_for_later(block)
+            self._advance()
+        elif self.client.must_wait(1):
+            self._advance()
 
     def lose(self) -> None:
         """The client has gone without a word, or ended its side."""
@@ -151,14 +161,24 @@ class Conversation:
 
     # Frames.
 
-    def _take(self, block: bytes) -> None:
-        self.wire.waiting_since = trio.current_time()
+    @property
+    def _is_plain(self) -> bool:
+        """Whether what comes next may be a plain message, with nothing before it."""
+        return (
+            self._is_reading
+            and not self._have
+            and self._fragments < 0
+            and not self._is_busy
+            and not self._is_raw
+            and self._host.is_fast
+        )
+
+    def _keep_for_later(self, block: bytes) -> None:
         if self._is_raw:
             self._hand_over(block)
         else:
             self._blocks.append(block)
             self._have += len(block)
-        self._advance()
 
     def _advance(self) -> None:
         """Deal with what is whole, as far as trio-websocket and the client's share allow; read on, or don't."""
@@ -175,6 +195,7 @@ class Conversation:
             self._is_advancing = False
         if self._may_go_on != self._is_reading and not self.has_ended:
             self._is_reading = not self._is_reading
+            self.client.is_held = not self._is_reading
             self.wire.waiting_since = trio.current_time() if self._is_reading else None
             (self._host.readers.resume if self._is_reading else self._host.readers.pause)(self)
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from fws_pipe.front.frames import event_middle, take_messages
+from fws_pipe.front.frames import event_time, take_messages, tick_frame
 from fws_pipe.front.journal import Charge, Journal, Kept, frames_of
 from fws_pipe.pipes import Outlet
 from fws_pipe.protocol.codec import PIPE_BYTES, Frame, encode
-from fws_pipe.protocol.events import DISCONNECT, OPEN, TICK, stamp, tick_event
+from fws_pipe.protocol.events import DISCONNECT, OPEN, TICK, stamp
 
 if TYPE_CHECKING:
     from fws_pipe.front.clients import Client
@@ -69,7 +69,7 @@ class Feed:
         Never waits: it takes what the client has room for, and who calls it stops reading all when `is_full` says so.
         `flush` writes.
         """
-        middle = event_middle(client.event_tail, time.time())
+        middle = event_time(time.time()) + client.event_tail
         events, position, self._seq = take_messages(block, position, limit, client.budget, middle, self._seq)
         if events:
             self._waiting += events
@@ -216,7 +216,8 @@ class Feed:
     def _batch_of(self, events: list[bytes], charges: list[Charge[Client]]) -> bytes:
         if self.swallows_ticks:
             charges = _release(charges)
-        events.append(encode(self._stamped(tick_event())))
+        self._seq += 1
+        events.append(tick_frame(self._seq, event_time(time.time())))
         batch = b"".join(events)
         self._journal.add(batch, self._seq, charges)
         return batch

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from fws_pipe.front.rfc6455 import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 from fws_pipe.protocol.codec import pack
-from fws_pipe.protocol.events import MESSAGE
+from fws_pipe.protocol.events import MESSAGE, TICK
 
 Mask = Callable[[bytes, bytes], bytes]
 
@@ -53,6 +53,7 @@ _SHORT_HEADER = 6
 
 _BEFORE_SEQ = b"\x85" + pack("type") + pack(MESSAGE) + pack("seq")
 _BEFORE_TIME = pack("time") + b"\xcb"
+_TICK_BEFORE_SEQ = b"\x83" + pack("type") + pack(TICK) + pack("seq")
 _SEQ_32 = b"\xce"
 _SEQ_64 = b"\xcf"
 _LARGEST_32 = 0xFFFFFFFF
@@ -81,13 +82,20 @@ def event_tail(client_id: str) -> bytes:
     return pack("id") + pack(client_id) + pack("data")
 
 
-def event_middle(tail: bytes, time: float) -> bytes:
-    """What stands between `seq` and the payload now. `time` is in seconds since the epoch."""
-    return _BEFORE_TIME + _pack_double(time) + tail
+def event_time(time: float) -> bytes:
+    """The part of an event that tells its time, which stands between `seq` and its client's part; in seconds."""
+    return _BEFORE_TIME + _pack_double(time)
+
+
+def tick_frame(seq: int, time: bytes) -> bytes:
+    """A whole tick; `time` is made by `event_time`."""
+    return _TICK_BEFORE_SEQ + pack(seq) + time
 
 
 def take_messages(block: bytes, position: int, limit: int, budget: int, middle: bytes, seq: int) -> Run:
     """Make `message` events of the whole data frames at `position`; `seq` is the number of the event before them.
+
+    `middle` is what stands between `seq` and the payload: `event_time` and `event_tail`.
 
     `limit` is the largest payload, in bytes, `budget` what all of them may have together. Stops at the first frame that
     is not whole, not plain, not valid or over the budget.

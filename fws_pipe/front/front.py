@@ -19,7 +19,7 @@ import trio
 
 from fws_pipe.front import handshake
 from fws_pipe.front.auth import Admission
-from fws_pipe.front.clients import Client, Clients, Ping, Verdict
+from fws_pipe.front.clients import Client, Clients, Ping, SlowClient, Verdict
 from fws_pipe.front.conversation import READ_BYTES, Conversation, Readers
 from fws_pipe.front.entrance import Entrance
 from fws_pipe.front.feed import Feed
@@ -29,7 +29,7 @@ from fws_pipe.front.switchboard import HAS_EPOLL, AllReaders, Switchboard, TaskR
 from fws_pipe.front.transport import SocketAddress
 from fws_pipe.front.wire import Wire
 from fws_pipe.log import Level, Log
-from fws_pipe.pipes import Outlet
+from fws_pipe.pipes import Inlet, Outlet
 from fws_pipe.protocol import actions, events
 from fws_pipe.protocol.actions import ACTION_TYPES, check_action
 from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
@@ -52,6 +52,7 @@ class Limits:
     outbox: int
     ping_interval: float
     ping_timeout: float
+    slow_client: SlowClient = SlowClient.CLOSE
 
 
 class Intake(enum.StrEnum):
@@ -91,19 +92,20 @@ class Front:
         self._nursery = nursery
         self._checks_actions = checks_actions
         self.feed = Feed()
-        self.clients = Clients()
+        self.clients = Clients(limits.slow_client)
         self._connections = 0
         self._admitted = 0
         self._wants_data = False
         self._wants_are_old = False
+        self._last_tick: Frame | None = None
         self._conversations: dict[Client, Conversation] = {}
         self._wires: set[Wire] = set()
         self.counters: Counter[str] = Counter()
         self._all_gone = trio.lowlevel.ParkingLot()
-        switchboard = Switchboard(self.feed) if intake is Intake.EPOLL and HAS_EPOLL else None
-        self.readers: Readers = AllReaders(TaskReaders(self.feed), switchboard)
-        if switchboard is not None:
-            nursery.start_soon(switchboard.run)
+        self._switchboard = Switchboard(self.feed) if intake is Intake.EPOLL and HAS_EPOLL else None
+        self.readers: Readers = AllReaders(TaskReaders(self.feed), self._switchboard)
+        if self._switchboard is not None:
+            nursery.start_soon(self._switchboard.run)
 
     # One client.
 
@@ -249,7 +251,8 @@ class Front:
         was_tapped = self._tap_of_handshakes(client) is not None
         conversation.start(early, early_is_tapped=self._wants_data and not was_tapped)
         conversation.is_tapped = self._wants_data
-        self.feed.flush()
+        if early:
+            self.feed.flush()
         return True
 
     async def _fail_when_expired(self, wire: Wire, expires: float) -> None:
@@ -314,26 +317,34 @@ class Front:
 
     # Actions.
 
-    async def execute_all(self, read: Callable[[], Awaitable[bytes]], source: str) -> None:
+    async def execute_all(self, inlet: Inlet, source: str) -> None:
         """Execute the action frames of a stream to its end. Raises FrameError for what isn't frames."""
         decoder = FrameDecoder(source)
-        while block := await read():
+
+        def take(block: bytes) -> None:
             decoder.feed(block)
             for frame in decoder.frames():
                 self.execute(frame)
-            self.clients.flush()
+            self.finish_block()
+
+        if self._switchboard is not None and inlet.descriptor is not None:
+            await self._switchboard.read_pipe(inlet.descriptor, take)
+        else:
+            while block := await inlet.read():
+                take(block)
         decoder.finish()
 
     def execute(self, frame: Frame) -> None:
-        """Execute one action; `clients.flush` writes what it sends."""
+        """Execute one action; `finish_block` writes what it sends."""
         kind = type_of(frame)
         if kind == actions.SEND and not self._checks_actions:
             self.clients.send(frame)
             return
-        self.clients.deliver()
         if kind == TICK:
-            self._acknowledge(frame)
-        elif kind in ACTION_TYPES:
+            self._last_tick = frame
+            return
+        self.clients.deliver()
+        if kind in ACTION_TYPES:
             problem = check_action(frame) if self._checks_actions else None
             if problem:
                 self.counters["bad action"] += 1
@@ -344,6 +355,13 @@ class Front:
             self._put_consumer(events.consumer_event(frame.get("channel"), frame.get("data"), frame.get("origin")))
         elif kind not in EVENT_TYPES:
             self.counters["unknown type"] += 1
+
+    def finish_block(self) -> None:
+        """Write what has been sent; then, for only now their replies count, the clients are free of what is done."""
+        self.clients.flush()
+        if self._last_tick is not None:
+            self._acknowledge(self._last_tick)
+            self._last_tick = None
 
     def _acknowledge(self, tick: Frame) -> None:
         if self._wants_are_old:

@@ -1,11 +1,15 @@
 """Bytes on their way to one client. No I/O.
 
-Policy when full (DESIGN: a slow client costs only itself): the owner is told by `fits`, and closes the client.
+When it is full (DESIGN: a slow client costs only itself) the owner is told by `fits`, and closes the client, drops what
+has come, or has `make_room` drop what has waited longest.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
+
+from fws_pipe.front.rfc6455 import count_frames, end_of_frame
 
 _JOIN_BYTES = 128 * 1024
 """Small frames are joined up to this size for one system call; larger ones aren't worth the copy."""
@@ -35,13 +39,13 @@ class Outbox:
         self._frames.append(frame)
         self.size += len(frame)
 
-    def next_bytes(self) -> memoryview:
+    def next_bytes(self) -> bytes | memoryview:
         """What is to be written next; the same until `advance` is called."""
         first = self._frames[0]
         if len(self._frames) > 1 and len(first) < _JOIN_BYTES:
             self._join()
             first = self._frames[0]
-        return memoryview(first)[self._written_of_first :]
+        return memoryview(first)[self._written_of_first :] if self._written_of_first else first
 
     def _join(self) -> None:
         parts: list[bytes] = []
@@ -54,11 +58,23 @@ class Outbox:
 
     def advance(self, count: int) -> None:
         """So many bytes of `next_bytes` have been written."""
-        self._written_of_first += count
         self.size -= count
-        if self._frames and self._written_of_first == len(self._frames[0]):
+        if not self.size:
+            self._frames.clear()
+            self._written_of_first = 0
+            return
+        self._written_of_first += count
+        if self._written_of_first == len(self._frames[0]):
             self._frames.popleft()
             self._written_of_first = 0
+
+    def write_with(self, send: Callable[[bytes | memoryview], int]) -> None:
+        """Write with `send` until all is written, or it raises BlockingIOError. Raises what else it raises."""
+        try:
+            while self.size:
+                self.advance(send(self.next_bytes()))
+        except BlockingIOError:
+            pass
 
     def take(self) -> bytes:
         """All that waits; nothing is left."""
@@ -67,11 +83,42 @@ class Outbox:
         self._written_of_first = self.size = 0
         return waiting
 
+    def make_room(self, size: int) -> int:
+        """Drop what has waited longest until so many more bytes are allowed, if they can be; returns how many messages.
+
+        What goes out together was put in together, and is dropped together. A frame that has begun stays.
+        """
+        dropped = 0
+        begun = self._take_begun()
+        while self._frames and not self.fits(size):
+            block = self._frames.popleft()
+            self.size -= len(block)
+            dropped += count_frames(block)
+        if begun:
+            self._frames.appendleft(begun)
+        return dropped
+
+    def _take_begun(self) -> bytes:
+        """Take out the frame whose beginning has been written, if there is one; its bytes still count."""
+        if not self._written_of_first:
+            return b""
+        block = self._frames.popleft()
+        end = start = 0
+        while end < self._written_of_first:
+            start, end = end, end_of_frame(block, end)
+        self._written_of_first -= start
+        if end < len(block):
+            self._frames.appendleft(block[end:])
+        if end == start + self._written_of_first:
+            self._written_of_first = 0
+            return b""
+        return block[start:end]
+
     def drop_unstarted(self) -> None:
         """Forget all but what is left of a frame whose beginning has been written: the stream must stay whole."""
-        if self._written_of_first:
-            self._frames = deque([self._frames[0]])
-            self.size = len(self._frames[0]) - self._written_of_first
-        else:
-            self._frames.clear()
-            self.size = 0
+        begun = self._take_begun()
+        self._frames.clear()
+        self.size = 0
+        if begun:
+            self._frames.append(begun)
+            self.size = len(begun) - self._written_of_first

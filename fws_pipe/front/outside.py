@@ -7,14 +7,13 @@ may be anybody's who may publish in Redis: nothing but messages is taken from it
 from __future__ import annotations
 
 import math
-from collections.abc import Awaitable, Callable
 
 import trio
 
 from fws_pipe.errors import SilenceError
 from fws_pipe.front.front import Front
 from fws_pipe.front.presence import Presence
-from fws_pipe.pipes import Outlet
+from fws_pipe.pipes import Inlet, Outlet
 from fws_pipe.protocol.actions import COUNT, ENQUEUE, SEND
 from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
 from fws_pipe.protocol.events import CONSUMER, TICK, consumer_event
@@ -37,10 +36,10 @@ class Outside:
         """Tell who is here, for ever."""
         await self._presence.run(pipe.write)
 
-    async def execute_all(self, read: Callable[[], Awaitable[bytes]], source: str) -> None:
+    async def execute_all(self, inlet: Inlet, source: str) -> None:
         """Take what the source sends to its end. Raises FrameError for what isn't frames, SilenceError if it hangs."""
         decoder = FrameDecoder(source)
-        while block := await self._next_block(read, source):
+        while block := await self._next_block(inlet, source):
             decoder.feed(block)
             for frame, _ in decoder:
                 await self._execute(frame)
@@ -62,7 +61,7 @@ class Outside:
         else:
             self._front.execute({"type": COUNT, "name": "actions that may not come from outside", "by": 1})
 
-    async def _next_block(self, read: Callable[[], Awaitable[bytes]], source: str) -> bytes:
+    async def _next_block(self, inlet: Inlet, source: str) -> bytes:
         """The next block. Raises SilenceError.
 
         The time counts only here: when the chain is slow it is not the source that keeps us waiting.
@@ -70,7 +69,7 @@ class Outside:
         with trio.CancelScope() as self._patience:
             if self._awaits_tick:
                 self._start_the_clock()
-            return await read()
+            return await inlet.read()
         raise SilenceError(f"{source} is silent: it has not answered for {SILENCE_S:.0f} s")
 
     def _note_tick_sent(self) -> None:

@@ -64,6 +64,25 @@ def close_of(frame: bytes) -> tuple[int, str]:
 PING_FRAME = encode_frame(PING, b"")
 
 
+def end_of_frame(block: bytes, start: int) -> int:
+    """Where the whole frame of ours that begins at `start` ends."""
+    size = block[start + 1]
+    if size <= _LARGEST_SHORT:
+        return start + 2 + size
+    if size == 126:
+        return start + 4 + int.from_bytes(block[start + 2 : start + 4], "big")
+    return start + 10 + int.from_bytes(block[start + 2 : start + 10], "big")
+
+
+def count_frames(block: bytes) -> int:
+    """How many frames of ours a block of whole ones holds."""
+    count = position = 0
+    while position < len(block):
+        position = end_of_frame(block, position)
+        count += 1
+    return count
+
+
 def opcode_of(frame: bytes) -> int:
     """The opcode of a whole WebSocket frame."""
     return frame[0] & _OPCODE

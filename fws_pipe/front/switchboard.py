@@ -1,4 +1,5 @@
-"""Reads the clients' connections: all that are plain TCP in one epoll object, the others in a task each.
+"""Reads the clients' connections, and what the chain answers: in one epoll object all that are plain descriptors, the
+other connections in a task each.
 
 A task a client costs some 25 us a read, most of it in the scheduler. Here one task waits for one descriptor, reads
 whoever is ready, and writes what has come together to the chain in one block. TLS, and systems without epoll, take
@@ -9,14 +10,19 @@ from __future__ import annotations
 
 import os
 import select
+from collections.abc import Callable
 
 import trio
 
 from fws_pipe.front.conversation import Conversation, Readers
 from fws_pipe.front.feed import Feed
+from fws_pipe.protocol.codec import BLOCK_BYTES
 
 _AT_ONCE = 256
 """How many connections are read before the chain gets what they have sent."""
+
+_TURN_S = 0.001
+"""How long this task may keep all others waiting: what answers a message, and what answers that, comes sooner."""
 
 
 class Switchboard:
@@ -26,6 +32,9 @@ class Switchboard:
         self._feed = feed
         self._epoll = select.epoll()
         self._by_descriptor: dict[int, Conversation] = {}
+        self._pipes: dict[int, _Pipe] = {}
+        self._pipes_alone = select.epoll()
+        """The pipes once more, without the clients: see `_wait_room`."""
 
     def add(self, conversation: Conversation) -> None:
         """Read a client from now on."""
@@ -46,33 +55,107 @@ class Switchboard:
         descriptor = _descriptor_of(conversation)
         if self._by_descriptor.get(descriptor) is conversation:
             del self._by_descriptor[descriptor]
-            try:
-                # Not modified to wait for nothing: the end of a connection would be told all the same, again and again.
-                self._epoll.unregister(descriptor)
-            except OSError:
-                pass  # closed already: the kernel has forgotten it
+            # Not modified to wait for nothing: the end of a connection would be told all the same, again and again.
+            _forget(self._epoll, descriptor)
 
     async def wait_removed(self, conversation: Conversation) -> None:
         """Nobody reads but when told to: there is nothing to wait for."""
+
+    async def read_pipe(self, descriptor: int, take: Callable[[bytes], object]) -> None:
+        """Read a pipe to its end, and give each block to `take`. Raises what that raises."""
+        pipe = self._pipes[descriptor] = _Pipe(take)
+        epolls = (self._epoll, self._pipes_alone)
+        for epoll in epolls:
+            epoll.register(descriptor, select.EPOLLIN)
+        try:
+            await pipe.ended.wait()
+        finally:
+            del self._pipes[descriptor]
+            for epoll in epolls:
+                _forget(epoll, descriptor)
+        if pipe.error is not None:
+            raise pipe.error
 
     async def run(self) -> None:
         """Read for ever."""
         try:
             while True:
                 await trio.lowlevel.wait_readable(self._epoll)
-                await self._feed.wait_room()
-                for descriptor, _ in self._epoll.poll(0, _AT_ONCE):
-                    conversation = self._by_descriptor.get(descriptor)
-                    if conversation is not None:
-                        _read(conversation, descriptor)
-                    if self._feed.is_full:
-                        break
-                self._feed.flush()
+                if self._feed.is_full:
+                    await self._wait_room()
+                self._take_turn(trio.current_time() + _TURN_S)
         finally:
             self._epoll.close()
+            self._pipes_alone.close()
+
+    def _take_turn(self, end: float) -> None:
+        """Read whoever is ready, until nobody is any more, or it is time for the other tasks.
+
+        While messages come and go it waits here for the next one: to go through trio would cost as much as to read it.
+        """
+        timeout = 0.0
+        while ready := self._epoll.poll(timeout, _AT_ONCE):
+            now = trio.current_time()
+            has_read_client = False
+            for descriptor, _ in ready:
+                conversation = self._by_descriptor.get(descriptor)
+                if conversation is not None:
+                    if not self._feed.is_full:
+                        _read(conversation, descriptor, now)
+                        has_read_client = True
+                elif descriptor in self._pipes:
+                    self._pipes[descriptor].read(descriptor)
+            self._feed.flush()
+            if now >= end or self._feed.is_full:
+                break
+            if has_read_client:
+                timeout = _TURN_S
+
+    async def _wait_room(self) -> None:
+        """The chain is so slow that no client is read. What it answers is: that is what makes room."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read_pipes_alone)
+            await self._feed.wait_room()
+            nursery.cancel_scope.cancel()
+
+    async def _read_pipes_alone(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self._pipes_alone)
+            for descriptor, _ in self._pipes_alone.poll(0):
+                self._pipes[descriptor].read(descriptor)
 
 
-def _read(conversation: Conversation, descriptor: int) -> None:
+class _Pipe:
+    """A pipe that is read, and what becomes of it. Its end, or an error, is told once: then it is read no more."""
+
+    def __init__(self, take: Callable[[bytes], object]) -> None:
+        self._take = take
+        self.ended = trio.Event()
+        self.error: Exception | None = None
+
+    def read(self, descriptor: int) -> None:
+        if self.ended.is_set():
+            return
+        try:
+            block = os.read(descriptor, BLOCK_BYTES)
+            if block:
+                self._take(block)
+                return
+        except BlockingIOError:
+            return
+        except Exception as error:  # noqa: BLE001 - it is for whoever waits in `read_pipe`
+            self.error = error
+        self.ended.set()
+
+
+def _forget(epoll: select.epoll, descriptor: int) -> None:
+    try:
+        epoll.unregister(descriptor)
+    except (OSError, ValueError):
+        pass  # either has been closed already: the kernel has forgotten it
+
+
+def _read(conversation: Conversation, descriptor: int, now: float) -> None:
     try:
         block = os.read(descriptor, conversation.appetite)
     except BlockingIOError:
@@ -80,7 +163,7 @@ def _read(conversation: Conversation, descriptor: int) -> None:
     except OSError:
         block = b""
     if block:
-        conversation.take(block)
+        conversation.take(block, now)
     else:
         conversation.lose()
 
@@ -131,7 +214,7 @@ class TaskReaders:
                     await self._feed.wait_room()
                     if not block:
                         break
-                    conversation.take(block)
+                    conversation.take(block, trio.current_time())
                     self._feed.flush()
                     await task.may_read.wait()
         finally:

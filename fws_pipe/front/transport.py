@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import trio
@@ -29,6 +30,9 @@ class Transport(Protocol):
     remote: SocketAddress
     descriptor: int | None
     """What can be read without waiting once it is readable; None where only `receive_some` will do."""
+    send_now: Callable[[bytes | memoryview], int]
+    """Writes what can be written without waiting; returns how many bytes that were. Raises BlockingIOError when it is
+    nothing, another OSError when the client is gone."""
 
     async def begin(self) -> bool:
         """Do what comes before the first byte of HTTP. False when that has failed."""
@@ -38,9 +42,6 @@ class Transport(Protocol):
 
     async def receive_some(self, max_bytes: int) -> bytes:
         """Some bytes, or none at the end. Raises trio.BrokenResourceError or trio.ClosedResourceError."""
-
-    def write_now(self, outbox: Outbox) -> None:
-        """Write what can be written without waiting. Raises OSError when the client is gone."""
 
     async def write_more(self, outbox: Outbox) -> None:
         """Wait, and write some. Raises OSError, trio.BrokenResourceError or trio.ClosedResourceError."""
@@ -58,12 +59,13 @@ class Transport(Protocol):
 class PlainTransport:
     """TCP with nothing around it. `connection` is not blocking."""
 
-    __slots__ = ("_socket", "descriptor", "remote")
+    __slots__ = ("_socket", "descriptor", "remote", "send_now")
 
     def __init__(self, connection: socket.socket, remote: SocketAddress) -> None:
         self._socket = connection
         self.remote = remote
         self.descriptor: int | None = connection.fileno()
+        self.send_now: Callable[[bytes | memoryview], int] = connection.send
 
     async def begin(self) -> bool:
         """There is nothing to do."""
@@ -82,18 +84,10 @@ class PlainTransport:
             except OSError as error:
                 raise trio.BrokenResourceError from error
 
-    def write_now(self, outbox: Outbox) -> None:
-        """Write until everything is written or the kernel takes no more."""
-        while outbox:
-            try:
-                outbox.advance(self._socket.send(outbox.next_bytes()))
-            except BlockingIOError:
-                return
-
     async def write_more(self, outbox: Outbox) -> None:
         """Wait for the kernel to take some."""
         await trio.lowlevel.wait_writable(self._socket)
-        self.write_now(outbox)
+        outbox.write_with(self.send_now)
 
     async def say_goodbye(self) -> None:
         """The end of TCP says it."""
@@ -119,6 +113,7 @@ class TlsTransport:
         self._raw = stream
         self.remote = remote
         self.descriptor: int | None = None
+        self.send_now: Callable[[bytes | memoryview], int] = _takes_a_task
         # https_compatible: many clients end TCP without a word; WebSocket has its own end, so nothing is lost by it.
         self._stream = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
 
@@ -143,9 +138,6 @@ class TlsTransport:
         """Some bytes, or none at the end."""
         return bytes(await self._stream.receive_some(max_bytes))
 
-    def write_now(self, outbox: Outbox) -> None:
-        """Nothing can be written without a task."""
-
     async def write_more(self, outbox: Outbox) -> None:
         """Encrypt and send a chunk."""
         chunk = bytes(outbox.next_bytes()[:TLS_CHUNK_BYTES])
@@ -166,6 +158,10 @@ class TlsTransport:
     def close(self) -> None:
         """Close the socket."""
         self._raw.socket.close()
+
+
+def _takes_a_task(data: bytes | memoryview) -> int:
+    raise BlockingIOError
 
 
 _SPEAKS_TLS = (

@@ -136,29 +136,53 @@ class Wire:
         outbox = self.outbox
         if not self._is_released:
             self._held = outbox = self._held or Outbox(outbox.limit)
-        elif not outbox.fits(len(frame)):
+        elif outbox.size and not outbox.fits(len(frame)):
             # Perhaps the kernel takes some: a client that reads must not be closed for one large batch.
             self.flush()
-        if not outbox.fits(len(frame)):
+        if outbox.size and not outbox.fits(len(frame)):
             return False
         outbox.append(frame)
         return True
 
+    def write(self, frame: bytes) -> bool:
+        """Write a whole WebSocket frame now, and queue what the kernel doesn't take. False as for `post`."""
+        if self.outbox.size or not self._is_released or self.close_sent is not None or self._closed:
+            is_queued = self.post(frame)
+            self.flush()
+            return is_queued
+        try:
+            count = self.transport.send_now(frame)
+        except BlockingIOError:
+            count = 0
+        except OSError:
+            self.abort()
+            return True
+        if count < len(frame):
+            self.outbox.append(frame)
+            self.outbox.advance(count)
+            self._start_draining()
+        return True
+
     def flush(self) -> None:
         """Write what the kernel takes now; a task writes the rest."""
-        if self._writing or self._closed or not self.outbox:
+        outbox = self.outbox
+        if self._writing or self._closed or not outbox.size:
             return
         try:
-            self.transport.write_now(self.outbox)
+            outbox.write_with(self.transport.send_now)
         except OSError:
             self.abort()
             return
-        if self.outbox:
+        if outbox.size:
+            self._start_draining()
+        else:
+            self._note_all_written()
+
+    def _start_draining(self) -> None:
+        if not self._writing:
             self._writing = True
             self.blocked_since = trio.current_time()
             self.run_beside(self._drain)
-        else:
-            self._note_all_written()
 
     async def _drain(self) -> None:
         try:

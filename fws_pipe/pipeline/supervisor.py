@@ -6,7 +6,7 @@ whatever had passed the dead stage is still carried out, every process is gone, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from fws_pipe.errors import FrameError, GaveUpError, SilenceError, StageError, S
 from fws_pipe.log import Log
 from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT, RestartPolicy
 from fws_pipe.pipeline.spawn import LADDER, Program, RunningChain, Surroundings, start_chain, wait_for_any
-from fws_pipe.pipes import Outlet
+from fws_pipe.pipes import Inlet, Outlet
 
 TICK_TIMEOUT_S = 10.0
 """A chain that lets no tick through for so long after its start is taken to swallow them."""
@@ -40,7 +40,7 @@ class Exchange(Protocol):
     async def write_events(self, pipe: Outlet) -> None:
         """Write events for ever."""
 
-    async def execute_all(self, read: Callable[[], Awaitable[bytes]], source: str) -> None:
+    async def execute_all(self, inlet: Inlet, source: str) -> None:
         """Execute actions until their end. Raises FrameError, or SilenceError when nothing comes that must."""
 
     def prepare_restart(self, consumed: int) -> tuple[int, int]:
@@ -173,7 +173,7 @@ class Supervisor:
 
     async def _execute_actions(self, chain: RunningChain) -> None:
         try:
-            await self._exchange.execute_all(chain.tail.read, self._programs[-1].label)
+            await self._exchange.execute_all(chain.tail, self._programs[-1].label)
         except (FrameError, SilenceError) as error:
             if not chain.failed.is_set():
                 chain.fail(str(error))

@@ -1,5 +1,8 @@
 """Actions: what filters ask for, and which fields each of them must have.
 
+The `data` of a `send` may be a list: so many messages to the same receivers; its `seq` may be a list of as many then.
+The SDK makes such sends where only the sink reads them, since one frame costs little more than one message.
+
 `check_action` is the one place that knows; the sink and the front both ask it, since a front may also be driven by
 hand, with no sink before it.
 """
@@ -48,6 +51,12 @@ def _is_filled_text(value: object) -> str | None:
 
 def _is_payload(value: object) -> str | None:
     return None if isinstance(value, bytes) or _is_text(value) is None else "a string (text) or bytes (binary)"
+
+
+def _is_payloads(value: object) -> str | None:
+    if isinstance(value, list) and all(_is_payload(item) is None for item in value):
+        return None
+    return _is_payload(value) and "a string (text) or bytes (binary), or a list of these"
 
 
 def _is_ids(value: object) -> str | None:
@@ -113,7 +122,9 @@ class _Fields(NamedTuple):  # a dataclass would cost every filter the time to lo
 
 
 _FIELDS: dict[str, _Fields] = {
-    SEND: _Fields({"data": _is_payload}, {"to": _is_ids, "group": _is_text, "except": _is_ids, "everywhere": _is_flag}),
+    SEND: _Fields(
+        {"data": _is_payloads}, {"to": _is_ids, "group": _is_text, "except": _is_ids, "everywhere": _is_flag}
+    ),
     CLOSE: _Fields({"to": _is_ids}, {"code": _is_close_code, "reason": _is_close_reason}),
     JOIN: _Fields({"id": _is_text, "group": _is_text}, {}),
     LEAVE: _Fields({"id": _is_text, "group": _is_text}, {}),
@@ -130,17 +141,38 @@ ACTION_TYPES = frozenset(_FIELDS)
 
 def _is_plain_send(action: Frame) -> bool:
     """Whether nothing can be wrong with it: a shortcut for nearly all actions that there are."""
-    data = action.get("data")
-    if type(action.get("to")) is not str or not (type(data) is bytes or (type(data) is str and data.isascii())):
+    data, seq = action.get("data"), action.get("seq")
+    if type(action.get("to")) is not str:
         return False
     known = 3
-    if type(action.get("seq")) is int:
+    if type(data) is list:
+        if not _are_plain(data) or not _is_integers(seq, len(data)):
+            return False
+        known += 1
+    elif not (type(data) is bytes or (type(data) is str and data.isascii())):
+        return False
+    elif type(seq) is int:
         known += 1
     if type(action.get("except")) is str:
         known += 1
     if action.get("everywhere") is True:
         known += 1
     return known == len(action)
+
+
+def _are_plain(data: list[object]) -> bool:
+    try:
+        return "".join(data).isascii()  # type: ignore[arg-type]  # a TypeError tells what isn't str
+    except TypeError:
+        return all(type(item) is bytes or (type(item) is str and item.isascii()) for item in data)
+
+
+def _is_integers(value: object, count: int) -> bool:
+    """Whether it is a list of so many integers; their sum tells, since one float makes it a float."""
+    try:
+        return type(value) is list and len(value) == count and type(sum(value)) is int
+    except TypeError:
+        return False
 
 
 def check_action(action: Frame) -> str | None:
@@ -162,6 +194,13 @@ def check_action(action: Frame) -> str | None:
                 return f"{kind}.{name}: expected {expected}, got {describe(action[name])}"
     if kind == SEND and ("to" in action) == ("group" in action):
         return "send: expected one of `to` and `group`, got " + ("both" if "to" in action else "neither")
-    if "seq" in action and _is_integer(action["seq"]):
-        return f"{kind}.seq: expected an integer, got {describe(action['seq'])}"
-    return None
+    expected = _check_seq(action) if "seq" in action else None
+    return f"{kind}.seq: expected {expected}, got {describe(action['seq'])}" if expected else None
+
+
+def _check_seq(action: Frame) -> str | None:
+    """What was expected instead of its `seq`, if anything: a list where one `send` carries many messages."""
+    data = action["data"] if action["type"] == SEND else None
+    if isinstance(data, list) and isinstance(action["seq"], list):
+        return None if _is_integers(action["seq"], len(data)) else f"as many integers as messages, {len(data)}"
+    return _is_integer(action["seq"])

@@ -91,23 +91,29 @@ def _read(descriptor: int, source: str) -> bytes:
         raise SystemRefusedError(f"can't read from {source}: {error.strerror}") from None
 
 
-def frames_of_blocks(
-    source: str, after_block: Callable[[], None], descriptor: int = STDIN
-) -> Iterator[tuple[Frame, bytes]]:
-    """Yield each frame and its bytes until the end of input; calls `after_block` before each read that may wait.
+def read_frames(decoder: FrameDecoder, after_block: Callable[[], None], descriptor: int = STDIN) -> Iterator[Frame]:
+    """Yield each frame until the end of input; calls `after_block` before each read that may wait.
 
-    Raises FrameError for what isn't frames.
+    `decoder.raw` gives the bytes of the frame at hand. Raises FrameError for what isn't frames.
     """
-    decoder = FrameDecoder(source)
     try:
-        while block := _read(descriptor, source):
+        while block := _read(descriptor, decoder.source):
             decoder.feed(block)
-            yield from decoder
+            yield from decoder.frames()
             after_block()
         decoder.finish()
     except FrameError:
         after_block()  # the frames before the broken one are whole
         raise
+
+
+def frames_of_blocks(
+    source: str, after_block: Callable[[], None], descriptor: int = STDIN
+) -> Iterator[tuple[Frame, bytes]]:
+    """The same, with each frame's bytes, for a reader that wants them all. `source` is who writes them."""
+    decoder = FrameDecoder(source)
+    for frame in read_frames(decoder, after_block, descriptor):
+        yield frame, decoder.raw()
 
 
 def lines_of_blocks(after_block: Callable[[], None], descriptor: int = STDIN) -> Iterator[bytes]:

@@ -53,7 +53,7 @@ class FrameDecoder:
     """
 
     def __init__(self, source: str = "stdin", limit: int = FRAME_LIMIT_BYTES) -> None:
-        self._source = source
+        self.source = source
         self._limit = limit
         self._unpacker = msgpack.Unpacker(
             max_buffer_size=limit + BLOCK_BYTES,
@@ -69,6 +69,9 @@ class FrameDecoder:
         self._buffered = 0
         self.offset = 0
         """Bytes of the stream that have come out as frames."""
+        self._start = self._base = 0
+        """Where the frame at hand begins, and where `_block` does: all parts as one, once somebody has asked for it."""
+        self._block: bytes | None = None
 
     def feed(self, block: bytes) -> None:
         """Take the next block of the stream, of any size. Raises FrameError when a frame is over the limit."""
@@ -81,52 +84,47 @@ class FrameDecoder:
 
     def __iter__(self) -> Iterator[tuple[Frame, bytes]]:
         """Yield each whole frame and its bytes. Raises FrameError where the stream isn't frames."""
-        block: bytes | None = None
-        base = start = self.offset
+        for frame in self.frames():
+            yield frame, self.raw()
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield each whole frame; `raw` gives the bytes of the one at hand. Raises FrameError."""
+        self._base = self.offset
+        self._block = None
         tell, limit = self._unpacker.tell, self._limit
         try:
             for frame in self._unpacker:
                 if type(frame) is not dict:
                     raise self._error(f"expected a map, got {describe(frame)}")
-                end = tell()
+                self._start = start = self.offset
+                self.offset = end = tell()
                 if end - start > limit:
+                    self.offset = start
                     raise self._over_limit()
-                if block is None:
-                    block = self._joined()
-                self.offset = end
-                yield frame, block[start - base : end - base]
-                start = end
-        except (msgpack.UnpackException, ValueError, TypeError) as error:
-            raise self._error(f"this is not msgpack ({str(error) or type(error).__name__})") from None
-        finally:
-            # Also when the consumer stops half-way: what it has had must not come again.
-            self._keep_from(self.offset - base, block)
-        self._check_limit()
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield each whole frame, without its bytes: for the end of the line. Raises FrameError."""
-        before = self._unpacker.tell()
-        try:
-            for frame in self._unpacker:
-                if type(frame) is not dict:
-                    raise self._error(f"expected a map, got {describe(frame)}")
                 yield frame
         except (msgpack.UnpackException, ValueError, TypeError) as error:
             raise self._error(f"this is not msgpack ({str(error) or type(error).__name__})") from None
         finally:
-            self.offset = self._unpacker.tell()
-            self._keep_from(self.offset - before, None)
+            # Also when the consumer stops half-way: what it has had must not come again.
+            self._keep_from(self.offset - self._base)
         self._check_limit()
+
+    def raw(self) -> bytes:
+        """The bytes of the frame that `frames` has just yielded."""
+        if self._block is None:
+            self._block = self._joined()
+        return self._block[self._start - self._base : self.offset - self._base]
 
     def _joined(self) -> bytes:
         return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
-    def _keep_from(self, position: int, block: bytes | None) -> None:
+    def _keep_from(self, position: int) -> None:
         """Forget what has come out as frames: all before this position."""
         if position:
-            rest = (self._joined() if block is None else block)[position:]
+            rest = (self._joined() if self._block is None else self._block)[position:]
             self._parts = [rest] if rest else []
             self._buffered = len(rest)
+        self._block = None
 
     def finish(self) -> None:
         """Say that the stream has ended. Raises FrameError if it ended inside a frame."""
@@ -141,7 +139,7 @@ class FrameDecoder:
         return self._error(f"the frame is over the limit of {self._limit} bytes")
 
     def _error(self, problem: str) -> FrameError:
-        return FrameError(problem, self._source, self.offset)
+        return FrameError(problem, self.source, self.offset)
 
 
 def type_of(frame: Frame) -> str | None:

@@ -41,13 +41,14 @@ from fws_pipe.protocol.blocks import (
     STDIN,
     STDOUT,
     BlockWriter,
-    frames_of_blocks,
     input_source,
+    read_frames,
     run_program,
     write_all,
 )
-from fws_pipe.protocol.codec import Frame, encode, type_of
+from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
 from fws_pipe.protocol.events import DATA, EVENT_TYPES, MESSAGE, REQUIRED_FIELDS, TICK
+from fws_pipe.sdk.joined_sends import JoinedSends
 
 Event = dict[str, Any]
 Ids = str | list[str]
@@ -83,6 +84,10 @@ class Action(dict[str, Any]):
     """An action that is on its way already; yielding it as well does nothing."""
 
 
+_SENT = Action(type=SEND)
+"""What `send` returns where it has joined the message to others: enough to be yielded."""
+
+
 class Filter:
     """The handlers of one filter, and the actions that they have made of the event at hand."""
 
@@ -97,6 +102,7 @@ class Filter:
         self.text = TextWriter(_text_descriptor())
         self._is_last = os.environ.get("FWS_SINK_NEXT") == str(os.getppid())
         """Whether nobody but the sink reads what we write: it drops all events but ticks."""
+        self._joined = JoinedSends(self._actions.append) if self._is_last else None
         self.is_hosted = False
         """Whether fws-filter loads modules, each of which may call `run`, and runs them all together later."""
 
@@ -132,6 +138,8 @@ class Filter:
             problem = check_action(frame)
             if problem:
                 raise ValueError(problem)
+        if is_ours and self._joined is not None:
+            self._joined.end()
         if is_ours or self._output is None:
             self._actions.append(frame)
         else:
@@ -139,40 +147,79 @@ class Filter:
             self._flush(self._output)
         return frame
 
-    def send_plain(self, to: Ids | None, data: str | bytes) -> Action | None:
-        """Send to one client what can't be wrong, quickly; None when it needs a closer look."""
-        is_plain = type(to) is str and (type(data) is bytes or (type(data) is str and data.isascii()))
-        if not is_plain or self._seq is None or _get_ident() != self._thread:
-            return None
-        action = Action(type=SEND, to=to, data=data, seq=self._seq)
-        self._actions.append(action)
-        return action
+    def send(
+        self, to: Ids | None, data: str | bytes, group: str | None, without: Ids | None, everywhere: bool
+    ) -> Action:
+        """Queue a `send` behind the event at hand. Raises ValueError for a wrong argument."""
+        seq = self._seq
+        if (
+            type(to) is str
+            and group is None
+            and (without is None or type(without) is str)
+            and type(everywhere) is bool
+            and (type(data) is bytes or (type(data) is str and data.isascii()))
+            and type(seq) is int
+            and _get_ident() == self._thread
+        ):  # nothing can be wrong with it
+            if self._joined is not None:
+                self._joined.add((to, without, everywhere), data, seq)
+                return _SENT
+            if without is None and not everywhere:
+                action = Action(type=SEND, to=to, data=data, seq=seq)
+                self._actions.append(action)
+                return action
+        fields = {"to": to, "group": group, "except": without, "everywhere": everywhere or None, "data": data}
+        return self.make(SEND, fields)
 
-    def handle(self, event: Frame, raw: bytes, out: list[bytes]) -> None:
-        """Append what goes on instead of an event: itself, or what the handlers have made of it, then their actions."""
-        kind = type_of(event)
-        handlers = self._handlers.get(kind) if kind is not None else None
-        if handlers is None or kind is None or not self._is_complete(event, kind):
+    def make(self, kind: str, fields: dict[str, Any]) -> Action:
+        """Queue an action with those of these fields that aren't None. Raises ValueError for a wrong one."""
+        return self.act(Action({"type": kind, **{name: value for name, value in fields.items() if value is not None}}))
+
+    def handle(self, event: Frame, raw: Callable[[], bytes], out: list[bytes]) -> None:
+        """Append what goes on instead of an event: itself, or what the handlers have made of it, then their actions.
+
+        `raw` gives the bytes that it came as. `finish` appends what is held back to be joined with what follows.
+        """
+        kind = event.get("type")
+        if type(kind) is not str:
+            kind = ""  # nobody's
+        handlers = self._handlers.get(kind)
+        if handlers is None or not self._is_complete(event, kind):
             if not self._is_last or kind not in _ENDING_HERE:
-                out.append(raw)
+                self.finish(out)
+                out.append(raw())
             return
         self._seq = event.get("seq")
-        # What passes unchanged need not be encoded again; only scalars can be compared with what they were.
         ends_here = self._is_last and kind in _ENDING_HERE
+        # What passes unchanged need not be encoded again; only scalars can be compared with what they were.
         before = event.copy() if not ends_here and kind == MESSAGE and len(event) == _PLAIN_FIELDS else None
+        is_dropped = False
         try:
-            is_dropped = False
             for handler in handlers:
                 result = handler(event)
                 if result is not None and self._take(result, event) is DROP:
                     is_dropped = True
             if not is_dropped and not ends_here:
-                out.append(raw if event == before else encode(event))
-            for action in self._actions:
-                out.append(encode(action))
-        finally:
+                out.append(raw() if event == before else encode(event))
+            if self._actions:
+                self._encode_actions(out)
+        except BaseException:
             self._actions.clear()
+            if self._joined is not None:
+                self._joined.take_back(self._seq)
+            raise
+        finally:
             self._seq = None
+
+    def finish(self, out: list[bytes]) -> None:
+        """Append what has been sent and is held back."""
+        if self._joined is not None:
+            self._joined.end()
+            self._encode_actions(out)
+
+    def _encode_actions(self, out: list[bytes]) -> None:
+        out += map(encode, self._actions)
+        self._actions.clear()
 
     def _is_complete(self, event: Frame, kind: str) -> bool:
         """Whether handlers can count on its fields; jq makes an event without an `id` in no time."""
@@ -237,12 +284,15 @@ class Filter:
         out: list[bytes] = []
 
         def flush_all() -> None:
+            self.finish(out)
             self._write(out, output)
             out.clear()
             flush()
 
+        decoder = FrameDecoder(input_source())
+        raw = decoder.raw
         try:
-            for frame, raw in frames_of_blocks(input_source(), flush_all, frames_in):
+            for frame in read_frames(decoder, flush_all, frames_in):
                 self.handle(frame, raw, out)
                 if len(out) >= _FRAMES_AT_ONCE:
                     self._write(out, output)
@@ -361,7 +411,7 @@ def load_hosted(load: Callable[[], None]) -> None:
 
 
 def _made(kind: str, fields: dict[str, Any]) -> Action:
-    return _filter.act(Action({"type": kind, **{name: value for name, value in fields.items() if value is not None}}))
+    return _filter.make(kind, fields)
 
 
 def send(
@@ -377,10 +427,7 @@ def send(
     str goes out as text, bytes as binary. `everywhere`: to the clients of the other servers as well that share our
     Redis. Raises ValueError for a wrong argument.
     """
-    if group is None and without is None and not everywhere:
-        return _filter.send_plain(to, data) or _made(SEND, {"to": to, "data": data})
-    fields = {"to": to, "group": group, "except": without, "everywhere": everywhere or None, "data": data}
-    return _made(SEND, fields)
+    return _filter.send(to, data, group, without, everywhere)
 
 
 def close(to: Ids, code: int | None = None, reason: str | None = None) -> Action:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -297,6 +298,37 @@ def test_a_client_who_does_not_read_is_closed_and_others_notice_nothing(servers:
     assert "too slow" in disconnect["reason"]
     assert server.stop() == 0
     assert "slow: 1" in server.stderr.text
+
+
+@pytest.mark.parametrize("policy", ["drop-oldest", "drop-newest"])
+def test_a_slow_client_that_may_stay_misses_messages_and_the_server_counts_them(servers: Servers, policy: str) -> None:
+    server = servers.start("--slow-client", policy, "--outbox-limit", "64K", "broadcast")
+    count = 3000
+    with (
+        RawClient(server.port, receive_buffer=4096) as slow,
+        connect(server.url) as sender,
+        connect(server.url) as other,
+    ):
+        slow.upgrade()
+        sender.send("first")
+        assert slow.read(7) == b"\x81\x05first"
+        assert other.recv(30) == "first"
+        for number in range(count):
+            sender.send(f"{number:06}" + "x" * 5000)
+            assert other.recv(30) == f"{number:06}" + "x" * 5000
+        received: list[int] = []
+        while not received or received[-1] < count - 1 if policy == "drop-oldest" else len(received) < 5:
+            message = slow.read(4 + 5006)
+            assert message[:4] == b"\x81\x7e" + (5006).to_bytes(2, "big")
+            received.append(int(message[4:10]))
+        sender.send("last")
+        assert other.recv(30) == "last"
+    # What it has had is in order, and either the newest is there or nothing is missing from what came first.
+    assert received == sorted(set(received))
+    assert len(received) < count
+    assert policy == "drop-oldest" or received == list(range(len(received)))
+    assert server.stop() == 0
+    assert re.search(r"dropped for slow clients: \d{3}", server.stderr.text)
 
 
 def test_a_client_that_reads_late_but_reads_gets_all_its_own_replies(servers: Servers) -> None:

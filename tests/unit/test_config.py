@@ -13,6 +13,7 @@ from fws_pipe.config import (
     INTAKES,
     OLD_OPTIONS,
     OPTIONS,
+    SLOW_CLIENT,
     Config,
     Option,
     parse_count,
@@ -23,6 +24,7 @@ from fws_pipe.config import (
     parse_size,
 )
 from fws_pipe.errors import EXIT_CODES, FwsError, UsageError
+from fws_pipe.front.clients import SlowClient
 from fws_pipe.front.front import Intake
 from fws_pipe.log import Level
 from fws_pipe.redis_settings import RedisSettings
@@ -150,8 +152,9 @@ def test_the_command_line_switches_off_what_others_switch_on(option: Option, tmp
     assert getattr(pipe(option.flag, **{option.variable: "off", **redis}), option.key) is True
 
 
-def test_every_intake_has_its_option() -> None:
+def test_every_intake_and_policy_has_its_option() -> None:
     assert tuple(Intake) == INTAKES
+    assert tuple(SlowClient) == SLOW_CLIENT
 
 
 SECRET_URLS = (

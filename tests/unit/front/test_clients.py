@@ -29,6 +29,11 @@ class Wire:
             return True
         return False
 
+    def write(self, frame: bytes) -> bool:
+        is_taken = self.post(frame)
+        self.flush()
+        return is_taken
+
     def flush(self) -> None:
         self.flushed += 1
 
@@ -112,6 +117,27 @@ def test_receivers(clients: Clients, wires: dict[str, Wire], action: dict[str, o
     assert "".join(name for name, wire in wires.items() if wire.flushed == 1) == receivers
     clients.flush()
     assert sum(wire.flushed for wire in wires.values()) == len(receivers)
+
+
+def test_one_action_with_many_messages_is_as_many_actions(clients: Clients, wires: dict[str, Wire]) -> None:
+    clients.send({"type": "send", "to": "a", "data": ["x", b"y"]})
+    clients.send({"type": "send", "to": "a", "data": "z"})
+    clients.send({"type": "send", "to": "b", "data": []})
+    clients.flush()
+    assert wires["a"].posted == [b"\x81\x01x\x82\x01y\x81\x01z"]
+    assert wires["b"].posted == []
+
+
+def test_what_alone_is_sent_is_written_without_being_queued(clients: Clients, wires: dict[str, Wire]) -> None:
+    clients.send({"type": "send", "to": "*", "data": "x"})
+    clients.flush()
+    assert [wire.flushed for wire in wires.values()] == [1, 1, 1]
+    clients.send({"type": "send", "to": "a", "data": "x"})
+    clients.send({"type": "send", "to": "b", "data": "y"})
+    clients.send({"type": "send", "to": "a", "data": "z"})
+    clients.flush()
+    assert [wire.flushed for wire in wires.values()] == [2, 2, 1]
+    assert wires["a"].posted == [b"\x81\x01x", b"\x81\x01x", b"\x81\x01z"]
 
 
 def test_groups_end_with_their_members(clients: Clients, wires: dict[str, Wire]) -> None:

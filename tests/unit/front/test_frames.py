@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fws_pipe.front import frames
-from fws_pipe.front.frames import Kind, event_middle, event_tail, judge_frame, mask_in_python, payload_of, take_messages
+from fws_pipe.front.frames import Kind, event_tail, event_time, judge_frame, mask_in_python, payload_of, take_messages
 from fws_pipe.protocol.codec import FrameDecoder, encode
 from fws_pipe.protocol.events import message_event, stamp
 
@@ -40,8 +40,8 @@ def message_frame(data: str | bytes) -> bytes:
     return client_frame(FINAL | 1, data.encode()) if isinstance(data, str) else client_frame(FINAL | 2, data)
 
 
-def take(block: bytes, position: int = 0, seq: int = 0, budget: int = 1 << 40) -> frames.Run:
-    return take_messages(block, position, LIMIT, budget, event_middle(event_tail("a-1"), 1.5), seq)
+def take(block: bytes, position: int = 0, seq: int = 0, budget: int = 1 << 40, limit: int = LIMIT) -> frames.Run:
+    return take_messages(block, position, limit, budget, event_time(1.5) + event_tail("a-1"), seq)
 
 
 @given(st.lists(payloads, max_size=6), st.integers(0, 1 << 40))
@@ -86,7 +86,7 @@ def test_any_bytes_are_told_apart(block: bytes, limit: int) -> None:
     """What is taken is what the judgement calls whole messages within the limit, one event each; where that stops, the
     judgement says why; and of every whole frame it says where it ends: behind its header, inside the block.
     """
-    run = take_messages(block, 0, limit, 1 << 40, event_middle(event_tail("a-1"), 1.5), 0)
+    run = take(block, limit=limit)
     position = count = 0
     while position < run.position:
         judgement = judge_frame(block, position)

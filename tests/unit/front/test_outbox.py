@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fws_pipe.front.outbox import Outbox
+from fws_pipe.front.rfc6455 import count_frames, encode_message
 
 
 @given(st.lists(st.one_of(st.binary(min_size=1, max_size=300), st.integers(1, 400)), max_size=30))
@@ -49,12 +52,42 @@ def test_it_is_full_by_bytes_but_takes_one_frame_of_any_size() -> None:
 
 def test_dropping_keeps_the_rest_of_a_frame_that_has_begun() -> None:
     outbox = Outbox(limit=100)
-    outbox.append(b"x" * 10)
+    outbox.append(encode_message("x" * 10))
     outbox.drop_unstarted()
     assert not outbox
-    outbox.append(b"y" * 10)
+    outbox.append(encode_message("y" * 10) + encode_message("z" * 10))
     outbox.next_bytes()
     outbox.advance(4)
-    outbox.append(b"z" * 10)
+    outbox.append(encode_message("z" * 10))
     outbox.drop_unstarted()
-    assert bytes(outbox.next_bytes()) == b"y" * 6
+    assert bytes(outbox.next_bytes()) == b"y" * 8
+    assert outbox.size == 8
+
+
+frames_of_ours = st.lists(st.integers(0, 300).map(lambda size: encode_message("x" * size)), min_size=1, max_size=4)
+
+
+@given(st.lists(frames_of_ours, min_size=1, max_size=8), st.integers(0, 500), st.integers(1, 500))
+def test_room_is_made_by_whole_frames_from_the_oldest_on(blocks: list[list[bytes]], written: int, size: int) -> None:
+    outbox = Outbox(limit=600)
+    for block in blocks:
+        outbox.append(b"".join(block))
+    frames = [frame for block in blocks for frame in block]
+    stream = b"".join(frames)
+    out = b""
+    while len(out) < min(written, len(stream)):
+        part = bytes(outbox.next_bytes()[: written - len(out)])
+        out += part
+        outbox.advance(len(part))
+    dropped = outbox.make_room(size)
+    rest = bytearray()
+    while outbox:
+        rest += outbox.next_bytes()
+        outbox.advance(len(outbox.next_bytes()))
+    # What is left of the frame that had begun, then the newest ones.
+    begun = next(end for end in accumulate(map(len, frames), initial=0) if end >= len(out))
+    assert bytes(rest[: begun - len(out)]) == stream[len(out) : begun]
+    newest = bytes(rest[begun - len(out) :])
+    assert stream.endswith(newest)
+    assert count_frames(newest) + dropped + count_frames(stream[:begun]) == len(frames)
+    assert not newest or len(rest) + size <= 600 or not dropped

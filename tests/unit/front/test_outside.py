@@ -25,6 +25,8 @@ TICK = encode({"type": "tick", "seq": 0, "time": 0.0})
 class Source:
     """What the front sees of one: it returns each tick after so many seconds, unless it hangs."""
 
+    descriptor: int | None = None
+
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s
         self.hangs = False
@@ -73,7 +75,7 @@ async def silence(outside: Outside, source: Source) -> float:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(outside.write_events, source)
         with pytest.raises(SilenceError, match="source is silent"):
-            await outside.execute_all(source.read, "source")
+            await outside.execute_all(source, "source")
         nursery.cancel_scope.cancel()
     return trio.current_time()
 
@@ -152,7 +154,7 @@ def test_nothing_but_messages_is_taken_from_outside(tmp_path: Path) -> None:
             {"type": "unknown"},
         )
         with trio.move_on_after(1):
-            await outside.execute_all(source.read, "source")
+            await outside.execute_all(source, "source")
         assert [kind for kind in executed if kind != "count"] == ["send", "enqueue"]
         assert front.counters["actions that may not come from outside"] == 4
 

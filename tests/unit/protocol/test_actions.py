@@ -53,10 +53,13 @@ def test_any_action_is_right_or_has_a_problem_in_one_line(kind: str, given_field
         ({"type": "send", "to": "a"}, "send.data: is missing"),
         ({"type": "send", "to": 5, "data": "x"}, "send.to: expected an id or a list of ids, got int 5"),
         ({"type": "send", "to": ["a", 5], "data": "x"}, "send.to: expected an id or a list of ids, got list ['a', 5]"),
-        ({"type": "send", "to": "a", "data": 5}, "send.data: expected a string (text) or bytes (binary), got int 5"),
+        (
+            {"type": "send", "to": "a", "data": 5},
+            "send.data: expected a string (text) or bytes (binary), or a list of these, got int 5",
+        ),
         (
             {"type": "send", "to": "a", "data": "\udcff"},
-            "send.data: expected a string (text) or bytes (binary), got str '\\udcff'",
+            "send.data: expected a string (text) or bytes (binary), or a list of these, got str '\\udcff'",
         ),
         ({"type": "send", "data": "x"}, "send: expected one of `to` and `group`, got neither"),
         ({"type": "send", "data": "x", "to": "a", "group": "g"}, "send: expected one of `to` and `group`, got both"),
@@ -65,6 +68,27 @@ def test_any_action_is_right_or_has_a_problem_in_one_line(kind: str, given_field
             "send.except: expected an id or a list of ids, got int 1",
         ),
         ({"type": "send", "to": "a", "data": "x", "seq": "1"}, "send.seq: expected an integer, got str '1'"),
+        (
+            {"type": "send", "to": "a", "data": ["x", 5]},
+            "send.data: expected a string (text) or bytes (binary), or a list of these, got list ['x', 5]",
+        ),
+        (
+            {"type": "send", "to": "a", "data": ["x", "\udcff"], "seq": [1, 2]},
+            "send.data: expected a string (text) or bytes (binary), or a list of these, got list ['x', '\\udcff']",
+        ),
+        (
+            {"type": "send", "to": "a", "data": ["x", "y"], "seq": [1]},
+            "send.seq: expected as many integers as messages, 2, got list [1]",
+        ),
+        (
+            {"type": "send", "to": "a", "data": ["x", "y"], "seq": [1, 2.5]},
+            "send.seq: expected as many integers as messages, 2, got list [1, 2.5]",
+        ),
+        (
+            {"type": "send", "to": "a", "data": ["x"], "seq": ["1"]},
+            "send.seq: expected as many integers as messages, 1, got list ['1']",
+        ),
+        ({"type": "send", "to": "a", "data": "x", "seq": [1]}, "send.seq: expected an integer, got list [1]"),
         (
             {"type": "close", "to": "a", "code": 1005},
             "close.code: expected a close code that may be sent: 1000-1003, 1007-1014, 3000-4999, got int 1005",
@@ -85,6 +109,15 @@ def test_any_action_is_right_or_has_a_problem_in_one_line(kind: str, given_field
 )
 def test_wrong_actions_are_named_with_field_and_value(action: Frame, problem: str) -> None:
     assert check_action(action) == problem
+
+
+@pytest.mark.parametrize("data", [[], ["x"], ["x", b"\0"], ["x", "é"], [b"\0", b""]])
+@pytest.mark.parametrize("cause", [{}, {"seq": 7}, {"seq": [7] * 9}])
+def test_one_send_may_carry_many_messages(data: list[str | bytes], cause: dict[str, object]) -> None:
+    if isinstance(cause.get("seq"), list):
+        cause = {"seq": [7] * len(data)}
+    for whom in ({"to": "a"}, {"to": "*", "except": "b", "everywhere": True}, {"group": "g"}):
+        assert check_action({"type": "send", **whom, "data": data, **cause}) is None
 
 
 def test_close_codes_that_may_be_sent() -> None:

@@ -27,7 +27,8 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Filter:
 
 def pieces_of(filter_: Filter, event: dict[str, Any], raw: bytes) -> list[bytes]:
     pieces: list[bytes] = []
-    filter_.handle(event, raw, pieces)
+    filter_.handle(event, lambda: raw, pieces)
+    filter_.finish(pieces)
     return pieces
 
 
@@ -221,6 +222,38 @@ def test_the_last_stage_writes_no_events_but_everything_else(monkeypatch: pytest
     ]
     out = handled(last, {"type": "open", "id": "a"}, {"type": "message", "seq": 2, "id": "a", "data": "y"}, *others)
     assert out == [{"type": "send", "to": "a", "data": "x", "seq": 2}, *others]
+
+
+def test_the_last_stage_joins_what_goes_to_the_same_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FWS_SINK_NEXT", str(os.getppid()))
+    last = Filter()
+    monkeypatch.setattr(functions, "_filter", last)
+
+    @last.on("message")
+    def talk(event: dict[str, Any]) -> Iterator[Any]:
+        yield functions.send(event["id"], event["data"])
+        if event["data"] == "leave":
+            yield functions.leave(event["id"], "g")
+        if event["data"] == "fail":
+            raise ZeroDivisionError
+
+    out: list[bytes] = []
+    for seq, data in enumerate(["1", "2", "leave", "3"]):
+        last.handle({"type": "message", "seq": seq, "id": "a", "data": data}, bytes, out)
+    last.handle({"type": "tick", "seq": 4}, lambda: encode({"type": "tick", "seq": 4}), out)
+    last.handle({"type": "message", "seq": 5, "id": "a", "data": "4"}, bytes, out)
+    with pytest.raises(ZeroDivisionError):
+        last.handle({"type": "message", "seq": 6, "id": "a", "data": "fail"}, bytes, out)
+    last.finish(out)
+    decoder = FrameDecoder()
+    decoder.feed(b"".join(out))
+    assert list(decoder.frames()) == [
+        {"type": "send", "to": "a", "data": ["1", "2", "leave"], "seq": [0, 1, 2]},
+        {"type": "leave", "id": "a", "group": "g", "seq": 2},
+        {"type": "send", "to": "a", "data": "3", "seq": 3},
+        {"type": "tick", "seq": 4},
+        {"type": "send", "to": "a", "data": "4", "seq": 5},
+    ]
 
 
 def test_what_a_stage_starts_is_not_the_last_stage(monkeypatch: pytest.MonkeyPatch) -> None:

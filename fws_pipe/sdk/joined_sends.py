@@ -1,0 +1,67 @@
+"""Sends to the same receivers, one after the other, as one action with a list of messages (`protocol.actions`). No I/O.
+
+For the last stage alone: there only other actions and ticks stand between sends, and these end the run, so nothing is
+overtaken. One frame for some hundred messages costs this filter, the sink and the front a tenth of as many frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fws_pipe.protocol.actions import SEND
+from fws_pipe.protocol.codec import Frame
+
+_BYTES = 64 * 1024
+"""How much is joined: as much as the front reads of a client at once."""
+
+_MESSAGES = 2048
+
+Target = tuple[str, str | None, bool]
+"""`to`, `except` and `everywhere`."""
+
+_NOBODY: Target = ("", None, False)
+
+
+class JoinedSends:
+    """The run of sends that is under way; `put` gets it when it ends."""
+
+    __slots__ = ("_data", "_put", "_seqs", "_size", "_target")
+
+    def __init__(self, put: Callable[[Frame], object]) -> None:
+        self._put = put
+        self._target = _NOBODY
+        self._data: list[str | bytes] = []
+        self._seqs: list[int] = []
+        self._size = 0
+
+    def add(self, target: Target, data: str | bytes, seq: int) -> None:
+        """Send one message; `seq` is the event's that has caused it."""
+        if target != self._target:
+            self.end()
+            self._target = target
+        self._data.append(data)
+        self._seqs.append(seq)
+        self._size += len(data)
+        if self._size >= _BYTES or len(self._data) >= _MESSAGES:
+            self.end()
+
+    def end(self) -> None:
+        """What has been sent so far goes out; what is sent next begins a new run."""
+        if not self._data:
+            return
+        to, without, everywhere = self._target
+        action: Frame = {"type": SEND, "to": to}
+        if without is not None:
+            action["except"] = without
+        if everywhere:
+            action["everywhere"] = True
+        is_one = len(self._data) == 1
+        action["data"], action["seq"] = (self._data[0], self._seqs[0]) if is_one else (self._data, self._seqs)
+        self._target, self._data, self._seqs, self._size = _NOBODY, [], [], 0
+        self._put(action)
+
+    def take_back(self, seq: int | None) -> None:
+        """Forget what the event `seq` has sent, as far as it is still here: its handler has failed."""
+        while self._seqs and self._seqs[-1] == seq:
+            self._seqs.pop()
+            self._data.pop()
