@@ -598,6 +598,8 @@ class Query:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        # argparse quotes what it doesn't know as it is, line breaks included.
+        message = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
         raise UsageError(f"{without_passwords(message)}; see {self.prog} --help")
 
 
