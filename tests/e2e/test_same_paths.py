@@ -1,7 +1,7 @@
 """Fast and slow path are the same: any bytes, cut anywhere, give the same events, replies and close codes.
 
-One client's bytes go to several fronts in this process: plain frames recognised here, with epoll and without, held to a rate, and
-every frame through trio-websocket. What may differ, and why:
+One client's bytes go to several fronts in this process: plain frames recognised here, with epoll and without, with and
+without a rate to hold to, and every frame through trio-websocket. What may differ, and why:
 
 - Pongs are written at once, and replies of the chain when it has got to them: the order of the two is compared each for
   itself.
