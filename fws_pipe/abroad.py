@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Callable
 
 from fws_pipe.errors import UsageError
+from fws_pipe.protocol.actions import single_sends
 from fws_pipe.protocol.codec import Frame
-from fws_pipe.protocol.progress import seqs_of, without_messages
 from fws_pipe.protocol.relay import RelaySender
-from fws_pipe.publisher import Message, Publisher
+from fws_pipe.publisher import Publisher
 from fws_pipe.redis_link import settings_from
 
 
@@ -38,8 +38,7 @@ class RedisAbroad:
             self._refuse()
             return
         data = action["data"]
-        payload = data.encode() if isinstance(data, str) else data
-        self._publisher.put(Message(action["channel"], payload, _seqs_of(action)))
+        self._publisher.put(action["channel"], data.encode() if isinstance(data, str) else data, action.get("seq"))
 
     def _refuse(self) -> None:
         # What a client says must not pass for another server's word.
@@ -49,14 +48,9 @@ class RedisAbroad:
             _say(f"dropped a publish to {self._channel!r}, which is the servers' own channel; this is told once")
 
     def relay(self, action: Frame) -> None:
-        """Pass an action on to the other servers."""
-        wrap = self._sender.wrapper()
-        seqs = _seqs_of(action)
-
-        def without(count: int) -> bytes:
-            return wrap(without_messages(action, [index < count for index in range(len(seqs))]))
-
-        self._publisher.put(Message(self._channel, wrap(action), seqs, without if len(seqs) > 1 else None))
+        """Pass a `send` on to the other servers: each message by itself, since each counts for how far we have got."""
+        for single in single_sends(action):
+            self._publisher.put(self._channel, self._sender.wrap(single), single.get("seq"))
 
     @property
     def accepted(self) -> int:
@@ -80,10 +74,6 @@ class RedisAbroad:
     def finish(self) -> None:
         """Wait until Redis has confirmed everything."""
         self._publisher.finish()
-
-
-def _seqs_of(action: Frame) -> list[int]:
-    return [seq for seq in seqs_of(action) if type(seq) is int]
 
 
 def _say(text: str) -> None:

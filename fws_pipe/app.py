@@ -24,7 +24,8 @@ from fws_pipe.front.auth import AuthSettings
 from fws_pipe.front.clients import SlowClient
 from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import Front, Intake, Limits
-from fws_pipe.front.listener import accept_all, open_listeners, quiet_libraries, url_of
+from fws_pipe.front.listener import accept_all, open_listeners, open_unix_listeners, quiet_libraries, url_of
+from fws_pipe.front.meter import Pace
 from fws_pipe.front.outside import Outside
 from fws_pipe.front.rfc6455 import GOING_AWAY, INTERNAL_ERROR
 from fws_pipe.front.tls import TlsFiles
@@ -34,9 +35,10 @@ from fws_pipe.pipeline.resolve import Command
 from fws_pipe.pipeline.spawn import Program, Surroundings, module_program
 from fws_pipe.pipeline.supervisor import SOURCE, TICK_TIMEOUT_S, Supervisor
 from fws_pipe.protocol.codec import BLOCK_BYTES
-from fws_pipe.redis_settings import VARIABLE as REDIS_VARIABLE
 from fws_pipe.redis_settings import RedisSettings
 from fws_pipe.scratch import scratch_folder
+from fws_pipe.service_manager import Handover, Notifier
+from fws_pipe.stage_environment import stage_environment
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GAVE_UP_S = 2.0
@@ -47,8 +49,8 @@ _INTERRUPT_S = 0.5
 _CHAINS_SHARE_S = 2.0
 """What is left of the drain timeout for the chain to finish after the clients have gone."""
 
-_SECRET_VARIABLES = frozenset({REDIS_VARIABLE, "FWS_REDIS_URL"})
-"""What a process gets from us where it is to reach Redis, and from nobody else: a password stands in there."""
+_HANDSHAKES_SHARE = 0.1
+"""What part of the drain timeout those may take who shake hands when the server stops, to be told so in order."""
 
 
 class Backend(Protocol):
@@ -198,7 +200,12 @@ def _end_stdout() -> None:
 
 
 async def run_pipe(
-    config: Config, commands: Sequence[Command], environment: dict[str, str], stdout: int, log: Log
+    config: Config,
+    commands: Sequence[Command],
+    environment: dict[str, str],
+    stdout: int,
+    handover: Handover,
+    log: Log,
 ) -> None:
     """Serve clients through a supervised chain until a signal. Raises FwsError.
 
@@ -207,7 +214,9 @@ async def run_pipe(
     name = config.name or secrets.token_hex(3)
     redis = replace(config.redis, server=name, run=secrets.token_hex(8)) if config.redis else None
     with _name_in_redis(redis, log), _storage_environment(config, redis) as storage:
-        plain = {name: value for name, value in environment.items() if name not in _SECRET_VARIABLES}
+        plain = stage_environment(environment, config.pass_env, is_clean=config.clean_env)
+        if kept := sorted(environment.keys() - plain.keys()):
+            log.debug(f"kept from the stages' environment: {', '.join(kept)}")
         surroundings = Surroundings(
             {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, stdout
         )
@@ -222,7 +231,7 @@ async def run_pipe(
             supervisors = [Supervisor(programs, surroundings, front, log)]
             for source in _source_programs(config, redis):
                 supervisors.append(Supervisor([source], surroundings, Outside(front), log, SOURCE))
-            await _serve(config, front, Together(supervisors), trio.Event(), log)
+            await _serve(config, front, Together(supervisors), handover, trio.Event(), log)
 
 
 def _place_of(command: Command, is_last: bool) -> dict[str, str]:
@@ -272,11 +281,11 @@ def _source_programs(config: Config, redis: RedisSettings | None) -> list[Progra
     return programs
 
 
-async def run_front(config: Config, log: Log) -> None:
+async def run_front(config: Config, handover: Handover, log: Log) -> None:
     """Serve clients with events on stdout and actions on stdin until a signal. Raises FwsError."""
     stopping = trio.Event()
     async with _front(config, config.name or secrets.token_hex(3), log, checks_actions=True) as front:
-        await _serve(config, front, StandardStreams(front, stopping, log), stopping, log)
+        await _serve(config, front, StandardStreams(front, stopping, log), handover, stopping, log)
 
 
 @contextlib.asynccontextmanager
@@ -288,9 +297,16 @@ async def _front(config: Config, name: str, log: Log, *, checks_actions: bool) -
         outbox=config.outbox_limit,
         ping_interval=config.ping_interval,
         ping_timeout=config.ping_timeout,
+        max_clients_per_address=config.max_clients_per_address,
+        max_handshakes=config.max_handshakes,
+        max_header=config.max_header,
+        handshake_timeout=config.handshake_timeout,
+        max_fragments=config.max_fragments,
+        idle_timeout=config.idle_timeout,
+        pace=Pace(config.rate, config.rate_bytes, closes=config.rate_policy == "close"),
+        slow_client=SlowClient(config.slow_client),
         journal=config.journal_limit,
         stall_timeout=config.stall_timeout,
-        slow_client=SlowClient(config.slow_client),
     )
     entrance = Entrance(_entrance_settings(config))
     async with trio.open_nursery() as connections:
@@ -321,19 +337,41 @@ def _entrance_settings(config: Config) -> EntranceSettings:
         issuer=config.auth_issuer,
         cookie=config.auth_cookie,
     )
-    return EntranceSettings(tls, auth if wants_token else None, config.gate_timeout if config.gate else None)
+    return EntranceSettings(
+        tls,
+        auth if wants_token else None,
+        config.gate_timeout if config.gate else None,
+        origins=config.origin,
+        proxies=config.trusted_proxy,
+    )
 
 
-async def _serve(config: Config, front: Front, backend: Backend, stopping: trio.Event, log: Log) -> None:
+async def _open_all(config: Config, inherited: Sequence[socket.socket]) -> list[socket.socket]:
+    """All that we listen on. Who hands us a socket or a path wants no port, unless one is named as well."""
+    wants_tcp = config.names_tcp or not (config.unix or inherited)
+    listeners = [*inherited, *open_unix_listeners(config.unix, config.unix_mode)]
+    try:
+        return [*listeners, *(await open_listeners(config.host, config.port) if wants_tcp else [])]
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+
+
+async def _serve(
+    config: Config, front: Front, backend: Backend, handover: Handover, stopping: trio.Event, log: Log
+) -> None:
     quiet_libraries()
     with trio.open_signal_receiver(*_SIGNALS) as signals:
-        listeners = await open_listeners(config.host, config.port)
+        listeners = await _open_all(config, handover.listeners)
         async with _closing(listeners), trio.open_nursery() as nursery:
             nursery.start_soon(_watch_signals, signals, stopping, backend, front, log)
             try:
                 async with trio.open_nursery() as serving:
                     serving.start_soon(_run_backend, backend, front)
-                    serving.start_soon(_accept_and_drain, config, front, backend, listeners, stopping, log)
+                    serving.start_soon(
+                        _accept_and_drain, config, front, backend, listeners, handover.notifier, stopping, log
+                    )
             finally:
                 front.abort_all()
             nursery.cancel_scope.cancel()
@@ -364,6 +402,7 @@ async def _accept_and_drain(
     front: Front,
     backend: Backend,
     listeners: Sequence[socket.socket],
+    notifier: Notifier,
     stopping: trio.Event,
     log: Log,
 ) -> None:
@@ -371,9 +410,12 @@ async def _accept_and_drain(
         accepting.start_soon(_cancel_when, stopping, accepting)
         await backend.serving.wait()
         accepting.start_soon(front.keep_alive)
+        accepting.start_soon(front.close_idle)
         log.always("listening on " + ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners))
         for listener in listeners:
-            accepting.start_soon(accept_all, listener, front.serve, log)
+            accepting.start_soon(accept_all, listener, front.serve, log, front.lobby)
+        notifier.ready()
+    notifier.stopping()
     for listener in listeners:
         listener.close()
     await _drain(config, front, backend)
@@ -384,6 +426,9 @@ async def _drain(config: Config, front: Front, backend: Backend) -> None:
     if backend.serving.is_set():
         # Clients that take all their time must not take the chain's.
         with trio.move_on_at(deadline - min(_CHAINS_SHARE_S, config.drain_timeout / 2)):
+            with trio.move_on_after(config.drain_timeout * _HANDSHAKES_SHARE):
+                await front.lobby.wait_empty()
+            front.lift_rates()
             # Replies to what has been read go out before the Close frames do.
             await front.feed.wait_settled()
             await front.close_all(GOING_AWAY, "the server is shutting down")

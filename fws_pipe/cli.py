@@ -21,12 +21,16 @@ from fws_pipe.log import Log
 from fws_pipe.machine import MachineCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.pipeline.resolve import resolve_chain
 from fws_pipe.protocol.blocks import open_standard_streams
+from fws_pipe.service_manager import take_over
 
 Arguments = TypeVarTuple("Arguments")
 ErrorT = TypeVar("ErrorT", bound=Exception)
 
 _DESCRIPTORS_OF_OURS = 64
 """What the server needs for itself: pipes, listeners, epoll, and some to spare."""
+
+_HANDSHAKES_SHARE = 4
+"""What part of too few descriptors is for handshakes: a short while each, where a client stays."""
 
 _DESCRIPTORS_OF_A_STAGE = 8
 """What a stage takes while it is started."""
@@ -99,6 +103,7 @@ def _pipe(argv: Sequence[str]) -> None:
 
 
 def _serve_chain(config: Config, environment: dict[str, str], commands: MachineCommands) -> None:
+    handover = take_over(environment)
     # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`.
     stdout = _duplicate_of_stdout()
     chain = resolve_chain(config.chain, commands)
@@ -115,7 +120,7 @@ def _serve_chain(config: Config, environment: dict[str, str], commands: MachineC
         importlib.import_module("fws_pipe.redis_link").check_reachable(config.redis)
     log = Log("fws-pipe", config.level)
     config = _fitting(config, len(chain), log)
-    _run(log, run_pipe, config, chain, environment, stdout, log)
+    _run(log, run_pipe, config, chain, environment, stdout, handover, log)
 
 
 def _duplicate_of_stdout() -> int:
@@ -124,21 +129,27 @@ def _duplicate_of_stdout() -> int:
 
 def _front(argv: Sequence[str]) -> None:
     log = Log("fws-front")
-    config = _fitting(parse_front(argv, current_environment()), 0, log)
+    environment = current_environment()
+    config = _fitting(parse_front(argv, environment), 0, log)
     log.level = config.level
-    _run(log, run_front, config, log)
+    _run(log, run_front, config, take_over(environment), log)
 
 
 def _fitting(config: Config, stages: int, log: Log) -> Config:
-    """The configuration with no more clients than there are descriptors for them and for starting the chain again."""
+    """The configuration with no more connections than there are descriptors for, and for starting the chain again."""
     _raise_descriptor_limit()
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     room = soft - _DESCRIPTORS_OF_OURS - _DESCRIPTORS_OF_A_STAGE * (stages + 1)
-    if 0 < config.max_clients <= room or soft == resource.RLIM_INFINITY:
+    wanted = (config.max_clients, config.max_handshakes)
+    if soft == resource.RLIM_INFINITY or (0 not in wanted and sum(wanted) <= room):
         return config
-    room = max(room, 1)
-    log.info(f"{soft} open files are allowed, which is enough for {room} clients; raise the limit with ulimit -n")
-    return replace(config, max_clients=room)
+    handshakes = min(config.max_handshakes or room, max(room // _HANDSHAKES_SHARE, 1))
+    clients = min(config.max_clients or room, max(room - handshakes, 1))
+    log.info(
+        f"{soft} open files are allowed, which is enough for {clients} clients and {handshakes} handshakes; "
+        "raise the limit with ulimit -n"
+    )
+    return replace(config, max_clients=clients, max_handshakes=handshakes)
 
 
 def _run(log: Log, main: Callable[[*Arguments], Awaitable[None]], *arguments: *Arguments) -> None:

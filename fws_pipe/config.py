@@ -18,7 +18,11 @@ from fws_pipe import __version__
 from fws_pipe.config_file import ConfigFile, Given, chain_of, load_config_file
 from fws_pipe.errors import EXIT_CODES, UsageError
 from fws_pipe.log import Level
+from fws_pipe.origins import OriginPattern, parse_origin
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES
+from fws_pipe.proxies import Proxy, parse_proxy
+from fws_pipe.rates import EXPECTED as EXPECTED_RATE
+from fws_pipe.rates import Rate, rate_of, split_rate
 from fws_pipe.redis_settings import RedisSettings, check_channels, check_url, without_passwords
 
 DEFAULT_CHAIN = "broadcast | stdout_log"
@@ -84,6 +88,52 @@ def parse_outbox_size(text: str) -> int:
     if size <= 0:
         raise ValueError("expected a size of 1 byte or more")
     return size
+
+
+def parse_header_size(text: str) -> int:
+    """A size that a request head can do with. Raises ValueError."""
+    size = parse_size(text)
+    if not 256 <= size <= 1024**2:
+        raise ValueError("expected a size of 256 bytes to 1M")
+    return size
+
+
+def parse_rate(text: str) -> Rate | None:
+    """So many a second, a minute or an hour; None for 0. Raises ValueError."""
+    amount, seconds = split_rate(text)
+    if not amount.isascii() or not amount.isdecimal():
+        raise ValueError(EXPECTED_RATE)
+    return rate_of(int(amount), seconds)
+
+
+def parse_byte_rate(text: str) -> Rate | None:
+    """The same in bytes, with K, M or G. Raises ValueError."""
+    amount, seconds = split_rate(text)
+    try:
+        return rate_of(parse_size(amount), seconds)
+    except ValueError:
+        raise ValueError("expected a rate in bytes such as 64K/s, 10M/m (a minute) or 0") from None
+
+
+def parse_rate_policy(text: str) -> str:
+    """What is done about a client that sends too fast. Raises ValueError."""
+    if text not in RATE_POLICIES:
+        raise ValueError(f"expected one of {', '.join(RATE_POLICIES)}")
+    return text
+
+
+def parse_mode(text: str) -> int:
+    """A file's permissions, octal as for chmod. Raises ValueError."""
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("expected permissions in octal such as 0660")
+    return int(text, 8)
+
+
+def parse_variable(text: str) -> str:
+    """The name of an environment variable. Raises ValueError."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+        raise ValueError("expected names of environment variables; commas are between them")
+    return text
 
 
 def parse_name(text: str) -> str:
@@ -208,6 +258,8 @@ class Option:
         return self.name.replace("-", "_")
 
 
+RATE_POLICIES = ("wait", "close")
+
 INTAKES = ("epoll", "tasks", "library")
 SLOW_CLIENT = ("close", "drop-oldest", "drop-newest")
 
@@ -230,6 +282,20 @@ OPTIONS = (
         is_list=True,
     ),
     Option(
+        "unix", parse_text, (), "none",
+        "a Unix socket to listen on, and no port unless --host or --port is given too; may be given several times",
+        "PATH", _LISTENING, is_list=True,
+    ),
+    Option(
+        "unix-mode", parse_mode, 0o660, "0660", "the permissions of its file: who may write it may connect", "MODE",
+        _LISTENING,
+    ),
+    Option(
+        "trusted-proxy", parse_proxy, (), "none",
+        "a proxy's address or network, or unix, whose X-Forwarded-For or Forwarded tells where its clients come from",
+        "NETWORK", _LISTENING, is_list=True,
+    ),
+    Option(
         "name", parse_name, None, "random", "this server's name: every client's id begins with it", "NAME", _LISTENING
     ),
     Option(
@@ -244,6 +310,11 @@ OPTIONS = (
         "client-ca", parse_text, None, "none",
         "certificates (PEM) of those who may vouch for clients; a client without a certificate of theirs is refused",
         "FILE", _TLS,
+    ),
+    Option(
+        "origin", parse_origin, (), "any",
+        "the pages that may connect, [scheme://]host[:port], *.domain, *, same or null; none is who names no page",
+        "ORIGIN", _ADMISSION, is_list=True,
     ),
     Option(
         "auth-tokens", parse_text, None, "none", "the tokens that let a client in; one without any of them gets 401",
@@ -291,6 +362,48 @@ OPTIONS = (
         _LIMITS,
     ),
     Option(
+        "max-clients-per-address", parse_count, 12288, "12288",
+        "clients at a time of one address (of one /64 with IPv6); a further one gets 429; 0: any number", "COUNT",
+        _LIMITS,
+    ),
+    Option(
+        "max-handshakes", parse_count, 1024, "1024",
+        "connections at a time that are no clients yet; further ones wait to be accepted; 0: any number", "COUNT",
+        _LIMITS,
+    ),
+    Option(
+        "handshake-timeout", parse_time, 10.0, "10", "a request that takes longer to arrive gets 408", "SECONDS",
+        _LIMITS,
+    ),
+    Option(
+        "max-header", parse_header_size, 16 * 1024, "16K", "the largest request; a larger one gets 431", "BYTES",
+        _LIMITS,
+    ),
+    Option(
+        "max-fragments", parse_count, 65536, "65536",
+        "fragments of one message, as many as 1M has of 16 bytes; one more closes with 1009; 0: any number", "COUNT",
+        _LIMITS,
+    ),
+    Option(
+        "rate", parse_rate, None, "0",
+        "messages of one client, as 100/s or 6000/m, so many of them at once; fragments and pings count too; 0: any",
+        "RATE", _LIMITS,
+    ),
+    Option(
+        "rate-bytes", parse_byte_rate, None, "0",
+        "bytes of one client, as 64K/s or 10M/m, so many of them at once; 0: any", "RATE", _LIMITS,
+    ),
+    Option(
+        "rate-policy", parse_rate_policy, "wait", "wait",
+        "what happens to a client that sends faster: wait (it is read more slowly) or close (with 1008)", "POLICY",
+        _LIMITS,
+    ),
+    Option(
+        "idle-timeout", parse_seconds, 0.0, "0",
+        "a client that has sent no message for so long is closed with 1001; 0: never, pings find those that are gone",
+        "SECONDS", _LIMITS,
+    ),
+    Option(
         "outbox-limit", parse_outbox_size, 1024**2, "1M",
         "what may wait for a client that reads slowly; for one more message see --slow-client", "BYTES", _LIMITS,
     ),
@@ -324,6 +437,16 @@ OPTIONS = (
     Option(
         "quarantine", parse_text, None, "none", "a folder for events that kill the chain again and again, a file each",
         "DIR", _CHAIN, for_front=False,
+    ),
+    Option(
+        "pass-env", parse_variable, (), "none",
+        "a variable that the stages get though it is named like a secret; may be given several times, or with commas",
+        "NAME", _CHAIN, is_list=True, for_front=False,
+    ),
+    Option(
+        "clean-env", parse_switch, False, "off",
+        "of the environment the stages get PATH, HOME, LANG and the like, --pass-env, and nothing else", "", _CHAIN,
+        is_flag=True, for_front=False,
     ),
     Option(
         "token", parse_text, None, "none",
@@ -379,10 +502,14 @@ class Config:
 
     port: int
     host: Sequence[str]
+    unix: Sequence[str]
+    unix_mode: int
+    trusted_proxy: Sequence[Proxy]
     name: str | None
     cert: str | None
     key: str | None
     client_ca: str | None
+    origin: Sequence[OriginPattern]
     auth_tokens: str | None
     auth_jwt: str | None
     auth_audience: str | None
@@ -394,6 +521,15 @@ class Config:
     ping_interval: float
     ping_timeout: float
     max_clients: int
+    max_clients_per_address: int
+    max_handshakes: int
+    handshake_timeout: float
+    max_header: int
+    max_fragments: int
+    rate: Rate | None
+    rate_bytes: Rate | None
+    rate_policy: str
+    idle_timeout: float
     outbox_limit: int
     slow_client: str
     journal_limit: int
@@ -402,6 +538,8 @@ class Config:
     intake: str
     shell: str
     quarantine: str | None
+    pass_env: Sequence[str]
+    clean_env: bool
     token: str | None
     storage: str
     redis_url: str | None
@@ -410,6 +548,8 @@ class Config:
     redis_sharded: bool
     presence_expiry: float
     level: Level
+    names_tcp: bool = False
+    """Whether a host or a port was asked for, and is not the default."""
     chain: str = DEFAULT_CHAIN
     file: str | None = None
     """The config file that it comes from, if any."""
@@ -458,6 +598,8 @@ class Query:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        # argparse quotes what it doesn't know as it is, line breaks included.
+        message = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
         raise UsageError(f"{without_passwords(message)}; see {self.prog} --help")
 
 
@@ -542,7 +684,13 @@ def make_config(
     defaults = {option.key: option.default for option in OPTIONS}
     loudness = said.get("loudness", Given("", file.loudness))
     chain = DEFAULT_CHAIN if chain is None else chain
-    config = Config(**{**defaults, **values}, level=_LEVELS[str(loudness.text)], chain=chain, file=file.path)
+    config = Config(
+        **{**defaults, **values},
+        level=_LEVELS[str(loudness.text)],
+        names_tcp=not said.keys().isdisjoint(("host", "port")),
+        chain=chain,
+        file=file.path,
+    )
     _check(config)
     return config
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import islice, takewhile
 from typing import NamedTuple
 
@@ -40,14 +40,11 @@ _PROGRESS_EXPIRY_S = 3600
 
 
 class Message(NamedTuple):
-    """What is to be published. `seqs` are the events' that caused it: several where it carries several messages of a
-    client's, each counted by itself, none where nobody knows. `without` makes it anew without the first so many.
-    """
+    """What is to be published. `seq` is the event's that caused it, None where nobody knows."""
 
     channel: str
     data: bytes
-    seqs: Sequence[int] = ()
-    without: Callable[[int], bytes] | None = None
+    seq: int | None
 
     @property
     def size(self) -> int:
@@ -96,14 +93,18 @@ class Publisher:
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
-    def put(self, message: Message) -> None:
-        """Queue a message; waits while the queue is full. When there is no time left it is dropped instead."""
+    def put(self, channel: str, data: bytes, seq: object = None) -> None:
+        """Queue a message; waits while the queue is full. When there is no time left it is dropped instead.
+
+        `seq` is the number of the event that caused it, if it has one.
+        """
         if self._is_full:
             self._wait_room()
         with self._changed:
             if self._is_full:
                 self._dropped += 1
                 return
+            message = Message(channel, data, seq if type(seq) is int else None)
             self._waiting.append(message)
             self._size += message.size
             self.accepted += 1
@@ -217,30 +218,22 @@ class Publisher:
             if self._done is None:
                 return oldest
             # Those without a number can't have been published; some that stand behind them may have been.
-            return list(takewhile(lambda message: not message.seqs, oldest))
+            return list(takewhile(lambda message: message.seq is None, oldest))
 
     def _drop_done(self) -> None:
         """Forget those of the oldest messages that have been published before."""
-        while self._done is not None and self._waiting and self._waiting[0].seqs:
-            message = self._waiting[0]
-            position, count = self._position, 0
-            while count < len(message.seqs) and (after := position.after(message.seqs[count])) <= self._done:
-                position, count = after, count + 1
-            self._counts["publishes suppressed"] += count
-            if count == len(message.seqs):
-                self._forget_oldest()
-                continue
-            self._done = None
-            if count and message.without is not None:
-                rest = message._replace(data=message.without(count), seqs=message.seqs[count:], without=None)
-                self._waiting[0], self._position = rest, position
-                self._size += rest.size - message.size
+        while self._done is not None and self._waiting and (seq := self._waiting[0].seq) is not None:
+            if self._position.after(seq) > self._done:
+                self._done = None
+                return
+            self._forget_oldest()
+            self._counts["publishes suppressed"] += 1
 
     def _publish(self, client: Client, batch: list[Message]) -> None:
         """Publish, and say how far that takes us. Raises one of ERRORS when Redis doesn't take the messages."""
         position = self._position
         for message in batch:
-            position = _after_all(position, message)
+            position = position if message.seq is None else position.after(message.seq)
         if self._done is not None:
             position = max(position, self._done)
         if self._settings.sharded:
@@ -297,17 +290,12 @@ class Publisher:
         message = self._waiting.popleft()
         self._size -= message.size
         self.finished += 1
-        self._position = _after_all(self._position, message)
+        if message.seq is not None:
+            self._position = self._position.after(message.seq)
 
     def _count(self, name: str, by: int = 1) -> None:
         with self._changed:
             self._counts[name] += by
-
-
-def _after_all(position: Position, message: Message) -> Position:
-    for seq in message.seqs:
-        position = position.after(seq)
-    return position
 
 
 def _parse_position(answer: bytes) -> Position | None:

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from fws_pipe.errors import SystemRefusedError
@@ -104,12 +104,7 @@ def main() -> None:
 
 def _relay() -> None:
     output = block_writer_for_the_front()
-    sink = Sink(input_source())
-    decoder = FrameDecoder(input_source())
-    for frame in read_frames(decoder, output.flush):
-        if sink.take(frame, decoder.offset):
-            output.add(decoder.raw())
-    output.flush()
+    _relay_all(Sink(input_source()), lambda frame, raw: output.add(raw), output.flush)
 
 
 def _relay_to_redis() -> None:
@@ -118,12 +113,7 @@ def _relay_to_redis() -> None:
     abroad = importlib.import_module("fws_pipe.abroad").RedisAbroad(back.show_life, back.confirm)
     back.abroad = abroad
     signal.signal(signal.SIGTERM, lambda number, frame: abroad.hurry())
-    sink = Sink(input_source(), abroad)
-    decoder = FrameDecoder(input_source())
-    for frame in read_frames(decoder, back.flush):
-        if sink.take(frame, decoder.offset):
-            back.add(frame, decoder.raw())
-    back.flush()
+    _relay_all(Sink(input_source(), abroad), back.add, back.flush)
     abroad.finish()
     back.flush()
 
@@ -201,6 +191,14 @@ class WayBack:
             _, self._confirmed = self._unconfirmed.popleft()
         if self._confirmed != before:
             self._output.add(encode(confirm_frame(self._confirmed)))
+
+
+def _relay_all(sink: Sink, add: Callable[[Frame, bytes], None], after_block: Callable[[], None]) -> None:
+    decoder = FrameDecoder(input_source())
+    for frame in read_frames(decoder, after_block):
+        if sink.take(frame, decoder.offset):
+            add(frame, decoder.raw())
+    after_block()
 
 
 if __name__ == "__main__":

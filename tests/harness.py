@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -80,10 +80,13 @@ class Output:
 class Server:
     """A running fws-pipe or other command."""
 
-    def __init__(self, argv: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, argv: list[str], folder: Path, environment: Mapping[str, str], descriptors: Sequence[int] = ()
+    ) -> None:
         self.process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=environment
-        )
+            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=environment,
+            pass_fds=descriptors,
+        )  # fmt: skip
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         # Output owns the descriptors: Popen must not close them under its threads.
@@ -188,10 +191,12 @@ class Servers:
         """Start fws-pipe on a free port."""
         return self.start_command("fws-pipe", "--port", "0", *arguments, environment=environment)
 
-    def start_command(self, *argv: str, environment: Mapping[str, str] | None = None) -> Server:
-        """Start any command."""
+    def start_command(
+        self, *argv: str, environment: Mapping[str, str] | None = None, descriptors: Sequence[int] = ()
+    ) -> Server:
+        """Start any command; it inherits these descriptors, under the same numbers."""
         command = shutil.which(argv[0], path=COMMAND_PATH) or argv[0]
-        server = Server([command, *argv[1:]], self.folder, environment or self.environment())
+        server = Server([command, *argv[1:]], self.folder, environment or self.environment(), descriptors)
         self._started.append(server)
         return server
 

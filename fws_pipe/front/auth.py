@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import filterfalse
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgpack
@@ -24,7 +24,7 @@ from fws_pipe.front.handshake import Refusal, Upgrade
 from fws_pipe.front.jwt_keys import BadTokenError, JwtKeys
 
 TOKEN_LIMIT_BYTES = 8 * 1024
-"""The longest token: half of the largest request head. None that is longer is looked into."""
+"""The longest token: half of the largest request head, unless that is set. None that is longer is looked into."""
 
 CLAIMS_DEPTH = 32
 """How deep claims may nest: msgpack and JSON libraries stop at a few hundred levels, some with a crash."""
@@ -56,6 +56,9 @@ class Admission:
 
     request: Upgrade
     """The request without its token."""
+
+    is_by_cookie: bool = False
+    """Whether the token came in a cookie, which a browser shows whichever page asks."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +102,12 @@ class Authenticator:
             token = _find_token(request, self._settings.cookie)
             if token is None:
                 return self._refuse_without_token()
-            claims = self._judge(token, now)
+            claims = self._judge(token.text, now)
         except BadTokenError as error:
             challenge = f'Bearer error="{error.code}", error_description="{error}"'
             return Refusal(401, str(error), (("WWW-Authenticate", challenge),))
-        return Admission(claims, _date(claims, "exp"), _without_token(request, self._settings.cookie))
+        rest = _without_token(request, self._settings.cookie)
+        return Admission(claims, _date(claims, "exp"), rest, is_by_cookie=token.is_cookie)
 
     def _refuse_without_token(self) -> Refusal:
         text = (
@@ -128,7 +132,12 @@ class Authenticator:
         return claims
 
 
-def _find_token(request: Upgrade, cookie: str) -> bytes | None:
+class _Token(NamedTuple):
+    text: bytes
+    is_cookie: bool = False
+
+
+def _find_token(request: Upgrade, cookie: str) -> _Token | None:
     """The first token in a request; None when it has none. Raises BadTokenError (RFC 6750, section 3.1)."""
     authorizations = [value for name, value in request.headers if name == "authorization"]
     if len(authorizations) > 1:
@@ -136,14 +145,14 @@ def _find_token(request: Upgrade, cookie: str) -> bytes | None:
     for value in authorizations:
         scheme, _, token = value.partition(" ")
         if scheme.lower() == "bearer":
-            return token.strip(" ").encode("latin-1")
+            return _Token(token.strip(" ").encode("latin-1"))
     for parameter in filter(_is_token_parameter, request.query.split("&")):
         # A + stays one: no token holds a blank, and many a client forgets to encode base64's +.
-        return unquote_to_bytes(parameter.partition("=")[2])
+        return _Token(unquote_to_bytes(parameter.partition("=")[2]))
     for value in (value for name, value in request.headers if name == "cookie"):
         for crumb in filter(_is_named(cookie), value.split(";")):
             # In quotes where the cookie's maker found the token's = or / too odd to stand alone.
-            return crumb.partition("=")[2].strip(' \t"').encode("latin-1")
+            return _Token(crumb.partition("=")[2].strip(' \t"').encode("latin-1"), is_cookie=True)
     return None
 
 

@@ -9,6 +9,8 @@ So the order in which a client sends is the order of its events, whichever way t
 
 from __future__ import annotations
 
+import bisect
+from collections import Counter
 from typing import Protocol
 
 import trio
@@ -17,7 +19,8 @@ from fws_pipe.front.clients import Client
 from fws_pipe.front.feed import Feed
 from fws_pipe.front.frames import Judgement, Kind, judge_frame, payload_of
 from fws_pipe.front.library import Library
-from fws_pipe.front.rfc6455 import ABNORMAL, PONG, TOO_BIG, encode_frame
+from fws_pipe.front.meter import Meter, ends_of_frames
+from fws_pipe.front.rfc6455 import ABNORMAL, POLICY_VIOLATION, PONG, TOO_BIG, encode_frame
 from fws_pipe.front.wire import CloseCode, Wire
 from fws_pipe.protocol.events import data_event, message_event
 
@@ -53,6 +56,8 @@ class Host(Protocol):
     feed: Feed
     readers: Readers
     max_message: int
+    max_fragments: int
+    counters: Counter[str]
     is_fast: bool
     """Whether plain messages and pings take the fast path, and not trio-websocket's."""
 
@@ -66,11 +71,14 @@ class Conversation:
     __slots__ = (
         "_blocks",
         "_expected",
+        "_fragment_count",
         "_fragments",
+        "_has_shortcut",
         "_have",
         "_host",
         "_is_advancing",
         "_is_busy",
+        "_is_held_back",
         "_is_reading",
         "_is_raw",
         "_library",
@@ -82,18 +90,25 @@ class Conversation:
         "client",
         "has_ended",
         "is_tapped",
+        "meter",
         "wire",
     )
 
-    def __init__(self, client: Client, wire: Wire, host: Host) -> None:
+    def __init__(self, client: Client, wire: Wire, host: Host, meter: Meter | None = None) -> None:
         self.client = client
         self.wire = wire
         self._host = host
+        self.meter = meter
+        """What holds the client to a rate and knows how long it has been idle; None where nobody wants that."""
+        self._has_shortcut = host.is_fast and meter is None
+        """Whether plain messages need nothing but the feed."""
         self._blocks: list[bytes] = []
         self._have = 0
         self._need = 0
         self._fragments = -1
         """Bytes of the fragmented message that is under way; -1 when there is none."""
+        self._fragment_count = 0
+        """and how many fragments they are in."""
         self._library: Library | None = None
         self._expected = 0
         """Messages that trio-websocket has been fed the end of,"""
@@ -101,7 +116,9 @@ class Conversation:
         """and those that have come out."""
         self._is_advancing = False
         self._is_busy = False
-        """Whether trio-websocket has been fed something that it is not done with."""
+        """Whether trio-websocket has been fed something that it is not done with, or the client is held back."""
+        self._is_held_back = False
+        """Whether it has used up its rate."""
         self._wanted = 1
         """How many bytes its next message has that waits for room."""
         self._is_raw = False
@@ -128,7 +145,9 @@ class Conversation:
 
     def _note_room(self) -> None:
         """There may be room in the chain, or in the outbox, for what has been held back."""
-        if not self._is_reading and self._may_go_on:
+        if self._is_held_back and self.wire.is_closing:
+            self._let_go()  # what has been read is dealt with all the same
+        elif not self._is_reading and self._may_go_on:
             self._advance()
             self._host.feed.flush()
 
@@ -170,7 +189,7 @@ class Conversation:
             and self._fragments < 0
             and not self._is_busy
             and not self._is_raw
-            and self._host.is_fast
+            and self._has_shortcut
         )
 
     def _keep_for_later(self, block: bytes) -> None:
@@ -209,13 +228,21 @@ class Conversation:
         position = self._need = 0
         self._wanted = 1
         while not self._is_busy and not self.has_ended:
+            if self.meter is not None and self._slows_down(block, position, self.meter):
+                break
             if self._fragments < 0 and self._host.is_fast:
-                position = self._host.feed.put_messages(self.client, block, position, self._host.max_message)
+                before = position
+                if self.meter is None:
+                    position = self._host.feed.put_messages(self.client, block, position, self._host.max_message)
+                else:
+                    position = self._put_measured(block, position, self.meter)
                 if position == len(block):
                     break
+                if self.meter is not None and position > before:
+                    continue
             judgement = judge_frame(block, position)
-            if self._is_too_big(judgement):
-                self.wire.fail(TOO_BIG, f"a message may have {self._host.max_message} bytes")
+            if problem := self._what_is_too_big(judgement):
+                self.wire.fail(TOO_BIG, problem)
                 return
             if judgement.kind is Kind.NEED_MORE:
                 self._need = judgement.end - position
@@ -223,6 +250,8 @@ class Conversation:
             if judgement.kind is Kind.MESSAGE and self.client.must_wait(judgement.size):
                 self._wanted = judgement.size
                 break
+            if self.meter is not None:
+                self.meter.charge(1, max(judgement.end - position, 0))
             position = self._handle(block, position, judgement)
         self._keep(block[position:] if position else block)
 
@@ -231,10 +260,60 @@ class Conversation:
         self._have = len(rest)
         self.appetite = READ_BYTES if self._need < READ_BYTES else _READ_BYTES_INSIDE
 
-    def _is_too_big(self, judgement: Judgement) -> bool:
+    def _what_is_too_big(self, judgement: Judgement) -> str | None:
         if judgement.kind in _CONTROLS:
+            return None
+        if max(self._fragments, 0) + judgement.size > self._host.max_message:
+            return f"a message may have {self._host.max_message} bytes"
+        if judgement.kind is Kind.FRAGMENT and 0 < self._host.max_fragments <= self._fragment_count + 1:
+            # trio-websocket keeps them all in a list, which even empty ones make longer.
+            self._host.counters["too many fragments"] += 1
+            return f"a message may have {self._host.max_fragments} fragments"
+        return None
+
+    # A client's pace, where it is limited.
+
+    def _put_measured(self, block: bytes, position: int, meter: Meter) -> int:
+        """Queue the plain messages that the client's rate allows; returns where the rest begins."""
+        now = trio.current_time()
+        ends = ends_of_frames(block, position, *meter.room(now)) if meter.is_limited else [len(block)]
+        allowed = block[: ends[-1]] if ends else b""
+        end = self._host.feed.put_messages(self.client, allowed, position, self._host.max_message)
+        meter.charge(bisect.bisect_right(ends, end), end - position)
+        if end > position:
+            meter.last_message = now
+        return end
+
+    def _slows_down(self, block: bytes, position: int, meter: Meter) -> bool:
+        """Whether the client's rate is used up and it has sent more; then it is held back, or closed."""
+        if meter.may_send(trio.current_time()) or self.wire.is_closing:
             return False
-        return max(self._fragments, 0) + judgement.size > self._host.max_message
+        if judge_frame(block, position).kind is Kind.NEED_MORE:
+            return False
+        if meter.closes:
+            self._host.counters["too fast"] += 1
+            self.wire.fail(POLICY_VIOLATION, "too fast: more than this server's rate allows")
+        else:
+            self._host.counters["held back by its rate"] += 1
+            self._is_busy = self._is_held_back = True
+            self.wire.run_beside(self._let_go_after, meter.wait_s())
+        return True
+
+    def lift_rate(self) -> None:
+        """The server stops: what has been read goes to the chain as fast as it takes it."""
+        self.meter = None
+        self._has_shortcut = self._host.is_fast
+        self._let_go()
+
+    async def _let_go_after(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._is_held_back and not self.has_ended:
+            self._is_busy = self._is_held_back = False
+            self._advance()
+            self._host.feed.flush()
 
     def _handle(self, block: bytes, position: int, judgement: Judgement) -> int:
         """Deal with a frame that is no plain message; returns where the next one begins."""
@@ -246,8 +325,10 @@ class Conversation:
             return judgement.end
         if kind is Kind.FRAGMENT:
             self._fragments = max(self._fragments, 0) + judgement.size
+            self._fragment_count += 1
         elif kind is Kind.LAST_FRAGMENT:
             self._fragments = -1
+            self._fragment_count = 0
         if kind in (Kind.MESSAGE, Kind.LAST_FRAGMENT):
             self._expected += 1
         # Behind what no client may send nobody knows where a frame begins; trio-websocket closes there.
@@ -276,6 +357,8 @@ class Conversation:
     async def _take_message(self, message: str | bytes) -> None:
         if not self.wire.has_failed:
             await self._host.feed.put(message_event(self.client.id, message), self.client)
+        if self.meter is not None:
+            self.meter.last_message = trio.current_time()
         self._taken += 1
         if self._library is not None and self._library.is_idle:
             self._note_idle()

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from fws_pipe.errors import UsageError
 from fws_pipe.front.auth import Admission, Authenticator, AuthSettings
-from fws_pipe.front.handshake import Refusal, Upgrade
+from fws_pipe.front.handshake import CONTRADICTION, Refusal, Upgrade, wrong_origin
 from fws_pipe.front.tls import TlsFiles, load_context
 from fws_pipe.front.transport import PlainTransport, SocketAddress, TlsTransport, Transport
+from fws_pipe.origins import OriginPattern, allows, parse_origin
+from fws_pipe.proxies import ContradictionError, Proxy, client_of
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,10 @@ class EntranceSettings:
     tls: TlsFiles | None = None
     auth: AuthSettings | None = None
     gate_timeout: float | None = None
+    origins: Sequence[OriginPattern] = ()
+    """The pages that may connect; none: any."""
+    proxies: Sequence[Proxy] = ()
+    """Whose word about a client's address counts."""
 
 
 class Reloaded(NamedTuple):
@@ -35,6 +42,10 @@ class Reloaded(NamedTuple):
     def __str__(self) -> str:
         told = (("read again", self.read), ("kept as before", self.kept))
         return "; ".join(f"{what}: {', '.join(names)}" for what, names in told if names) or "nothing to read again"
+
+
+_OWN_PAGES = (parse_origin("same"), parse_origin("none"))
+"""Who may use a token in a cookie where nothing is said: pages of this host, and programs that are no browser."""
 
 
 class Entrance:
@@ -62,11 +73,29 @@ class Entrance:
             return PlainTransport(connection, remote)
         return TlsTransport(connection, remote, self._context)
 
+    def client_of(self, request: Upgrade, remote: SocketAddress) -> SocketAddress | Refusal:
+        """Where a client comes from, by the word of the proxies that are trusted."""
+        try:
+            return client_of(remote, request.headers, self._settings.proxies)
+        except ContradictionError:
+            return CONTRADICTION
+
+    def refusal_of_page(self, request: Upgrade) -> Refusal | None:
+        """Why the page that asks may not connect, if it may not."""
+        origins = self._settings.origins
+        if not origins or allows(origins, request.origins, request.host):
+            return None
+        return wrong_origin(request.origins)
+
     def admit(self, request: Upgrade, now: float) -> Admission | Refusal:
         """Look at the token, if one is wanted. `now` is in seconds since the epoch."""
         if self._authenticator is None:
             return Admission(claims=None, expires=None, request=request)
-        return self._authenticator.admit(request, now)
+        answer = self._authenticator.admit(request, now)
+        if isinstance(answer, Admission) and answer.is_by_cookie and not self._settings.origins:
+            # A browser shows the cookie whichever page asks, so any page could act for its user (RFC 6455, 10.2).
+            return answer if allows(_OWN_PAGES, request.origins, request.host) else wrong_origin(request.origins)
+        return answer
 
     def reload(self) -> Reloaded:
         """Read the files again, each kind by itself: what is wrong with one doesn't stop the other."""

@@ -23,9 +23,11 @@ from fws_pipe.front.clients import Client, Clients, Ping, SlowClient, Verdict
 from fws_pipe.front.conversation import READ_BYTES, Conversation, Readers
 from fws_pipe.front.entrance import Entrance
 from fws_pipe.front.feed import JOURNAL_LIMIT_BYTES, Culprit, Feed
+from fws_pipe.front.meter import Meter, Pace
+from fws_pipe.front.places import Lobby, Places
 from fws_pipe.front.quarantine import Quarantine
 from fws_pipe.front.request import read_request
-from fws_pipe.front.rfc6455 import ABNORMAL, INTERNAL_ERROR, PING_FRAME, TOKEN_EXPIRED
+from fws_pipe.front.rfc6455 import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, PING_FRAME, TOKEN_EXPIRED
 from fws_pipe.front.suspicion import DEATHS_ALONE
 from fws_pipe.front.switchboard import HAS_EPOLL, AllReaders, Switchboard, TaskReaders
 from fws_pipe.front.transport import SocketAddress
@@ -37,8 +39,6 @@ from fws_pipe.protocol.actions import ACTION_TYPES, check_action
 from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
 from fws_pipe.protocol.events import CONFIRM, CONSUMER, DATA, EVENT_TYPES, TICK
 from fws_pipe.protocol.progress import Progress
-
-HANDSHAKE_TIMEOUT_S = 10.0
 
 _EXPIRY_CHECK_S = 60.0
 
@@ -55,6 +55,13 @@ class Limits:
     outbox: int
     ping_interval: float
     ping_timeout: float
+    max_clients_per_address: int = 0
+    max_handshakes: int = 0
+    max_header: int = 16 * 1024
+    handshake_timeout: float = 10.0
+    max_fragments: int = 65536
+    idle_timeout: float = 0.0
+    pace: Pace = Pace()
     slow_client: SlowClient = SlowClient.CLOSE
     journal: int = JOURNAL_LIMIT_BYTES
     stall_timeout: float = 0.0
@@ -93,6 +100,7 @@ class Front:
         self.name = name
         self.entrance = entrance
         self.max_message = limits.max_message
+        self.max_fragments = limits.max_fragments
         self.is_fast = intake is not Intake.LIBRARY
         self._limits = limits
         self._log = log
@@ -103,7 +111,8 @@ class Front:
         self._quarantine = Quarantine(quarantine, name)
         self.clients = Clients(limits.slow_client)
         self._connections = 0
-        self._admitted = 0
+        self.lobby = Lobby(limits.max_handshakes)
+        self._places = Places(limits.max_clients, limits.max_clients_per_address)
         self._wants_data = False
         self._wants_are_old = False
         self._last_tick: Frame | None = None
@@ -125,7 +134,8 @@ class Front:
         wire = Wire(transport, self._limits.outbox, self._spawn)
         client = Client(f"{self.name}-{self._connections:x}", wire, self._limits.outbox)
         self._wires.add(wire)
-        wire.on_closed = functools.partial(self._forget_wire, wire)
+        self.lobby.enter()
+        wire.on_closed = functools.partial(self._leave_lobby, wire)
         wire.run_beside(self._receive, client, wire)
 
     def _spawn(self, task: Callable[[], Awaitable[object]]) -> None:
@@ -136,6 +146,11 @@ class Front:
             await task()
         except* Exception as group:  # noqa: BLE001 - whatever one client makes go wrong must not cost the others
             self._log.always(f"a connection met an error in the server itself: {group.exceptions[0]!r}")
+
+    def _leave_lobby(self, wire: Wire) -> None:
+        """Somebody who is no client has gone."""
+        self.lobby.leave()
+        self._forget_wire(wire)
 
     def _forget_wire(self, wire: Wire) -> None:
         self._wires.discard(wire)
@@ -154,36 +169,44 @@ class Front:
     async def _shake_hands(self, client: Client, wire: Wire) -> bool:
         """Whether the client is open now."""
         request = None
-        with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as deadline:
-            request = await read_request(wire.transport, self._tap_of_handshakes(client))
+        with trio.move_on_after(self._limits.handshake_timeout) as deadline:
+            request = await read_request(wire.transport, self._limits.max_header, self._tap_of_handshakes(client))
         answer: Admission | handshake.Refusal
-        if deadline.cancelled_caught:
+        if deadline.cancelled_caught and wire.transport.has_begun:
             answer = handshake.TOO_SLOW
-        elif request is None:
+        elif deadline.cancelled_caught:
+            self.counters["TLS handshake too slow"] += 1
             return False
-        elif isinstance(request.verdict, handshake.Refusal):
-            answer = request.verdict
-        elif self._is_full:
-            answer = handshake.FULL
+        elif request is None or wire.is_closed:
+            return False
         else:
-            answer = self.entrance.admit(request.verdict, time.time())
+            answer = self._judge(request.verdict, wire)
         if isinstance(answer, handshake.Refusal):
             await self._refuse(wire, answer)
             return False
         return await self._admit(client, wire, answer, request.early if request else b"")
 
+    def _judge(self, verdict: handshake.Upgrade | handshake.Refusal, wire: Wire) -> Admission | handshake.Refusal:
+        """Whether who asks may come in; the cheap questions first."""
+        if isinstance(verdict, handshake.Refusal):
+            return verdict
+        remote = self.entrance.client_of(verdict, wire.remote)
+        if isinstance(remote, handshake.Refusal):
+            return remote
+        wire.transport.remote = remote
+        refusal = self.entrance.refusal_of_page(verdict) or self._places.refusal_for(remote[0])
+        return refusal or self.entrance.admit(verdict, time.time())
+
     async def _refuse(self, wire: Wire, refusal: handshake.Refusal) -> None:
         self.counters[f"refused {refusal.status}"] += 1
         wire.send_response(refusal.encode())
-        await wire.finish(lingers=True)
-
-    @property
-    def _is_full(self) -> bool:
-        return 0 < self._limits.max_clients <= self._admitted
+        # Of who was too slow everything has been read; a lobby full of such must not wait for them any longer.
+        await wire.finish(lingers=refusal is not handshake.TOO_SLOW)
 
     async def _admit(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
         # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
-        self._admitted += 1
+        self.lobby.leave()
+        self._places.take(wire.remote[0])
         wire.on_closed = functools.partial(self._leave, client, wire)
         client.auth = admission.claims
         request = admission.request
@@ -213,8 +236,7 @@ class Front:
             self.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
             await self._refuse(wire, refusal)
             return False
-        self._open(client, wire, admission, early)
-        return True
+        return self._open(client, wire, admission, early)
 
     async def _wait_judged(self, client: Client, wire: Wire) -> bytes:
         """Wait for the chain's answer; returns what the client has sent meanwhile."""
@@ -244,13 +266,18 @@ class Front:
             client.auth = client.verdict.auth
         return client.verdict.refusal
 
-    def _open(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> None:
+    def _open(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
+        """Let a client in. False when it has gone meanwhile: the first write to it is what tells that."""
         wire.send_response(handshake.accept(admission.request))
+        if wire.is_closed:
+            return False
         if admission.expires is not None:
             wire.run_beside(self._fail_when_expired, wire, admission.expires)
         self.clients.open(client)
         wire.release()
-        conversation = self._conversations[client] = Conversation(client, wire, self)
+        if wire.is_closed:
+            return False
+        conversation = self._conversations[client] = Conversation(client, wire, self, self._meter())
         if self._log.level >= Level.DEBUG:
             self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]}")
         was_tapped = self._tap_of_handshakes(client) is not None
@@ -258,6 +285,13 @@ class Front:
         conversation.is_tapped = self._wants_data
         if early:
             self.feed.flush()
+        return True
+
+    def _meter(self) -> Meter | None:
+        """What counts a client's messages, where anything depends on that."""
+        pace = self._limits.pace
+        is_wanted = pace.frames is not None or pace.bytes is not None or self._limits.idle_timeout > 0
+        return Meter(pace, trio.current_time()) if is_wanted else None
 
     async def _fail_when_expired(self, wire: Wire, expires: float) -> None:
         # By the wall clock, which may be set; so no single sleep to the end.
@@ -275,7 +309,7 @@ class Front:
 
     def _leave(self, client: Client, wire: Wire) -> None:
         """An admitted client's connection has been closed."""
-        self._admitted -= 1
+        self._places.give_back(wire.remote[0])
         self.depart(client, ABNORMAL, "", clean=False)
         self._forget_wire(wire)
 
@@ -481,6 +515,24 @@ class Front:
             self.counters["silent"] += 1
             wire.fail(INTERNAL_ERROR, f"no sign of life for {now - since:.0f} s, in spite of a ping")
 
+    async def close_idle(self) -> None:
+        """Close clients that have sent no message for the idle timeout, as long as it is them whom we wait for."""
+        timeout = self._limits.idle_timeout
+        while timeout > 0:
+            await trio.sleep(timeout / _KEEP_ALIVE_CHECKS)
+            now = trio.current_time()
+            for conversation in list(self._conversations.values()):
+                wire, meter = conversation.wire, conversation.meter
+                is_idle = meter is not None and now - meter.last_message >= timeout
+                if is_idle and wire.waiting_since is not None and not wire.is_closing:
+                    self.counters["idle"] += 1
+                    wire.begin_close(GOING_AWAY, f"no message for {timeout:g} s")
+
+    def lift_rates(self) -> None:
+        """Hold no client to its rate any more: the server stops, and what it has read is to be dealt with."""
+        for conversation in list(self._conversations.values()):
+            conversation.lift_rate()
+
     async def close_all(self, code: int, reason: str) -> None:
         """Close every client with this code, end unfinished handshakes, and wait until all are gone."""
         known = {client.wire: client for client in self.clients}
@@ -502,11 +554,12 @@ class Front:
         self.feed.close(self.clients)
 
     def statistics(self) -> dict[str, int]:
-        """What was counted: refusals by status, what was dropped, by reason, what crashes have led to."""
+        """What was counted: refusals by status, limits met, what was dropped, by reason, what crashes have led to."""
         return {
             **self.counters,
             **self.clients.counters,
             "consumer events dropped": self.feed.dropped,
             "journal full": self.feed.times_full,
             "suppressed": self.progress.suppressed,
+            "accepting paused": self.lobby.pauses,
         }

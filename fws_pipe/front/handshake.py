@@ -9,13 +9,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import h11
-
-HEAD_LIMIT_BYTES = 16 * 1024
-"""The largest request head, h11's own limit; node and tomcat have 16 and 8 KiB."""
 
 END_OF_HEAD = b"\r\n\r\n"
 
@@ -32,6 +30,16 @@ class Upgrade:
     def key(self) -> str:
         """The client's key, which the answer must prove to have been read."""
         return _value(self.headers, "sec-websocket-key") or ""
+
+    @property
+    def origins(self) -> list[str]:
+        """The pages that ask: one, or none."""
+        return [value for name, value in self.headers if name == "origin"]
+
+    @property
+    def host(self) -> str:
+        """Whom the client thinks that it speaks to."""
+        return _value(self.headers, "host") or ""
 
     @property
     def subprotocol(self) -> str | None:
@@ -61,12 +69,30 @@ class Refusal:
         return "\r\n".join(lines).encode() + END_OF_HEAD + body
 
 
-TOO_LARGE = Refusal(431, f"The request's headers are larger than {HEAD_LIMIT_BYTES} bytes.")
 TOO_SLOW = Refusal(408, "The request did not arrive in time.")
 FULL = Refusal(503, "This server has as many clients as it may have. Try again later.", (("Retry-After", "5"),))
 
+CONTRADICTION = Refusal(400, "X-Forwarded-For and Forwarded name different clients: one of them is made up.")
+
 CLOSING = Refusal(503, "The server is shutting down.", (("Retry-After", "5"),))
 NO_ANSWER = Refusal(503, "Nobody has said in time whether you may come in. Try again later.", (("Retry-After", "5"),))
+
+
+def too_large(limit: int) -> Refusal:
+    """For a request head of more than so many bytes."""
+    return Refusal(431, f"The request's headers are larger than {limit} bytes.")
+
+
+def full_for_address(limit: int) -> Refusal:
+    """For a client whose address has as many as it may have."""
+    text = f"Your address has {limit} connections, as many as it may have. Close one, or try again later."
+    return Refusal(429, text, (("Retry-After", "5"),))
+
+
+def wrong_origin(origins: Sequence[str]) -> Refusal:
+    """For a page, or a program, that may not connect: browsers say with each WebSocket which page asks for it."""
+    who = f"a page of {' and '.join(origins)}" if origins else "a client that names no Origin"
+    return Refusal(403, f"This server is not for {who}. Its --origin says who may connect.")
 
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -84,7 +110,7 @@ def accept(request: Upgrade) -> bytes:
 
 def judge(head: bytes) -> Upgrade | Refusal:
     """Judge a request head, `head` being all up to and with the empty line."""
-    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head))
     try:
         parser.receive_data(head)
         request = parser.next_event()

@@ -1,4 +1,4 @@
-"""Opens the listening sockets, and says in one line why it can't."""
+"""Opens the listening sockets, says in one line why it can't, and accepts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 import trio
 
 from fws_pipe.errors import SystemRefusedError
+from fws_pipe.front.places import Lobby
+from fws_pipe.front.unix_socket import listen_unix
 from fws_pipe.log import Log
+from fws_pipe.proxies import UNIX
 
 _BACKLOG = 4096
 """Connections that may wait to be accepted: a storm of reconnecting clients must not be refused."""
@@ -27,6 +30,19 @@ async def open_listeners(hosts: Sequence[str], port: int) -> list[socket.socket]
             for family, _, _, _, address in await _addresses(host, port):
                 chosen = port or (address_of(listeners[0])[1] if listeners else 0)
                 listeners.append(_listen(family, (address[0], chosen, *address[2:]), host))
+    except SystemRefusedError:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def open_unix_listeners(paths: Sequence[str], mode: int) -> list[socket.socket]:
+    """Listen on each path; closing a listener removes its file. Raises SystemRefusedError."""
+    listeners: list[socket.socket] = []
+    try:
+        for path in paths:
+            listeners.append(listen_unix(path, mode, _BACKLOG))
     except SystemRefusedError:
         for listener in listeners:
             listener.close()
@@ -79,28 +95,44 @@ def address_of(listener: socket.socket) -> tuple[str, int]:
 
 
 def url_of(listener: socket.socket, has_tls: bool) -> str:
-    """The ws:// or wss:// URL of a listener."""
+    """The ws:// or wss:// URL of a listener; `ws+unix:PATH` for a Unix socket, `@` standing for an abstract one."""
+    scheme = "wss" if has_tls else "ws"
+    if listener.family == socket.AF_UNIX:
+        name = listener.getsockname()
+        return f"{scheme}+unix:" + (name if isinstance(name, str) else "@" + name[1:].decode(errors="replace"))
     host, port = address_of(listener)
     shown = f"[{host}]" if ":" in host else host
-    return f"{'wss' if has_tls else 'ws'}://{shown}:{port}"
+    return f"{scheme}://{shown}:{port}"
 
 
 ACCEPT_AT_ONCE = 64
 """How many connections are accepted before those that are open get their turn."""
 
-_PAUSE_S = 0.1
+PAUSE_S = 0.1
+"""How long nobody is accepted when there is no descriptor or memory left."""
+
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
 
 async def accept_all(
-    listener: socket.socket, serve: Callable[[socket.socket, tuple[str, int]], object], log: Log
+    listener: socket.socket,
+    serve: Callable[[socket.socket, tuple[str, int]], object],
+    log: Log,
+    lobby: Lobby | None = None,
 ) -> None:
-    """Accept for ever. When the system has no descriptor or memory left it waits a little, and says so once."""
+    """Accept for ever, as long as there is room in the lobby.
+
+    When the system has no descriptor or memory left it waits a little, and says so once.
+    """
     is_short = False
     while True:
         await trio.lowlevel.wait_readable(listener)
+        if lobby is not None:
+            await lobby.wait_room()
         try:
-            for connection, remote in _accept_some(listener):
+            for connection, remote in _accept_some(
+                listener, ACCEPT_AT_ONCE if lobby is None else lobby.room(ACCEPT_AT_ONCE)
+            ):
                 serve(connection, remote)
                 is_short = False
         except OSError as error:
@@ -109,18 +141,22 @@ async def accept_all(
             if not is_short:
                 log.always(f"can't accept a connection just now ({error.strerror}); raise the limit: ulimit -n")
             is_short = True
-            await trio.sleep(_PAUSE_S)
+            await trio.sleep(PAUSE_S)
 
 
-def _accept_some(listener: socket.socket) -> Iterator[tuple[socket.socket, tuple[str, int]]]:
-    for _ in range(ACCEPT_AT_ONCE):
+def _accept_some(listener: socket.socket, at_most: int) -> Iterator[tuple[socket.socket, tuple[str, int]]]:
+    for _ in range(at_most):
         try:
             connection, address = listener.accept()
         except (BlockingIOError, ConnectionError):  # nobody there any more
             return
         connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield connection, (address[0], address[1])
+        if listener.family == socket.AF_UNIX:
+            yield connection, (UNIX, 0)
+        else:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A socket for both protocols, which a service manager may hand over, shows IPv4 addresses like that.
+            yield connection, (address[0].removeprefix("::ffff:"), address[1])
 
 
 def quiet_libraries() -> None:

@@ -23,14 +23,17 @@ class Request(NamedTuple):
     early: bytes = b""
 
 
-async def read_request(transport: Transport, tap: Callable[[bytes], object] | None) -> Request | None:
-    """Read the request's head and judge it; None when the client has gone without one. `tap` sees each block."""
+async def read_request(transport: Transport, limit: int, tap: Callable[[bytes], object] | None) -> Request | None:
+    """Read the request's head, of `limit` bytes at most, and judge it; None when the client has gone without one.
+
+    `tap` sees each block.
+    """
     if not await transport.begin():
         return None
     received = b""
     while not (end := _END_OF_HEAD.search(received)):
-        if len(received) > handshake.HEAD_LIMIT_BYTES:
-            return Request(handshake.TOO_LARGE)
+        if len(received) > limit:
+            return Request(handshake.too_large(limit))
         if received and received[0] < _SPACE and not received.startswith((b"\r", b"\n")):
             return Request(handshake.judge(received))  # a TLS hello, or other bytes that will never be a request
         try:
@@ -42,6 +45,6 @@ async def read_request(transport: Transport, tap: Callable[[bytes], object] | No
         if tap is not None:
             tap(block)
         received += block
-    if end.end() > handshake.HEAD_LIMIT_BYTES:
-        return Request(handshake.TOO_LARGE)
+    if end.end() > limit:
+        return Request(handshake.too_large(limit))
     return Request(handshake.judge(received[: end.end()]), received[end.end() :])

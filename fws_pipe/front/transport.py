@@ -30,6 +30,8 @@ class Transport(Protocol):
     remote: SocketAddress
     descriptor: int | None
     """What can be read without waiting once it is readable; None where only `receive_some` will do."""
+    has_begun: bool
+    """Whether anything can be said to the client: with TLS not before the end of its handshake."""
     send_now: Callable[[bytes | memoryview], int]
     """Writes what can be written without waiting; returns how many bytes that were. Raises BlockingIOError when it is
     nothing, another OSError when the client is gone."""
@@ -59,12 +61,13 @@ class Transport(Protocol):
 class PlainTransport:
     """TCP with nothing around it. `connection` is not blocking."""
 
-    __slots__ = ("_socket", "descriptor", "remote", "send_now")
+    __slots__ = ("_socket", "descriptor", "has_begun", "remote", "send_now")
 
     def __init__(self, connection: socket.socket, remote: SocketAddress) -> None:
         self._socket = connection
         self.remote = remote
         self.descriptor: int | None = connection.fileno()
+        self.has_begun = True
         self.send_now: Callable[[bytes | memoryview], int] = connection.send
 
     async def begin(self) -> bool:
@@ -113,6 +116,7 @@ class TlsTransport:
         self._raw = stream
         self.remote = remote
         self.descriptor: int | None = None
+        self.has_begun = False
         self.send_now: Callable[[bytes | memoryview], int] = _takes_a_task
         # https_compatible: many clients end TCP without a word; WebSocket has its own end, so nothing is lost by it.
         self._stream = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
@@ -127,6 +131,7 @@ class TlsTransport:
                     await self._raw.send_all(_SPEAKS_TLS)
                     await _discard(self._raw)
             return False
+        self.has_begun = True
         return True
 
     def describe_tls(self) -> dict[str, Any]:

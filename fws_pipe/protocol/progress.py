@@ -9,10 +9,9 @@ Actions without a `seq`, as foreign filters make them, are never suppressed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import takewhile
 from typing import NamedTuple
 
-from fws_pipe.protocol.actions import SEND, WANT
+from fws_pipe.protocol.actions import WANT, is_joined
 from fws_pipe.protocol.codec import Frame, type_of
 from fws_pipe.protocol.events import CONFIRM, TICK
 
@@ -47,18 +46,12 @@ class Progress:
         """These frames have been executed, in this order. Once for a block of them: it only looks at the end."""
         last: int | None = None
         count = 0
-        for frame in reversed(frames):
-            if type_of(frame) in _NO_ACTIONS:
-                continue
-            numbers = [seq for seq in seqs_of(frame) if type(seq) is int]
-            if not numbers:
-                continue
+        for seq in _numbers_backwards(frames):
             if last is None:
-                last = numbers[-1]
-            own = sum(1 for _ in takewhile(last.__eq__, reversed(numbers)))
-            count += own
-            if own < len(numbers):
+                last = seq
+            if seq != last:
                 break
+            count += 1
         else:
             if last == self._last.seq:
                 count += self._last.actions  # the whole block belongs to the event of the one before
@@ -89,27 +82,30 @@ class Progress:
             seq = frame.get("seq")
             if kind == TICK and type(seq) is int and seq > self._done_seq:
                 self.is_replaying = False  # all that had been executed has been here
+            # What a filter wants it tells each run anew.
             if kind == WANT or kind in _NO_ACTIONS:
-                yield frame  # what a filter wants it tells each run anew
-            elif kind == SEND and type(seq) is list:
-                done = [self.is_done(number) for number in seq]
-                yield from [frame] if not any(done) else _part_of(frame, done)
+                yield frame
+            elif is_joined(frame):
+                yield from self._rest_of(frame)
             elif not self.is_done(seq):
                 yield frame
 
-
-def _part_of(send: Frame, done: Sequence[bool]) -> list[Frame]:
-    """A joined send without the messages that are done, if there are others."""
-    return [] if all(done) else [without_messages(send, done)]
-
-
-def without_messages(send: Frame, left_out: Sequence[bool]) -> Frame:
-    """A joined send without some of its messages."""
-    data, seq = ([item for item, out in zip(send[name], left_out) if not out] for name in ("data", "seq"))  # noqa: B905
-    return {**send, "data": data, "seq": seq}
+    def _rest_of(self, send: Frame) -> Iterator[Frame]:
+        """Those messages of a joined send that have not been sent."""
+        rest = [(data, seq) for data, seq in zip(send["data"], send["seq"], strict=True) if not self.is_done(seq)]
+        if len(rest) == len(send["data"]):
+            yield send
+        elif rest:
+            yield {**send, "data": [data for data, _ in rest], "seq": [seq for _, seq in rest]}
 
 
-def seqs_of(action: Frame) -> Sequence[object]:
-    """The numbers of the events that have caused an action: one for each message of a joined send."""
-    seq = action.get("seq")
-    return seq if type(seq) is list else (seq,)
+def _numbers_backwards(frames: Sequence[Frame]) -> Iterator[int]:
+    """The events that have caused these actions, from the last on."""
+    for frame in reversed(frames):
+        seq = frame.get("seq")
+        if type_of(frame) in _NO_ACTIONS:
+            continue
+        if type(seq) is int:
+            yield seq
+        elif is_joined(frame):
+            yield from reversed(frame["seq"])

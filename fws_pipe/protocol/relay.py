@@ -7,7 +7,6 @@ was. Whoever may publish in Redis can write such a message, so nothing but `send
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from typing import NamedTuple
 
 import msgpack
@@ -37,13 +36,9 @@ class RelaySender:
 
     def wrap(self, action: Frame) -> bytes:
         """The message that carries an action."""
-        return self.wrapper()(action)
-
-    def wrapper(self) -> Callable[[Frame], bytes]:
-        """What makes the next message, of whatever action, or of what is left of it later."""
         self._number += 1
-        relay = {"type": RELAY, "origin": self._origin, "run": self._run, "number": self._number}
-        return lambda action: encode({**relay, "action": action})
+        relay = {"type": RELAY, "origin": self._origin, "run": self._run, "number": self._number, "action": action}
+        return encode(relay)
 
 
 class RelayReceiver:

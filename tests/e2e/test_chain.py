@@ -109,6 +109,9 @@ def test_a_new_chain_hears_of_the_clients_that_are_there(servers: Servers) -> No
             client.send(text)
             assert client.recv(30) == text
         [first] = server.events("open", 1)
+        for text in ("one", "two"):  # the second is in a later batch than `open`, whose tick is back before its answer
+            client.send(text)
+            assert client.recv(30) == text
         os.kill(stage_of(server.pid, "mirror"), signal.SIGKILL)
         server.stderr.wait_for("the chain serves again")
         again = server.events("open", 2)[1]

@@ -5,36 +5,14 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
-from pathlib import Path
 
 import pytest
-import trustme
 from cryptography.hazmat.primitives import serialization
 from websockets.exceptions import WebSocketException
-from websockets.sync.client import connect
+from websockets.sync.client import connect, unix_connect
 
+from tests.e2e.authority import Authority
 from tests.harness import PATIENCE_S, Server, Servers
-
-
-class Authority:
-    """A certificate authority, and the PEM files that a server wants."""
-
-    def __init__(self, folder: Path) -> None:
-        self.ca = trustme.CA()
-        self.folder = folder
-        self.ca.cert_pem.write_to_path(folder / "ca.pem")
-
-    def issue(self, cert: str = "cert.pem", key: str = "key.pem") -> list[str]:
-        """Make a certificate for localhost; returns the options that name its files."""
-        issued = self.ca.issue_cert("localhost", "127.0.0.1")
-        issued.private_key_pem.write_to_path(self.folder / key)
-        (self.folder / cert).write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-        return ["--cert", cert, "--key", key]
-
-    def client_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
-        context.set_alpn_protocols(["http/1.1"])
-        return context
 
 
 @pytest.fixture
@@ -65,6 +43,26 @@ def test_a_chat_over_wss(servers: Servers, authority: Authority) -> None:
     opened = server.events("open", 2)
     assert [event["tls"] for event in opened] == [{"version": "TLSv1.3", "subject": None}] * 2
     assert [event["code"] for event in server.events("disconnect", 2)] == [1000, 1000]
+    assert server.stop() == 0
+
+
+def test_a_client_that_never_shakes_hands_is_ended_at_once_when_its_time_is_over(
+    servers: Servers, authority: Authority
+) -> None:
+    server = servers.start(*authority.issue(), "--handshake-timeout", "0.2", "mirror")
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE_S) as client:
+        assert client.recv(100) == b""
+    assert server.stop() == 0
+    assert "TLS handshake too slow: 1" in server.stderr.wait_for("counted")
+
+
+def test_tls_on_a_unix_socket(servers: Servers, authority: Authority) -> None:
+    server = servers.start_command("fws-pipe", "--unix", "socket", *authority.issue(), "mirror")
+    server.stderr.wait_for("listening on wss.unix:socket")
+    context = authority.client_context()
+    with unix_connect(str(servers.folder / "socket"), ssl=context, server_hostname="localhost") as client:
+        client.send("x" * 100_000)
+        assert client.recv(PATIENCE_S) == "x" * 100_000
     assert server.stop() == 0
 
 

@@ -27,6 +27,11 @@ SANS_IO = (
     "front/handshake.py",
     "front/frames.py",
     "protocol/relay.py",
+    "front/meter.py",
+    "origins.py",
+    "proxies.py",
+    "rates.py",
+    "stage_environment.py",
 )
 IO_MODULES = {"trio", "os", "socket", "subprocess", "time", "redis", "select", "threading", "asyncio"}
 
@@ -39,9 +44,9 @@ LAYERS = (
     ("sdk", "publisher", "membership"),
     ("storage",),
     ("redis_link", "config"),
-    ("config_file", "redis_settings"),
+    ("config_file", "redis_settings", "origins", "proxies", "rates", "stage_environment"),
     ("machine",),
-    ("log", "pipes", "scratch"),
+    ("log", "pipes", "scratch", "service_manager"),
     ("protocol",),
     ("errors", "__init__"),
 )

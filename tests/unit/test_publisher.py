@@ -12,7 +12,7 @@ import redis
 
 from fws_pipe import publisher, redis_link
 from fws_pipe.abroad import RedisAbroad
-from fws_pipe.publisher import Message, Publisher
+from fws_pipe.publisher import Publisher
 from fws_pipe.redis_link import RedisSettings
 from tests.conftest import start_or_skip
 from tests.harness import PATIENCE_S
@@ -45,8 +45,8 @@ def test_what_redis_refuses_does_not_take_the_rest_of_its_batch_with_it(tmp_path
         said: list[str] = []
         queue = Publisher(RedisSettings(f"redis://anna:pw@{HOST}:{redis.port}/0"), said.append)
         for number in range(10):
-            queue.put(Message("free", b"%d" % number))
-            queue.put(Message("secret", b"the data"))
+            queue.put("free", b"%d" % number)
+            queue.put("secret", b"the data")
         gate.set()
         queue.finish()
         heard = [subscriber.get_message(timeout=PATIENCE_S)["data"] for _ in range(10)]
@@ -61,7 +61,7 @@ def fill(queue: Publisher, waits: threading.Event) -> int:
     """Put messages until one has to wait; returns how many that were."""
     count = 0
     while not waits.is_set():
-        queue.put(Message("c", b""))
+        queue.put("c", b"")
         count += 1
     return count
 
@@ -99,7 +99,7 @@ def publish(settings: RedisSettings, *messages: tuple[int | None, str]) -> dict[
     """What one sink publishes in its life; returns what it has counted."""
     queue = Publisher(settings, lambda text: None)
     for seq, text in messages:
-        queue.put(Message("c", text.encode(), () if seq is None else (seq,)))
+        queue.put("c", text.encode(), seq)
     queue.finish()
     assert queue.finished == queue.accepted == len(messages)
     return queue.take_counts()
@@ -122,24 +122,6 @@ def test_the_next_sink_publishes_only_what_the_last_one_had_not(
         publish(RedisSettings(redis_server.url), (3, "3a")) == publish(RedisSettings(redis_server.url), (3, "3a")) == {}
     )
     assert heard(3) == [b"3a"] * 3
-
-
-def test_of_many_messages_in_one_only_those_go_that_have_not_been(
-    redis_server: RedisServer, heard: Callable[[int], list[bytes]]
-) -> None:
-    settings = RedisSettings(redis_server.url, run="r")
-
-    def joined(*seqs: int) -> Message:
-        return Message("c", b"%d" % len(seqs), seqs, lambda count: b"%d of %d" % (len(seqs) - count, len(seqs)))
-
-    for messages in ([joined(1, 2, 2)], [joined(1), joined(2, 2, 2, 3), joined(4)]):
-        queue = Publisher(settings, lambda text: None)
-        for message in messages:
-            queue.put(message)
-        queue.finish()
-        assert queue.finished == len(messages)
-    assert heard(3) == [b"3", b"2 of 4", b"1"]
-    assert redis_server.client().get("fws:published:-r") == b"4 1"
 
 
 def test_a_transaction_whose_answer_never_came_is_not_published_twice(
@@ -182,7 +164,7 @@ def test_who_may_not_keep_the_progress_publishes_all_the_same(tmp_path: Path) ->
         said: list[str] = []
         queue = Publisher(RedisSettings(f"redis://anna:pw@{HOST}:{redis_server.port}/0", run="r"), said.append)
         for number in range(3):
-            queue.put(Message("c", b"%d" % number, (number,)))
+            queue.put("c", b"%d" % number, number)
         queue.finish()
         assert [subscriber.get_message(timeout=PATIENCE_S)["data"] for _ in range(3)] == [b"0", b"1", b"2"]
     [line] = said
@@ -194,7 +176,7 @@ def test_a_redis_that_is_full_still_publishes(redis_server: RedisServer, heard: 
     said: list[str] = []
     queue = Publisher(RedisSettings(redis_server.url, run="r"), said.append)
     for number in range(3):
-        queue.put(Message("c", b"%d" % number, (number,)))
+        queue.put("c", b"%d" % number, number)
     queue.finish()
     assert heard(3) == [b"0", b"1", b"2"]
     [line] = said

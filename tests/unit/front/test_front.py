@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import errno
+import os
+import resource
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,11 +18,11 @@ import trio.testing
 
 from fws_pipe.errors import FrameError
 from fws_pipe.front.entrance import Entrance, EntranceSettings
-from fws_pipe.front.front import HANDSHAKE_TIMEOUT_S, Front, Limits
-from fws_pipe.front.listener import accept_all, open_listeners
+from fws_pipe.front.front import Front, Limits
+from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder, encode
-from tests.e2e.raw import CLOSE, RawClient, frame, request
+from tests.e2e.raw import CLOSE, PONG, RawClient, frame, request
 
 LIMITS = Limits(max_message=1 << 20, max_clients=0, outbox=1 << 20, ping_interval=0.0, ping_timeout=0.0)
 
@@ -51,13 +55,19 @@ class Served:
                 await trio.sleep(0.001)
 
 
-def serve(scenario: Callable[[Served], Awaitable[None]], tmp_path: Path, clock: trio.abc.Clock | None = None) -> None:
+def serve(
+    scenario: Callable[[Served], Awaitable[None]],
+    tmp_path: Path,
+    clock: trio.abc.Clock | None = None,
+    limits: Limits = LIMITS,
+    entrance: EntranceSettings | None = None,
+) -> None:
     async def main() -> None:
         log = Log("test", descriptor=log_file.fileno())
         [listener] = await open_listeners(["127.0.0.1"], 0)
         with listener:
             async with trio.open_nursery() as nursery:
-                front = Front(LIMITS, log, "test", Entrance(EntranceSettings()), nursery)
+                front = Front(limits, log, "test", Entrance(entrance or EntranceSettings()), nursery)
                 served = Served(front, listener.getsockname()[1])
                 nursery.start_soon(front.write_events, served)
                 nursery.start_soon(accept_all, listener, front.serve, log)
@@ -80,7 +90,7 @@ def test_a_handshake_that_is_never_finished_is_answered_at_the_deadline(tmp_path
         begin = trio.current_time()
         answer = await trio.to_thread.run_sync(dawdle)
         assert answer.startswith(b"HTTP/1.1 408 ")
-        assert trio.current_time() - begin >= HANDSHAKE_TIMEOUT_S
+        assert trio.current_time() - begin >= LIMITS.handshake_timeout
         assert served.events == []
 
     # The clock runs a hundred times as fast as the wall's.
@@ -105,6 +115,32 @@ def test_the_actions_before_a_broken_frame_are_executed(tmp_path: Path) -> None:
         assert [served.front.progress.is_done(7) for _ in range(3)] == [True, True, False]
 
     serve(scenario, tmp_path)
+
+
+def test_a_client_that_sends_now_and_then_is_not_idle(tmp_path: Path) -> None:
+    clock = trio.testing.MockClock()
+
+    async def scenario(served: Served) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(served.front.close_idle)
+            with RawClient(served.port) as client:
+                await trio.to_thread.run_sync(client.upgrade)
+                for count in range(1, 6):
+                    clock.jump(7.0)
+                    client.send(frame(b"still here"))
+                    # The clock stands still; so this is bounded by the number of looks.
+                    for _ in range(10_000):
+                        if served.events.count("message") == count:
+                            break
+                        await trio.testing.wait_all_tasks_blocked(0.001)
+                    assert served.events.count("message") == count
+                client.send(frame(b"", PONG))
+                clock.jump(10.0)
+                assert (await trio.to_thread.run_sync(client.read, 4))[2:] == struct.pack("!H", 1001)
+                assert served.front.counters["idle"] == 1
+            nursery.cancel_scope.cancel()
+
+    serve(scenario, tmp_path, clock, dataclasses.replace(LIMITS, idle_timeout=10.0))
 
 
 def test_two_hundred_connections_of_all_kinds_leave_no_task(tmp_path: Path) -> None:
@@ -168,6 +204,62 @@ def test_no_descriptor_left_is_told_once_and_waited_for(tmp_path: Path) -> None:
     assert line == "fws-pipe: can't accept a connection just now (Too many open files); raise the limit: ulimit -n"
 
 
+class CountingListener(socket.socket):
+    """Counts how often somebody tries to accept."""
+
+    attempts = 0
+
+    def accept(self) -> tuple[socket.socket, tuple[str, int]]:
+        self.attempts += 1
+        return super().accept()
+
+
+def test_without_descriptors_accepting_pauses_and_does_not_spin(tmp_path: Path) -> None:
+    clock = trio.testing.MockClock()
+    accepted: list[socket.socket] = []
+
+    async def main() -> None:
+        log = Log("fws-pipe", descriptor=file.fileno())
+        [plain] = await open_listeners(["127.0.0.1"], 0)
+        with CountingListener(fileno=plain.detach()) as listener, contextlib.ExitStack() as clients:
+            listener.setblocking(False)
+            for _ in range(5):
+                clients.enter_context(socket.create_connection(listener.getsockname()))
+            async with trio.open_nursery() as nursery:
+                with two_descriptors_left():
+                    nursery.start_soon(accept_all, listener, lambda sock, remote: accepted.append(sock), log)
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    assert len(accepted) in (1, 2)
+                    assert listener.attempts == len(accepted) + 1
+                    clock.jump(PAUSE_S)
+                    await trio.testing.wait_all_tasks_blocked(0.01)
+                    assert listener.attempts == len(accepted) + 2
+                clock.jump(PAUSE_S)
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                assert len(accepted) == 5
+                nursery.cancel_scope.cancel()
+        log.close()
+
+    with (tmp_path / "log").open("wb") as file:
+        trio.run(main, clock=clock)
+    for connection in accepted:
+        connection.close()
+    assert (tmp_path / "log").read_text().count("can't accept a connection just now") == 1
+
+
+@contextlib.contextmanager
+def two_descriptors_left() -> Iterator[None]:
+    """Let this process open no more than two further descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 2, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_listening_on_a_name_gives_all_its_addresses_one_port() -> None:
     async def main() -> None:
         listeners = await open_listeners(["127.0.0.1", "127.0.0.3"], 0)
@@ -179,3 +271,21 @@ def test_listening_on_a_name_gives_all_its_addresses_one_port() -> None:
             listener.close()
 
     trio.run(main)
+
+
+def test_a_client_that_has_gone_when_it_is_let_in_is_forgotten(tmp_path: Path) -> None:
+    """It once was an error of the server itself: nobody can read a connection that its own response has ended."""
+
+    async def scenario(served: Served) -> None:
+        client = RawClient(served.port)
+        # One block behind the request tells the front that it is there, and nothing tells it that it leaves.
+        client.send(request(served.port) + frame(b"early"))
+        await served.wait_until(lambda: served.events == ["open"])
+        client.send(frame(b"more"))
+        await trio.testing.wait_all_tasks_blocked()
+        client.reset()
+        served.front.execute({"type": "accept", "id": "test-1"})
+        await served.wait_until(lambda: served.events == ["open", "disconnect"])
+        assert len(served.front.clients) == 0
+
+    serve(scenario, tmp_path, entrance=EntranceSettings(gate_timeout=30.0))

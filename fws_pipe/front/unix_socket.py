@@ -1,0 +1,115 @@
+"""Listens on a Unix socket (unix(7)): replaces what a dead server has left there, and nothing else.
+
+Reads: who is there. Writes: the socket file, which goes with the listener. Never: removes what isn't a dead socket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Iterator
+
+from fws_pipe.errors import SystemRefusedError
+
+_LONGEST_PATH_BYTES = 107
+"""What sockaddr_un has room for, without the NUL behind it."""
+
+
+class UnixListener(socket.socket):
+    """A listening Unix socket. Its file is removed with it, unless another has taken its place."""
+
+    def __init__(self) -> None:
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._file: tuple[str, tuple[int, int]] | None = None
+
+    def own(self, path: str) -> None:
+        """The file that has just been bound is ours."""
+        self._file = path, _identity(os.lstat(path))
+
+    def close(self) -> None:
+        """Close the socket and remove its file. Idempotent."""
+        if self._file is not None:
+            path, identity = self._file
+            self._file = None
+            with contextlib.suppress(OSError):  # gone, or the folder is no longer ours to write: no harm is done
+                if _identity(os.lstat(path)) == identity:
+                    os.unlink(path)
+        super().close()
+
+
+def listen_unix(path: str, mode: int, backlog: int) -> UnixListener:
+    """Listen on a path, with the file's permissions `mode`. Raises SystemRefusedError."""
+    if len(os.fsencode(path)) > _LONGEST_PATH_BYTES:
+        raise SystemRefusedError(f"can't listen on {path}: a socket's path may have {_LONGEST_PATH_BYTES} bytes")
+    try:
+        with _folder_locked(os.path.dirname(path) or "."):
+            _remove_dead(path)
+            return _bind(path, mode, backlog)
+    except OSError as error:
+        mends = {
+            errno.ENOENT: "there is no such folder; make it, or choose another with --unix",
+            errno.EACCES: "no permission; choose a folder that this user may write with --unix",
+        }
+        reason = mends.get(error.errno or 0, error.strerror or str(error))
+        raise SystemRefusedError(f"can't listen on {path}: {reason}") from None
+
+
+def _bind(path: str, mode: int, backlog: int) -> UnixListener:
+    listener = UnixListener()
+    try:
+        listener.bind(path)
+        listener.own(path)
+        os.chmod(path, mode)  # nobody can connect before it listens
+        listener.listen(backlog)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _remove_dead(path: str) -> None:
+    """Remove a socket that nobody listens on. Raises SystemRefusedError for whatever else is there."""
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(there.st_mode):
+        raise SystemRefusedError(f"can't listen on {path}: there is a file that is no socket; remove it if it may go")
+    if not _is_dead(path):
+        raise SystemRefusedError(
+            f"can't listen on {path}: somebody listens there already; stop that, or choose another path with --unix"
+        )
+    os.unlink(path)
+
+
+def _is_dead(path: str) -> bool:
+    """Whether nobody listens on a socket. What can't be told counts as alive."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)  # a server with a full queue would keep us waiting
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
+@contextlib.contextmanager
+def _folder_locked(folder: str) -> Iterator[None]:
+    """Two servers that start at once must not take each other's new socket for a dead one (flock(2))."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

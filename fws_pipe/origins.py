@@ -1,0 +1,93 @@
+"""Which web pages may connect: the entries of --origin, and the Origin header that they are held against. No I/O.
+
+A browser tells with each WebSocket which page asks for it (RFC 6454, RFC 6455 section 10.2), since it lets any page
+connect to anywhere, and shows the cookies of wherever that is. Programs that are no browser mostly send no Origin.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+EXPECTED = "expected [scheme://]host[:port], *.domain, or one of *, same, null, none"
+
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+_WEB_SCHEMES = ("http", "https")
+_ORIGIN = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?(\[[0-9a-f:.]+\]|[^\s/\[\]:@?#*]+)(?::([0-9]{1,5}))?")
+
+
+@dataclass(frozen=True)
+class OriginPattern:
+    """An entry of the list. `host` is in lower case; a part that is None fits any."""
+
+    text: str
+    word: str | None = None
+    """`*`, `same`, `null` or `none`, which are no hosts."""
+    scheme: str | None = None
+    host: str = ""
+    port: int | None = None
+    has_subdomains: bool = False
+    """Whether it means the hosts below `host`, at any depth, and not that one itself."""
+
+
+@dataclass(frozen=True)
+class _Origin:
+    scheme: str
+    host: str
+    port: int | None
+
+
+def parse_origin(text: str) -> OriginPattern:
+    """Parse an entry. Raises ValueError with what was expected."""
+    lowered = text.strip().lower()
+    if lowered in ("*", "same", "null", "none"):
+        return OriginPattern(lowered, word=lowered)
+    scheme, separator, rest = lowered.rpartition("://")
+    has_subdomains = rest.startswith("*.")
+    found = _ORIGIN.fullmatch(scheme + separator + (rest[2:] if has_subdomains else rest))
+    if found is None or (found[3] and int(found[3]) > 65535):
+        raise ValueError(EXPECTED)
+    try:
+        host = found[2] if found[2].isascii() else found[2].encode("idna").decode()  # as browsers send it
+    except UnicodeError:
+        raise ValueError(EXPECTED) from None
+    return OriginPattern(lowered, None, found[1], host, int(found[3]) if found[3] else None, has_subdomains)
+
+
+def allows(patterns: Sequence[OriginPattern], origins: Sequence[str], host: str) -> bool:
+    """Whether one of the entries fits the Origin headers of a request, `host` being its Host header."""
+    if len(origins) > 1:
+        return False
+    if not origins:
+        return any(pattern.word == "none" for pattern in patterns)
+    lowered = origins[0].lower()
+    if lowered == "null":  # a sandboxed frame, a file: any page can make itself one
+        return any(pattern.word == "null" for pattern in patterns)
+    origin = _parsed(lowered)
+    return origin is not None and any(_fits(pattern, origin, host.lower()) for pattern in patterns)
+
+
+def _parsed(text: str) -> _Origin | None:
+    found = _ORIGIN.fullmatch(text)
+    if found is None or found[1] is None:
+        return None
+    return _Origin(found[1], found[2], int(found[3]) if found[3] else _PORTS.get(found[1]))
+
+
+def _fits(pattern: OriginPattern, origin: _Origin, host: str) -> bool:
+    if pattern.word is not None:
+        return pattern.word == "*" or (pattern.word == "same" and _is_same(origin, host))
+    schemes = _WEB_SCHEMES if pattern.scheme is None else (pattern.scheme,)
+    if origin.scheme not in schemes or pattern.port not in (None, origin.port):
+        return False
+    return origin.host.endswith("." + pattern.host) if pattern.has_subdomains else origin.host == pattern.host
+
+
+def _is_same(origin: _Origin, host: str) -> bool:
+    """Whether a page is from where its WebSocket goes: the same host and port (the scheme differs: ws for http)."""
+    found = _ORIGIN.fullmatch(host)
+    if found is None or found[1] is not None:
+        return False
+    port = int(found[3]) if found[3] else _PORTS.get(origin.scheme)
+    return (origin.host, origin.port) == (found[2], port)
