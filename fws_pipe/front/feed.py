@@ -322,6 +322,11 @@ class Feed:
         """The last tick that is back: what the chain has answered up to there has been executed."""
         return self._settled_seq
 
+    @property
+    def finished(self) -> int:
+        """The last tick before which nothing is kept: what a snapshot tells of stands before it."""
+        return self._done_seq
+
     def acknowledge(self, seq: int, *, is_confirmed: bool = True) -> None:
         """A tick has come back; `is_confirmed`: nothing before it waits for Redis."""
         self.swallows_ticks = False
@@ -373,13 +378,17 @@ class Feed:
             return None  # how long its start takes nobody knows
         return self._journal.awaited if self.ready.is_set() else self._done_seq
 
-    def restart(self, clients: Iterable[Client]) -> Restart:
-        """The chain has died: prepare what the next one gets.
+    def restart(self, clients: Iterable[Client], *, has_died: bool = True) -> Restart:
+        """The chain has died, or has made room for another one: prepare what the next one gets.
 
         First a snapshot: an `open` with `replay` for each client whose own one is not kept. Then all that is kept. A
         client that still waits at the gate is new to the next chain: nobody else will answer it.
         """
-        culprit, is_careful = self._find_culprit(clients)
+        culprit, is_careful = None, False
+        if has_died:
+            culprit, is_careful = self._find_culprit(clients)
+        else:
+            self._journal.restart()
         leaving = [client for client, _ in self._leaving.values()]
         snapshot = []
         for client in [*clients, *leaving]:

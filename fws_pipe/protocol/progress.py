@@ -39,6 +39,7 @@ class Progress:
         self._last = Position(0, 0)
         self._done_seq = 0
         self._done_count = 0
+        self._new_until = 0
         self.suppressed = 0
         """Actions that were not executed because they had been before."""
 
@@ -55,17 +56,21 @@ class Progress:
         else:
             if last == self._last.seq:
                 count += self._last.actions  # the whole block belongs to the event of the one before
-        if last is not None:
+        if last is not None and last > self._new_until:
             self._last = Position(last, count)
 
-    def begin_replay(self, acknowledged: int) -> None:
-        """A new chain gets again what is kept; the ticks up to `acknowledged` are back."""
+    def begin_replay(self, acknowledged: int, *, new_until: int = 0) -> None:
+        """A new chain gets again what is kept; the ticks up to `acknowledged` are back.
+
+        What it makes of events up to `new_until` is new all the same, since it is another chain: of the snapshot.
+        """
+        self._new_until = new_until
         self._done_seq, self._done_count = max(self._last, Position(acknowledged, 0))
         self.is_replaying = True
 
     def is_done(self, seq: object) -> bool:
         """Whether an action with this number has been executed before, and is not to be again. Ask once for each."""
-        if not self.is_replaying or type(seq) is not int:
+        if not self.is_replaying or type(seq) is not int or seq <= self._new_until:
             return False
         if seq > self._done_seq or (seq == self._done_seq and not self._done_count):
             self.is_replaying = False  # what comes from here on has never been here

@@ -68,6 +68,21 @@ def test_the_chain_of_the_config_file_is_read_again(servers: Servers) -> None:
     assert server.stop() == 0
 
 
+def test_a_new_filter_puts_those_who_are_there_into_its_groups(servers: Servers) -> None:
+    file = servers.folder / "fws.toml"
+    file.write_text('token = "lobby"\nchain = "mirror"\n')
+    server = servers.start("-c", str(file))
+    with connect(server.url) as alice, connect(server.url) as bob:
+        assert answer_of(alice, "1") == "1"
+        assert answer_of(bob, "2") == "2"
+        file.write_text('token = "lobby"\nchain = "broadcast_by_token"\n')
+        server.signal(signal.SIGHUP)
+        server.stderr.wait_for("the chain is replaced")
+        alice.send("hello")
+        assert bob.recv(PATIENCE_S) == "hello"
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
