@@ -352,6 +352,11 @@ class Feed:
         self.swallows_ticks = True
         self.ready.set()
 
+    @property
+    def unfinished(self) -> int:
+        """How many events the chain has not been seen to be done with."""
+        return self._journal.events + len(self._waiting)
+
     async def wait_settled(self) -> None:
         """Wait until all that has been put so far is through the chain, or written to one that swallows ticks."""
         target = self._seq

@@ -199,7 +199,8 @@ run()
 
 
 def quarantined(servers: Servers) -> list[Path]:
-    return sorted((servers.folder / "quarantine").iterdir())
+    files = (servers.folder / "quarantine").iterdir()
+    return sorted(files, key=lambda path: int(path.stem.rsplit("-", 1)[1]))
 
 
 @pytest.mark.parametrize(
