@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from fws_pipe.errors import UsageError
+from fws_pipe.protocol.actions import single_sends
 from fws_pipe.protocol.codec import Frame
 from fws_pipe.protocol.relay import RelaySender
 from fws_pipe.publisher import Publisher
@@ -15,12 +16,13 @@ from fws_pipe.redis_link import settings_from
 
 
 class RedisAbroad:
-    """`sink.Abroad`, with Redis; `before_wait` is called before an action has to wait.
+    """`sink.Abroad`, with Redis. Raises UsageError where the environment says nothing of a Redis.
 
-    Raises UsageError where the environment says nothing of a Redis.
+    `while_waiting` is called before an action has to wait, and now and then while it does; `on_finished`, from another
+    thread, when `finished` has grown.
     """
 
-    def __init__(self, before_wait: Callable[[], object]) -> None:
+    def __init__(self, while_waiting: Callable[[], object], on_finished: Callable[[], object] = lambda: None) -> None:
         settings = settings_from(os.environ)
         if settings is None:
             raise UsageError("FWS_REDIS is empty; fws-pipe sets it from --redis-url")
@@ -28,7 +30,7 @@ class RedisAbroad:
         self._refused = 0
         self._refused_before = False
         self._sender = RelaySender(settings.run)
-        self._publisher = Publisher(settings, _say, before_wait)
+        self._publisher = Publisher(settings, _say, while_waiting, on_finished)
 
     def publish(self, action: Frame) -> None:
         """Publish the plain payload, which any program can read; waits when Redis is away and the queue is full."""
@@ -36,7 +38,7 @@ class RedisAbroad:
             self._refuse()
             return
         data = action["data"]
-        self._publisher.put(action["channel"], data.encode() if isinstance(data, str) else data)
+        self._publisher.put(action["channel"], data.encode() if isinstance(data, str) else data, action.get("seq"))
 
     def _refuse(self) -> None:
         # What a client says must not pass for another server's word.
@@ -46,8 +48,19 @@ class RedisAbroad:
             _say(f"dropped a publish to {self._channel!r}, which is the servers' own channel; this is told once")
 
     def relay(self, action: Frame) -> None:
-        """Pass an action on to the other servers."""
-        self._publisher.put(self._channel, self._sender.wrap(action))
+        """Pass a `send` on to the other servers: each message by itself, since each counts for how far we have got."""
+        for single in single_sends(action):
+            self._publisher.put(self._channel, self._sender.wrap(single), single.get("seq"))
+
+    @property
+    def accepted(self) -> int:
+        """How many messages have been taken, ever."""
+        return self._publisher.accepted
+
+    @property
+    def finished(self) -> int:
+        """How many of them Redis has confirmed, or refused: the oldest ones."""
+        return self._publisher.finished
 
     def take_counts(self) -> Counter[str]:
         """What has been counted since the last time."""

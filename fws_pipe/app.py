@@ -305,11 +305,20 @@ async def _front(config: Config, name: str, log: Log, *, checks_actions: bool) -
         idle_timeout=config.idle_timeout,
         pace=Pace(config.rate, config.rate_bytes, closes=config.rate_policy == "close"),
         slow_client=SlowClient(config.slow_client),
+        journal=config.journal_limit,
+        stall_timeout=config.stall_timeout,
     )
     entrance = Entrance(_entrance_settings(config))
     async with trio.open_nursery() as connections:
         yield Front(
-            limits, log, name, entrance, connections, intake=Intake(config.intake), checks_actions=checks_actions
+            limits,
+            log,
+            name,
+            entrance,
+            connections,
+            intake=Intake(config.intake),
+            checks_actions=checks_actions,
+            quarantine=config.quarantine,
         )
         connections.cancel_scope.cancel()
 

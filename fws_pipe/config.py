@@ -412,6 +412,16 @@ OPTIONS = (
         "what then: close it with 1013, or drop-oldest or drop-newest of what waits for it", "POLICY", _LIMITS,
     ),
     Option(
+        "journal-limit", parse_outbox_size, 64 * 1024**2, "64M",
+        "what is kept of events until they are through the chain, so that none is lost; clients wait when it is full",
+        "BYTES", _LIMITS,
+    ),
+    Option(
+        "stall-timeout", parse_seconds, 30.0, "30",
+        "a chain that returns no tick for so long while events wait hangs, and is started again; 0: never", "SECONDS",
+        _LIMITS, for_front=False,
+    ),
+    Option(
         "drain-timeout", parse_seconds, 10.0, "10",
         "how long clients and chain have to finish after SIGTERM or SIGINT", "SECONDS", _LIMITS,
     ),
@@ -433,6 +443,10 @@ OPTIONS = (
         "clean-env", parse_switch, False, "off",
         "of the environment the stages get PATH, HOME, LANG and the like, --pass-env, and nothing else", "", _CHAIN,
         is_flag=True, for_front=False,
+    ),
+    Option(
+        "quarantine", parse_text, None, "none", "a folder for events that kill the chain again and again, a file each",
+        "DIR", _CHAIN, for_front=False,
     ),
     Option(
         "token", parse_text, None, "none",
@@ -518,11 +532,14 @@ class Config:
     idle_timeout: float
     outbox_limit: int
     slow_client: str
+    journal_limit: int
+    stall_timeout: float
     drain_timeout: float
     intake: str
     shell: str
     pass_env: Sequence[str]
     clean_env: bool
+    quarantine: str | None
     token: str | None
     storage: str
     redis_url: str | None

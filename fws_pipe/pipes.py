@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import struct
-import termios
 from typing import NamedTuple, Protocol
 
 import trio
@@ -34,12 +32,6 @@ def make_pipe() -> Pipe:
             # EPERM: the user's pipes hold as much as they may (pipe-user-pages-soft). 64 KiB work as well, slower.
             pass
     return pipe
-
-
-def bytes_in_pipe(descriptor: int) -> int:
-    """How many bytes wait in a pipe to be read (FIONREAD, ioctl_tty(2))."""
-    (count,) = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0\0\0\0"))
-    return int(count)
 
 
 class Outlet(Protocol):
@@ -68,8 +60,6 @@ class PipeWriter:
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
-        self.written = 0
-        """Bytes that the pipe has taken, also when a `write` was cancelled half-way."""
 
     async def write(self, data: bytes) -> None:
         """Write all of it; waits while the pipe is full. Raises BrokenPipeError when nobody can read it any more."""
@@ -80,17 +70,14 @@ class PipeWriter:
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(self._descriptor)
             else:
-                self.written += count
                 rest = rest[count:]
 
     def write_nowait(self, data: bytes) -> int:
         """Write what the pipe takes now."""
         try:
-            count = os.write(self._descriptor, data)
+            return os.write(self._descriptor, data)
         except OSError:  # it is full, or nobody can read it any more
             return 0
-        self.written += count
-        return count
 
     def close(self) -> None:
         """Close the end: the reader sees the end of input once the pipe is empty. Idempotent."""

@@ -2,8 +2,10 @@
 
 What waits is bounded in bytes; when the queue is full `put` waits: the sink reads no more, and back-pressure takes its
 course down to the clients. A batch is sent again until Redis has confirmed it. It is one transaction: published as a
-whole or not at all; only when the connection breaks before the answer is that unknown, and it may be published twice.
-When Redis refuses a batch its messages go one by one, so that only those are lost that it really refuses.
+whole or not at all. With it goes how far we are then (`RedisSettings.published_key`), and whoever connects, we again or
+the sink of the next chain, asks for that first: so nothing is published twice that carries the number of its event. In
+a cluster, where there is no such transaction, the one message may be that was on its way. When Redis refuses a batch
+its messages go one by one, so that only those are lost that it really refuses.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from itertools import islice, takewhile
+from typing import NamedTuple
 
+from fws_pipe.protocol.progress import Position
 from fws_pipe.redis_link import ERRORS, PASSING, Client, RedisSettings, close_quietly, connect, explain, jittered_delays
 
 QUEUE_LIMIT_BYTES = 16 * 1024 * 1024
@@ -27,22 +32,58 @@ _REMEMBERED_REFUSALS = 1000
 _HURRY_CHECK_S = 0.1
 """How often whoever waits looks whether there is still time: a signal handler can't wake it."""
 
-Message = tuple[str, bytes]
+_CHECKS_A_CALL = 10
+"""How many of these checks until whoever waits says that it lives."""
+
+_PROGRESS_EXPIRY_S = 3600
+"""How long Redis remembers how far a server has got that publishes nothing: longer than a chain is ever down."""
+
+
+class Message(NamedTuple):
+    """What is to be published. `seq` is the event's that caused it, None where nobody knows."""
+
+    channel: str
+    data: bytes
+    seq: int | None
+
+    @property
+    def size(self) -> int:
+        """What it takes, in bytes."""
+        return len(self.channel) + len(self.data) + _MESSAGE_BYTES
 
 
 class Publisher:
-    """A queue to Redis. `say` tells people, in one line; `before_wait` is called before `put` waits."""
+    """A queue to Redis. `say` tells people, in one line.
+
+    `while_waiting` is called before `put` waits, and now and then while it does; `on_finished`, from another thread,
+    when `finished` has grown.
+    """
 
     def __init__(
-        self, settings: RedisSettings, say: Callable[[str], object], before_wait: Callable[[], object] = lambda: None
+        self,
+        settings: RedisSettings,
+        say: Callable[[str], object],
+        while_waiting: Callable[[], object] = lambda: None,
+        on_finished: Callable[[], object] = lambda: None,
     ) -> None:
         self._settings = settings
         self._say = say
-        self._before_wait = before_wait
+        self._while_waiting = while_waiting
+        self._on_finished = on_finished
         self._waiting: deque[Message] = deque()
         self._size = 0
         self._one_by_one = 0
         """So many of the oldest messages were refused together."""
+        self._position = Position(0, 0)
+        """Where the oldest message that waits begins."""
+        self._done: Position | None = None
+        """How far Redis says that we are; None: what waits is behind that."""
+        self._keeps_progress = bool(settings.run)
+        """By hand nobody tells one run of a front from another, and so the numbers mean nothing."""
+        self.accepted = 0
+        """How many messages have been taken, ever."""
+        self.finished = 0
+        """How many of them have been published or refused: the oldest ones."""
         self._refusals: set[tuple[str, str]] = set()
         self._dropped = 0
         self._changed = threading.Condition()
@@ -52,19 +93,32 @@ class Publisher:
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
         self._thread.start()
 
-    def put(self, channel: str, data: bytes) -> None:
-        """Queue a message; waits while the queue is full. When there is no time left it is dropped instead."""
+    def put(self, channel: str, data: bytes, seq: object = None) -> None:
+        """Queue a message; waits while the queue is full. When there is no time left it is dropped instead.
+
+        `seq` is the number of the event that caused it, if it has one.
+        """
         if self._is_full:
-            self._before_wait()
+            self._wait_room()
         with self._changed:
-            while self._is_full and not self._hurry.is_set():
-                self._changed.wait(_HURRY_CHECK_S)
             if self._is_full:
                 self._dropped += 1
                 return
-            self._waiting.append((channel, data))
-            self._size += _size_of(channel, data)
+            message = Message(channel, data, seq if type(seq) is int else None)
+            self._waiting.append(message)
+            self._size += message.size
+            self.accepted += 1
             self._changed.notify_all()
+
+    def _wait_room(self) -> None:
+        checks = 0
+        while self._is_full and not self._hurry.is_set():
+            if checks % _CHECKS_A_CALL == 0:
+                self._while_waiting()
+            checks += 1
+            with self._changed:
+                if self._is_full:
+                    self._changed.wait(_HURRY_CHECK_S)
 
     @property
     def _is_full(self) -> bool:
@@ -99,49 +153,125 @@ class Publisher:
         client: Client | None = None
         next_delay = jittered_delays()
         away_since: float | None = None
-        while batch := self._next_batch():
+        while self._wait_for_work():
+            batch: list[Message] = []
             try:
-                client = client or connect(self._settings)
-                self._publish(client, batch)
-            except PASSING as error:
-                if away_since is None:
-                    away_since = time.monotonic()
-                    self._say(f"publishing waits: {explain(error, self._settings)}")
-                    self._count("redis lost by the sink")
-                if client is not None:
-                    close_quietly(client)
-                client = None
-                if self._hurry.wait(next_delay()):
-                    return
-                continue
+                if client is None:
+                    client = connect(self._settings)
+                    self._ask_how_far(client)
+                batch = self._next_batch()
+                if batch:
+                    self._publish(client, batch)
             except ERRORS as error:
+                if isinstance(error, PASSING) or not batch:
+                    if away_since is None:
+                        away_since = time.monotonic()
+                        self._say(f"publishing waits: {explain(error, self._settings)}")
+                        self._count("redis lost by the sink")
+                    if client is not None:
+                        close_quietly(client)
+                    client = None
+                    if self._hurry.wait(next_delay()):
+                        return
+                    continue
                 if len(batch) > 1:
                     self._one_by_one = len(batch)
                     continue
-                self._note_refused(batch[0][0], explain(error, self._settings))
+                self._note_refused(batch[0].channel, explain(error, self._settings))
             if away_since is not None:
                 self._say(f"publishing again, after {time.monotonic() - away_since:.1f} s")
                 away_since, next_delay = None, jittered_delays()
             self._forget(batch)
+            self._on_finished()
 
-    def _next_batch(self) -> list[Message]:
-        """The oldest messages, which stay queued until they are published; none at the end."""
+    def _wait_for_work(self) -> bool:
+        """Wait until something is to be published; False at the end."""
         with self._changed:
             while not self._waiting and not self._ended:
                 self._changed.wait()
+            return bool(self._waiting)
+
+    def _ask_how_far(self, client: Client) -> None:
+        """What waits may have been published: by an earlier sink, or by us, when we never got the answer."""
+        if not self._keeps_progress:
+            return
+        try:
+            answer = client.get(self._settings.published_key)
+        except PASSING:
+            raise
+        except ERRORS as error:
+            self._keep_no_progress(error)
+            return
+        self._done = _parse_position(answer) if answer is not None else None
+
+    def _keep_no_progress(self, error: Exception) -> None:
+        self._keeps_progress = False
+        self._say(f"after a crash publishes may be repeated: {explain(error, self._settings)}")
+
+    def _next_batch(self) -> list[Message]:
+        """The oldest messages, which stay queued until they are published; none when they have been before."""
+        with self._changed:
+            self._drop_done()
             # Messages for several nodes are no transaction: one at a time, so that none is sent twice for the others.
             limit = 1 if self._settings.sharded or self._one_by_one else _BATCH
-            return [self._waiting[index] for index in range(min(limit, len(self._waiting)))]
+            oldest = list(islice(self._waiting, limit))
+            if self._done is None:
+                return oldest
+            # Those without a number can't have been published; some that stand behind them may have been.
+            return list(takewhile(lambda message: message.seq is None, oldest))
+
+    def _drop_done(self) -> None:
+        """Forget those of the oldest messages that have been published before."""
+        while self._done is not None and self._waiting and (seq := self._waiting[0].seq) is not None:
+            if self._position.after(seq) > self._done:
+                self._done = None
+                return
+            self._forget_oldest()
+            self._counts["publishes suppressed"] += 1
 
     def _publish(self, client: Client, batch: list[Message]) -> None:
-        if len(batch) == 1:
-            publish = client.spublish if self._settings.sharded else client.publish
-            publish(*batch[0])
-            return
-        with client.pipeline(transaction=True) as pipeline:
-            for channel, data in batch:
-                pipeline.publish(channel, data)
-            pipeline.execute()
+        """Publish, and say how far that takes us. Raises one of ERRORS when Redis doesn't take the messages."""
+        position = self._position
+        for message in batch:
+            position = position if message.seq is None else position.after(message.seq)
+        if self._done is not None:
+            position = max(position, self._done)
+        if self._settings.sharded:
+            client.spublish(batch[0].channel, batch[0].data)
+            self._note_in_cluster(client, position)
+        elif self._keeps_progress or len(batch) > 1:
+            self._publish_together(client, batch, position)
+        else:
+            client.publish(batch[0].channel, batch[0].data)
+
+    def _publish_together(self, client: Client, batch: list[Message], position: Position) -> None:
+        try:
+            with client.pipeline(transaction=True) as pipeline:
+                for message in batch:
+                    pipeline.publish(message.channel, message.data)
+                if self._keeps_progress:
+                    self._note_progress(pipeline, position)
+                pipeline.execute()
+        except PASSING:
+            raise
+        except ERRORS as error:
+            if len(batch) > 1:
+                raise
+            client.publish(batch[0].channel, batch[0].data)
+            self._keep_no_progress(error)  # so it was not the message that Redis refused
+
+    def _note_in_cluster(self, client: Client, position: Position) -> None:
+        if self._keeps_progress:
+            try:
+                self._note_progress(client, position)
+            except PASSING:
+                raise
+            except ERRORS as error:
+                self._keep_no_progress(error)
+
+    def _note_progress(self, client: Client, position: Position) -> None:
+        value = f"{position.seq} {position.actions}"
+        client.set(self._settings.published_key, value, ex=_PROGRESS_EXPIRY_S)
 
     def _note_refused(self, channel: str, reason: str) -> None:
         self._count("publishes refused")
@@ -151,16 +281,27 @@ class Publisher:
 
     def _forget(self, batch: list[Message]) -> None:
         with self._changed:
-            for channel, data in batch:
-                self._waiting.popleft()
-                self._size -= _size_of(channel, data)
+            for _ in batch:
+                self._forget_oldest()
             self._one_by_one = max(0, self._one_by_one - len(batch))
             self._changed.notify_all()
+
+    def _forget_oldest(self) -> None:
+        message = self._waiting.popleft()
+        self._size -= message.size
+        self.finished += 1
+        if message.seq is not None:
+            self._position = self._position.after(message.seq)
 
     def _count(self, name: str, by: int = 1) -> None:
         with self._changed:
             self._counts[name] += by
 
 
-def _size_of(channel: str, data: bytes) -> int:
-    return len(channel) + len(data) + _MESSAGE_BYTES
+def _parse_position(answer: bytes) -> Position | None:
+    """What `_note_progress` has written; None for anything else, which is nobody's of us."""
+    try:
+        seq, actions = map(int, answer.split())
+    except ValueError:
+        return None
+    return Position(seq, actions)

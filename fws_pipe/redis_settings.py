@@ -60,6 +60,13 @@ class RedisSettings:
         """Who has this server's name: its run id. Expires unless the server refreshes it."""
         return f"{self.key}:server:{self.server}"
 
+    @property
+    def published_key(self) -> str:
+        """How far this run of the server has got with what it publishes: an event's number, and how many of its
+        actions. Expires an hour after the last publish.
+        """
+        return f"{self.key}:published:{self.server}-{self.run}"
+
     def presence_key(self, server: str) -> str:
         """The hash of a server's clients: id to the JSON list of its groups. Expires unless the server refreshes it."""
         return f"{self.key}:presence:{server}"

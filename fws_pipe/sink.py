@@ -1,8 +1,9 @@
 """The sink: the last process of a chain.
 
-Reads: frames on stdin. Writes: actions, checked, and ticks, as acknowledgements, on stdout. A tick goes out
-behind all that came before it. With Redis it publishes what is to be published, and passes other servers what is for
-their clients as well. Never: passes on an event, or lets a wrong action through.
+Reads: frames on stdin. Writes: actions, checked, and ticks, as acknowledgements, on stdout. A tick goes out behind all
+that came before it; where Redis has yet to confirm some of that it says so. With Redis it publishes what is to be
+published, and passes other servers what is for their clients as well. Never: passes on an event, or lets a wrong action
+through.
 """
 
 from __future__ import annotations
@@ -11,13 +12,23 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from fws_pipe.errors import SystemRefusedError
 from fws_pipe.protocol.actions import ACTION_TYPES, COUNT, PUBLISH, SEND, check_action
-from fws_pipe.protocol.blocks import BlockWriter, block_writer_for_the_front, input_source, read_frames, run_program
+from fws_pipe.protocol.blocks import (
+    BlockWriter,
+    OutputClosedError,
+    block_writer_for_the_front,
+    input_source,
+    read_frames,
+    run_program,
+)
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
-from fws_pipe.protocol.events import EVENT_TYPES, TICK
+from fws_pipe.protocol.events import EVENT_TYPES, TICK, confirm_frame, unconfirmed
 
 
 class Abroad(Protocol):
@@ -93,30 +104,100 @@ def main() -> None:
 
 def _relay() -> None:
     output = block_writer_for_the_front()
-    _relay_all(Sink(input_source()), output, output.flush)
+    _relay_all(Sink(input_source()), lambda frame, raw: output.add(raw), output.flush)
 
 
 def _relay_to_redis() -> None:
-    output = block_writer_for_the_front()
-
-    def after_block() -> None:
-        for name, by in abroad.take_counts().items():
-            output.add(encode({"type": COUNT, "name": name, "by": by}))
-        output.flush()
-
+    back = WayBack(block_writer_for_the_front())
     # Loaded here: redis takes longer to load than all the rest, and most servers do without.
-    abroad = importlib.import_module("fws_pipe.abroad").RedisAbroad(after_block)
+    abroad = importlib.import_module("fws_pipe.abroad").RedisAbroad(back.show_life, back.confirm)
+    back.abroad = abroad
     signal.signal(signal.SIGTERM, lambda number, frame: abroad.hurry())
-    _relay_all(Sink(input_source(), abroad), output, after_block)
+    _relay_all(Sink(input_source(), abroad), back.add, back.flush)
     abroad.finish()
-    after_block()
+    back.flush()
 
 
-def _relay_all(sink: Sink, output: BlockWriter, after_block: Callable[[], None]) -> None:
+class Publishing(Protocol):
+    """How far what has been published is."""
+
+    accepted: int
+    """How many messages there have been,"""
+    finished: int
+    """and how many of them are done: the oldest ones."""
+
+    def take_counts(self) -> Mapping[str, int]:
+        """What has been counted since the last time."""
+
+
+class WayBack:
+    """The way to the front, with Redis. Ticks don't wait, so that local service goes on while Redis is away.
+
+    One that is ahead of what Redis has confirmed is marked, and a `confirm` follows: until then the front keeps what
+    came before it. Written by the main thread and by the publisher's.
+    """
+
+    abroad: Publishing
+
+    def __init__(self, output: BlockWriter) -> None:
+        self._output = output
+        self._lock = threading.Lock()
+        self._parts: list[bytes] = []
+        self._marked: list[tuple[int, int]] = []
+        """Ticks among the parts: how many messages had been accepted then, and the tick's number."""
+        self._unconfirmed: deque[tuple[int, int]] = deque()
+        """Those that have been written."""
+        self._confirmed = 0
+
+    def add(self, frame: Frame, raw: bytes) -> None:
+        """Queue a frame for the front."""
+        if frame["type"] == TICK and self.abroad.finished < self.abroad.accepted and type(frame.get("seq")) is int:
+            self._marked.append((self.abroad.accepted, frame["seq"]))
+            raw = encode(unconfirmed(frame))
+        self._parts.append(raw)
+
+    def flush(self) -> None:
+        """Write what is queued, and what has been counted."""
+        for name, by in self.abroad.take_counts().items():
+            self._parts.append(encode({"type": COUNT, "name": name, "by": by}))
+        with self._lock:
+            self._output.add(b"".join(self._parts))
+            self._parts.clear()
+            self._unconfirmed.extend(self._marked)
+            self._marked.clear()
+            self._add_confirm()
+            self._output.flush()
+
+    def confirm(self) -> None:
+        """Redis has got on. From any thread."""
+        with self._lock:
+            self._add_confirm()
+            try:
+                self._output.flush()
+            except (OutputClosedError, SystemRefusedError):
+                pass  # the main thread will find out, and end
+
+    def show_life(self) -> None:
+        """Tell the front that it is Redis that we wait for: it takes a chain that is silent for one that hangs."""
+        self.flush()
+        with self._lock:
+            self._output.add(encode(confirm_frame(self._confirmed)))
+            self._output.flush()
+
+    def _add_confirm(self) -> None:
+        """Confirm the last tick that can be: that covers those before it."""
+        before = self._confirmed
+        while self._unconfirmed and self._unconfirmed[0][0] <= self.abroad.finished:
+            _, self._confirmed = self._unconfirmed.popleft()
+        if self._confirmed != before:
+            self._output.add(encode(confirm_frame(self._confirmed)))
+
+
+def _relay_all(sink: Sink, add: Callable[[Frame, bytes], None], after_block: Callable[[], None]) -> None:
     decoder = FrameDecoder(input_source())
     for frame in read_frames(decoder, after_block):
         if sink.take(frame, decoder.offset):
-            output.add(decoder.raw())
+            add(frame, decoder.raw())
     after_block()
 
 

@@ -1,22 +1,25 @@
-"""The events' way to the chain: numbered, batched, each batch closed by a tick.
+"""The events' way to the chain: numbered, batched, each batch closed by a tick, kept until that is back.
 
 Reads: events from clients, and from the chain's own actions (which never wait: see `put_nowait`). Writes: one block a
-batch, at once where the pipe takes it, through a task where it doesn't. Never: drops an event of a client.
+batch, at once where the pipe takes it, through a task where it doesn't; to a new chain a snapshot of who is here, and
+then again what the dead one had not finished. Never: drops an event of a client, except one that kills the chain.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
 from fws_pipe.front.frames import event_time, take_messages, tick_frame
 from fws_pipe.front.journal import Charge, Journal, Kept, frames_of
+from fws_pipe.front.suspicion import Suspicion, Verdict
 from fws_pipe.pipes import Outlet
-from fws_pipe.protocol.codec import PIPE_BYTES, Frame, encode
-from fws_pipe.protocol.events import DISCONNECT, OPEN, TICK, stamp
+from fws_pipe.protocol.codec import Frame, encode
+from fws_pipe.protocol.events import OPEN, stamp, tick_event
 
 if TYPE_CHECKING:
     from fws_pipe.front.clients import Client
@@ -27,39 +30,76 @@ WAITING_LIMIT_BYTES = 1024 * 1024
 LOOP_LIMIT_BYTES = 64 * 1024 * 1024
 """How much the chain's own consumer events may add; only a chain that makes more of them than it reads gets there."""
 
+JOURNAL_LIMIT_BYTES = 64 * 1024 * 1024
+"""How much is kept until it is through the chain, unless the user says otherwise."""
+
+BATCH_EVENTS = 512
+"""A tick stands behind so many events at the latest, so that a chain that works slowly doesn't pass for one that hangs:
+at 50 ms an event ticks come back every 26 s.
+"""
+
 HEARTBEAT_S = 5.0
 """An idle chain gets a tick this often: often enough to notice a hung stage, too seldom to cost anything."""
+
+_STALL_CHECKS = 10
+"""How many times within a stall timeout the oldest tick is looked at. Counted, not timed: when we ourselves have been
+stopped for a while, the chain may have been as well.
+"""
+
+
+class Culprit(NamedTuple):
+    """An event that is skipped because it kills the chain; `opening` is its client's `open` as a snapshot has it."""
+
+    kept: Kept
+    opening: bytes
+
+
+class Restart(NamedTuple):
+    """What a new chain gets: how many events again, whether one at a time, and which one not."""
+
+    events: int
+    is_careful: bool
+    culprit: Culprit | None
 
 
 class Feed:
     """What waits for the chain, and what is under way in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal_limit: int = JOURNAL_LIMIT_BYTES) -> None:
         self._journal: Journal[Client] = Journal()
-        self._snapshot: list[bytes] = []
+        self._journal_limit = journal_limit
+        self._suspicion = Suspicion()
+        self._snapshot = b""
+        self._last_tick = 1
         self._waiting: list[bytes] = []
         self._charges: list[Charge[Client]] = []
         self._size = 0
-        self._seq = 0
+        self._seq = 1
+        self._done_seq = 1
+        """The last tick before which nothing need be kept. Number 1 is the one that the first chain gets."""
         self._work = trio.Event()
         self._room = trio.lowlevel.ParkingLot()
         self._settled = trio.lowlevel.ParkingLot()
-        self._settled_seq = 0
+        self._settled_seq = 1
         self._closed = False
         self._pipe: Outlet | None = None
         """The chain's, while it takes events and none is being written."""
         self._rest = b""
         """What the pipe had no room for at once."""
         self._leaving: dict[str, tuple[Client, int]] = {}
-        """Those whose `disconnect` may not have been read: a new chain must hear of their `open` first."""
-        self._written = 0
+        """Those whose `disconnect` is kept: a new chain must hear of their `open` first."""
         self.ready = trio.Event()
         """Set once a tick of this run has come back."""
+        self.returns_ticks = False
+        """Whether a tick has ever come back: then a chain that returns none hangs."""
         self.swallows_ticks = False
-        """True when this run of the chain has been found to let no tick through."""
-        self._swallowed_ticks_before = False
+        """True when the chain has been found to let no tick through: nothing is kept for the next one."""
+        self._signs_of_life = 0
+        """Other than ticks."""
         self.dropped = 0
         """Consumer events that found no room."""
+        self.times_full = 0
+        """How often the journal has been filled up."""
 
     # What comes in.
 
@@ -101,7 +141,7 @@ class Feed:
     @property
     def is_full(self) -> bool:
         """Whether the chain is so slow that nobody may be read."""
-        return self._size >= WAITING_LIMIT_BYTES
+        return self._size >= WAITING_LIMIT_BYTES or self._journal.size >= self._journal_limit
 
     async def wait_room(self) -> None:
         """Wait while the feed is full."""
@@ -151,21 +191,25 @@ class Feed:
     # What goes out.
 
     async def run(self, pipe: Outlet) -> None:
-        """Write batches for ever.
+        """Write batches for ever. Raises OSError when nobody reads them.
 
-        The first one at once: the snapshot, if there is one, and a tick that tells when the chain serves. The events
-        follow when it is back, so that one which kills the chain does not pass for a chain that can't start.
+        The first one at once: the snapshot, if there is one, and a tick that tells when the chain serves. Events follow
+        when it is back, so that one which kills the chain does not pass for a chain that can't start: first again what
+        is kept, then what waits.
         """
-        self._written = 0
         self._rest = b""
-        snapshot, self._snapshot = self._snapshot, []
+        snapshot, self._snapshot = self._snapshot, b""
         try:
-            await self._write(pipe, self._batch_of(snapshot, []))
-            if not self._swallowed_ticks_before:
+            # The tick repeats a number that is done with: what filters make of old numbers is suppressed.
+            await pipe.write(snapshot + encode(stamp(tick_event(), self._done_seq, time.time())))
+            if not self.swallows_ticks:
                 await self.ready.wait()
+            await self._replay(pipe)
             while True:
                 if self._waiting:
-                    await self._write(pipe, self._take_batch())
+                    await self._wait_journal()
+                    await pipe.write(self._take_batch())
+                    self._note_written()
                 self._pipe = pipe
                 with trio.move_on_after(HEARTBEAT_S) as heartbeat:
                     await self._work.wait()
@@ -175,51 +219,77 @@ class Feed:
                     rest, self._rest = self._rest, b""
                     await pipe.write(rest)
                     self._note_written()
-                elif heartbeat.cancelled_caught:
-                    await self._write(pipe, self._take_batch())
+                elif heartbeat.cancelled_caught and not self._is_journal_full:
+                    await pipe.write(self._take_batch())
+                    self._note_written()
         finally:
             self._pipe = None
+
+    async def _replay(self, pipe: Outlet) -> None:
+        """Write again what is kept."""
+        while self._journal.is_replaying:
+            batch = self._journal.next_to_write()
+            if batch is None:
+                await self._settled.park()
+            else:
+                await pipe.write(batch)
+
+    @property
+    def _is_journal_full(self) -> bool:
+        return self._journal.size >= self._journal_limit
+
+    async def _wait_journal(self) -> None:
+        """Wait until another batch may be kept."""
+        while self._is_journal_full:
+            await self._settled.park()
 
     def flush(self) -> None:
         """Write what waits, if the chain takes it at once; otherwise `run` does when it can."""
         if not self._waiting:
             return
-        if self._pipe is None or self._rest:
+        if self._pipe is None or self._rest or self._journal.size >= self._journal_limit:
             self._work.set()
             return
         batch = self._take_batch()
         count = self._pipe.write_nowait(batch)
-        self._written += len(batch)
         if count < len(batch):
             self._rest = batch[count:]
             self._work.set()
         else:
             self._note_written()
 
-    async def _write(self, pipe: Outlet, batch: bytes) -> None:
-        self._written += len(batch)
-        await pipe.write(batch)
-        self._note_written()
-
     def _note_written(self) -> None:
         if self.swallows_ticks:
-            self._journal.forget_before(self._written - PIPE_BYTES)
-            self._settle(self._seq)
+            self._note_done(self._last_tick)
+            self._settle(self._last_tick)
 
     def _take_batch(self) -> bytes:
+        """What waits, with its tick; with one in between where it is much."""
         events, self._waiting = self._waiting, []
         charges, self._charges = self._charges, []
         self._size = 0
         self._room.unpark_all()
-        return self._batch_of(events, charges)
-
-    def _batch_of(self, events: list[bytes], charges: list[Charge[Client]]) -> bytes:
-        if self.swallows_ticks:
-            charges = _release(charges)
+        parts = []
+        while len(events) > BATCH_EVENTS:
+            # What waits is numbered without a gap. This tick has no number of its own, but that of the event before it.
+            seq = self._seq - len(events) + BATCH_EVENTS
+            parts.append(self._keep(events[:BATCH_EVENTS], seq, []))
+            del events[:BATCH_EVENTS]
         self._seq += 1
-        events.append(tick_frame(self._seq, event_time(time.time())))
+        last = self._keep(events, self._seq, charges)
+        if self._is_journal_full:
+            self.times_full += 1
+        return b"".join([*parts, last]) if parts else last
+
+    def _keep(self, events: list[bytes], seq: int, charges: list[Charge[Client]]) -> bytes:
+        count = len(events)
+        events.append(tick_frame(seq, event_time(time.time())))
         batch = b"".join(events)
-        self._journal.add(batch, self._seq, charges)
+        if self.swallows_ticks:
+            _release(charges)
+        else:
+            self._journal.add(batch, seq, count, charges)
+        self._last_tick = seq
         return batch
 
     # What comes back.
@@ -227,25 +297,43 @@ class Feed:
     def _settle(self, seq: int) -> None:
         self._settled_seq = max(seq, self._settled_seq)
         self._settled.unpark_all()
+        if not self._is_journal_full:
+            self._room.unpark_all()
+
+    @property
+    def acknowledged(self) -> int:
+        """The last tick that is back: what the chain has answered up to there has been executed."""
+        return self._settled_seq
+
+    def acknowledge(self, seq: int, *, is_confirmed: bool = True) -> None:
+        """A tick has come back; `is_confirmed`: nothing before it waits for Redis."""
+        self.swallows_ticks = False
+        self.returns_ticks = True
+        self.ready.set()
+        _release(self._journal.acknowledge(seq, is_confirmed=is_confirmed))
+        if is_confirmed:
+            self._note_done(seq)
+        self._settle(seq)
+
+    def confirm(self, seq: int) -> None:
+        """Nothing before this tick, which is back, waits for Redis any more; an old one is a sign of life."""
+        self._signs_of_life += 1
+        _release(self._journal.acknowledge(seq))
+        self._note_done(seq)
+        self._settle(seq)
+
+    def _note_done(self, seq: int) -> None:
+        self._done_seq = max(seq, self._done_seq)
         while self._leaving:
             client, departure = next(iter(self._leaving.values()))
-            if departure > self._settled_seq:
+            if departure > self._done_seq:
                 break
             del self._leaving[client.id]
 
-    def acknowledge(self, seq: int) -> None:
-        """A tick has come back."""
-        self.swallows_ticks = self._swallowed_ticks_before = False
-        self.ready.set()
-        _release(self._journal.acknowledge(seq))
-        self._settle(seq)
-
     def give_up_on_ticks(self) -> None:
         """No tick will come back: what is written counts as done, and recovery is at most once."""
-        self.swallows_ticks = self._swallowed_ticks_before = True
+        self.swallows_ticks = True
         self.ready.set()
-        _release(self._journal.charges())
-        self._settle(self._seq)
 
     async def wait_settled(self) -> None:
         """Wait until all that has been put so far is through the chain, or written to one that swallows ticks."""
@@ -253,37 +341,58 @@ class Feed:
         while self._settled_seq < target and not self._closed:
             await self._settled.park()
 
-    def restart(self, consumed: int, clients: Iterable[Client]) -> tuple[int, int]:
-        """The chain has died, having read `consumed` bytes: prepare what the next one gets.
+    async def wait_stalled(self, timeout_s: float) -> None:
+        """Wait until the chain has returned no tick for so many seconds though it owes one; 0: for ever."""
+        awaited, checks = (self._awaited_tick, self._signs_of_life), 0
+        while not timeout_s or checks < _STALL_CHECKS:
+            await trio.sleep(timeout_s / _STALL_CHECKS if timeout_s else math.inf)
+            now = self._awaited_tick, self._signs_of_life
+            checks = checks + 1 if now[0] is not None and now == awaited else 0
+            awaited = now
 
-        First a snapshot: an `open` with `replay` for each client whose own one the dead chain had read. Then
-        what nobody has read. Returns how many events are lost, and how many wait.
+    @property
+    def _awaited_tick(self) -> int | None:
+        if not self.returns_ticks:
+            return None  # how long its start takes nobody knows
+        return self._journal.awaited if self.ready.is_set() else self._done_seq
+
+    def restart(self, clients: Iterable[Client]) -> Restart:
+        """The chain has died: prepare what the next one gets.
+
+        First a snapshot: an `open` with `replay` for each client whose own one is not kept. Then all that is kept. A
+        client that still waits at the gate is new to the next chain: nobody else will answer it.
         """
-        _release([*self._journal.charges(), *self._charges])
-        read, unread = self._journal.end(consumed)
-        leaving = {client.id: client for client, _ in self._leaving.values()}
-        owners = {**{client.id: client for client in clients}, **leaving}
-        # A snapshot that the dead chain had not read is out of date: a new one is made below. Ticks are as well.
-        waiting = [kept for kept in (*unread, *frames_of(self._waiting)) if _is_news(kept)]
-        announced = {kept.event["id"] for kept in waiting if kept.event["type"] == OPEN}
-        departing = {kept.event["id"] for kept in waiting if kept.event["type"] == DISCONNECT}
-        self._snapshot = [
-            _snapshot_of(client)
-            for client in owners.values()
-            if client.open_event and client.id not in announced and (client.id in departing or client.id not in leaving)
-        ]
-        self._waiting, self._charges, self._size = [], [], 0
-        for kept in waiting:
-            self._waiting.append(kept.raw)
-            owner = owners.get(kept.event.get("id", ""))
-            if owner is not None:
-                self._add(owner, len(kept.raw), 1)
+        culprit, is_careful = self._find_culprit(clients)
+        leaving = [client for client, _ in self._leaving.values()]
+        snapshot = []
+        for client in [*clients, *leaving]:
+            if not client.open_event or _seq_of(client.open_event) > self._done_seq:
+                continue
+            if client.is_open or client.id in self._leaving:
+                snapshot.append(snapshot_of(client))
             else:
-                self._size += len(kept.raw)
+                self.put_at_once(_without_stamp(client.open_event), client)
+        self._snapshot = b"".join(snapshot)
+        self._rest = b""
         self._work.set()
         self.ready = trio.Event()
-        self.swallows_ticks = False
-        return sum(map(_is_news, read)), len(waiting)
+        return Restart(self._journal.events + len(self._waiting), is_careful, culprit)
+
+    def _find_culprit(self, clients: Iterable[Client]) -> tuple[Culprit | None, bool]:
+        oldest = self._journal.oldest_under_way()
+        verdict = self._suspicion.judge(None if oldest is None else oldest.event["seq"], self._journal.events_under_way)
+        self._journal.restart(careful=verdict is Verdict.BE_CAREFUL)
+        if oldest is None or verdict is not Verdict.SKIP:
+            return None, verdict is Verdict.BE_CAREFUL
+        self._journal.skip(oldest.event["seq"])
+        leaving = [client for client, _ in self._leaving.values()]
+        client = next((client for client in [*clients, *leaving] if client.id == oldest.event.get("id")), None)
+        if client is None or not client.open_event:
+            return Culprit(oldest, b""), False
+        if oldest.event["type"] == OPEN:
+            client.open_event = b""  # no chain will hear of it: a snapshot with it would kill the next one at its start
+            return Culprit(oldest, b""), False
+        return Culprit(oldest, snapshot_of(client)), False
 
 
 def _weight(event: Frame) -> int:
@@ -291,18 +400,27 @@ def _weight(event: Frame) -> int:
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
-def _is_news(kept: Kept) -> bool:
-    return kept.event["type"] != TICK and not kept.event.get("replay")
+def _event_of(frame: bytes) -> Frame:
+    ((event, _),) = frames_of([frame])
+    return event
 
 
-def _snapshot_of(client: Client) -> bytes:
-    ((event, _),) = frames_of([client.open_event])
-    # A client before the gate still waits for an answer: for the next chain it is new.
-    return encode({**event, "auth": client.auth, "groups": sorted(client.groups), "replay": client.is_open})
+def _seq_of(frame: bytes) -> int:
+    seq: int = _event_of(frame)["seq"]
+    return seq
 
 
-def _release(charges: Iterable[Charge[Client]]) -> list[Charge[Client]]:
-    """Free the owners of their charges; returns what is left of these: nothing."""
+def _without_stamp(frame: bytes) -> Frame:
+    return {name: value for name, value in _event_of(frame).items() if name not in ("seq", "time")}
+
+
+def snapshot_of(client: Client) -> bytes:
+    """A client's `open` as a new chain gets it."""
+    event = _event_of(client.open_event)
+    return encode({**event, "auth": client.auth, "groups": sorted(client.groups), "replay": True})
+
+
+def _release(charges: Iterable[Charge[Client]]) -> None:
+    """Free the owners of their charges."""
     for client, size, count in charges:
         client.discharge(size, count)
-    return []

@@ -12,7 +12,7 @@ import math
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
 import trio
@@ -22,11 +22,13 @@ from fws_pipe.front.auth import Admission
 from fws_pipe.front.clients import Client, Clients, Ping, SlowClient, Verdict
 from fws_pipe.front.conversation import READ_BYTES, Conversation, Readers
 from fws_pipe.front.entrance import Entrance
-from fws_pipe.front.feed import Feed
+from fws_pipe.front.feed import JOURNAL_LIMIT_BYTES, Culprit, Feed
 from fws_pipe.front.meter import Meter, Pace
 from fws_pipe.front.places import Lobby, Places
+from fws_pipe.front.quarantine import Quarantine
 from fws_pipe.front.request import read_request
 from fws_pipe.front.rfc6455 import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, PING_FRAME, TOKEN_EXPIRED
+from fws_pipe.front.suspicion import DEATHS_ALONE
 from fws_pipe.front.switchboard import HAS_EPOLL, AllReaders, Switchboard, TaskReaders
 from fws_pipe.front.transport import SocketAddress
 from fws_pipe.front.wire import Wire
@@ -35,7 +37,8 @@ from fws_pipe.pipes import Inlet, Outlet
 from fws_pipe.protocol import actions, events
 from fws_pipe.protocol.actions import ACTION_TYPES, check_action
 from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
-from fws_pipe.protocol.events import CONSUMER, DATA, EVENT_TYPES, TICK
+from fws_pipe.protocol.events import CONFIRM, CONSUMER, DATA, EVENT_TYPES, TICK
+from fws_pipe.protocol.progress import Progress
 
 _EXPIRY_CHECK_S = 60.0
 
@@ -60,6 +63,8 @@ class Limits:
     idle_timeout: float = 0.0
     pace: Pace = Pace()
     slow_client: SlowClient = SlowClient.CLOSE
+    journal: int = JOURNAL_LIMIT_BYTES
+    stall_timeout: float = 0.0
 
 
 class Intake(enum.StrEnum):
@@ -76,7 +81,8 @@ class Intake(enum.StrEnum):
 class Front:
     """Serves clients on connections that it is given, and executes the actions that it is given.
 
-    `nursery` runs all its tasks. `checks_actions`: nobody has checked what `execute_all` reads.
+    `nursery` runs all its tasks. `checks_actions`: nobody has checked what `execute_all` reads. `quarantine` is
+    the folder for events that kill the chain.
     """
 
     def __init__(
@@ -89,6 +95,7 @@ class Front:
         *,
         intake: Intake = Intake.EPOLL,
         checks_actions: bool = True,
+        quarantine: str | None = None,
     ) -> None:
         self.name = name
         self.entrance = entrance
@@ -99,7 +106,9 @@ class Front:
         self._log = log
         self._nursery = nursery
         self._checks_actions = checks_actions
-        self.feed = Feed()
+        self.feed = Feed(limits.journal)
+        self.progress = Progress()
+        self._quarantine = Quarantine(quarantine, name)
         self.clients = Clients(limits.slow_client)
         self._connections = 0
         self.lobby = Lobby(limits.max_handshakes)
@@ -328,16 +337,46 @@ class Front:
         """Write events to a chain for ever."""
         await self.feed.run(pipe)
 
+    @property
+    def returns_ticks(self) -> bool:
+        """Whether a tick has ever come back."""
+        return self.feed.returns_ticks
+
+    async def wait_stalled(self) -> None:
+        """Wait until the chain has returned no tick for the stall timeout though it owes one."""
+        await self.feed.wait_stalled(self._limits.stall_timeout)
+
     def give_up_on_ticks(self) -> None:
         """The chain lets no tick through: serve all the same."""
         self.feed.give_up_on_ticks()
 
-    def prepare_restart(self, consumed: int) -> tuple[int, int]:
-        """The chain has died, having read so many bytes. Returns how many events are lost, and how many wait."""
+    def prepare_restart(self) -> list[str]:
+        """The chain has died. Returns what people should know of what that means."""
         # The next chain says itself what it wants, before its first tick. Until then the old wants hold: bytes that
         # arrive in between may be wanted.
         self._wants_are_old = True
-        return self.feed.restart(consumed, self.clients)
+        restart = self.feed.restart(self.clients)
+        self.progress.begin_replay(self.feed.acknowledged)
+        if not self.feed.swallows_ticks:
+            del self.counters["publishes lost"]  # by the sink that has ended; the next one gets them again
+        said = []
+        if restart.culprit is not None:
+            self.counters["events quarantined"] += 1
+            self._nursery.start_soon(self._put_into_quarantine, restart.culprit)
+        if self.feed.swallows_ticks:
+            said.append("what was under way is lost: the chain lets no tick through")
+        elif restart.events:
+            manner = ", one at a time" if restart.is_careful else ""
+            said.append(f"{restart.events} events wait for the next one{manner}")
+        return said
+
+    async def _put_into_quarantine(self, culprit: Culprit) -> None:
+        kept = culprit.kept
+        whose = f" of {kept.event['id']}" if "id" in kept.event else ""
+        what = f"event {kept.event['seq']} ({kept.event['type']}{whose}, {len(kept.raw)} bytes)"
+        # In a thread: a disk may take its time.
+        fate = await trio.to_thread.run_sync(self._quarantine.keep, kept.event["seq"], culprit.opening + kept.raw)
+        self._log.always(f"{what} has killed the chain {DEATHS_ALONE} times, alone in it, and is skipped; {fate}")
 
     # Actions.
 
@@ -347,8 +386,7 @@ class Front:
 
         def take(block: bytes) -> None:
             decoder.feed(block)
-            for frame in decoder.frames():
-                self.execute(frame)
+            self._execute_frames(decoder.frames())
             self.finish_block()
 
         if self._switchboard is not None and inlet.descriptor is not None:
@@ -357,6 +395,16 @@ class Front:
             while block := await inlet.read():
                 take(block)
         decoder.finish()
+
+    def _execute_frames(self, frames: Iterator[Frame]) -> None:
+        progress = self.progress
+        executed: list[Frame] = []
+        try:
+            for frame in progress.without_done(frames) if progress.is_replaying else frames:
+                executed.append(frame)
+                self.execute(frame)
+        finally:
+            progress.note(executed)
 
     def execute(self, frame: Frame) -> None:
         """Execute one action; `finish_block` writes what it sends."""
@@ -377,6 +425,8 @@ class Front:
                 self._actions[kind](self, frame)
         elif kind == CONSUMER:
             self._put_consumer(events.consumer_event(frame.get("channel"), frame.get("data"), frame.get("origin")))
+        elif kind == CONFIRM and isinstance(frame.get("seq"), int):
+            self.feed.confirm(frame["seq"])
         elif kind not in EVENT_TYPES:
             self.counters["unknown type"] += 1
 
@@ -392,7 +442,7 @@ class Front:
             self._wants_are_old = False
             self._tap_all(wants_data=False)
         if isinstance(tick.get("seq"), int):
-            self.feed.acknowledge(tick["seq"])
+            self.feed.acknowledge(tick["seq"], is_confirmed=not tick.get("unconfirmed"))
 
     def _execute_publish(self, action: Frame) -> None:
         self._put_consumer(events.consumer_event(action["channel"], action["data"], self.name))
@@ -498,10 +548,12 @@ class Front:
         self.feed.close(self.clients)
 
     def statistics(self) -> dict[str, int]:
-        """What was counted: refusals by status, limits met, dropped sends, bad actions, dropped consumer events."""
+        """What was counted: refusals by status, limits met, what was dropped, by reason, what crashes have led to."""
         return {
             **self.counters,
             **self.clients.counters,
             "consumer events dropped": self.feed.dropped,
             "accepting paused": self.lobby.pauses,
+            "journal full": self.feed.times_full,
+            "suppressed": self.progress.suppressed,
         }

@@ -1,18 +1,29 @@
-"""What has been written to the chain and may not have been read by it. No I/O.
+"""What has been written to the chain, until its tick is back. No I/O.
 
-A batch stays until its tick is back: what comes before a tick has been through the whole chain. Batches are kept as the
-bytes that were written, so keeping them costs nothing; only when the chain dies are they taken apart again.
+A batch stays until the tick behind it has come out of the sink: what stands before a tick has been through the whole
+chain. A tick may be back before Redis has confirmed what was published before it; such a batch no longer counts as
+under way, and stays until the sink confirms it. When the chain dies all that is kept is written again, in order, to the
+next one.
+
+    to be written -> under way -> (back, but unconfirmed ->) forgotten
+          ^------------ a new run of the chain -----'
+
+Batches are kept as the bytes that were written, so keeping them costs a few objects each, however many events they
+hold; only where the chain has died are some of them taken apart again.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from fws_pipe.protocol.codec import Frame, FrameDecoder
+from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
 
 OwnerT = TypeVar("OwnerT")
+
+BATCH_BYTES = 500
+"""What a batch takes beside its text: some objects of Python's. So that many small ones don't exceed a limit unseen."""
 
 
 class Charge(NamedTuple, Generic[OwnerT]):
@@ -24,56 +35,17 @@ class Charge(NamedTuple, Generic[OwnerT]):
 
 
 class Batch(NamedTuple, Generic[OwnerT]):
-    """Events that were written at once, closed by the tick `seq`. `end` is the offset in the pipe behind them."""
+    """Events that are written at once, closed by the tick `seq`; `events` counts them, the tick left out."""
 
     data: bytes
     seq: int
-    end: int
-    charges: list[Charge[OwnerT]]
+    events: int
+    charges: Sequence[Charge[OwnerT]]
 
-
-class Journal(Generic[OwnerT]):
-    """The batches of one run of a chain, oldest first."""
-
-    def __init__(self) -> None:
-        self._batches: deque[Batch[OwnerT]] = deque()
-        self._end = 0
-
-    def add(self, data: bytes, seq: int, charges: list[Charge[OwnerT]]) -> None:
-        """Keep a batch that is about to be written."""
-        self._end += len(data)
-        self._batches.append(Batch(data, seq, self._end, charges))
-
-    def charges(self) -> Iterator[Charge[OwnerT]]:
-        """All charges of what is kept."""
-        for batch in self._batches:
-            yield from batch.charges
-
-    def acknowledge(self, seq: int) -> Iterator[Charge[OwnerT]]:
-        """The tick `seq` is back: forget all up to it; yields what its owners are free of."""
-        while self._batches and self._batches[0].seq <= seq:
-            yield from self._batches.popleft().charges
-
-    def forget_before(self, offset: int) -> None:
-        """Forget the batches that end at or before this offset: a chain that swallows ticks has read so far."""
-        while self._batches and self._batches[0].end <= offset:
-            self._batches.popleft()
-
-    def end(self, consumed: int) -> tuple[list[Kept], list[Kept]]:
-        """The chain is dead, having read `consumed` bytes. Returns the events that it had read, then those it hadn't.
-
-        A frame that it had read in part counts as unread: nobody can have acted on it.
-        """
-        read: list[Kept] = []
-        unread: list[Kept] = []
-        for batch in self._batches:
-            offset = batch.end - len(batch.data)
-            for kept in frames_of([batch.data]):
-                offset += len(kept.raw)
-                (read if offset <= consumed else unread).append(kept)
-        self._batches.clear()
-        self._end = 0
-        return read, unread
+    @property
+    def size(self) -> int:
+        """What it takes, in bytes."""
+        return len(self.data) + BATCH_BYTES
 
 
 class Kept(NamedTuple):
@@ -81,6 +53,126 @@ class Kept(NamedTuple):
 
     event: Frame
     raw: bytes
+
+
+class Journal(Generic[OwnerT]):
+    """The batches that are kept, oldest first."""
+
+    def __init__(self) -> None:
+        self._unconfirmed: deque[Batch[OwnerT]] = deque()
+        self._under_way: deque[Batch[OwnerT]] = deque()
+        self._to_write: deque[Batch[OwnerT]] = deque()
+        self._alone_until = 0
+        """Up to this tick each batch is alone in the chain."""
+        self.size = 0
+        """What is kept, in bytes."""
+
+    # What is written.
+
+    def add(self, data: bytes, seq: int, events: int, charges: Sequence[Charge[OwnerT]]) -> None:
+        """Keep a batch that is being written. Only when `is_replaying` is over."""
+        batch = Batch(data, seq, events, charges)
+        self._under_way.append(batch)
+        self.size += batch.size
+
+    @property
+    def is_replaying(self) -> bool:
+        """Whether what is kept must still be written, or something is under way that must be alone."""
+        return bool(self._to_write) or self._is_one_alone
+
+    @property
+    def _is_one_alone(self) -> bool:
+        return bool(self._under_way) and self._under_way[-1].seq <= self._alone_until
+
+    def next_to_write(self) -> bytes | None:
+        """The next batch to write again; None when there is none, or when the one under way must be alone."""
+        if not self._to_write or self._is_one_alone:
+            return None
+        if self._under_way and self._to_write[0].seq <= self._alone_until:
+            return None
+        batch = self._to_write.popleft()
+        self._under_way.append(batch)
+        return batch.data
+
+    # What comes back.
+
+    def acknowledge(self, seq: int, *, is_confirmed: bool = True) -> list[Charge[OwnerT]]:
+        """The tick `seq` is back. Returns what the owners of all before it are free of.
+
+        Forgets these batches, unless something before the tick waits for Redis to confirm it: then a later call does.
+        """
+        charges: list[Charge[OwnerT]] = []
+        if is_confirmed:
+            while self._unconfirmed and self._unconfirmed[0].seq <= seq:
+                self.size -= self._unconfirmed.popleft().size
+        while self._under_way and self._under_way[0].seq <= seq:
+            batch = self._under_way.popleft()
+            charges += batch.charges
+            if is_confirmed:
+                self.size -= batch.size
+            else:
+                self._unconfirmed.append(batch._replace(charges=()))
+        return charges
+
+    @property
+    def awaited(self) -> int | None:
+        """The oldest tick that is not back, or None."""
+        return self._under_way[0].seq if self._under_way else None
+
+    # What happens when a chain dies.
+
+    @property
+    def events(self) -> int:
+        """How many events are kept."""
+        return sum(batch.events for batches in self._all for batch in batches)
+
+    @property
+    def events_under_way(self) -> int:
+        """How many events are in the chain."""
+        return sum(batch.events for batch in self._under_way)
+
+    def oldest_under_way(self) -> Kept | None:
+        """The oldest event in the chain, or None."""
+        batch = next((batch for batch in self._under_way if batch.events), None)
+        return None if batch is None else next(frames_of([batch.data]))
+
+    def restart(self, *, careful: bool = False) -> None:
+        """There is a new chain: all will be written again. `careful`: what was under way one at a time, each alone."""
+        if careful and self._under_way:
+            self._alone_until = max(self._alone_until, self._under_way[-1].seq)
+        kept = [batch for batches in self._all for batch in batches]
+        self._unconfirmed.clear()
+        self._under_way.clear()
+        self._to_write.clear()
+        self.size = 0
+        before = 0
+        for batch in kept:
+            parts = _parts_of(batch) if before < self._alone_until and batch.events > 1 else [batch]
+            self._to_write.extend(parts)
+            self.size += sum(part.size for part in parts)
+            before = batch.seq
+
+    def skip(self, seq: int) -> None:
+        """Leave out an event that is to be written again and that has a batch of its own; its tick stays."""
+        for index, batch in enumerate(self._to_write):
+            if batch.seq >= seq:
+                *_, tick = frames_of([batch.data])
+                self._to_write[index] = batch._replace(data=tick.raw, events=0)
+                self.size -= len(batch.data) - len(tick.raw)
+                return
+
+    @property
+    def _all(self) -> tuple[deque[Batch[OwnerT]], ...]:
+        return self._unconfirmed, self._under_way, self._to_write
+
+
+def _parts_of(batch: Batch[OwnerT]) -> list[Batch[OwnerT]]:
+    """A batch for each event, closed by a tick of its number; the last one keeps the batch's tick and charges."""
+    *events, tick = frames_of([batch.data])
+    parts: list[Batch[OwnerT]] = [
+        Batch(raw + encode({**tick.event, "seq": event["seq"]}), event["seq"], 1, ()) for event, raw in events[:-1]
+    ]
+    return [*parts, batch._replace(data=events[-1].raw + tick.raw, events=1)]
 
 
 def frames_of(blocks: Iterable[bytes]) -> Iterator[Kept]:

@@ -81,11 +81,20 @@ class Outside:
         # The first tick says that Redis has been reached, which may take for ever.
         self._patience.deadline = trio.current_time() + SILENCE_S if self.ready.is_set() else math.inf
 
-    def prepare_restart(self, consumed: int) -> tuple[int, int]:
+    @property
+    def returns_ticks(self) -> bool:
+        """Never to be counted on: the first one waits for Redis."""
+        return False
+
+    async def wait_stalled(self) -> None:
+        """For ever: silence is an error of `execute_all`."""
+        await trio.sleep_forever()
+
+    def prepare_restart(self) -> list[str]:
         """The source has died: the next one is told everything again, so nothing is lost and nothing waits."""
         self.ready = trio.Event()
         self._awaits_tick = False
-        return 0, 0
+        return []
 
     def give_up_on_ticks(self) -> None:
         """The source has not come up yet: the server serves without."""

@@ -1,12 +1,124 @@
-"""When a chain that has died is started again. No I/O and no clock: the caller tells the time."""
+"""The life of a chain, as a table, and when one that has died is started again. No I/O and no clock.
+
+`TRANSITIONS` has a cell for each state and each event: the supervisor reports what happens, and the table says what
+state that makes. What can't happen in a state, or says nothing new there, leaves it as it is.
+"""
 
 from __future__ import annotations
+
+import enum
 
 START_INTERVAL_S = 1.0
 """A chain that has not served is started at most this often (s6 does the same)."""
 
 FAILED_STARTS_LIMIT = 5
 """So many starts in a row that came to nothing, and the server stops."""
+
+
+class State(enum.Enum):
+    """Where a supervised chain is in its life."""
+
+    DOWN = enum.auto()
+    """Nothing runs; a start is due, now or in a moment."""
+    STARTING = enum.auto()
+    """Its processes run; no tick has come back yet."""
+    UP = enum.auto()
+    """It serves."""
+    DYING = enum.auto()
+    """Something is wrong with it: what is left of it is carried out, and ended."""
+    DRAINING = enum.auto()
+    """It was asked to stop: it finishes what it has."""
+    STOPPED = enum.auto()
+    """It was asked to stop, and is gone."""
+    FAILED = enum.auto()
+    """It won't be started again."""
+
+
+class Event(enum.Enum):
+    """What happens to it."""
+
+    DUE = enum.auto()
+    """The time has come to start it."""
+    REFUSED = enum.auto()
+    """The system has no process or descriptor for it."""
+    SERVES = enum.auto()
+    """A tick has come back."""
+    SILENT = enum.auto()
+    """None has, in all the time that a start may take."""
+    DIES = enum.auto()
+    """A process has ended, or what it writes makes no sense."""
+    STALLS = enum.auto()
+    """It returns no tick although it owes one."""
+    STOP = enum.auto()
+    """The server ends."""
+    GONE = enum.auto()
+    """Its last process has ended."""
+    GIVEN_UP = enum.auto()
+    """It has ended, and another start is of no use."""
+
+
+FINAL = frozenset({State.STOPPED, State.FAILED})
+RUNNING = frozenset({State.STARTING, State.UP})
+
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.DOWN: {
+        Event.DUE: State.STARTING,
+        Event.REFUSED: State.DOWN,
+        Event.SERVES: State.DOWN,
+        Event.SILENT: State.DOWN,
+        Event.DIES: State.DOWN,
+        Event.STALLS: State.DOWN,
+        Event.STOP: State.STOPPED,
+        Event.GONE: State.DOWN,
+        Event.GIVEN_UP: State.FAILED,
+    },
+    State.STARTING: {
+        Event.DUE: State.STARTING,
+        Event.REFUSED: State.DYING,
+        Event.SERVES: State.UP,
+        Event.SILENT: State.UP,
+        Event.DIES: State.DYING,
+        Event.STALLS: State.DYING,
+        Event.STOP: State.DRAINING,
+        Event.GONE: State.DOWN,
+        Event.GIVEN_UP: State.FAILED,
+    },
+    State.UP: {
+        Event.DUE: State.UP,
+        Event.REFUSED: State.UP,
+        Event.SERVES: State.UP,
+        Event.SILENT: State.UP,
+        Event.DIES: State.DYING,
+        Event.STALLS: State.DYING,
+        Event.STOP: State.DRAINING,
+        Event.GONE: State.DOWN,
+        Event.GIVEN_UP: State.FAILED,
+    },
+    State.DYING: {
+        Event.DUE: State.DYING,
+        Event.REFUSED: State.DYING,
+        Event.SERVES: State.DYING,
+        Event.SILENT: State.DYING,
+        Event.DIES: State.DYING,
+        Event.STALLS: State.DYING,
+        Event.STOP: State.DRAINING,
+        Event.GONE: State.DOWN,
+        Event.GIVEN_UP: State.FAILED,
+    },
+    State.DRAINING: {
+        Event.DUE: State.DRAINING,
+        Event.REFUSED: State.DRAINING,
+        Event.SERVES: State.DRAINING,
+        Event.SILENT: State.DRAINING,
+        Event.DIES: State.DRAINING,
+        Event.STALLS: State.DRAINING,
+        Event.STOP: State.DRAINING,
+        Event.GONE: State.STOPPED,
+        Event.GIVEN_UP: State.STOPPED,
+    },
+    State.STOPPED: dict.fromkeys(Event, State.STOPPED),
+    State.FAILED: dict.fromkeys(Event, State.FAILED),
+}
 
 
 class RestartPolicy:

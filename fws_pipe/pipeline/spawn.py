@@ -4,9 +4,9 @@
 
 The source is run in the same way: a chain of one.
 
-Every process leads a process group of its own, so that what it has started ends with it. We hold three ends:
-the head's two (the read end only to see, after a death, how much nobody has read) and the tail's read end; all others
-are closed as soon as the child has them. Whoever starts a `RunningChain` must `bury` it.
+Every process leads a process group of its own, so that what it has started ends with it. We hold two ends: the head's
+write end and the tail's read end; all others are closed as soon as the child has them. Whoever starts a `RunningChain`
+must `bury` it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import trio
 
 from fws_pipe.log import Log
 from fws_pipe.pipeline.stderr import StderrRelay
-from fws_pipe.pipes import PipeReader, PipeWriter, bytes_in_pipe, make_pipe
+from fws_pipe.pipes import PipeReader, PipeWriter, make_pipe
 
 
 class Rung(NamedTuple):
@@ -104,10 +104,9 @@ def _name_of(number: int) -> str:
 class RunningChain:
     """The processes of one run, started by `start_chain`."""
 
-    def __init__(self, stages: list[_Stage], head: PipeWriter, head_read_end: int, tail: PipeReader, log: Log) -> None:
+    def __init__(self, stages: list[_Stage], head: PipeWriter, tail: PipeReader, log: Log) -> None:
         self._stages = stages
         self.head = head
-        self._head_read_end = head_read_end
         self.tail = tail
         self._log = log
         self.failed = trio.Event()
@@ -149,6 +148,11 @@ class RunningChain:
         self.failed.set()
         self._guilty_exit.set()
 
+    def fail_unless_dead(self, failure: str) -> None:
+        """The same, unless the run is useless already, and this what that looks like."""
+        if not self.failed.is_set():
+            self.fail(failure)
+
     async def epitaph(self) -> str:
         """Why the run failed: the stage most to blame, with its last words."""
         with trio.move_on_after(_BLAME_S):
@@ -176,13 +180,6 @@ class RunningChain:
     def end_input(self) -> None:
         """Give the first stage the end of its input, once it has read what is in the pipe."""
         self.head.close()
-        if self._head_read_end >= 0:
-            os.close(self._head_read_end)
-            self._head_read_end = -1
-
-    def consumed(self) -> int:
-        """How many bytes of the head pipe the dead first stage has read."""
-        return self.head.written - bytes_in_pipe(self._head_read_end)
 
     async def climb_down(self, ladder: Sequence[Rung], hurry: trio.Event, name: str) -> None:
         """End the processes that still run, a rung after the other; `hurry` skips to the last.
@@ -253,7 +250,7 @@ async def start_chain(programs: Sequence[Program], surroundings: Surroundings, l
     with contextlib.ExitStack() as undo, contextlib.ExitStack() as childrens_ends:
         head = make_pipe()
         undo.callback(os.close, head.write_end)
-        undo.callback(os.close, head.read_end)
+        childrens_ends.callback(os.close, head.read_end)
         stdin, writer = head.read_end, "the front"
         for program in programs:
             out = make_pipe()
@@ -275,7 +272,7 @@ async def start_chain(programs: Sequence[Program], surroundings: Surroundings, l
                 childrens_ends.callback(os.close, out.read_end)
             stdin, writer = out.read_end, program.label
         undo.pop_all()
-        return RunningChain(stages, PipeWriter(head.write_end), head.read_end, PipeReader(stdin), log)
+        return RunningChain(stages, PipeWriter(head.write_end), PipeReader(stdin), log)
 
 
 async def _start(

@@ -1,21 +1,22 @@
 """The supervisor: keeps one chain running, for a front that it knows only as an `Exchange`.
 
-A run of the chain ends when a process exits, when its actions break off, or when the server stops. Then
-whatever had passed the dead stage is still carried out, every process is gone, and the next run gets new pipes.
+A run of the chain ends when a process exits, when its actions break off, when it hangs, or when the server stops. Then
+whatever had passed the dead stage is still carried out, every process is gone, and the next run gets new pipes. Which
+state of its life the chain is in, and what comes next, says the table in `lifecycle.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import trio
 
-from fws_pipe.errors import FrameError, GaveUpError, SilenceError, StageError, SystemRefusedError
+from fws_pipe.errors import FrameError, FwsError, GaveUpError, SilenceError, StageError, SystemRefusedError
 from fws_pipe.log import Log
-from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT, RestartPolicy
-from fws_pipe.pipeline.spawn import LADDER, Program, RunningChain, Surroundings, start_chain, wait_for_any
+from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT, FINAL, RUNNING, TRANSITIONS, Event, RestartPolicy, State
+from fws_pipe.pipeline.spawn import LADDER, Program, Rung, RunningChain, Surroundings, start_chain
 from fws_pipe.pipes import Inlet, Outlet
 
 TICK_TIMEOUT_S = 10.0
@@ -37,14 +38,21 @@ class Exchange(Protocol):
     def ready(self) -> trio.Event:
         """Set once a tick has come back through the run of now; a new event for each run."""
 
+    @property
+    def returns_ticks(self) -> bool:
+        """Whether a tick has ever come back: then silence is a fault, and no property, of the chain."""
+
     async def write_events(self, pipe: Outlet) -> None:
-        """Write events for ever."""
+        """Write events for ever. Raises OSError when nobody reads them."""
 
     async def execute_all(self, inlet: Inlet, source: str) -> None:
         """Execute actions until their end. Raises FrameError, or SilenceError when nothing comes that must."""
 
-    def prepare_restart(self, consumed: int) -> tuple[int, int]:
-        """The chain has died, having read so many bytes. Returns how many events are lost, and how many wait."""
+    async def wait_stalled(self) -> None:
+        """Wait until the chain owes a tick for too long."""
+
+    def prepare_restart(self) -> list[str]:
+        """The chain has died. Returns what people should know of what that means, in lines."""
 
     def give_up_on_ticks(self) -> None:
         """The chain lets no tick through: serve all the same."""
@@ -82,6 +90,13 @@ class Supervisor:
         self._log = log
         self._role = role
         self._policy = RestartPolicy(role.failed_starts_limit)
+        self._state = State.DOWN
+        self._due = 0.0
+        """When the next start is (trio's clock)."""
+        self._error: FwsError | None = None
+        """Why there won't be one."""
+        self._consequences: list[str] = []
+        """What its last death means, for people."""
         self._told_of_ticks = False
         self.serving = trio.Event()
         """Set once the first run has served."""
@@ -98,95 +113,152 @@ class Supervisor:
         """Whatever still runs is killed instead of asked."""
         self._hurry.set()
 
+    def _take(self, event: Event) -> None:
+        self._state = TRANSITIONS[self._state][event]
+
     async def run(self) -> None:
         """Run until stopped. Raises StageError when the first start comes to nothing, GaveUpError for later ones."""
-        while True:
-            started = trio.current_time()
-            failure, served = await self._run_once()
-            if self._stopping.is_set():
-                return
-            if not self.serving.is_set():
-                raise StageError(f"{self._role.name} could not start: {failure}")
-            delay = self._policy.delay_after(served=served, started=started, died=trio.current_time())
-            if delay is None:
-                raise GaveUpError(
-                    f"{self._role.name} failed {self._role.failed_starts_limit} times in a row: {failure}"
-                )
-            self._log.always(f"{failure}; {self._role.name} starts again" + (f" in {delay:.1f} s" if delay else ""))
-            with trio.move_on_after(delay):
-                await self._stopping.wait()
-            if self._stopping.is_set():
-                return
+        while self._state not in FINAL:
+            self._take(await self._wait_due())
+            if self._state in RUNNING:
+                started = trio.current_time()
+                failure, served = await self._run_once()
+                self._take(self._judge(failure, served, started))
+        if self._error is not None:
+            raise self._error
+
+    async def _wait_due(self) -> Event:
+        with trio.move_on_at(self._due):
+            await self._stopping.wait()
+        return Event.STOP if self._stopping.is_set() else Event.DUE
+
+    def _judge(self, failure: str, served: bool, started: float) -> Event:
+        """A run has ended: is there to be another one, and when?"""
+        if self._stopping.is_set():
+            self._take(Event.STOP)
+            return Event.GONE
+        if not self.serving.is_set():
+            self._error = self._error or StageError(f"{self._role.name} could not start: {failure}")
+            return Event.GIVEN_UP
+        now = trio.current_time()
+        delay = self._policy.delay_after(served=served, started=started, died=now)
+        if delay is None:
+            self._error = GaveUpError(
+                f"{self._role.name} failed {self._role.failed_starts_limit} times in a row: {failure}"
+            )
+            return Event.GIVEN_UP
+        self._log.always(f"{failure}; {self._role.name} starts again" + (f" in {delay:.1f} s" if delay else ""))
+        for line in self._consequences:
+            self._log.always(line)
+        self._due = now + delay
+        return Event.GONE
 
     async def _run_once(self) -> tuple[str, bool]:
         """One run of the chain, to the end of its last process. Returns why it ended, and whether it had served."""
         try:
             chain = await start_chain(self._programs, self._surroundings, self._log)
         except OSError as error:
+            self._take(Event.REFUSED)
             failure = f"can't start {self._role.name} with {self._programs[0].argv[0]}: {error.strerror or error}"
-            if self.serving.is_set():
-                return failure, False  # descriptors or memory may be back in a second
-            raise SystemRefusedError(failure) from None
+            if not self.serving.is_set():  # later descriptors or memory may be back in a second
+                self._error = SystemRefusedError(failure)
+            return failure, False
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(chain.watch)
                 async with trio.open_nursery() as actions:
                     actions.start_soon(self._execute_actions, chain)
-                    failure = await self._oversee(chain)
-                    chain.kill_leftovers()
+                    ended_by = await self._oversee(chain)
+                    failure = await self._end(chain, ended_by)
                     # With the last process the pipes' other ends have gone, and so the readers come to their end; but
                     # for a process that has left its group and holds on to them.
                     actions.cancel_scope.deadline = trio.current_time() + _LAST_READ_S
                 nursery.cancel_scope.deadline = trio.current_time() + _LAST_READ_S
             served = self._exchange.ready.is_set()
-            if not self._stopping.is_set():
-                self._account_for(chain.consumed())
+            if self._state is State.DYING:
+                self._consequences = self._exchange.prepare_restart()
         finally:
             chain.bury()
         return failure, served
 
-    def _account_for(self, consumed: int) -> None:
-        lost, waiting = self._exchange.prepare_restart(consumed)
-        if lost or waiting:
-            self._log.always(f"{lost} events that the chain had read are lost, {waiting} wait for the next one")
-
-    async def _oversee(self, chain: RunningChain) -> str:
+    async def _oversee(self, chain: RunningChain) -> Event:
+        """Let the chain run until it has to end. Returns what ends it."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write_events, chain)
-            nursery.start_soon(self._announce, chain)
-            await wait_for_any(chain.failed, self._stopping)
+            while self._state in RUNNING:
+                event = await self._wait_event(chain)
+                self._take(event)
+                self._note(event, chain)
             nursery.cancel_scope.cancel()
+        return event
+
+    async def _wait_event(self, chain: RunningChain) -> Event:
+        """What happens next to a chain that runs."""
+        starting = self._state is State.STARTING
+        happened: set[Event] = set()
+
+        async def wait(event: Event, wait: Callable[[], Awaitable[object]]) -> None:
+            await wait()
+            happened.add(event)
+            nursery.cancel_scope.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, Event.STOP, self._stopping.wait)
+            nursery.start_soon(wait, Event.DIES, chain.failed.wait)
+            nursery.start_soon(wait, Event.STALLS, self._exchange.wait_stalled)
+            if starting:
+                nursery.start_soon(wait, Event.SERVES, self._exchange.ready.wait)
+                if not self._exchange.returns_ticks:
+                    nursery.cancel_scope.deadline = trio.current_time() + TICK_TIMEOUT_S
+        # More than one may have happened at once: the graver one counts.
+        return next((event for event in _BY_GRAVITY if event in happened), Event.SILENT)
+
+    def _note(self, event: Event, chain: RunningChain) -> None:
+        """Tell those who must know."""
+        if event is Event.STALLS:
+            chain.fail(f"{self._role.name} hangs: it has returned no tick for too long (see --stall-timeout)")
+        elif event in (Event.SERVES, Event.SILENT):
+            if event is Event.SILENT:
+                self._exchange.give_up_on_ticks()
+                if not self._told_of_ticks:
+                    self._told_of_ticks = True
+                    self._log.always(f"no tick has come back within {TICK_TIMEOUT_S:.0f} s: {self._role.without_ticks}")
+            if self.serving.is_set():
+                self._log.info(f"{self._role.name} serves again")
+            self.serving.set()
+
+    async def _end(self, chain: RunningChain, ended_by: Event) -> str:
+        """End all processes. Returns why they had to, unless they were asked to."""
         failure = ""
-        if self._stopping.is_set():
+        ladder: Sequence[Rung] = LADDER
+        if self._state is State.DRAINING:
             chain.leftovers_s = min(self._grace_s, _LEFTOVERS_AT_THE_END_S)
             chain.end_input()
             ladder = (LADDER[0]._replace(wait_s=self._grace_s), *LADDER[1:])
         else:
             failure = await chain.epitaph()
             chain.kill_up_to_the_dead()
-            ladder = LADDER
+            if ended_by is Event.STALLS:
+                ladder = LADDER[-1:]  # one that hangs is deaf to the rest, and which one it is nobody knows
         await chain.climb_down(ladder, self._hurry, self._role.name)
+        chain.kill_leftovers()
         return failure
 
     async def _write_events(self, chain: RunningChain) -> None:
-        await self._exchange.write_events(chain.head)
+        try:
+            await self._exchange.write_events(chain.head)
+        except OSError:
+            # Its first stage has died, which we are about to hear; or it lives, and reads no more.
+            with trio.move_on_after(_LAST_READ_S):
+                await chain.failed.wait()
+            chain.fail_unless_dead(f"{self._programs[0].label} has closed its stdin")
 
     async def _execute_actions(self, chain: RunningChain) -> None:
         try:
             await self._exchange.execute_all(chain.tail, self._programs[-1].label)
         except (FrameError, SilenceError) as error:
-            if not chain.failed.is_set():
-                chain.fail(str(error))
             # Half a frame behind a process that died is what its death looks like.
+            chain.fail_unless_dead(str(error))
 
-    async def _announce(self, chain: RunningChain) -> None:
-        with trio.move_on_after(TICK_TIMEOUT_S):
-            await self._exchange.ready.wait()
-        if not self._exchange.ready.is_set():
-            self._exchange.give_up_on_ticks()
-            if not self._told_of_ticks:
-                self._told_of_ticks = True
-                self._log.always(f"no tick has come back within {TICK_TIMEOUT_S:.0f} s: {self._role.without_ticks}")
-        if self.serving.is_set():
-            self._log.info(f"{self._role.name} serves again")
-        self.serving.set()
+
+_BY_GRAVITY = (Event.STOP, Event.DIES, Event.STALLS, Event.SERVES)

@@ -9,7 +9,7 @@ hand, with no sink before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from fws_pipe.protocol.codec import Frame, describe
@@ -137,6 +137,22 @@ _FIELDS: dict[str, _Fields] = {
 }
 
 ACTION_TYPES = frozenset(_FIELDS)
+
+
+def is_joined(action: Frame) -> bool:
+    """Whether this is a `send` with many messages, each with the number of its event."""
+    data, seq = action.get("data"), action.get("seq")
+    return action["type"] == SEND and type(data) is list and type(seq) is list and len(seq) == len(data)
+
+
+def single_sends(action: Frame) -> Iterator[Frame]:
+    """A `send` that is right, as one action for each of its messages."""
+    if type(action["data"]) is not list:
+        yield action
+        return
+    seqs = action["seq"] if is_joined(action) else [action.get("seq")] * len(action["data"])
+    for data, seq in zip(action["data"], seqs, strict=True):
+        yield {**action, "data": data, "seq": seq} if seq is not None else {**action, "data": data}
 
 
 def _is_plain_send(action: Frame) -> bool:

@@ -17,6 +17,7 @@ DISCONNECT = "disconnect"
 CONSUMER = "consumer"
 TICK = "tick"
 PRESENCE = "presence"
+CONFIRM = "confirm"
 
 REQUIRED_FIELDS = {
     OPEN: ("id",),
@@ -93,6 +94,16 @@ def consumer_event(channel: str | None, data: object, origin: str | None) -> Fra
 def tick_event() -> Frame:
     """Barrier, acknowledgement and heartbeat: all that stands before it has been through the chain once it is back."""
     return {"type": TICK}
+
+
+def unconfirmed(tick: Frame) -> Frame:
+    """A tick on its way back, while Redis has yet to confirm something before it; a `confirm` follows."""
+    return {**tick, "unconfirmed": True}
+
+
+def confirm_frame(seq: int) -> Frame:
+    """From the sink to the front: Redis has confirmed all that stands before the tick `seq`, which is back already."""
+    return {"type": CONFIRM, "seq": seq}
 
 
 def stamp(event: Frame, seq: int, time: float) -> Frame:

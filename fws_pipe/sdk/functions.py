@@ -21,6 +21,7 @@ import select
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import monotonic
 from typing import Any, TypeVar
 
 from fws_pipe.protocol.actions import (
@@ -69,6 +70,14 @@ _PLAIN_FIELDS = 5
 
 _FRAMES_AT_ONCE = 64
 """How many frames are joined before they are queued to be written."""
+
+_TICK_FIELDS = 3
+"""A tick as the front makes it: type, seq, time. Nothing else has so few."""
+
+_LATE_S = 0.25
+"""A tick that comes so long after the last write doesn't wait for the end of the block: a filter that works slowly must
+not pass for one that hangs.
+"""
 
 
 class _Drop:
@@ -283,11 +292,15 @@ class Filter:
         self._flush(output)
         out: list[bytes] = []
 
+        late = monotonic() + _LATE_S
+
         def flush_all() -> None:
+            nonlocal late
             self.finish(out)
             self._write(out, output)
             out.clear()
             flush()
+            late = monotonic() + _LATE_S
 
         decoder = FrameDecoder(input_source())
         raw = decoder.raw
@@ -297,6 +310,8 @@ class Filter:
                 if len(out) >= _FRAMES_AT_ONCE:
                     self._write(out, output)
                     out.clear()
+                if len(frame) == _TICK_FIELDS and monotonic() > late:
+                    flush_all()
         finally:
             # Also when a handler fails: what came before the event at fault has been done, and must not be lost.
             flush_all()

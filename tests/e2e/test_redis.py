@@ -22,6 +22,7 @@ from fws_pipe.protocol.codec import encode
 from fws_pipe.redis_link import REPLY_TIMEOUT_S
 from fws_pipe.redis_settings import RedisSettings
 from tests.conftest import start_or_skip
+from tests.e2e.test_chain import stage_of
 from tests.harness import PATIENCE_S, Server, Servers, eventually
 from tests.redis_servers import RedisServer, start_cluster, start_sentinel
 
@@ -40,6 +41,11 @@ def redis_cli(redis: RedisServer, *arguments: str) -> subprocess.CompletedProces
     return subprocess.run(
         [command, "-p", str(redis.port), *arguments], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
+
+
+def keys(redis: RedisServer) -> list[bytes]:
+    """The keys that are left; how far a server has got with publishing stays there for an hour."""
+    return [key for key in redis.client().keys("*") if not key.startswith(b"fws:published:")]
 
 
 def members(redis: RedisServer, group: str) -> set[str]:
@@ -148,7 +154,7 @@ def test_membership_is_kept_and_goes_with_its_server(servers: Servers, redis_ser
         eventually(lambda: members(redis_server, "token:tea") == {"one-1"}, "the members of a dead server expire")
         eventually(lambda: redis_server.client().smembers("fws:presence") == {b"one"}, "its name is cleared away")
     assert first.stop() == 0
-    assert redis_server.client().keys("*") == []
+    assert keys(redis_server) == []
 
 
 def test_two_servers_can_not_have_one_name(servers: Servers, redis_server: RedisServer) -> None:
@@ -165,10 +171,10 @@ def test_two_servers_can_not_have_one_name(servers: Servers, redis_server: Redis
     again = with_redis(servers, redis_server, *options)
     assert again.port, "a dead server's name is free when it has expired"
     assert again.stop() == 0
-    assert redis_server.client().keys("*") == []
+    assert keys(redis_server) == []
     # One that never comes to serve gives its name back as well.
     assert with_redis(servers, redis_server, *options[:-1], "exit 3").wait() == 3
-    assert redis_server.client().keys("*") == []
+    assert keys(redis_server) == []
 
 
 def test_what_others_may_publish_is_no_power_over_clients(servers: Servers, redis_server: RedisServer) -> None:
@@ -245,7 +251,7 @@ def test_a_source_answers_the_server_while_redis_does_not_answer(servers: Server
         source.stdin.close()
         assert source.wait(PATIENCE_S) == 0
         reader.join(PATIENCE_S)
-    assert redis_server.client().keys("*") == []
+    assert keys(redis_server) == []
 
 
 def _collect(file: IO[bytes], blocks: queue.Queue[bytes]) -> None:
@@ -349,6 +355,98 @@ def test_publishes_wait_while_redis_is_away_and_arrive_in_order(servers: Servers
             assert message is not None
             received.append(message["data"])
         assert received == [str(number).encode() for number in range(501 - len(received), 501)]
+
+
+class Listener:
+    """Subscribes to a channel and collects what is published there."""
+
+    def __init__(self, redis: RedisServer, channel: str) -> None:
+        self._subscriber = redis.client().pubsub(ignore_subscribe_messages=True)
+        self._subscriber.subscribe(channel)
+        assert self._subscriber.get_message(timeout=PATIENCE_S) is None  # the confirmation
+
+    def take(self, count: int) -> list[str]:
+        return [self._subscriber.get_message(timeout=PATIENCE_S)["data"].decode() for _ in range(count)]
+
+    def is_empty(self) -> bool:
+        return self._subscriber.get_message() is None
+
+
+def _kill(servers: Servers, name: str) -> None:
+    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in servers.processes()}
+    os.kill(next(pid for pid, line in lines.items() if name.encode() in line), signal.SIGKILL)
+
+
+def test_a_killed_sink_or_stage_loses_no_publish_and_repeats_none(servers: Servers, redis_server: RedisServer) -> None:
+    server = with_redis(servers, redis_server, "cat | publish news | mirror")
+    listener = Listener(redis_server, "news")
+    with connect(server.url) as client:
+        for turn, name in enumerate(["fws_pipe.sink", "mirror", "fws_pipe.sink", "publish"], 1):
+            for number in range(100):
+                client.send(f"{turn} {number}")
+            assert client.recv(PATIENCE_S) == f"{turn} 0"
+            _kill(servers, name)
+            assert [client.recv(PATIENCE_S) for _ in range(99)] == [f"{turn} {number}" for number in range(1, 100)]
+            server.stderr.wait_for("the chain serves again", count=turn)
+            assert listener.take(100) == [f"{turn} {number}" for number in range(100)]
+    assert server.stop() == 0
+    assert listener.is_empty()
+
+
+def test_a_chain_that_dies_while_redis_is_away_publishes_all_when_it_is_back(
+    servers: Servers, redis_server: RedisServer
+) -> None:
+    server = with_redis(servers, redis_server, "--stall-timeout", "5", "publish news | mirror")
+    listener = Listener(redis_server, "news")
+    with connect(server.url) as client:
+        client.send("0")
+        assert client.recv(PATIENCE_S) == "0"
+        assert listener.take(1) == ["0"]
+        os.kill(redis_server.pid, signal.SIGSTOP)
+        for number in range(1, 50):
+            client.send(str(number))
+            assert client.recv(PATIENCE_S) == str(number), "local service goes on"
+        _kill(servers, "fws_pipe.sink")
+        server.stderr.wait_for("49 events wait for the next one")
+        client.send("50")
+        assert client.recv(PATIENCE_S) == "50"
+        os.kill(redis_server.pid, signal.SIGCONT)
+        assert listener.take(50) == [str(number) for number in range(1, 51)]
+    assert server.stop() == 0
+    assert listener.is_empty()
+
+
+def test_a_sink_that_waits_for_redis_does_not_hang(servers: Servers, redis_server: RedisServer) -> None:
+    options = ("--stall-timeout", "2", "--max-message", "2M", "--outbox-limit", "8M")
+    server = with_redis(servers, redis_server, *options, "publish news | mirror")
+    listener = Listener(redis_server, "news")
+    with connect(server.url, max_size=None) as client, connect(server.url) as other:
+        os.kill(redis_server.pid, signal.SIGSTOP)
+        for _ in range(18):
+            client.send(bytes(2**20))
+        with pytest.raises(TimeoutError):
+            while True:
+                other.send("is anybody there?")
+                other.recv(timeout=6.0)  # three times as long as the chain may owe a tick
+        os.kill(redis_server.pid, signal.SIGCONT)
+        assert other.recv(PATIENCE_S) == "is anybody there?"
+    listener.take(18)
+    assert "hangs" not in server.stderr.text
+
+
+def test_a_killed_sink_repeats_nothing_to_other_servers(servers: Servers, redis_server: RedisServer) -> None:
+    one = with_redis(servers, redis_server, "cat | broadcast")
+    with connect(one.url) as talker, connect(one.url) as near:
+        two = with_redis(servers, redis_server, "broadcast")
+        with connect(two.url) as far:
+            for number in range(200):
+                talker.send(str(number))
+            assert near.recv(PATIENCE_S) == far.recv(PATIENCE_S) == "0"
+            os.kill(stage_of(one.pid, "fws_pipe.sink"), signal.SIGKILL)
+            talker.send("last")
+            expected = [*map(str, range(1, 200)), "last"]
+            assert [near.recv(PATIENCE_S) for _ in expected] == expected
+            assert [far.recv(PATIENCE_S) for _ in expected] == expected
 
 
 def test_storage_waits_for_redis_and_no_stage_dies(servers: Servers, redis_server: RedisServer) -> None:

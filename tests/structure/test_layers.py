@@ -20,6 +20,8 @@ SANS_IO = (
     "pipeline/resolve.py",
     "pipeline/lifecycle.py",
     "front/journal.py",
+    "protocol/progress.py",
+    "front/suspicion.py",
     "front/outbox.py",
     "front/rfc6455.py",
     "front/handshake.py",

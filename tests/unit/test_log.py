@@ -24,7 +24,7 @@ def test_a_stuck_stderr_blocks_nobody_and_the_loss_is_told() -> None:
     read_end, write_end = os.pipe()
     log = Log("p", Level.INFO, write_end)
     line = b"x" * 1000
-    count = QUEUE_LIMIT_BYTES // 1000 + 5000
+    count = 2 * QUEUE_LIMIT_BYTES // 1000 + 5000  # one queue is being written, and another waits behind it
     for _ in range(count):
         log.line(line)
     with open(read_end, "rb") as file:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from fws_pipe import publisher, redis_link
 from fws_pipe.abroad import RedisAbroad
@@ -82,6 +83,105 @@ def test_nobody_waits_for_room_when_there_is_no_time_left(
     # 150 bytes each beside the text: ten have found room, and the one that waited has not.
     assert said == ["11 messages could not be published to Redis at 127.0.0.1:1"]
     assert queue.take_counts() == {"publishes lost": 11}
+
+
+@pytest.fixture
+def heard(redis_server: RedisServer) -> Iterator[Callable[[int], list[bytes]]]:
+    """What has been published on the channel c, so many messages of it."""
+    subscriber = redis_server.client().pubsub(ignore_subscribe_messages=True)
+    subscriber.subscribe("c")
+    assert subscriber.get_message(timeout=PATIENCE_S) is None  # the confirmation
+    yield lambda count: [subscriber.get_message(timeout=PATIENCE_S)["data"] for _ in range(count)]
+    assert subscriber.get_message() is None
+
+
+def publish(settings: RedisSettings, *messages: tuple[int | None, str]) -> dict[str, int]:
+    """What one sink publishes in its life; returns what it has counted."""
+    queue = Publisher(settings, lambda text: None)
+    for seq, text in messages:
+        queue.put("c", text.encode(), seq)
+    queue.finish()
+    assert queue.finished == queue.accepted == len(messages)
+    return queue.take_counts()
+
+
+def test_the_next_sink_publishes_only_what_the_last_one_had_not(
+    redis_server: RedisServer, heard: Callable[[int], list[bytes]]
+) -> None:
+    settings = RedisSettings(redis_server.url, server="one", run="r")
+    assert publish(settings, (3, "3a"), (4, "4a"), (4, "4b"), (None, "x")) == {}
+    assert heard(4) == [b"3a", b"4a", b"4b", b"x"]
+    # The next chain gets these events again. What has no number goes, wherever it stands.
+    again = (3, "3a"), (None, "y"), (4, "4a"), (4, "4b"), (None, "z"), (4, "4c"), (5, "5a")
+    assert publish(settings, *again) == {"publishes suppressed": 3}
+    assert heard(4) == [b"y", b"z", b"4c", b"5a"]
+    assert 3000 < redis_server.client().ttl("fws:published:one-r") <= 3600
+    # Another run of the server begins anew, and by hand there is no telling one from the other.
+    assert publish(RedisSettings(redis_server.url, server="one", run="s"), (3, "3a")) == {}
+    assert (
+        publish(RedisSettings(redis_server.url), (3, "3a")) == publish(RedisSettings(redis_server.url), (3, "3a")) == {}
+    )
+    assert heard(3) == [b"3a"] * 3
+
+
+def test_a_transaction_whose_answer_never_came_is_not_published_twice(
+    redis_server: RedisServer, heard: Callable[[int], list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[Any] = []
+
+    class Unlucky:
+        """Loses the first answer to a transaction, as a connection does that breaks."""
+
+        def __init__(self, client: Any) -> None:
+            self.get, self.close, self._client = client.get, client.close, client
+
+        def pipeline(self, **options: Any) -> Any:
+            pipeline = self._client.pipeline(**options)
+            execute = pipeline.execute
+
+            def execute_and_lose() -> None:
+                attempts.append(execute())
+                if len(attempts) == 1:
+                    raise redis.ConnectionError("gone")
+
+            pipeline.execute = execute_and_lose
+            return pipeline
+
+    monkeypatch.setattr(publisher, "connect", lambda settings: Unlucky(redis_link.connect(settings)))
+    counts = publish(RedisSettings(redis_server.url, run="r"), *[(number, str(number)) for number in range(5)])
+    assert heard(5) == [b"0", b"1", b"2", b"3", b"4"]
+    assert counts["redis lost by the sink"] == 1
+    assert counts["publishes suppressed"] >= 1
+
+
+def test_who_may_not_keep_the_progress_publishes_all_the_same(tmp_path: Path) -> None:
+    with start_or_skip(
+        "valkey", tmp_path, "--user", "anna", "on", ">pw", "resetkeys", "allchannels", "+@all"
+    ) as redis_server:
+        subscriber = redis_server.client().pubsub(ignore_subscribe_messages=True)
+        subscriber.subscribe("c")
+        assert subscriber.get_message(timeout=PATIENCE_S) is None
+        said: list[str] = []
+        queue = Publisher(RedisSettings(f"redis://anna:pw@{HOST}:{redis_server.port}/0", run="r"), said.append)
+        for number in range(3):
+            queue.put("c", b"%d" % number, number)
+        queue.finish()
+        assert [subscriber.get_message(timeout=PATIENCE_S)["data"] for _ in range(3)] == [b"0", b"1", b"2"]
+    [line] = said
+    assert line.startswith("after a crash publishes may be repeated: Redis at ")
+
+
+def test_a_redis_that_is_full_still_publishes(redis_server: RedisServer, heard: Callable[[int], list[bytes]]) -> None:
+    redis_server.client().config_set("maxmemory", "1")
+    said: list[str] = []
+    queue = Publisher(RedisSettings(redis_server.url, run="r"), said.append)
+    for number in range(3):
+        queue.put("c", b"%d" % number, number)
+    queue.finish()
+    assert heard(3) == [b"0", b"1", b"2"]
+    [line] = said
+    assert line.startswith("after a crash publishes may be repeated: Redis at ")
+    assert queue.take_counts() == {}
 
 
 def test_nothing_that_a_filter_publishes_passes_for_a_servers_word(

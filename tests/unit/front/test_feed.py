@@ -9,7 +9,15 @@ import trio
 import trio.testing
 
 from fws_pipe.front.clients import Client
-from fws_pipe.front.feed import HEARTBEAT_S, LOOP_LIMIT_BYTES, WAITING_LIMIT_BYTES, Feed
+from fws_pipe.front.feed import (
+    BATCH_EVENTS,
+    HEARTBEAT_S,
+    JOURNAL_LIMIT_BYTES,
+    LOOP_LIMIT_BYTES,
+    WAITING_LIMIT_BYTES,
+    Feed,
+    Restart,
+)
 from fws_pipe.front.outbox import Outbox
 from fws_pipe.protocol.codec import Frame, FrameDecoder
 from fws_pipe.protocol.events import consumer_event, disconnect_event, message_event, open_event
@@ -78,10 +86,15 @@ class Chain:
         return min(len(data), self.room)
 
 
-def run(scenario: Callable[[Feed, Chain, trio.Nursery], Awaitable[None]], *, start: bool = True) -> None:
+def run(
+    scenario: Callable[[Feed, Chain, trio.Nursery], Awaitable[None]],
+    *,
+    start: bool = True,
+    journal_limit: int = JOURNAL_LIMIT_BYTES,
+) -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            feed, chain = Feed(), Chain()
+            feed, chain = Feed(journal_limit), Chain()
             if start:
                 nursery.start_soon(chain.live, feed)
                 await trio.testing.wait_all_tasks_blocked()
@@ -104,7 +117,7 @@ def test_the_first_batch_is_a_tick_and_says_when_the_chain_is_ready() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert types(mute.frames) == ["tick"]
         assert not feed.ready.is_set()
-        feed.acknowledge(2)
+        feed.acknowledge(1)
         assert feed.ready.is_set()
         await trio.testing.wait_all_tasks_blocked()
         assert types(mute.frames) == ["tick", "open", "tick"]
@@ -116,7 +129,7 @@ def test_a_chain_that_is_known_to_swallow_ticks_gets_events_at_once() -> None:
     async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
         feed.give_up_on_ticks()
         await chain.die()
-        feed.restart(0, [])
+        feed.restart([])
         client = make_client("a")
         await feed.put(opening(client), client)
         mute = Chain(answers=False)
@@ -208,9 +221,6 @@ def test_a_client_waits_for_its_own_share_until_ticks_come_back() -> None:
         feed.acknowledge(chain.frames[-1]["seq"])
         await trio.testing.wait_all_tasks_blocked()
         assert progress == [0, 1]
-        feed.give_up_on_ticks()
-        await trio.testing.wait_all_tasks_blocked()
-        assert progress == [0, 1, 2]
 
     run(scenario)
 
@@ -283,82 +293,273 @@ class Story:
         self.stays, self.leaves, self.comes = (make_client(name) for name in ("stays", "leaves", "comes"))
 
     async def tell(self) -> int:
-        """Returns how many bytes have been written when the first batch of messages is in the pipe."""
+        """Returns the number of the tick behind the first two `open`s."""
         for client in (self.stays, self.leaves):
             await self.feed.put(opening(client), client)
         await trio.testing.wait_all_tasks_blocked()
-        read = sum(map(len, self.chain.batches))
+        tick: int = self.chain.frames[-1]["seq"]
         await self.feed.put(message_event("stays", "1"), self.stays)
         await trio.testing.wait_all_tasks_blocked()
         self.feed.put_disconnect(disconnect_event("leaves", code=1000, reason="", clean=True), self.leaves)
         await self.feed.put(opening(self.comes), self.comes)
         await trio.testing.wait_all_tasks_blocked()
-        return read
+        return tick
 
 
 def summary(frames: list[Frame]) -> list[tuple[Any, ...]]:
     return [(frame["type"], frame.get("id"), frame.get("replay")) for frame in frames]
 
 
-def test_a_new_chain_gets_a_snapshot_and_then_what_the_dead_one_had_not_read() -> None:
+SNAPSHOT = [("open", "stays", True), ("open", "leaves", True), ("tick", None, None)]
+REPLAY = [
+    ("message", "stays", None),
+    ("tick", None, None),
+    ("disconnect", "leaves", None),
+    ("open", "comes", False),
+    ("tick", None, None),
+]
+
+
+def test_a_new_chain_gets_a_snapshot_and_then_again_what_is_not_through() -> None:
     async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
         story = Story(feed, chain)
-        read = await story.tell()
-        feed.acknowledge(1)
+        feed.acknowledge(await story.tell())
         before = chain.frames
         await chain.die()
-        lost, waiting = feed.restart(read, [story.stays, story.comes])
-        assert (lost, waiting) == (2, 3)
+        restart = feed.restart([story.stays, story.comes])
+        assert restart == (3, False, None)
         assert not feed.ready.is_set()
         second = Chain()
         nursery.start_soon(second.live, feed)
         await trio.testing.wait_all_tasks_blocked()
-        assert summary(second.frames) == [
-            ("open", "stays", True),
-            ("open", "leaves", True),
-            ("tick", None, None),
-            ("message", "stays", None),
-            ("disconnect", "leaves", None),
-            ("open", "comes", False),
-            ("tick", None, None),
-        ]
+        assert summary(second.frames) == SNAPSHOT + REPLAY
         # The same events, with the numbers that they had.
         originals = {event["seq"]: event for event in before}
-        for event in second.frames:
-            assert event["type"] == "tick" or {**event, "replay": 0} == {**originals[event["seq"]], "replay": 0}
+        for event in second.frames[3:]:
+            assert event == originals[event["seq"]]
+        # The snapshot's tick has an old number, and no event of the replay a lower one.
+        assert second.frames[2]["seq"] == story_tick(before) < second.frames[3]["seq"]
 
     run(scenario)
 
 
-def test_a_chain_that_dies_before_it_has_read_its_snapshot_gets_a_fresh_one() -> None:
+def story_tick(frames: list[Frame]) -> int:
+    """The number of the second tick."""
+    number: int = [frame["seq"] for frame in frames if frame["type"] == "tick"][1]
+    return number
+
+
+def test_what_arrives_during_a_replay_follows_it() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        await feed.put(message_event("a", "1"), client)
+        await trio.testing.wait_all_tasks_blocked()
+        await chain.die()
+        feed.restart([])
+        await feed.put(message_event("a", "2"), client)
+        second = Chain(answers=False)
+        nursery.start_soon(second.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        feed.put_messages(client, frame(b"3"), 0, 100)
+        feed.flush()
+        assert types(second.frames) == ["tick"]
+        feed.acknowledge(1)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [event["data"] for event in second.frames if event["type"] == "message"] == ["1", "2", "3"]
+
+    run(scenario)
+
+
+def test_a_chain_that_dies_at_its_start_leaves_everything_as_it_was() -> None:
     async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
         story = Story(feed, chain)
-        read = await story.tell()
+        feed.acknowledge(await story.tell())
         await chain.die()
-        feed.restart(read, [story.stays, story.comes])
+        feed.restart([story.stays, story.comes])
         for _ in range(3):
             again = Chain(answers=False)
             nursery.start_soon(again.live, feed)
             await trio.testing.wait_all_tasks_blocked()
             await again.die()
-            assert feed.restart(0, [story.stays, story.comes]) == (0, 3)
-        assert summary(again.frames) == [
-            ("open", "stays", True),
-            ("open", "leaves", True),
-            ("tick", None, None),
-        ]
+            assert feed.restart([story.stays, story.comes]) == (3, False, None)
+        assert summary(again.frames) == SNAPSHOT
+        last = Chain()
+        nursery.start_soon(last.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        assert summary(last.frames) == SNAPSHOT + REPLAY
 
     run(scenario)
 
 
-def test_what_is_lost_no_longer_counts_as_a_clients_share() -> None:
+def test_what_redis_has_not_confirmed_is_kept_but_no_longer_a_clients_share() -> None:
     async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
         client = make_client("a", share=100)
         await feed.put(message_event("a", "x" * 90), client)
         await trio.testing.wait_all_tasks_blocked()
         assert client.must_wait(50)
-        await chain.die()
-        feed.restart(sum(map(len, chain.batches)), [client])
+        tick = chain.frames[-1]["seq"]
+        feed.acknowledge(tick, is_confirmed=False)
         assert not client.must_wait(50)
+        await chain.die()
+        assert feed.restart([]).events == 1
+        second = Chain()
+        nursery.start_soon(second.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        assert types(second.frames) == ["tick", "message", "tick"]
+        feed.acknowledge(tick, is_confirmed=False)
+        feed.confirm(tick)
+        await second.die()
+        assert feed.restart([]).events == 0
+
+    run(scenario)
+
+
+def test_a_client_at_the_gate_asks_the_next_chain_anew() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        client.is_open = False
+        await feed.put(opening(client), client)
+        await trio.testing.wait_all_tasks_blocked()
+        tick = chain.frames[-1]["seq"]
+        feed.acknowledge(tick)
+        await chain.die()
+        feed.restart([client])
+        second = Chain()
+        nursery.start_soon(second.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        assert summary(second.frames) == [("tick", None, None), ("open", "a", False), ("tick", None, None)]
+        assert second.frames[1]["seq"] > tick
+
+    run(scenario)
+
+
+def test_a_full_journal_holds_everybody_back_until_ticks_come_back() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        feed.put_messages(client, frame(b"x" * 9000), 0, 10_000)
+        feed.flush()
+        assert not feed.is_full
+        feed.put_messages(client, frame(b"x" * 9000), 0, 10_000)
+        feed.flush()
+        assert feed.is_full
+        assert feed.times_full == 1
+        feed.put_messages(client, frame(b"late"), 0, 10_000)
+        feed.flush()
+        await trio.sleep(HEARTBEAT_S * 3)
+        assert "late" not in [event.get("data") for event in chain.frames]
+        feed.acknowledge(chain.frames[-1]["seq"])
+        assert not feed.is_full
+        await trio.testing.wait_all_tasks_blocked()
+        assert "late" in [event.get("data") for event in chain.frames]
+
+    run(scenario, journal_limit=15_000)
+
+
+def test_many_events_get_ticks_in_between() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        count = BATCH_EVENTS * 2 + 10
+        feed.put_messages(client, frame(b"x") * count, 0, 10)
+        feed.flush()
+        ticks = [event["seq"] for event in chain.frames if event["type"] == "tick"]
+        assert ticks == [1, 1 + BATCH_EVENTS, 1 + 2 * BATCH_EVENTS, 2 + count]
+        events = [event["seq"] for event in chain.frames if event["type"] == "message"]
+        assert events == list(range(2, 2 + count))
+        position = [event["type"] for event in chain.frames].index("tick", 1)
+        assert chain.frames[position - 1]["seq"] == chain.frames[position]["seq"]
+        for tick in ticks[:-1]:
+            feed.acknowledge(tick)
+            assert client.must_wait(10**6)
+        feed.acknowledge(ticks[-1])
+        assert not client.must_wait(10**6)
+
+    run(scenario)
+
+
+def test_a_chain_that_owes_a_tick_is_found_out_and_one_that_is_idle_is_not() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        with trio.move_on_after(4) as patience:  # before a heartbeat, which this chain wouldn't answer
+            await feed.wait_stalled(1.0)
+        assert patience.cancelled_caught
+        await feed.put(message_event("a", "x"), client)
+        await feed.wait_stalled(1.0)
+        with trio.move_on_after(1000) as patience:
+            await feed.wait_stalled(0)
+        assert patience.cancelled_caught
+
+    run(scenario)
+
+
+def test_a_chain_that_swallows_ticks_does_not_stall_and_nothing_is_kept_for_it() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        mute = Chain(answers=False)
+        nursery.start_soon(mute.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        feed.give_up_on_ticks()
+        await feed.put(message_event("a", "x"), client)
+        await feed.wait_settled()
+        with trio.move_on_after(1000) as patience:
+            await feed.wait_stalled(1.0)
+        assert patience.cancelled_caught
+        await mute.die()
+        assert feed.restart([]).events == 0
+
+    run(scenario, start=False)
+
+
+async def die_of_it(feed: Feed, nursery: trio.Nursery, clients: list[Client]) -> tuple[Chain, Restart]:
+    """A chain that starts, takes what it gets, and dies before it has answered."""
+    chain = Chain()
+    nursery.start_soon(chain.live, feed)
+    await trio.testing.wait_all_tasks_blocked()
+    await chain.die()
+    return chain, feed.restart(clients)
+
+
+def test_an_event_that_was_alone_at_three_deaths_is_skipped_and_shown_with_its_clients_open() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a", share=100)
+        client.groups = {"tea"}
+        await feed.put(opening(client), client)
+        await trio.testing.wait_all_tasks_blocked()
+        feed.acknowledge(chain.frames[-1]["seq"])
+        await feed.put(message_event("a", "x" * 90), client)
+        await trio.testing.wait_all_tasks_blocked()
+        await chain.die()
+        assert feed.restart([client]).culprit is None
+        _, restart = await die_of_it(feed, nursery, [client])
+        assert restart == (1, True, None)
+        _, (events, _, culprit) = await die_of_it(feed, nursery, [client])
+        assert events == 0
+        assert culprit is not None
+        assert culprit.kept.event["data"] == "x" * 90
+        [opened] = decode(culprit.opening)
+        assert (opened["id"], opened["replay"], opened["groups"]) == ("a", True, ["tea"])
+        last = Chain()
+        nursery.start_soon(last.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        assert types(last.frames) == ["open", "tick", "tick"]
+        assert client.must_wait(50)
+        feed.acknowledge(last.frames[-1]["seq"])
+        assert not client.must_wait(50)
+
+    run(scenario)
+
+
+def test_an_open_that_kills_the_chain_is_in_no_snapshot() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        await feed.put(opening(client), client)
+        await trio.testing.wait_all_tasks_blocked()
+        await chain.die()
+        feed.restart([client])
+        await die_of_it(feed, nursery, [client])
+        _, restart = await die_of_it(feed, nursery, [client])
+        assert restart.culprit is not None
+        assert restart.culprit.opening == b""
+        last, _ = await die_of_it(feed, nursery, [client])
+        assert types(last.frames) == ["tick", "tick"]
 
     run(scenario)

@@ -1,69 +1,156 @@
-"""The journal: what has not been read is found again, to the frame."""
+"""The journal: whatever happens, every event that isn't confirmed is written to the next chain, in order, once."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from fws_pipe.front.journal import Charge, Journal, Kept
+from fws_pipe.front.journal import BATCH_BYTES, Charge, Journal, frames_of
 from fws_pipe.protocol.codec import encode
 
 
-def kept(number: int, size: int = 1) -> Kept:
-    event = {"type": "message", "seq": number, "data": "x" * size}
-    return Kept(event, encode(event))
+def event_of(number: int, size: int = 1) -> bytes:
+    return encode({"type": "message", "seq": number, "data": "x" * size})
 
 
-def data_of(*events: Kept) -> bytes:
-    return b"".join(event.raw for event in events)
+def tick_of(number: int) -> bytes:
+    return encode({"type": "tick", "seq": number})
 
 
-batches_of_sizes = st.lists(st.lists(st.integers(1, 50), max_size=5), max_size=6)
+def numbers_in(block: bytes) -> tuple[list[int], int]:
+    """The events' numbers, and the tick's."""
+    *events, tick = (kept.event for kept in frames_of([block]))
+    assert tick["type"] == "tick"
+    assert all(event["type"] == "message" for event in events)
+    return [event["seq"] for event in events], tick["seq"]
 
 
-@given(batches_of_sizes, st.data())
-def test_every_event_is_read_or_unread_and_none_is_cut(sizes: list[list[int]], data: st.DataObject) -> None:
+class JournalMachine(RuleBasedStateMachine):
+    """A journal between a front that writes batches and a chain that returns ticks, confirms them, and dies."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.journal: Journal[str] = Journal()
+        self.seq = 0
+        self.kept: list[int] = []
+        """The events that are neither confirmed nor skipped."""
+        self.not_back: list[int] = []
+        """Those of them whose tick has never come back: their owner is charged for them."""
+        self.in_chain: list[tuple[list[int], int]] = []
+        """The batches that the chain of now has got, and whose tick it still owes."""
+        self.unconfirmed: list[int] = []
+        """Ticks that are back, but not confirmed."""
+        self.confirmed = 0
+        self.charge = 0
+        self.alone_until = 0
+
+    @precondition(lambda self: not self.journal.is_replaying)
+    @rule(count=st.integers(0, 4))
+    def write(self, count: int) -> None:
+        numbers = list(range(self.seq + 1, self.seq + 1 + count))
+        self.seq += count + 1
+        data = b"".join(map(event_of, numbers)) + tick_of(self.seq)
+        self.journal.add(data, self.seq, count, [Charge("me", count, count)])
+        self.charge += count
+        self.kept += numbers
+        self.in_chain.append((numbers, self.seq))
+
+    @precondition(lambda self: self.journal.is_replaying)
+    @rule()
+    def write_again(self) -> None:
+        batch = self.journal.next_to_write()
+        if batch is None:
+            assert self.in_chain  # something that is under way must come back before
+            return
+        numbers, tick = numbers_in(batch)
+        if numbers and numbers[0] <= self.alone_until:
+            assert len(numbers) == 1
+            assert not any(others for others, _ in self.in_chain)
+        self.in_chain.append((numbers, tick))
+
+    @precondition(lambda self: self.in_chain)
+    @rule(is_confirmed=st.booleans())
+    def tick_back(self, is_confirmed: bool) -> None:
+        numbers, tick = self.in_chain.pop(0)
+        charges = self.journal.acknowledge(tick, is_confirmed=is_confirmed)
+        self.charge -= sum(charge.size for charge in charges)
+        self._settle(tick, is_confirmed=is_confirmed)
+
+    @precondition(lambda self: self.unconfirmed)
+    @rule(data=st.data())
+    def confirm(self, data: st.DataObject) -> None:
+        tick = data.draw(st.sampled_from(self.unconfirmed))
+        assert self.journal.acknowledge(tick) == []
+        self._settle(tick, is_confirmed=True)
+
+    def _settle(self, tick: int, *, is_confirmed: bool) -> None:
+        if is_confirmed:
+            self.confirmed = tick
+            self.kept = [number for number in self.kept if number > tick]
+            self.unconfirmed = [other for other in self.unconfirmed if other > tick]
+        else:
+            self.unconfirmed.append(tick)
+
+    @rule(careful=st.booleans())
+    def die(self, careful: bool) -> None:
+        under_way = [number for numbers, _ in self.in_chain for number in numbers]
+        oldest = self.journal.oldest_under_way()
+        assert (oldest.event["seq"] if oldest else None) == (under_way[0] if under_way else None)
+        assert self.journal.events_under_way == len(under_way)
+        self.journal.restart(careful=careful)
+        if careful and under_way:
+            self.alone_until = max(self.alone_until, under_way[-1])
+        if careful and len(under_way) == 1:
+            self.journal.skip(under_way[0])
+            self.kept.remove(under_way[0])
+        self.in_chain, self.unconfirmed = [], []
+
+    @invariant()
+    def nothing_is_missing(self) -> None:
+        assert self.journal.events == len(self.kept)
+        assert self.journal.awaited == (self.in_chain[0][1] if self.in_chain else None)
+
+    def teardown(self) -> None:
+        """One more chain, which does its work: it gets all that is kept, in order, and everybody is free."""
+        self.journal.restart()
+        got: list[int] = []
+        under_way: list[int] = []
+        while self.journal.is_replaying:
+            batch = self.journal.next_to_write()
+            if batch is None:
+                self.charge -= sum(charge.size for charge in self.journal.acknowledge(under_way.pop(0)))
+                continue
+            numbers, tick = numbers_in(batch)
+            got += numbers
+            under_way.append(tick)
+        for tick in under_way:
+            self.charge -= sum(charge.size for charge in self.journal.acknowledge(tick))
+        assert got == self.kept
+        assert self.charge == 0
+        assert self.journal.size == 0
+        assert self.journal.events == 0
+
+
+TestJournal = JournalMachine.TestCase
+
+
+@given(st.lists(st.integers(1, 2000), min_size=1, max_size=5))
+def test_the_size_is_what_is_kept(sizes: list[int]) -> None:
     journal: Journal[str] = Journal()
-    written = 0
-    ends: list[tuple[Kept, int]] = []
-    for seq, batch in enumerate(sizes):
-        events = [kept(number, size) for number, size in enumerate(batch)]
-        for event in events:
-            written += len(event.raw)
-            ends.append((event, written))
-        journal.add(data_of(*events), seq, [])
-    consumed = data.draw(st.integers(0, written))
-    read, unread = journal.end(consumed)
-    assert read == [event for event, end in ends if end <= consumed]
-    assert unread == [event for event, end in ends if end > consumed]
-    assert journal.end(0) == ([], [])
-
-
-def test_an_acknowledged_batch_is_forgotten_and_the_offsets_stay() -> None:
-    journal: Journal[str] = Journal()
-    first, second = kept(1), kept(2)
-    mine, yours = Charge("me", 10, 1), Charge("you", 20, 2)
-    journal.add(first.raw, 1, [mine])
-    journal.add(second.raw, 2, [yours])
-    assert list(journal.charges()) == [mine, yours]
-    assert list(journal.acknowledge(1)) == [mine]
-    assert journal.end(len(first.raw)) == ([], [second])
+    for number, size in enumerate(sizes):
+        journal.add(event_of(number, size) + tick_of(number), number, 1, [])
+    total = sum(len(event_of(number, size) + tick_of(number)) + BATCH_BYTES for number, size in enumerate(sizes))
+    assert journal.size == total
+    journal.restart(careful=True)
+    assert journal.size == total
+    journal.skip(0)
+    assert journal.size == total - len(event_of(0, sizes[0]))
 
 
 def test_an_acknowledgement_covers_all_before_it() -> None:
     journal: Journal[int] = Journal()
     for seq in (1, 2, 3):
-        journal.add(kept(seq).raw, seq, [Charge(seq, 1, 1)])
+        journal.add(event_of(seq) + tick_of(seq), seq, 1, [Charge(seq, 1, 1)])
     assert [charge.owner for charge in journal.acknowledge(2)] == [1, 2]
-    assert list(journal.acknowledge(2)) == []
-
-
-def test_forgetting_by_offset_keeps_what_may_be_unread() -> None:
-    journal: Journal[int] = Journal()
-    size = len(kept(1).raw)
-    for seq in (1, 2):
-        journal.add(kept(seq).raw, seq, [Charge(seq, 1, 1)])
-    journal.forget_before(size - 1)
-    assert len(list(journal.charges())) == 2
-    journal.forget_before(size)
-    assert [charge.owner for charge in journal.charges()] == [2]
+    assert journal.acknowledge(2) == []

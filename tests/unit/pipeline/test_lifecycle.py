@@ -1,8 +1,67 @@
-"""When a dead chain is started again."""
+"""The life of a chain: every cell of its table, and when a dead one is started again."""
 
 from __future__ import annotations
 
-from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT, RestartPolicy
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fws_pipe.pipeline.lifecycle import (
+    FAILED_STARTS_LIMIT,
+    FINAL,
+    RUNNING,
+    TRANSITIONS,
+    Event,
+    RestartPolicy,
+    State,
+)
+
+CELLS = list(itertools.product(State, Event))
+
+GRAVER = {
+    State.DOWN: 0,
+    State.STARTING: 1,
+    State.UP: 2,
+    State.DYING: 3,
+    State.DRAINING: 4,
+    State.FAILED: 5,
+    State.STOPPED: 5,
+}
+"""A life goes up these steps; only the end of the last process takes it back to the first."""
+
+
+@pytest.mark.parametrize(("state", "event"), CELLS, ids=lambda cell: cell.name)
+def test_every_cell(state: State, event: Event) -> None:
+    after = TRANSITIONS[state][event]
+    if state in FINAL:
+        assert after is state
+    elif event is Event.GONE:
+        # Nobody starts a chain again that was asked to stop.
+        assert after is (State.STOPPED if state is State.DRAINING else State.DOWN)
+    elif event is Event.GIVEN_UP:
+        assert after is (State.STOPPED if state is State.DRAINING else State.FAILED)
+    else:
+        assert GRAVER[after] >= GRAVER[state]
+        # Only a start starts anything, and only what runs can serve or die.
+        assert after not in RUNNING or state in RUNNING or event is Event.DUE
+        assert after is not State.UP or event in (Event.SERVES, Event.SILENT) or state is State.UP
+        assert after is not State.DYING or state in RUNNING or state is State.DYING
+    if event is Event.STOP:
+        assert after in (State.STOPPED, State.DRAINING, State.FAILED)
+
+
+def test_nothing_but_these_cells() -> None:
+    assert {(state, event) for state, row in TRANSITIONS.items() for event in row} == set(CELLS)
+
+
+@given(st.lists(st.sampled_from(Event)))
+def test_whatever_has_happened_a_stop_and_the_end_of_the_last_process_end_it(events: list[Event]) -> None:
+    state = State.DOWN
+    for event in [*events, Event.STOP, Event.GONE]:
+        state = TRANSITIONS[state][event]
+    assert state in FINAL
 
 
 def test_a_chain_that_had_served_starts_again_at_once() -> None:

@@ -1,0 +1,318 @@
+"""Nothing that a client has sent is lost when a chain dies, and nothing is answered twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from tests.e2e.test_chain import children_of, stage_of
+from tests.harness import PATIENCE_S, Server, Servers, shell
+
+CLIENTS = 20
+MESSAGES = 150
+WINDOW = 10
+"""How many messages a client has under way: some are in the chain whenever a stage dies."""
+
+
+class Load:
+    """Clients that send numbered messages and note what they get, each in a thread of its own."""
+
+    def __init__(self, url: str, expected: Callable[[int], int]) -> None:
+        self._url = url
+        self._expected = expected
+        self._changed = threading.Condition()
+        self._count = 0
+        self._ready = threading.Barrier(CLIENTS, timeout=PATIENCE_S)
+        self.received: list[list[str]] = [[] for _ in range(CLIENTS)]
+        self.errors: list[BaseException] = []
+        self._threads = [threading.Thread(target=self._run, args=(number,)) for number in range(CLIENTS)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+        assert self.errors == []
+
+    def _run(self, number: int) -> None:
+        try:
+            with connect(self._url) as client:
+                self._ready.wait()
+                self._talk(client, number)
+                self._ready.wait()  # nobody goes before everybody has heard everything
+        except BaseException as error:  # noqa: BLE001 - shown by the test's own thread
+            self.errors.append(error)
+            self._ready.abort()
+
+    def _talk(self, client: ClientConnection, number: int) -> None:
+        received = self.received[number]
+        sent = 0
+        while len(received) < self._expected(number):
+            while sent < MESSAGES and sent - len(received) < WINDOW:
+                client.send(f"{number} {sent}")
+                sent += 1
+            received.append(str(client.recv(PATIENCE_S)))
+            with self._changed:
+                self._count += 1
+                self._changed.notify_all()
+
+    def wait_for(self, share: float) -> None:
+        """Wait until so much of all that is expected has arrived."""
+        total = sum(map(self._expected, range(CLIENTS)))
+        with self._changed:
+            assert self._changed.wait_for(lambda: self._count >= total * share or self.errors, PATIENCE_S)
+
+
+def kill_in_turn(server: Server, load: Load, stages: list[str]) -> None:
+    for turn, name in enumerate(stages, 1):
+        load.wait_for(turn / (len(stages) + 2))
+        os.kill(stage_of(server.pid, name), signal.SIGKILL)
+        server.stderr.wait_for("the chain serves again", count=turn)
+
+
+def test_every_stage_killed_under_load_and_every_message_answered_once_in_order(servers: Servers) -> None:
+    server = servers.start("cat | mirror | tee made.mp")
+    with Load(server.url, lambda number: MESSAGES) as load:
+        kill_in_turn(server, load, ["cat", "mirror", "tee", "fws_pipe.sink"])
+    for number, received in enumerate(load.received):
+        assert received == [f"{number} {count}" for count in range(MESSAGES)]
+    assert server.stop() == 0
+
+
+def test_every_stage_killed_under_load_and_every_broadcast_heard_once_in_order(servers: Servers) -> None:
+    server = servers.start("cat | broadcast | cat")
+    # Two clients talk, everybody listens.
+    talkers = 2
+
+    def expected(number: int) -> int:
+        return MESSAGES * (talkers - 1 if number < talkers else talkers)
+
+    class Audience(Load):
+        def _talk(self, client: ClientConnection, number: int) -> None:
+            if number < talkers:
+                for count in range(MESSAGES):
+                    client.send(f"{number} {count}")
+            while len(self.received[number]) < expected(number):
+                self.received[number].append(str(client.recv(PATIENCE_S)))
+                with self._changed:
+                    self._count += 1
+                    self._changed.notify_all()
+
+    with Audience(server.url, expected) as load:
+        kill_in_turn(server, load, ["cat", "broadcast", "fws_pipe.sink"])
+    for number, received in enumerate(load.received):
+        for talker in range(talkers):
+            own = [text for text in received if text.startswith(f"{talker} ")]
+            assert own == ([] if talker == number else [f"{talker} {count}" for count in range(MESSAGES)])
+    assert server.stop() == 0
+
+
+ROOMS = """#!/usr/bin/env fws-python
+from fws_pipe.sdk import on, join, run, send
+rooms = {}
+@on("open")
+def opened(event):
+    rooms[event["id"]] = event["groups"]
+@on("message")
+def said(event):
+    if event["data"] == "join":
+        join(event["id"], "tea")
+    send(event["id"], f"{event['data']}: {' '.join(rooms[event['id']])}")
+run()
+"""
+
+
+def test_a_new_chain_is_told_the_groups(servers: Servers) -> None:
+    server = servers.start(f"{servers.script('rooms', ROOMS)} | cat")
+    with connect(server.url) as client:
+        client.send("join")
+        assert client.recv(PATIENCE_S) == "join: "
+        os.kill(stage_of(server.pid, "cat"), signal.SIGKILL)
+        server.stderr.wait_for("the chain serves again")
+        client.send("where")
+        assert client.recv(PATIENCE_S) == "where: tea"
+
+
+@pytest.mark.parametrize("stage", ["cat", "mirror", "fws_pipe.sink"])
+def test_a_chain_that_hangs_is_replaced(servers: Servers, stage: str) -> None:
+    server = servers.start("--stall-timeout", "1", "cat | mirror")
+    with connect(server.url) as client:
+        client.send("before")
+        assert client.recv(PATIENCE_S) == "before"
+        os.kill(stage_of(server.pid, stage), signal.SIGSTOP)
+        client.send("after")
+        assert client.recv(PATIENCE_S) == "after"
+    assert "the chain hangs: it has returned no tick for too long (see --stall-timeout)" in server.stderr.text
+    assert server.stop() == 0
+
+
+def test_a_slow_chain_does_not_hang(servers: Servers) -> None:
+    slow = servers.script(
+        "slow",
+        "#!/usr/bin/env fws-python\n"
+        "import time\n"
+        "from fws_pipe.sdk import on, run, send\n"
+        "@on('message')\n"
+        "def answer(event):\n"
+        "    time.sleep(0.001)\n"
+        "    if event['data'] == 'last':\n"
+        "        send(event['id'], 'done')\n"
+        "run()\n",
+    )
+    server = servers.start("--stall-timeout", "1.5", slow)
+    with connect(server.url) as client:
+        for _ in range(3000):
+            client.send("x")
+        client.send("last")
+        assert client.recv(PATIENCE_S) == "done"
+    assert "starts again" not in server.stderr.text
+
+
+DEADLY = """#!/usr/bin/env fws-python
+import os, signal
+from fws_pipe.sdk import on, run, send
+@on("open", "disconnect")
+def look(event):
+    if "deadly-" + event["type"] in (event.get("query"), event.get("reason")):
+        os._exit(3)
+@on("message")
+def answer(event):
+    if event["data"].startswith("exit"):
+        os._exit(3)
+    if event["data"].startswith("kill"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if event["data"].startswith("random") and int.from_bytes(os.urandom(1), "little") < 64:
+        os._exit(4)
+    send(event["id"], event["data"])
+run()
+"""
+
+
+def quarantined(servers: Servers) -> list[Path]:
+    return sorted((servers.folder / "quarantine").iterdir())
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        ["exit first", "a", "b"],
+        ["a", "kill in the middle", "b", "c"],
+        ["a", "b", "exit at the end"],
+        ["a", "exit one", "b", "kill two", "c"],
+        ["exit one", "kill two"],
+    ],
+)
+def test_what_kills_the_chain_is_quarantined_and_the_rest_flows(servers: Servers, messages: list[str]) -> None:
+    deadly = servers.script("deadly", DEADLY)
+    server = servers.start("--quarantine", "quarantine", f"cat | {deadly}")
+    poison = [text for text in messages if text.startswith(("exit", "kill"))]
+    with connect(server.url) as client, connect(server.url) as other:
+        os.kill(stage_of(server.pid, "cat"), signal.SIGSTOP)  # so that they come in one batch
+        for text in messages:
+            client.send(text)
+        assert client.ping().wait(PATIENCE_S)
+        os.kill(stage_of(server.pid, "cat"), signal.SIGCONT)
+        for text in messages:
+            if text not in poison:
+                assert client.recv(PATIENCE_S) == text
+        server.stderr.wait_for("and is skipped; it is kept in quarantine/", count=len(poison))
+        other.send("others notice nothing")
+        assert other.recv(PATIENCE_S) == "others notice nothing"
+        client.send("nor does who sent it")
+        assert client.recv(PATIENCE_S) == "nor does who sent it"
+    for path, text in zip(quarantined(servers), poison, strict=True):
+        frames = shell(f"fws-cat {path}").stdout.decode()
+        assert '"type":"open"' in frames.splitlines()[0]
+        assert '"replay":true' in frames.splitlines()[0]
+        assert f'"data":"{text}"' in frames.splitlines()[1]
+        again = shell(f"cat {path} | {deadly} >/dev/null", cwd=servers.folder)
+        assert again.returncode == (3 if text.startswith("exit") else 128 + signal.SIGKILL)
+    assert server.stop() == 0
+    server.stderr.wait_for(f"counted.*events quarantined: {len(poison)}")
+
+
+def test_an_open_and_a_disconnect_that_kill_the_chain(servers: Servers) -> None:
+    server = servers.start("--quarantine", "quarantine", f"{servers.script('deadly', DEADLY)} | cat")
+    with connect(server.url + "?deadly-open") as client:
+        server.stderr.wait_for(r"event \d+ \(open of .*-1, \d+ bytes\) has killed the chain 3 times")
+        client.send("served all the same")
+        assert client.recv(PATIENCE_S) == "served all the same"
+        os.kill(stage_of(server.pid, "cat"), signal.SIGKILL)
+        client.send("also by the next chain")
+        assert client.recv(PATIENCE_S) == "also by the next chain"
+        with connect(server.url) as other:
+            other.close(4000, "deadly-disconnect")
+        server.stderr.wait_for(r"event \d+ \(disconnect of .*-2, \d+ bytes\) has killed the chain 3 times")
+        client.send("still")
+        assert client.recv(PATIENCE_S) == "still"
+    for path, kinds in zip(quarantined(servers), (["open"], ["open", "disconnect"]), strict=True):
+        lines = shell(f"fws-cat {path}").stdout.decode().splitlines()
+        assert [line.split('"')[3] for line in lines] == kinds
+        assert shell(f"cat {path} | ./deadly >/dev/null", cwd=servers.folder).returncode == 3
+    assert server.stop() == 0
+
+
+def test_a_filter_that_dies_at_random_loses_nothing(servers: Servers) -> None:
+    server = servers.start("--quarantine", "quarantine", f"{servers.script('deadly', DEADLY)} | cat")
+    with connect(server.url) as client:
+        for number in range(6):
+            client.send(f"random {number}")
+            assert client.recv(PATIENCE_S) == f"random {number}"
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ((), "it is not kept (--quarantine DIR keeps such events)"),
+        (("--quarantine", "/proc/nowhere"), "it could not be kept in /proc/nowhere/"),
+        (("--quarantine", "full"), "it could not be kept in full/"),
+    ],
+)
+def test_an_event_that_can_not_be_kept_is_skipped_all_the_same(
+    servers: Servers, options: tuple[str, ...], words: str
+) -> None:
+    (servers.folder / "full").write_text("a file, where a folder would be needed")
+    server = servers.start(*options, servers.script("deadly", DEADLY))
+    with connect(server.url) as client:
+        client.send("exit")
+        client.send("on")
+        assert client.recv(PATIENCE_S) == "on"
+        server.stderr.wait_for("and is skipped; ")
+    assert words in server.stderr.text
+    assert server.stop() == 0
+
+
+@pytest.mark.slow
+def test_a_chain_that_swallows_ticks_says_what_a_crash_costs(servers: Servers) -> None:
+    picky = servers.script(
+        "picky",
+        "#!/usr/bin/env fws-python\n"
+        "from fws_pipe.sdk import DROP, on, run\n"
+        "@on('tick')\n"
+        "def swallow(event):\n"
+        "    return DROP\n"
+        "run()\n",
+    )
+    server = servers.start(f"mirror | {picky}")
+    server.stderr.wait_for("no tick has come back within 10 s")
+    with connect(server.url) as client:
+        client.send("before")
+        assert client.recv(PATIENCE_S) == "before"
+        os.kill(stage_of(server.pid, "mirror"), signal.SIGKILL)
+        server.stderr.wait_for("what was under way is lost: the chain lets no tick through")
+        server.stderr.wait_for("the chain serves again")
+        client.send("after")
+        assert client.recv(PATIENCE_S) == "after"
+    assert len(children_of(server.pid)) == 3
+    assert server.stop() == 0
