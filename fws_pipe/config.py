@@ -435,6 +435,10 @@ OPTIONS = (
         for_front=False,
     ),
     Option(
+        "quarantine", parse_text, None, "none", "a folder for events that kill the chain again and again, a file each",
+        "DIR", _CHAIN, for_front=False,
+    ),
+    Option(
         "pass-env", parse_variable, (), "none",
         "a variable that the stages get though it is named like a secret; may be given several times, or with commas",
         "NAME", _CHAIN, is_list=True, for_front=False,
@@ -443,10 +447,6 @@ OPTIONS = (
         "clean-env", parse_switch, False, "off",
         "of the environment the stages get PATH, HOME, LANG and the like, --pass-env, and nothing else", "", _CHAIN,
         is_flag=True, for_front=False,
-    ),
-    Option(
-        "quarantine", parse_text, None, "none", "a folder for events that kill the chain again and again, a file each",
-        "DIR", _CHAIN, for_front=False,
     ),
     Option(
         "token", parse_text, None, "none",
@@ -537,9 +537,9 @@ class Config:
     drain_timeout: float
     intake: str
     shell: str
+    quarantine: str | None
     pass_env: Sequence[str]
     clean_env: bool
-    quarantine: str | None
     token: str | None
     storage: str
     redis_url: str | None
@@ -598,6 +598,8 @@ class Query:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        # argparse quotes what it doesn't know as it is, line breaks included.
+        message = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
         raise UsageError(f"{without_passwords(message)}; see {self.prog} --help")
 
 

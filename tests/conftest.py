@@ -1,4 +1,7 @@
-"""What all tests share: a deterministic hypothesis (FWS_TEST_EXPLORE=1 lets it roam), and the server fixtures."""
+"""What all tests share: a deterministic hypothesis, and the server fixtures.
+
+FWS_TEST_EXPLORE=1 lets hypothesis roam; FWS_TEST_EXAMPLES=200000 says how far, in the property tests that heed it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,8 @@ from tests.redis_servers import KINDS, RedisServer, reason_missing
 
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None, max_examples=2000)
-settings.load_profile("explore" if os.environ.get("FWS_TEST_EXPLORE") else "steady")
+roams = os.environ.get("FWS_TEST_EXPLORE") or os.environ.get("FWS_TEST_EXAMPLES")
+settings.load_profile("explore" if roams else "steady")
 
 
 @pytest.fixture

@@ -236,8 +236,7 @@ class Front:
             self.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
             await self._refuse(wire, refusal)
             return False
-        self._open(client, wire, admission, early)
-        return True
+        return self._open(client, wire, admission, early)
 
     async def _wait_judged(self, client: Client, wire: Wire) -> bytes:
         """Wait for the chain's answer; returns what the client has sent meanwhile."""
@@ -267,12 +266,17 @@ class Front:
             client.auth = client.verdict.auth
         return client.verdict.refusal
 
-    def _open(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> None:
+    def _open(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
+        """Let a client in. False when it has gone meanwhile: the first write to it is what tells that."""
         wire.send_response(handshake.accept(admission.request))
+        if wire.is_closed:
+            return False
         if admission.expires is not None:
             wire.run_beside(self._fail_when_expired, wire, admission.expires)
         self.clients.open(client)
         wire.release()
+        if wire.is_closed:
+            return False
         conversation = self._conversations[client] = Conversation(client, wire, self, self._meter())
         if self._log.level >= Level.DEBUG:
             self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]}")
@@ -281,6 +285,7 @@ class Front:
         conversation.is_tapped = self._wants_data
         if early:
             self.feed.flush()
+        return True
 
     def _meter(self) -> Meter | None:
         """What counts a client's messages, where anything depends on that."""
@@ -553,7 +558,7 @@ class Front:
             **self.counters,
             **self.clients.counters,
             "consumer events dropped": self.feed.dropped,
-            "accepting paused": self.lobby.pauses,
             "journal full": self.feed.times_full,
             "suppressed": self.progress.suppressed,
+            "accepting paused": self.lobby.pauses,
         }

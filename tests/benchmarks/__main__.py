@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks.picture import SUFFIXES, draw
-from tests.benchmarks.rows import BENCHMARKS, Benchmark, measure
+from tests.benchmarks.rows import BENCHMARKS, Benchmark, measure, measure_peer
 from tests.benchmarks.servers import FROM_BENCH
 
 
@@ -54,8 +54,8 @@ def run_row(benchmark: Benchmark, runs: int, quick: bool) -> dict[str, Any]:
     """The two servers in turn."""
     ours, peers = [], []
     for _ in range(runs):
-        ours.append(measure(benchmark, benchmark.ours, quick))
-        peers.append(measure(benchmark, benchmark.peer, quick))
+        ours.append(measure(benchmark, quick))
+        peers.append(measure_peer(benchmark, quick))
     return compare(benchmark, ours, peers)
 
 

@@ -10,26 +10,29 @@ import os
 import select
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 RECEIVE_BYTES = 1 << 18
 PATIENCE_S = 30.0
 WINDOW = 64
 END = b"."
-_Link = tuple[Callable[[bytearray], int], Callable[[bytes], int], bytes, bytes, bytearray]
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def client_frame(payload: bytes) -> bytes:
-    """A masked text frame, the mask applied."""
+def client_frame(payload: bytes, opcode: int = 1) -> bytes:
+    """A masked text frame, or another kind, the mask applied."""
     size = len(payload)
     mask = os.urandom(4)
     stretched = (mask * (size // 4 + 1))[:size]
     masked = (int.from_bytes(payload, "big") ^ int.from_bytes(stretched, "big")).to_bytes(size, "big")
-    return _head(size, 0x80) + mask + masked
+    return _head(size, 0x80, opcode) + mask + masked
 
 
 def server_frame(payload: bytes) -> bytes:
@@ -37,12 +40,12 @@ def server_frame(payload: bytes) -> bytes:
     return _head(len(payload), 0) + payload
 
 
-def _head(size: int, masked: int) -> bytes:
+def _head(size: int, masked: int, opcode: int = 1) -> bytes:
     if size < 126:
-        return bytes([0x81, masked | size])
+        return bytes([0x80 | opcode, masked | size])
     if size < 1 << 16:
-        return struct.pack("!BBH", 0x81, masked | 126, size)
-    return struct.pack("!BBQ", 0x81, masked | 127, size)
+        return struct.pack("!BBH", 0x80 | opcode, masked | 126, size)
+    return struct.pack("!BBQ", 0x80 | opcode, masked | 127, size)
 
 
 def joined_payload(stream: bytearray) -> bytes:
@@ -165,47 +168,91 @@ def echo(port: int, count: int, size: int, whole: bool = True) -> float:
     return count / took
 
 
-def in_flight(port: int, clients: int, seconds: float, size: int = 64) -> float:
-    """Clients with one message in flight each; returns round trips a second, after a first one of each client."""
-    buffer = bytearray(RECEIVE_BYTES)
-    length = len(server_frame(b"z" * size))
-    links: dict[int, _Link] = {}
+class InFlight(NamedTuple):
+    """What clients with one message in flight each have seen."""
 
-    def receive(descriptor: int) -> bool:
-        """Whether the client's message is back."""
-        receive_into, _, _, expected, part = links[descriptor]
-        got = receive_into(buffer)
-        if got == length and not part and buffer.startswith(expected):
-            return True
-        part += buffer[:got] if got else _ended(part)
-        if len(part) < length:
+    rate: float
+    """Round trips a second, of all clients together."""
+    p99: float
+    """What all but one of a hundred round trips stay below, in seconds."""
+
+
+class Link:
+    """One of these clients: how it sends and receives, and what must come back."""
+
+    __slots__ = ("expected", "frame", "part", "receive_into", "send", "sent")
+
+    def __init__(self, sock: socket.socket, payload: bytes) -> None:
+        self.receive_into, self.send = sock.recv_into, sock.send
+        self.part = bytearray()
+        self.sent = 0.0
+        self.expect(payload)
+
+    def expect(self, payload: bytes) -> None:
+        """Make this the next message."""
+        self.frame, self.expected = client_frame(payload), server_frame(payload)
+
+    def receive(self, buffer: bytearray) -> bool:
+        """Whether the message is back, whole. Raises ValueError when it is another."""
+        got = self.receive_into(buffer)
+        if got == len(self.expected) and not self.part and buffer.startswith(self.expected):
+            return True  # the usual case, without a copy: this client shares the machine with the server
+        self.part += buffer[:got] if got else _ended(self.part)
+        if len(self.part) < len(self.expected):
             return False
-        if part != expected:
+        if self.part != self.expected:
             raise ValueError("what came back is not what was sent")
-        part.clear()
+        self.part.clear()
         return True
 
+
+def in_flight(port: int, clients: int, seconds: float, size: int = 64) -> InFlight:
+    """Clients with one message in flight each, after a first one of each; each reply is compared with its message."""
+    buffer = bytearray(RECEIVE_BYTES)
+    trips: list[float] = []
+    clock = time.perf_counter
     with open_clients(port, clients) as sockets, select.epoll() as poll:
-        for number, sock in enumerate(sockets):
-            payload = b"%09d" % number + b"z" * (size - 9)
-            frame, expected = client_frame(payload), server_frame(payload)
-            links[sock.fileno()] = sock.recv_into, sock.send, frame, expected, bytearray()
-            poll.register(sock.fileno(), select.EPOLLIN)
-            sock.send(frame)
+        links = {sock.fileno(): Link(sock, b"%09d" % number + b"z" * (size - 9)) for number, sock in enumerate(sockets)}
+        for descriptor, link in links.items():
+            poll.register(descriptor, select.EPOLLIN)
+            link.send(link.frame)
         waiting = set(links)
         while waiting:
-            waiting -= {descriptor for descriptor in _ready(poll, "first messages") if receive(descriptor)}
-        trips = 0
-        start = time.perf_counter()
-        for _, send, frame, _, _ in links.values():
-            send(frame)
-        while (took := time.perf_counter() - start) < seconds:
+            waiting -= {
+                descriptor for descriptor in _ready(poll, "first messages") if links[descriptor].receive(buffer)
+            }
+        start = clock()
+        for link in links.values():
+            link.sent = clock()
+            link.send(link.frame)
+        while not trips or clock() - start < seconds:
             for descriptor in _ready(poll, "messages"):
-                if receive(descriptor):
-                    trips += 1
-                    link = links[descriptor]
-                    link[1](link[2])
-        return trips / took
+                link = links[descriptor]
+                if link.receive(buffer):
+                    now = clock()
+                    trips.append(now - link.sent)
+                    link.sent = now
+                    link.send(link.frame)
+        took = clock() - start
+    trips.sort()
+    return InFlight(len(trips) / took, trips[len(trips) * 99 // 100])
+
+
+@contextmanager
+def greedy_client(port: int) -> Iterator[None]:
+    """Beside it, in a process of its own, a client that sends without a pause, and checks what it gets."""
+    argv = [sys.executable, "-m", "tests.benchmarks.greedy", str(port)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as greedy:
+        assert greedy.stdin is not None
+        assert greedy.stdout is not None
+        try:
+            if greedy.stdout.readline() != b"under way\n":
+                raise ChildProcessError("the greedy client got nothing back")
+            yield
+        finally:
+            greedy.stdin.close()
+    if greedy.returncode:
+        raise ValueError("the greedy client did not get back what it sent")
 
 
 def round_trip(port: int, count: int, size: int = 64) -> float:
@@ -273,32 +320,3 @@ def handshakes(port: int, clients: int, window: int) -> float:
     start = time.perf_counter()
     with open_clients(port, clients, window):
         return clients / (time.perf_counter() - start)
-
-
-def process_tree(pid: int) -> list[int]:
-    """A process and all its descendants."""
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                parent = int(Path(f"/proc/{name}/stat").read_text().rsplit(")", 1)[1].split()[1])
-            except OSError:
-                continue
-            children.setdefault(parent, []).append(int(name))
-    found, todo = [], [pid]
-    while todo:
-        found.append(todo.pop())
-        todo += children.get(found[-1], [])
-    return found
-
-
-def resident_bytes(pid: int) -> int:
-    """The resident memory of a process and all its descendants."""
-    pages = sum(int(Path(f"/proc/{child}/statm").read_text().split()[1]) for child in process_tree(pid))
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def cpu_seconds(pid: int) -> float:
-    """The processor time of a process and all its descendants so far."""
-    # The clock of another process, as clock_getcpuclockid(3) makes it: /proc/PID/stat knows hundredths only.
-    return sum(time.clock_gettime((~child << 3) | 2) for child in process_tree(pid))

@@ -6,10 +6,10 @@ import resource
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.benchmarks import load
+from tests.benchmarks import load, usage
 from tests.benchmarks.servers import (
     WEBSOCAT,
     WEBSOCKETD,
@@ -40,6 +40,8 @@ class Benchmark:
     peer: Subject
     measure: Callable[[Running, bool], float]
     more_is_better: bool = True
+    measure_peer: Callable[[Running, bool], float] | None = None
+    """For a row that compares two situations, and not two servers."""
 
 
 def _echo(count: int, size: int) -> Callable[[Running, bool], float]:
@@ -51,9 +53,18 @@ def _echo(count: int, size: int) -> Callable[[Running, bool], float]:
 
 def _in_flight(clients: int) -> Callable[[Running, bool], float]:
     def measure(server: Running, quick: bool) -> float:
-        return load.in_flight(server.port, clients // 20 if quick else clients, 0.3 if quick else 4.0)
+        return load.in_flight(server.port, clients // 20 if quick else clients, 0.3 if quick else 4.0).rate
 
     return measure
+
+
+def _p99(server: Running, quick: bool) -> float:
+    return load.in_flight(server.port, 10 if quick else 100, 0.3 if quick else 4.0).p99 * 1e3
+
+
+def _p99_beside_a_greedy_client(server: Running, quick: bool) -> float:
+    with load.greedy_client(server.port):
+        return _p99(server, quick)
 
 
 def _fan_out(server: Running, quick: bool) -> float:
@@ -63,17 +74,17 @@ def _fan_out(server: Running, quick: bool) -> float:
 
 def _cpu_per_echo(server: Running, quick: bool) -> float:
     count = 1_000 if quick else 20_000
-    before = load.cpu_seconds(server.pid)
+    before = usage.cpu_seconds(server.pid)
     load.echo(server.port, count, 32, server.whole)
-    return (load.cpu_seconds(server.pid) - before) / count * 1e6
+    return (usage.cpu_seconds(server.pid) - before) / count * 1e6
 
 
 def _cpu_per_delivery(server: Running, quick: bool) -> float:
     receivers, count = (50, 10) if quick else (1000, 200)
     with load.open_clients(server.port, receivers + 1) as clients:
-        before = load.cpu_seconds(server.pid)
+        before = usage.cpu_seconds(server.pid)
         load.fan_out(clients, count, rate=40)
-        return (load.cpu_seconds(server.pid) - before) / (receivers * count) * 1e6
+        return (usage.cpu_seconds(server.pid) - before) / (receivers * count) * 1e6
 
 
 def idle_clients() -> int:
@@ -86,10 +97,10 @@ def _memory_per_client(server: Running, quick: bool) -> float:
     count = 200 if quick else idle_clients()
     with load.open_clients(server.port, 50):
         pass  # what the first clients make the server import and allocate is not theirs
-    before = load.resident_bytes(server.pid)
+    before = usage.resident_bytes(server.pid)
     with load.open_clients(server.port, count):
         time.sleep(0.2 if quick else 1.0)  # the chain may still be hearing of the last
-        return (load.resident_bytes(server.pid) - before) / count / 1024
+        return (usage.resident_bytes(server.pid) - before) / count / 1024
 
 
 BENCHMARKS = (
@@ -127,12 +138,22 @@ BENCHMARKS = (
         fws_pipe(f"{PASS_ALL} | mirror"), MIRROR, _echo(20_000, 32),
     ),
     Benchmark(
+        "p99 of 100 clients, one message in flight each, beside one that pipelines at full speed", "ms", MIRROR,
+        replace(MIRROR, name="the same without it"), _p99_beside_a_greedy_client, False, _p99,
+    ),
+    Benchmark(
         "start-up, until it serves", "ms", MIRROR, bare("echo"), lambda server, quick: server.start_s * 1e3, False,
     ),
 )  # fmt: skip
 
 
-def measure(benchmark: Benchmark, subject: Subject, quick: bool) -> float:
+def measure(benchmark: Benchmark, quick: bool) -> float:
     """One run, on a server of its own."""
-    with started(subject) as server:
+    with started(benchmark.ours) as server:
         return benchmark.measure(server, quick)
+
+
+def measure_peer(benchmark: Benchmark, quick: bool) -> float:
+    """One run of what it is compared with."""
+    with started(benchmark.peer) as server:
+        return (benchmark.measure_peer or benchmark.measure)(server, quick)

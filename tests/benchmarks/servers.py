@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.benchmarks.load import process_tree
+from tests.benchmarks.usage import process_tree
 from tests.harness import COMMAND_PATH, PATIENCE_S, Server, Servers, eventually
 
 PEERS = Path(__file__).with_name("peers")

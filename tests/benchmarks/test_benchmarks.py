@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import load
-from tests.benchmarks.rows import BENCHMARKS, Benchmark, measure
+from tests.benchmarks.rows import BENCHMARKS, Benchmark, measure, measure_peer
+from tests.benchmarks.soak import compare_quarters, soak
 from tests.harness import run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -21,8 +22,8 @@ def test_runs_against_its_peer(benchmark: Benchmark) -> None:
     if not benchmark.peer.is_installed:
         pytest.skip(f"no {benchmark.peer.name}: {benchmark.peer.how_to_get}")
     # Each raises when anything that came back is wrong, missing or out of order.
-    measure(benchmark, benchmark.ours, quick=True)
-    measure(benchmark, benchmark.peer, quick=True)
+    measure(benchmark, quick=True)
+    measure_peer(benchmark, quick=True)
 
 
 def test_writes_what_it_measured(tmp_path: Path) -> None:
@@ -42,3 +43,13 @@ def test_the_payload_of_merged_and_split_frames_is_joined() -> None:
     assert load.joined_payload(bytearray(stream[:-1])) == b"a" * 3 + b"b" * 300 + b"c" * 70_000 + b"d" * 4
     with pytest.raises(ValueError, match="no text"):
         load.joined_payload(bytearray(b"\x88\x02\x03\xe8"))
+
+
+def test_a_soak_says_what_grows() -> None:
+    done, samples, growth = soak(minutes=0.05, clients=20, seed=1)
+    assert done["messages"] > 0
+    assert done["clients that came"] > 20
+    assert len(samples.memory) == len(samples.threads) == 3
+    assert [quantity.what for quantity in growth] == ["resident bytes", "descriptors", "threads"]
+    assert compare_quarters("x", [10, 10, 11, 11, 10, 10, 11, 12], 0.05).has_grown
+    assert not compare_quarters("x", [10, 10, 99, 99, 99, 99, 10, 10], 0.05).has_grown

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
+from typing import NamedTuple
 
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Event
 
+from fws_pipe.front.frames import mask_in_python
 from tests.harness import PATIENCE_S
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
@@ -27,8 +29,10 @@ def request(port: int, *extra: str, line: str = "GET / HTTP/1.1") -> bytes:
     return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
-def frame(payload: bytes, opcode: int = TEXT, first: int | None = None, masked: bool = True) -> bytes:
-    """A WebSocket frame with a mask of zeros, which is legal; `first` replaces its first byte."""
+def frame(
+    payload: bytes, opcode: int = TEXT, first: int | None = None, masked: bool = True, key: bytes = bytes(4)
+) -> bytes:
+    """A WebSocket frame; its mask is zeros, which is legal, unless told. `first` replaces its first byte."""
     mask = 0x80 if masked else 0
     size = len(payload)
     head = bytes([0x80 | opcode if first is None else first])
@@ -38,7 +42,34 @@ def frame(payload: bytes, opcode: int = TEXT, first: int | None = None, masked: 
         head += bytes([mask | 126]) + struct.pack("!H", size)
     else:
         head += bytes([mask | 127]) + struct.pack("!Q", size)
-    return head + (bytes(4) if masked else b"") + payload
+    return head + key + mask_in_python(payload, key) if masked else head + payload
+
+
+class Reply(NamedTuple):
+    """A WebSocket frame that a server has sent: its first byte and its payload."""
+
+    first: int
+    payload: bytes
+
+
+def split_replies(stream: bytes) -> list[Reply]:
+    """The whole frames of what a server has sent. Raises ValueError for a masked one: no server may mask."""
+    replies = []
+    position = 0
+    while position + 2 <= len(stream):
+        size = stream[position + 1]
+        if size & 0x80:
+            raise ValueError(f"a masked frame from a server: {stream[position : position + 16]!r}")
+        start = position + 2
+        if size >= 126:
+            width = 2 if size == 126 else 8
+            size = int.from_bytes(stream[start : start + width], "big")
+            start += width
+        if start + size > len(stream):
+            break
+        replies.append(Reply(stream[position], stream[start : start + size]))
+        position = start + size
+    return replies
 
 
 class RawClient:
@@ -65,13 +96,18 @@ class RawClient:
     def upgrade(self, behind: bytes = b"") -> bytes:
         """Open, with `behind` in the same segment as the request; returns the response's head."""
         self.send(request(self.port) + behind)
+        head = self.read_head()
+        assert b" 101 " in head, head
+        return head
+
+    def read_head(self) -> bytes:
+        """The head of the answer to a request."""
         received = b""
         while b"\r\n\r\n" not in received:
             block = self.socket.recv(65536)
             assert block, received
             received += block
         head, self._early = received.split(b"\r\n\r\n", 1)
-        assert b" 101 " in head, head
         return head
 
     def read_to_end(self) -> bytes:

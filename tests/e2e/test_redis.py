@@ -373,8 +373,9 @@ class Listener:
 
 
 def _kill(servers: Servers, name: str) -> None:
-    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in servers.processes()}
-    os.kill(next(pid for pid, line in lines.items() if name.encode() in line), signal.SIGKILL)
+    """Kill the process that runs this filter or module; the server's own command line has the name within a chain."""
+    lines = {pid: Path(f"/proc/{pid}/cmdline").read_text().split("\0") for pid in servers.processes()}
+    os.kill(next(pid for pid, words in lines.items() if name in (Path(word).name for word in words)), signal.SIGKILL)
 
 
 def test_a_killed_sink_or_stage_loses_no_publish_and_repeats_none(servers: Servers, redis_server: RedisServer) -> None:

@@ -5,36 +5,14 @@ from __future__ import annotations
 import signal
 import socket
 import ssl
-from pathlib import Path
 
 import pytest
-import trustme
 from cryptography.hazmat.primitives import serialization
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect, unix_connect
 
+from tests.e2e.authority import Authority
 from tests.harness import PATIENCE_S, Server, Servers
-
-
-class Authority:
-    """A certificate authority, and the PEM files that a server wants."""
-
-    def __init__(self, folder: Path) -> None:
-        self.ca = trustme.CA()
-        self.folder = folder
-        self.ca.cert_pem.write_to_path(folder / "ca.pem")
-
-    def issue(self, cert: str = "cert.pem", key: str = "key.pem") -> list[str]:
-        """Make a certificate for localhost; returns the options that name its files."""
-        issued = self.ca.issue_cert("localhost", "127.0.0.1")
-        issued.private_key_pem.write_to_path(self.folder / key)
-        (self.folder / cert).write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
-        return ["--cert", cert, "--key", key]
-
-    def client_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=str(self.folder / "ca.pem"))
-        context.set_alpn_protocols(["http/1.1"])
-        return context
 
 
 @pytest.fixture

@@ -70,11 +70,30 @@ def test_what_is_no_size(text: str) -> None:
 
 @given(st.text(max_size=6))
 def test_any_text_is_a_value_or_a_value_error(text: str) -> None:
+    """No option takes a text by surprise: it is a value, or the error says what was expected."""
     for option in (*OPTIONS, *OLD_OPTIONS):
         try:
             option.parse(text)
         except ValueError as error:
             assert str(error).startswith("expected")
+
+
+flags = [f"{dash}{option.key.replace('_', '-')}" for option in (*OPTIONS, *OLD_OPTIONS) for dash in ("-", "--")]
+names_of_environment = st.sampled_from([f"FWS_{option.key.upper()}" for option in OPTIONS])
+words = st.one_of(st.sampled_from(flags), st.text(max_size=8), st.integers(-5, 70_000).map(str))
+
+
+@given(st.lists(words, max_size=5), st.dictionaries(names_of_environment, st.text(max_size=8), max_size=2))
+def test_any_command_line_is_a_configuration_or_one_line(argv: list[str], environment: dict[str, str]) -> None:
+    """Nothing but UsageError is raised, and its message is one line; only help and the version end the program."""
+    for parse in (parse_pipe, parse_front):
+        try:
+            parse(argv, environment)
+        except UsageError as error:
+            assert len(str(error).splitlines()) == 1
+        except SystemExit as ended:
+            assert ended.code == 0
+            assert any("--help".startswith(word) or "--version".startswith(word) or word == "-h" for word in argv)
 
 
 def test_numbers() -> None:

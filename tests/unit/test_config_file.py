@@ -167,6 +167,7 @@ keys = st.sampled_from(["port", "host", "flags", "gate", "chain", "filters", "re
 
 @given(st.dictionaries(keys | st.text(max_size=5), json_values, max_size=4))
 def test_any_table_is_a_configuration_or_one_line(table: dict[str, Any]) -> None:
+    """Nothing but UsageError is raised, whatever stands in a file that can be parsed."""
     Path("any.json").write_text(json.dumps(table))
     try:
         parse_pipe(["-c", "any.json"], {})
@@ -176,6 +177,7 @@ def test_any_table_is_a_configuration_or_one_line(table: dict[str, Any]) -> None
 
 @given(st.binary(max_size=30), st.sampled_from(["any.json", "any.toml"]))
 def test_any_bytes_are_a_file_or_one_line(content: bytes, name: str) -> None:
+    """Nothing but UsageError is raised, whatever a file holds."""
     Path(name).write_bytes(content)
     try:
         parse_pipe(["-c", name], {})

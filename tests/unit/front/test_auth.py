@@ -563,6 +563,7 @@ class TestJsonWebTokens:
 
     @given(st.text(st.characters(codec="latin-1"), max_size=80) | st.binary(max_size=60).map(raw_token))
     def test_any_token_gets_a_verdict(self, token: str) -> None:
+        """Nothing is raised, and no bytes that nobody has signed are let in."""
         verdict = authenticator(TOKENS, SECRET).admit(request(query=f"token={quote(token)}"), NOW)
         refused(verdict, "invalid_token" if token else "invalid_request")
 
@@ -574,6 +575,7 @@ class TestJsonWebTokens:
 
     @given(st.dictionaries(st.sampled_from(["exp", "nbf", "iat", "aud", "iss", "sub", "a"]), json_values))
     def test_the_claims_of_an_admitted_token_fit_into_an_event(self, claims: dict[str, Any]) -> None:
+        """Whatever an issuer signs is refused, or has a msgpack form and a time that is to come."""
         verdict = authenticator(key=SECRET).admit(bearing(signed_text(json.dumps(claims).encode())), NOW)
         if isinstance(verdict, Admission):
             codec.encode({"type": "open", "auth": verdict.claims})

@@ -40,8 +40,8 @@ def message_frame(data: str | bytes) -> bytes:
     return client_frame(FINAL | 1, data.encode()) if isinstance(data, str) else client_frame(FINAL | 2, data)
 
 
-def take(block: bytes, position: int = 0, seq: int = 0, budget: int = 1 << 40) -> frames.Run:
-    return take_messages(block, position, LIMIT, budget, event_time(1.5) + event_tail("a-1"), seq)
+def take(block: bytes, position: int = 0, seq: int = 0, budget: int = 1 << 40, limit: int = LIMIT) -> frames.Run:
+    return take_messages(block, position, limit, budget, event_time(1.5) + event_tail("a-1"), seq)
 
 
 @given(st.lists(payloads, max_size=6), st.integers(0, 1 << 40))
@@ -68,6 +68,41 @@ def test_a_frame_that_is_cut_anywhere_is_left_whole(messages: list[str | bytes],
     run = take(block[:cut])
     assert run.position == max(end for end in ends if end <= cut)
     assert judge_frame(block[:cut], run.position).kind is Kind.NEED_MORE
+
+
+pieces = st.one_of(
+    st.binary(max_size=20),
+    payloads.map(message_frame),
+    st.builds(client_frame, st.integers(0, 255), st.binary(max_size=130)),
+    st.builds(
+        lambda first, length, rest: bytes((first, 0xFF)) + struct.pack("!Q", length) + rest,
+        st.integers(0, 255), st.integers(0, (1 << 64) - 1), st.binary(max_size=8),
+    ),
+)  # fmt: skip
+
+
+@given(st.lists(pieces, max_size=5).map(b"".join), st.integers(0, 200))
+def test_any_bytes_are_told_apart(block: bytes, limit: int) -> None:
+    """What is taken is what the judgement calls whole messages within the limit, one event each; where that stops, the
+    judgement says why; and of every whole frame it says where it ends: behind its header, inside the block.
+    """
+    run = take(block, limit=limit)
+    position = count = 0
+    while position < run.position:
+        judgement = judge_frame(block, position)
+        assert judgement.kind is Kind.MESSAGE
+        assert judgement.size <= limit
+        position = judgement.end
+        count += 1
+    assert (position, count, count) == (run.position, len(run.events), run.seq)
+    judgement = judge_frame(block, position)
+    if judgement.kind is Kind.MESSAGE:
+        payload = payload_of(block, judgement)
+        assert judgement.size > limit or (block[position] & 0x0F == 1 and not frames.is_utf8(payload))
+    if judgement.kind is Kind.NEED_MORE:
+        assert judgement.end == 0 or judgement.end > len(block)
+    elif judgement.kind is not Kind.BROKEN:
+        assert position + 6 <= judgement.start <= judgement.end <= len(block)
 
 
 @pytest.mark.parametrize(

@@ -58,13 +58,14 @@ def serve(
     tmp_path: Path,
     clock: trio.abc.Clock | None = None,
     limits: Limits = LIMITS,
+    entrance: EntranceSettings | None = None,
 ) -> None:
     async def main() -> None:
         log = Log("test", descriptor=log_file.fileno())
         [listener] = await open_listeners(["127.0.0.1"], 0)
         with listener:
             async with trio.open_nursery() as nursery:
-                front = Front(limits, log, "test", Entrance(EntranceSettings()), nursery)
+                front = Front(limits, log, "test", Entrance(entrance or EntranceSettings()), nursery)
                 served = Served(front, listener.getsockname()[1])
                 nursery.start_soon(front.write_events, served)
                 nursery.start_soon(accept_all, listener, front.serve, log)
@@ -248,3 +249,21 @@ def test_listening_on_a_name_gives_all_its_addresses_one_port() -> None:
             listener.close()
 
     trio.run(main)
+
+
+def test_a_client_that_has_gone_when_it_is_let_in_is_forgotten(tmp_path: Path) -> None:
+    """It once was an error of the server itself: nobody can read a connection that its own response has ended."""
+
+    async def scenario(served: Served) -> None:
+        client = RawClient(served.port)
+        # One block behind the request tells the front that it is there, and nothing tells it that it leaves.
+        client.send(request(served.port) + frame(b"early"))
+        await served.wait_until(lambda: served.events == ["open"])
+        client.send(frame(b"more"))
+        await trio.testing.wait_all_tasks_blocked()
+        client.reset()
+        served.front.execute({"type": "accept", "id": "test-1"})
+        await served.wait_until(lambda: served.events == ["open", "disconnect"])
+        assert len(served.front.clients) == 0
+
+    serve(scenario, tmp_path, entrance=EntranceSettings(gate_timeout=30.0))

@@ -75,6 +75,7 @@ def test_a_refused_version_names_the_right_one() -> None:
 
 @given(st.binary(max_size=300))
 def test_any_bytes_get_a_verdict(head: bytes) -> None:
+    """No request raises anything."""
     assert isinstance(judge(head + b"\r\n\r\n"), (Refusal, Upgrade))
 
 

@@ -136,7 +136,8 @@ def shell(script: str) -> bytes | None:
 def test_what_the_parser_cuts_the_shell_cuts_the_same(words: list[str]) -> None:
     """Each stage passes on what came in and adds its arguments: what comes out tells the cuts."""
     chain = " | ".join(f"show {word}" for word in words)
-    define = 'set -f; show() { [ -t 0 ] || cat; printf "<"; printf "%s," "$@"; printf ">"; }; '
+    # A word may begin a stage of its own, `|$x`, and that must pass on what came in as well.
+    define = 'set -f; x=show; show() { [ -t 0 ] || cat; printf "<"; printf "%s," "$@"; printf ">"; }; '
     whole = shell(f"{define}exec </dev/null; {chain}")
     # Between `||` a shell sees two pipelines, of which a chain makes stages; and not every text is a script.
     assume("||" not in chain and whole is not None)
@@ -150,6 +151,7 @@ def test_what_the_parser_cuts_the_shell_cuts_the_same(words: list[str]) -> None:
 
 @given(st.text("ab |'\"\\$(){};&`#\n<>!", max_size=30))
 def test_any_text_is_cut_or_refused(chain: str) -> None:
+    """A refusal points into the text; stages are pieces of it, in order, where they say, and none is empty."""
     try:
         stages = split_chain(chain)
     except ChainError as error:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
-from fws_pipe.protocol.actions import check_action, may_be_sent
+from fws_pipe.protocol.actions import ACTION_TYPES, check_action, may_be_sent
 from fws_pipe.protocol.codec import Frame
 from tests.strategies import actions
 
@@ -13,6 +14,37 @@ from tests.strategies import actions
 @given(actions)
 def test_right_actions_have_no_problem(action: Frame) -> None:
     assert check_action(action) is None
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+fields = st.sampled_from(
+    [
+        "seq",
+        "to",
+        "group",
+        "except",
+        "everywhere",
+        "data",
+        "code",
+        "reason",
+        "id",
+        "channel",
+        "events",
+        "status",
+        "auth",
+    ]
+)
+
+
+@given(st.sampled_from(sorted(ACTION_TYPES)), st.dictionaries(fields | st.text(max_size=5), values, max_size=5))
+def test_any_action_is_right_or_has_a_problem_in_one_line(kind: str, given_fields: dict[str, object]) -> None:
+    """Nothing is raised, whatever a filter writes into an action; the problem names the type of the action first."""
+    problem = check_action({**given_fields, "type": kind})
+    assert problem is None or (problem.startswith(kind) and len(problem.splitlines()) == 1)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,44 @@ def test_trailing_bytes_wait_and_are_told_at_the_end(frame: Frame, data: st.Data
         decoder.finish()
 
 
+def outcome(blocks: list[bytes]) -> tuple[list[tuple[Frame, bytes]], str | None]:
+    """The frames of a stream that may be anything, and what is wrong with it."""
+    decoder = FrameDecoder("stage 1", limit=500)
+    found: list[tuple[Frame, bytes]] = []
+    try:
+        for block in blocks:
+            decoder.feed(block)
+            found += decoder
+        decoder.finish()
+    except FrameError as error:
+        assert error.offset == sum(len(raw) for _, raw in found)
+        return found, str(error)
+    return found, None
+
+
+mutations = st.tuples(st.integers(0, 1 << 16), st.binary(max_size=3), st.integers(0, 3))
+
+
+@given(st.lists(frames, max_size=4), st.lists(mutations, max_size=3), st.data())
+def test_any_bytes_are_frames_or_a_frame_error_however_they_are_cut(
+    sent: list[Frame], changes: list[tuple[int, bytes, int]], data: st.DataObject
+) -> None:
+    """Nothing but FrameError is raised, at the byte where the last whole frame ends; the frames before it are bytes of
+    the stream; and no cut changes any of that.
+    """
+    stream = b"".join(map(encode, sent))
+    for place, inserted, removed in changes:
+        at = place % (len(stream) + 1)
+        stream = stream[:at] + inserted + stream[at + removed :]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
+    blocks = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
+    whole, problem = outcome([stream])
+    in_pieces, same_problem = outcome(blocks)
+    assert stream.startswith(b"".join(raw for _, raw in whole))
+    assert [raw for _, raw in in_pieces] == [raw for _, raw in whole]
+    assert same_problem == problem
+
+
 @pytest.mark.parametrize(
     ("garbage", "problem"),
     [

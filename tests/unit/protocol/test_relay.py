@@ -62,5 +62,6 @@ def test_what_is_no_relayed_action_is_ignored(relay: object) -> None:
 
 @given(st.binary())
 def test_any_bytes_are_ignored_or_an_action(message: bytes) -> None:
+    """Nothing is raised, whoever may have published it."""
     relayed = RelayReceiver("b").unwrap(message)
     assert relayed is None or relayed.action["type"]
