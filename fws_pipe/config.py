@@ -435,6 +435,11 @@ OPTIONS = (
         for_front=False,
     ),
     Option(
+        "watch", parse_switch, False, "off",
+        "replace the chain when the file of a filter, or the config file, has changed, as SIGHUP does", "", _CHAIN,
+        is_flag=True, for_front=False,
+    ),
+    Option(
         "quarantine", parse_text, None, "none", "a folder for events that kill the chain again and again, a file each",
         "DIR", _CHAIN, for_front=False,
     ),
@@ -537,6 +542,7 @@ class Config:
     drain_timeout: float
     intake: str
     shell: str
+    watch: bool
     quarantine: str | None
     pass_env: Sequence[str]
     clean_env: bool

@@ -355,6 +355,14 @@ class Front:
         """The chain lets no tick through: serve all the same."""
         self.feed.give_up_on_ticks()
 
+    def first_tick(self) -> bytes:
+        """A tick for a chain that is to show that it serves, before it gets anything else."""
+        return self.feed.first_tick()
+
+    def finish_events(self) -> None:
+        """Let `write_events` end where a frame ends."""
+        self.feed.finish()
+
     def prepare_restart(self) -> list[str]:
         """The chain has died. Returns what people should know of what that means."""
         # The next chain says itself what it wants, before its first tick. Until then the old wants hold: bytes that
@@ -394,6 +402,8 @@ class Front:
             self._execute_frames(decoder.frames())
             self.finish_block()
 
+        if inlet.early:
+            take(inlet.early)
         if self._switchboard is not None and inlet.descriptor is not None:
             await self._switchboard.read_pipe(inlet.descriptor, take)
         else:
