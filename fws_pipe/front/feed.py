@@ -388,12 +388,13 @@ class Feed:
         leaving = [client for client, _ in self._leaving.values()]
         snapshot = []
         for client in [*clients, *leaving]:
-            if not client.open_event or _seq_of(client.open_event) > self._done_seq:
+            event = _opening_of(client)
+            if event is None or event["seq"] > self._done_seq:
                 continue
             if client.is_open or client.id in self._leaving:
-                snapshot.append(snapshot_of(client))
+                snapshot.append(_snapshot_of(client, event))
             else:
-                self.put_at_once(_without_stamp(client.open_event), client)
+                self.put_at_once({name: event[name] for name in event if name not in ("seq", "time")}, client)
         self._snapshot = b"".join(snapshot)
         self._rest = b""
         self._work.set()
@@ -409,12 +410,13 @@ class Feed:
         self._journal.skip(oldest.event["seq"])
         leaving = [client for client, _ in self._leaving.values()]
         client = next((client for client in [*clients, *leaving] if client.id == oldest.event.get("id")), None)
-        if client is None or not client.open_event:
+        opening = None if client is None else _opening_of(client)
+        if client is None or opening is None:
             return Culprit(oldest, b""), False
         if oldest.event["type"] == OPEN:
             client.open_event = b""  # no chain will hear of it: a snapshot with it would kill the next one at its start
             return Culprit(oldest, b""), False
-        return Culprit(oldest, snapshot_of(client)), False
+        return Culprit(oldest, _snapshot_of(client, opening)), False
 
 
 def _weight(event: Frame) -> int:
@@ -422,24 +424,14 @@ def _weight(event: Frame) -> int:
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
-def _event_of(frame: bytes) -> Frame:
-    ((event, _),) = frames_of([frame])
-    return event
+def _opening_of(client: Client) -> Frame | None:
+    """The `open` that told the chain of a client; None where none has, or may."""
+    return next((event for event, _ in frames_of([client.open_event])), None)
 
 
-def _seq_of(frame: bytes) -> int:
-    seq: int = _event_of(frame)["seq"]
-    return seq
-
-
-def _without_stamp(frame: bytes) -> Frame:
-    return {name: value for name, value in _event_of(frame).items() if name not in ("seq", "time")}
-
-
-def snapshot_of(client: Client) -> bytes:
-    """A client's `open` as a new chain gets it."""
-    event = _event_of(client.open_event)
-    return encode({**event, "auth": client.auth, "groups": sorted(client.groups), "replay": True})
+def _snapshot_of(client: Client, opening: Frame) -> bytes:
+    """The same as a new chain gets it."""
+    return encode({**opening, "auth": client.auth, "groups": sorted(client.groups), "replay": True})
 
 
 def _release(charges: Iterable[Charge[Client]]) -> None:

@@ -12,7 +12,7 @@ import math
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
@@ -399,8 +399,11 @@ class Front:
 
         def take(block: bytes) -> None:
             decoder.feed(block)
-            self._execute_frames(decoder.frames())
-            self.finish_block()
+            frames: list[Frame] = []
+            try:
+                frames.extend(decoder.frames())
+            finally:  # the frames before a broken one are whole
+                self._execute_block(frames)
 
         if inlet.early:
             take(inlet.early)
@@ -411,15 +414,13 @@ class Front:
                 take(block)
         decoder.finish()
 
-    def _execute_frames(self, frames: Iterator[Frame]) -> None:
-        progress = self.progress
-        executed: list[Frame] = []
-        try:
-            for frame in progress.without_done(frames) if progress.is_replaying else frames:
-                executed.append(frame)
-                self.execute(frame)
-        finally:
-            progress.note(executed)
+    def _execute_block(self, frames: list[Frame]) -> None:
+        if self.progress.is_replaying:
+            frames = list(self.progress.without_done(frames))
+        for frame in frames:
+            self.execute(frame)
+        self.progress.note(frames)
+        self.finish_block()
 
     def execute(self, frame: Frame) -> None:
         """Execute one action; `finish_block` writes what it sends."""
