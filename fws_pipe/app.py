@@ -19,7 +19,7 @@ from typing import Protocol
 import trio
 
 from fws_pipe.config import Config
-from fws_pipe.errors import FrameError, FwsError, GaveUpError, UsageError
+from fws_pipe.errors import FrameError, FwsError, GaveUpError, UnfinishedError, UsageError
 from fws_pipe.front.auth import AuthSettings
 from fws_pipe.front.clients import SlowClient
 from fws_pipe.front.entrance import Entrance, EntranceSettings
@@ -425,6 +425,16 @@ async def _serve(
             nursery.cancel_scope.cancel()
     dropped = ", ".join(f"{name}: {count}" for name, count in front.statistics().items() if count)
     log.info("stopped" + (f"; counted {dropped}" if dropped else ""))
+    _check_finished(front)
+
+
+def _check_finished(front: Front) -> None:
+    """Raise UnfinishedError where anything is left undone."""
+    left = {"events that the chain has not finished": front.feed.unfinished}
+    left["publishes that Redis has not confirmed"] = front.counters["publishes lost"]
+    if any(left.values()):
+        what = " and ".join(f"{count} {name}" for name, count in left.items() if count)
+        raise UnfinishedError(f"stopped with {what}; a longer --drain-timeout gives it more time")
 
 
 @contextlib.asynccontextmanager

@@ -381,7 +381,7 @@ OPTIONS = (
     ),
     Option(
         "max-fragments", parse_count, 65536, "65536",
-        "fragments of one message, as many as 1M has of 16 bytes; one more closes with 1009; 0: any number", "COUNT",
+        "fragments of a message before its last, as many as 1M has of 16 bytes; one more: 1009; 0: any number", "COUNT",
         _LIMITS,
     ),
     Option(

@@ -322,11 +322,6 @@ class Feed:
         """The last tick that is back: what the chain has answered up to there has been executed."""
         return self._settled_seq
 
-    @property
-    def finished(self) -> int:
-        """The last tick before which nothing is kept: what a snapshot tells of stands before it."""
-        return self._done_seq
-
     def acknowledge(self, seq: int, *, is_confirmed: bool = True) -> None:
         """A tick has come back; `is_confirmed`: nothing before it waits for Redis."""
         self.swallows_ticks = False
@@ -356,6 +351,11 @@ class Feed:
         """No tick will come back: what is written counts as done, and recovery is at most once."""
         self.swallows_ticks = True
         self.ready.set()
+
+    @property
+    def unfinished(self) -> int:
+        """How many events the chain has not been seen to be done with."""
+        return self._journal.events + len(self._waiting)
 
     async def wait_settled(self) -> None:
         """Wait until all that has been put so far is through the chain, or written to one that swallows ticks."""

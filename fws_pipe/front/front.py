@@ -364,14 +364,12 @@ class Front:
         self.feed.finish()
 
     def prepare_restart(self, *, is_replaced: bool) -> list[str]:
-        """The chain has died, or has made room for another one. Returns what people should know of what that means."""
+        """The chain has died, or (`is_replaced`) gives way to another. Returns what people should know of that."""
         # The next chain says itself what it wants, before its first tick. Until then the old wants hold: bytes that
         # arrive in between may be wanted.
         self._wants_are_old = True
         restart = self.feed.restart(self.clients, has_died=not is_replaced)
-        # A chain like the one before would answer each `open` again; another one may be the first to put a client
-        # into a group.
-        self.progress.begin_replay(self.feed.acknowledged, new_until=self.feed.finished if is_replaced else 0)
+        self.progress.begin_replay(self.feed.acknowledged, may_regroup=is_replaced)
         if not self.feed.swallows_ticks:
             del self.counters["publishes lost"]  # by the sink that has ended; the next one gets them again
         said = []

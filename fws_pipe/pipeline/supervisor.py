@@ -59,7 +59,7 @@ class Exchange(Protocol):
         """Wait until the chain owes a tick for too long."""
 
     def prepare_restart(self, *, is_replaced: bool) -> list[str]:
-        """The chain has died, or has made room for another one. Returns what people should know of that, in lines."""
+        """The chain has died, or (`is_replaced`) gives way to another. Returns what people should know, in lines."""
 
     def give_up_on_ticks(self) -> None:
         """The chain lets no tick through: serve all the same."""
