@@ -285,7 +285,8 @@ class Feed:
         events, self._waiting = self._waiting, []
         charges, self._charges = self._charges, []
         self._size = 0
-        self._room.unpark_all()
+        if self._room:
+            self._room.unpark_all()
         parts = []
         while len(events) > BATCH_EVENTS:
             # What waits is numbered without a gap. This tick has no number of its own, but that of the event before it.
@@ -313,8 +314,9 @@ class Feed:
 
     def _settle(self, seq: int) -> None:
         self._settled_seq = max(seq, self._settled_seq)
-        self._settled.unpark_all()
-        if not self._is_journal_full:
+        if self._settled:
+            self._settled.unpark_all()
+        if self._room and not self._is_journal_full:
             self._room.unpark_all()
 
     @property
