@@ -238,11 +238,15 @@ async def run_pipe(
             ]
 
             def reload(why: str) -> None:
-                log.always(f"{why}: {front.entrance.reload()}")
+                files = front.entrance.reload()
+                if files:
+                    log.always(f"{why}: {files}")
                 try:
                     chain.reload(_chain_programs(config, read_commands(), sink))
                 except FwsError as error:
                     log.always(f"{why}: the chain stays as it is: {error}")
+                else:
+                    log.always(f"{why}: a new chain starts beside the one that runs")
 
             async with trio.open_nursery() as watching:
                 if config.watch:
