@@ -12,14 +12,14 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import trio
 
 from fws_pipe.config import Config
-from fws_pipe.errors import FrameError, GaveUpError, UsageError
+from fws_pipe.errors import FrameError, FwsError, GaveUpError, UnfinishedError, UsageError
 from fws_pipe.front.auth import AuthSettings
 from fws_pipe.front.clients import SlowClient
 from fws_pipe.front.entrance import Entrance, EntranceSettings
@@ -33,12 +33,14 @@ from fws_pipe.log import Log
 from fws_pipe.machine import stage_path
 from fws_pipe.pipeline.resolve import Command
 from fws_pipe.pipeline.spawn import Program, Surroundings, module_program
-from fws_pipe.pipeline.supervisor import SOURCE, TICK_TIMEOUT_S, Supervisor
+from fws_pipe.pipeline.successor import TICK_TIMEOUT_S
+from fws_pipe.pipeline.supervisor import SOURCE, Supervisor
 from fws_pipe.protocol.codec import BLOCK_BYTES
 from fws_pipe.redis_settings import RedisSettings
 from fws_pipe.scratch import scratch_folder
 from fws_pipe.service_manager import Handover, Notifier
 from fws_pipe.stage_environment import stage_environment
+from fws_pipe.watch import Watch, files_named_in
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GAVE_UP_S = 2.0
@@ -67,6 +69,10 @@ class Backend(Protocol):
 
     def hurry(self) -> None:
         """There is no time left."""
+
+
+Reload = Callable[[str], None]
+"""Reads again what can be read again, and says so; the text is why."""
 
 
 class Together:
@@ -172,6 +178,7 @@ class _Stdin:
     """An `Inlet` that somebody else may share: only a thread can wait for it."""
 
     descriptor: int | None = None
+    early = b""
 
     async def read(self) -> bytes:
         """The next block, or nothing at the end."""
@@ -202,6 +209,7 @@ def _end_stdout() -> None:
 async def run_pipe(
     config: Config,
     commands: Sequence[Command],
+    read_commands: Callable[[], Sequence[Command]],
     environment: dict[str, str],
     stdout: int,
     handover: Handover,
@@ -209,7 +217,8 @@ async def run_pipe(
 ) -> None:
     """Serve clients through a supervised chain until a signal. Raises FwsError.
 
-    `environment` is the stages'; `stdout` the descriptor that they know as $FWS_STDOUT_FD.
+    `read_commands` gives the chain as it is to be from now on, and raises FwsError; `environment` is the stages';
+    `stdout` the descriptor that they know as $FWS_STDOUT_FD.
     """
     name = config.name or secrets.token_hex(3)
     redis = replace(config.redis, server=name, run=secrets.token_hex(8)) if config.redis else None
@@ -220,18 +229,46 @@ async def run_pipe(
         surroundings = Surroundings(
             {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, stdout
         )
-        programs = [
-            Program(
-                command.label, [config.shell, "-c", command.shell_text], _place_of(command, command is commands[-1])
-            )
-            for command in commands
-        ]
-        programs.append(module_program("sink", "fws_pipe.sink", redis.to_environment() if redis else {}))
+        sink = module_program("sink", "fws_pipe.sink", redis.to_environment() if redis else {})
         async with _front(config, name, log, checks_actions=False) as front:
-            supervisors = [Supervisor(programs, surroundings, front, log)]
-            for source in _source_programs(config, redis):
-                supervisors.append(Supervisor([source], surroundings, Outside(front), log, SOURCE))
-            await _serve(config, front, Together(supervisors), handover, trio.Event(), log)
+            chain = Supervisor(_chain_programs(config, commands, sink), surroundings, front, log)
+            sources = [
+                Supervisor([source], surroundings, Outside(front), log, SOURCE)
+                for source in _source_programs(config, redis)
+            ]
+
+            def reload(why: str) -> None:
+                log.always(f"{why}: {front.entrance.reload()}")
+                try:
+                    chain.reload(_chain_programs(config, read_commands(), sink))
+                except FwsError as error:
+                    log.always(f"{why}: the chain stays as it is: {error}")
+
+            async with trio.open_nursery() as watching:
+                if config.watch:
+                    watching.start_soon(_watch_files, config, commands, read_commands, reload)
+                await _serve(config, front, Together([chain, *sources]), handover, trio.Event(), reload, log)
+                watching.cancel_scope.cancel()
+
+
+def _chain_programs(config: Config, commands: Sequence[Command], sink: Program) -> list[Program]:
+    stages = [
+        Program(command.label, [config.shell, "-c", command.shell_text], _place_of(command, command is commands[-1]))
+        for command in commands
+    ]
+    return [*stages, sink]
+
+
+async def _watch_files(
+    config: Config, commands: Sequence[Command], read_commands: Callable[[], Sequence[Command]], reload: Reload
+) -> None:
+    """Reload whenever a file behind the chain has changed."""
+    while True:
+        named = [path for command in commands for path in (command.path, *files_named_in(command.text)) if path]
+        await Watch([*named, *([config.file] if config.file else [])]).wait_changed()
+        reload("--watch")
+        with contextlib.suppress(FwsError):  # which has been told
+            commands = read_commands()
 
 
 def _place_of(command: Command, is_last: bool) -> dict[str, str]:
@@ -285,7 +322,12 @@ async def run_front(config: Config, handover: Handover, log: Log) -> None:
     """Serve clients with events on stdout and actions on stdin until a signal. Raises FwsError."""
     stopping = trio.Event()
     async with _front(config, config.name or secrets.token_hex(3), log, checks_actions=True) as front:
-        await _serve(config, front, StandardStreams(front, stopping, log), handover, stopping, log)
+        backend = StandardStreams(front, stopping, log)
+
+        def reload(why: str) -> None:
+            log.always(f"{why}: {front.entrance.reload()}")
+
+        await _serve(config, front, backend, handover, stopping, reload, log)
 
 
 @contextlib.asynccontextmanager
@@ -359,13 +401,19 @@ async def _open_all(config: Config, inherited: Sequence[socket.socket]) -> list[
 
 
 async def _serve(
-    config: Config, front: Front, backend: Backend, handover: Handover, stopping: trio.Event, log: Log
+    config: Config,
+    front: Front,
+    backend: Backend,
+    handover: Handover,
+    stopping: trio.Event,
+    reload: Reload,
+    log: Log,
 ) -> None:
     quiet_libraries()
     with trio.open_signal_receiver(*_SIGNALS) as signals:
         listeners = await _open_all(config, handover.listeners)
         async with _closing(listeners), trio.open_nursery() as nursery:
-            nursery.start_soon(_watch_signals, signals, stopping, backend, front, log)
+            nursery.start_soon(_watch_signals, signals, stopping, backend, front, reload, log)
             try:
                 async with trio.open_nursery() as serving:
                     serving.start_soon(_run_backend, backend, front)
@@ -377,6 +425,16 @@ async def _serve(
             nursery.cancel_scope.cancel()
     dropped = ", ".join(f"{name}: {count}" for name, count in front.statistics().items() if count)
     log.info("stopped" + (f"; counted {dropped}" if dropped else ""))
+    _check_finished(front)
+
+
+def _check_finished(front: Front) -> None:
+    """Raise UnfinishedError where anything is left undone."""
+    left = {"events that the chain has not finished": front.feed.unfinished}
+    left["publishes that Redis has not confirmed"] = front.counters["publishes lost"]
+    if any(left.values()):
+        what = " and ".join(f"{count} {name}" for name, count in left.items() if count)
+        raise UnfinishedError(f"stopped with {what}; a longer --drain-timeout gives it more time")
 
 
 @contextlib.asynccontextmanager
@@ -443,14 +501,17 @@ async def _cancel_when(event: trio.Event, nursery: trio.Nursery) -> None:
 
 
 async def _watch_signals(
-    signals: AsyncIterator[int], stopping: trio.Event, backend: Backend, front: Front, log: Log
+    signals: AsyncIterator[int], stopping: trio.Event, backend: Backend, front: Front, reload: Reload, log: Log
 ) -> None:
     had_terminal = _has_terminal()
     hurrying = False
     async for number in signals:
         name = signal.Signals(number).name
         if number == signal.SIGHUP and not (had_terminal and not _has_terminal()):
-            log.always(f"SIGHUP: {front.entrance.reload()}")
+            if stopping.is_set():
+                log.always("SIGHUP: too late, the server is stopping")
+            else:
+                reload(name)
         elif not stopping.is_set():
             log.info(f"{name}: finishing; once more and I hurry")
             stopping.set()

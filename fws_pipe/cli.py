@@ -19,7 +19,7 @@ from fws_pipe.config import Config, Query, current_environment, parse_front, par
 from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, FwsError
 from fws_pipe.log import Log
 from fws_pipe.machine import MachineCommands, filter_paths, filter_summary, filters_dir, stage_path
-from fws_pipe.pipeline.resolve import resolve_chain
+from fws_pipe.pipeline.resolve import Command, resolve_chain
 from fws_pipe.protocol.blocks import open_standard_streams
 from fws_pipe.service_manager import take_over
 
@@ -53,9 +53,14 @@ def server_main() -> None:
         environment = current_environment()
         # Loaded here: it needs the filters' side of us, which fws-pipe and fws-front do without.
         server_command = importlib.import_module("fws_pipe.server_command")
-        config = server_command.parse_server(argv, environment)
+
+        def parse() -> Config:
+            config: Config = server_command.parse_server(argv, environment)
+            return config
+
+        config = parse()
         try:
-            _serve_chain(config, environment, MachineCommands(stage_path(environment)))
+            _serve_chain(config, parse, environment, MachineCommands(stage_path(environment)))
         except* FwsError as group:
             raise server_command.reworded(_first(group), config) from None
 
@@ -99,10 +104,19 @@ def _pipe(argv: Sequence[str]) -> None:
     if isinstance(config, Query):
         _answer(config, commands)
         return
-    _serve_chain(config, environment, commands)
+
+    def parse() -> Config:
+        again = parse_pipe(argv, environment)
+        assert isinstance(again, Config), "the same command line"
+        return again
+
+    _serve_chain(config, parse, environment, commands)
 
 
-def _serve_chain(config: Config, environment: dict[str, str], commands: MachineCommands) -> None:
+def _serve_chain(
+    config: Config, parse: Callable[[], Config], environment: dict[str, str], commands: MachineCommands
+) -> None:
+    """Serve; `parse` reads the configuration again, of which the chain may be another then."""
     handover = take_over(environment)
     # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`.
     stdout = _duplicate_of_stdout()
@@ -120,7 +134,11 @@ def _serve_chain(config: Config, environment: dict[str, str], commands: MachineC
         importlib.import_module("fws_pipe.redis_link").check_reachable(config.redis)
     log = Log("fws-pipe", config.level)
     config = _fitting(config, len(chain), log)
-    _run(log, run_pipe, config, chain, environment, stdout, handover, log)
+
+    def read_commands() -> Sequence[Command]:
+        return resolve_chain(parse().chain, MachineCommands(stage_path(environment)))
+
+    _run(log, run_pipe, config, chain, read_commands, environment, stdout, handover, log)
 
 
 def _duplicate_of_stdout() -> int:

@@ -381,7 +381,7 @@ OPTIONS = (
     ),
     Option(
         "max-fragments", parse_count, 65536, "65536",
-        "fragments of one message, as many as 1M has of 16 bytes; one more closes with 1009; 0: any number", "COUNT",
+        "fragments of a message before its last, as many as 1M has of 16 bytes; one more: 1009; 0: any number", "COUNT",
         _LIMITS,
     ),
     Option(
@@ -433,6 +433,11 @@ OPTIONS = (
     Option(
         "shell", parse_text, "/bin/sh", "/bin/sh", "the shell that runs each stage, as SHELL -c", "PATH", _CHAIN,
         for_front=False,
+    ),
+    Option(
+        "watch", parse_switch, False, "off",
+        "replace the chain when the file of a filter, or the config file, has changed, as SIGHUP does", "", _CHAIN,
+        is_flag=True, for_front=False,
     ),
     Option(
         "quarantine", parse_text, None, "none", "a folder for events that kill the chain again and again, a file each",
@@ -537,6 +542,7 @@ class Config:
     drain_timeout: float
     intake: str
     shell: str
+    watch: bool
     quarantine: str | None
     pass_env: Sequence[str]
     clean_env: bool

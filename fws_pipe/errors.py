@@ -6,6 +6,7 @@
       StageError                 3  a chain that could not start
       GaveUpError                4  a chain that kept failing, or that went away for good
       SystemRefusedError         5  a port, an address, a descriptor: the system said no
+      UnfinishedError            6  the server had to stop before all was done
     SilenceError                 a process that should speak does not: it is started again
     FrameError                   a pipe carries something that is not a frame (the reader exits 1)
 
@@ -20,6 +21,7 @@ EXIT_USAGE = 2
 EXIT_STAGE = 3
 EXIT_GAVE_UP = 4
 EXIT_SYSTEM = 5
+EXIT_UNFINISHED = 6
 
 EXIT_CODES = {
     EXIT_OK: "asked to stop, and stopped",
@@ -28,6 +30,7 @@ EXIT_CODES = {
     EXIT_STAGE: "the chain could not start",
     EXIT_GAVE_UP: "the chain kept failing, or ended for good",
     EXIT_SYSTEM: "the system refused: port in use, no permission, bad host, Redis out of reach",
+    EXIT_UNFINISHED: "asked to stop, and stopped before all was done, in a hurry or at the drain timeout",
 }
 
 
@@ -78,6 +81,12 @@ class SystemRefusedError(FwsError):
     """The operating system refused: port in use, no permission, unknown host."""
 
     exit_code = EXIT_SYSTEM
+
+
+class UnfinishedError(FwsError):
+    """The server was asked to stop, and something is left that nobody will do now."""
+
+    exit_code = EXIT_UNFINISHED
 
 
 class SilenceError(FwsError):

@@ -49,6 +49,8 @@ class Inlet(Protocol):
 
     descriptor: int | None
     """What can be read without waiting once it is readable; None where only `read` will do."""
+    early: bytes
+    """What somebody has read already, and comes before all that is read now."""
 
     async def read(self) -> bytes:
         """The next block, or nothing at the end of input. Raises OSError."""
@@ -93,19 +95,19 @@ class PipeReader:
     def __init__(self, descriptor: int) -> None:
         os.set_blocking(descriptor, False)
         self.descriptor: int | None = descriptor
+        self.early = b""
 
     async def read(self) -> bytes:
         """The next block, or nothing at the end of input."""
         assert self.descriptor is not None, "it has been closed"
+        # A pipe that is never empty must not keep the other tasks waiting; and what has been read is not lost by a
+        # cancellation.
+        await trio.lowlevel.checkpoint()
         while True:
             try:
-                block = os.read(self.descriptor, BLOCK_BYTES)
+                return os.read(self.descriptor, BLOCK_BYTES)
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self.descriptor)
-            else:
-                # A pipe that is never empty must not keep the other tasks waiting.
-                await trio.lowlevel.checkpoint()
-                return block
 
     def close(self) -> None:
         """Close the end. Idempotent."""

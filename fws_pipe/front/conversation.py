@@ -265,10 +265,10 @@ class Conversation:
             return None
         if max(self._fragments, 0) + judgement.size > self._host.max_message:
             return f"a message may have {self._host.max_message} bytes"
-        if judgement.kind is Kind.FRAGMENT and 0 < self._host.max_fragments <= self._fragment_count + 1:
+        if judgement.kind is Kind.FRAGMENT and 0 < self._host.max_fragments <= self._fragment_count:
             # trio-websocket keeps them all in a list, which even empty ones make longer.
             self._host.counters["too many fragments"] += 1
-            return f"a message may have {self._host.max_fragments} fragments"
+            return f"a message may have {self._host.max_fragments} fragments before its last"
         return None
 
     # A client's pace, where it is limited.

@@ -19,7 +19,7 @@ from fws_pipe.front.journal import Charge, Journal, Kept, frames_of
 from fws_pipe.front.suspicion import Suspicion, Verdict
 from fws_pipe.pipes import Outlet
 from fws_pipe.protocol.codec import Frame, encode
-from fws_pipe.protocol.events import OPEN, stamp, tick_event
+from fws_pipe.protocol.events import OPEN, stamp
 
 if TYPE_CHECKING:
     from fws_pipe.front.clients import Client
@@ -82,6 +82,8 @@ class Feed:
         self._settled = trio.lowlevel.ParkingLot()
         self._settled_seq = 1
         self._closed = False
+        self._is_finishing = False
+        """Whether `run` is to end where a frame ends."""
         self._pipe: Outlet | None = None
         """The chain's, while it takes events and none is being written."""
         self._rest = b""
@@ -191,23 +193,25 @@ class Feed:
     # What goes out.
 
     async def run(self, pipe: Outlet) -> None:
-        """Write batches for ever. Raises OSError when nobody reads them.
+        """Write batches until `finish` is called. Raises OSError when nobody reads them.
 
         The first one at once: the snapshot, if there is one, and a tick that tells when the chain serves. Events follow
         when it is back, so that one which kills the chain does not pass for a chain that can't start: first again what
         is kept, then what waits.
         """
         self._rest = b""
+        self._is_finishing = False
         snapshot, self._snapshot = self._snapshot, b""
         try:
-            # The tick repeats a number that is done with: what filters make of old numbers is suppressed.
-            await pipe.write(snapshot + encode(stamp(tick_event(), self._done_seq, time.time())))
+            await pipe.write(snapshot + self.first_tick())
             if not self.swallows_ticks:
                 await self.ready.wait()
             await self._replay(pipe)
-            while True:
+            while not self._is_finishing:
                 if self._waiting:
                     await self._wait_journal()
+                    if self._is_finishing:
+                        break
                     await pipe.write(self._take_batch())
                     self._note_written()
                 self._pipe = pipe
@@ -225,9 +229,22 @@ class Feed:
         finally:
             self._pipe = None
 
+    def first_tick(self) -> bytes:
+        """What tells, when it is back, that a chain serves.
+
+        It repeats a number that is done with: what filters make of old numbers is suppressed.
+        """
+        return tick_frame(self._done_seq, event_time(time.time()))
+
+    def finish(self) -> None:
+        """Let `run` end where a frame ends: another chain gets what comes now."""
+        self._is_finishing = True
+        self._work.set()
+        self._settled.unpark_all()
+
     async def _replay(self, pipe: Outlet) -> None:
         """Write again what is kept."""
-        while self._journal.is_replaying:
+        while self._journal.is_replaying and not self._is_finishing:
             batch = self._journal.next_to_write()
             if batch is None:
                 await self._settled.park()
@@ -240,7 +257,7 @@ class Feed:
 
     async def _wait_journal(self) -> None:
         """Wait until another batch may be kept."""
-        while self._is_journal_full:
+        while self._is_journal_full and not self._is_finishing:
             await self._settled.park()
 
     def flush(self) -> None:
@@ -335,6 +352,11 @@ class Feed:
         self.swallows_ticks = True
         self.ready.set()
 
+    @property
+    def unfinished(self) -> int:
+        """How many events the chain has not been seen to be done with."""
+        return self._journal.events + len(self._waiting)
+
     async def wait_settled(self) -> None:
         """Wait until all that has been put so far is through the chain, or written to one that swallows ticks."""
         target = self._seq
@@ -366,12 +388,13 @@ class Feed:
         leaving = [client for client, _ in self._leaving.values()]
         snapshot = []
         for client in [*clients, *leaving]:
-            if not client.open_event or _seq_of(client.open_event) > self._done_seq:
+            event = _opening_of(client)
+            if event is None or event["seq"] > self._done_seq:
                 continue
             if client.is_open or client.id in self._leaving:
-                snapshot.append(snapshot_of(client))
+                snapshot.append(_snapshot_of(client, event))
             else:
-                self.put_at_once(_without_stamp(client.open_event), client)
+                self.put_at_once({name: event[name] for name in event if name not in ("seq", "time")}, client)
         self._snapshot = b"".join(snapshot)
         self._rest = b""
         self._work.set()
@@ -387,12 +410,13 @@ class Feed:
         self._journal.skip(oldest.event["seq"])
         leaving = [client for client, _ in self._leaving.values()]
         client = next((client for client in [*clients, *leaving] if client.id == oldest.event.get("id")), None)
-        if client is None or not client.open_event:
+        opening = None if client is None else _opening_of(client)
+        if client is None or opening is None:
             return Culprit(oldest, b""), False
         if oldest.event["type"] == OPEN:
             client.open_event = b""  # no chain will hear of it: a snapshot with it would kill the next one at its start
             return Culprit(oldest, b""), False
-        return Culprit(oldest, snapshot_of(client)), False
+        return Culprit(oldest, _snapshot_of(client, opening)), False
 
 
 def _weight(event: Frame) -> int:
@@ -400,24 +424,14 @@ def _weight(event: Frame) -> int:
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
 
 
-def _event_of(frame: bytes) -> Frame:
-    ((event, _),) = frames_of([frame])
-    return event
+def _opening_of(client: Client) -> Frame | None:
+    """The `open` that told the chain of a client; None where none has, or may."""
+    return next((event for event, _ in frames_of([client.open_event])), None)
 
 
-def _seq_of(frame: bytes) -> int:
-    seq: int = _event_of(frame)["seq"]
-    return seq
-
-
-def _without_stamp(frame: bytes) -> Frame:
-    return {name: value for name, value in _event_of(frame).items() if name not in ("seq", "time")}
-
-
-def snapshot_of(client: Client) -> bytes:
-    """A client's `open` as a new chain gets it."""
-    event = _event_of(client.open_event)
-    return encode({**event, "auth": client.auth, "groups": sorted(client.groups), "replay": True})
+def _snapshot_of(client: Client, opening: Frame) -> bytes:
+    """The same as a new chain gets it."""
+    return encode({**opening, "auth": client.auth, "groups": sorted(client.groups), "replay": True})
 
 
 def _release(charges: Iterable[Charge[Client]]) -> None:

@@ -12,7 +12,7 @@ import math
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
@@ -355,6 +355,14 @@ class Front:
         """The chain lets no tick through: serve all the same."""
         self.feed.give_up_on_ticks()
 
+    def first_tick(self) -> bytes:
+        """A tick for a chain that is to show that it serves, before it gets anything else."""
+        return self.feed.first_tick()
+
+    def finish_events(self) -> None:
+        """Let `write_events` end where a frame ends."""
+        self.feed.finish()
+
     def prepare_restart(self) -> list[str]:
         """The chain has died. Returns what people should know of what that means."""
         # The next chain says itself what it wants, before its first tick. Until then the old wants hold: bytes that
@@ -391,9 +399,14 @@ class Front:
 
         def take(block: bytes) -> None:
             decoder.feed(block)
-            self._execute_frames(decoder.frames())
-            self.finish_block()
+            frames: list[Frame] = []
+            try:
+                frames.extend(decoder.frames())
+            finally:  # the frames before a broken one are whole
+                self._execute_block(frames)
 
+        if inlet.early:
+            take(inlet.early)
         if self._switchboard is not None and inlet.descriptor is not None:
             await self._switchboard.read_pipe(inlet.descriptor, take)
         else:
@@ -401,15 +414,13 @@ class Front:
                 take(block)
         decoder.finish()
 
-    def _execute_frames(self, frames: Iterator[Frame]) -> None:
-        progress = self.progress
-        executed: list[Frame] = []
-        try:
-            for frame in progress.without_done(frames) if progress.is_replaying else frames:
-                executed.append(frame)
-                self.execute(frame)
-        finally:
-            progress.note(executed)
+    def _execute_block(self, frames: list[Frame]) -> None:
+        if self.progress.is_replaying:
+            frames = list(self.progress.without_done(frames))
+        for frame in frames:
+            self.execute(frame)
+        self.progress.note(frames)
+        self.finish_block()
 
     def execute(self, frame: Frame) -> None:
         """Execute one action; `finish_block` writes what it sends."""

@@ -96,5 +96,12 @@ class Outside:
         self._awaits_tick = False
         return []
 
+    def first_tick(self) -> bytes:
+        """For a source that is to show that it serves; none is ever replaced while it does."""
+        return b""
+
+    def finish_events(self) -> None:
+        """Nothing: whatever a source has missed the next one is told."""
+
     def give_up_on_ticks(self) -> None:
         """The source has not come up yet: the server serves without."""

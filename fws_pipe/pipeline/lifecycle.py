@@ -26,6 +26,8 @@ class State(enum.Enum):
     """It serves."""
     DYING = enum.auto()
     """Something is wrong with it: what is left of it is carried out, and ended."""
+    YIELDING = enum.auto()
+    """Another one stands ready to take its place: it finishes what it has."""
     DRAINING = enum.auto()
     """It was asked to stop: it finishes what it has."""
     STOPPED = enum.auto()
@@ -49,6 +51,8 @@ class Event(enum.Enum):
     """A process has ended, or what it writes makes no sense."""
     STALLS = enum.auto()
     """It returns no tick although it owes one."""
+    REPLACE = enum.auto()
+    """Another one has shown that it serves, and is to take its place."""
     STOP = enum.auto()
     """The server ends."""
     GONE = enum.auto()
@@ -68,6 +72,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.SILENT: State.DOWN,
         Event.DIES: State.DOWN,
         Event.STALLS: State.DOWN,
+        Event.REPLACE: State.DOWN,
         Event.STOP: State.STOPPED,
         Event.GONE: State.DOWN,
         Event.GIVEN_UP: State.FAILED,
@@ -79,6 +84,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.SILENT: State.UP,
         Event.DIES: State.DYING,
         Event.STALLS: State.DYING,
+        Event.REPLACE: State.YIELDING,
         Event.STOP: State.DRAINING,
         Event.GONE: State.DOWN,
         Event.GIVEN_UP: State.FAILED,
@@ -90,6 +96,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.SILENT: State.UP,
         Event.DIES: State.DYING,
         Event.STALLS: State.DYING,
+        Event.REPLACE: State.YIELDING,
         Event.STOP: State.DRAINING,
         Event.GONE: State.DOWN,
         Event.GIVEN_UP: State.FAILED,
@@ -101,6 +108,19 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.SILENT: State.DYING,
         Event.DIES: State.DYING,
         Event.STALLS: State.DYING,
+        Event.REPLACE: State.DYING,
+        Event.STOP: State.DRAINING,
+        Event.GONE: State.DOWN,
+        Event.GIVEN_UP: State.FAILED,
+    },
+    State.YIELDING: {
+        Event.DUE: State.YIELDING,
+        Event.REFUSED: State.YIELDING,
+        Event.SERVES: State.YIELDING,
+        Event.SILENT: State.YIELDING,
+        Event.DIES: State.YIELDING,
+        Event.STALLS: State.YIELDING,
+        Event.REPLACE: State.YIELDING,
         Event.STOP: State.DRAINING,
         Event.GONE: State.DOWN,
         Event.GIVEN_UP: State.FAILED,
@@ -112,6 +132,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
         Event.SILENT: State.DRAINING,
         Event.DIES: State.DRAINING,
         Event.STALLS: State.DRAINING,
+        Event.REPLACE: State.DRAINING,
         Event.STOP: State.DRAINING,
         Event.GONE: State.STOPPED,
         Event.GIVEN_UP: State.STOPPED,

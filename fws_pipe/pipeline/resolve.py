@@ -50,6 +50,8 @@ class Command:
     name: str
     text: str
     shell_text: str
+    path: str | None = None
+    """The file that is run, where it is known."""
 
     @property
     def label(self) -> str:
@@ -74,7 +76,7 @@ def _resolve(stage: Stage, number: int, chain: str, commands: Commands) -> Comma
     path = commands.filter_path(name)
     if path is not None:
         replaced = f"{stage.text[:start]}exec {shlex.quote(path)}{stage.text[end:]}"
-        return Command(number, name, stage.text, replaced)
+        return Command(number, name, stage.text, replaced, path)
     if name in _BUILTINS:
         return Command(number, name, stage.text, stage.text)
     if commands.is_executable(name):

@@ -1,8 +1,9 @@
 """The supervisor: keeps one chain running, for a front that it knows only as an `Exchange`.
 
-A run of the chain ends when a process exits, when its actions break off, when it hangs, or when the server stops. Then
-whatever had passed the dead stage is still carried out, every process is gone, and the next run gets new pipes. Which
-state of its life the chain is in, and what comes next, says the table in `lifecycle.py`.
+A run of the chain ends when a process exits, when its actions break off, when it hangs, when another one is to take
+its place, or when the server stops. Then whatever had passed the dead stage is still carried out, every process is
+gone, and the next run gets new pipes. Which state of its life the chain is in, and what comes next, says the table in
+`lifecycle.py`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from fws_pipe.errors import FrameError, FwsError, GaveUpError, SilenceError, Sta
 from fws_pipe.log import Log
 from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT, FINAL, RUNNING, TRANSITIONS, Event, RestartPolicy, State
 from fws_pipe.pipeline.spawn import LADDER, Program, Rung, RunningChain, Surroundings, start_chain
+from fws_pipe.pipeline.successor import TICK_TIMEOUT_S, Successor
 from fws_pipe.pipes import Inlet, Outlet
 
-TICK_TIMEOUT_S = 10.0
-"""A chain that lets no tick through for so long after its start is taken to swallow them."""
-
+_YIELD_S = 10.0
+"""How long a chain that is replaced has for what it has got. What it doesn't finish the next one gets again."""
 
 _LAST_READ_S = 1.0
 """How long what dead processes have left in their pipes may take to be read."""
@@ -43,7 +44,13 @@ class Exchange(Protocol):
         """Whether a tick has ever come back: then silence is a fault, and no property, of the chain."""
 
     async def write_events(self, pipe: Outlet) -> None:
-        """Write events for ever. Raises OSError when nobody reads them."""
+        """Write events until `finish_events` is called. Raises OSError when nobody reads them."""
+
+    def finish_events(self) -> None:
+        """Let `write_events` end where a frame ends."""
+
+    def first_tick(self) -> bytes:
+        """A tick for a chain that is to show that it serves, before it gets anything else."""
 
     async def execute_all(self, inlet: Inlet, source: str) -> None:
         """Execute actions until their end. Raises FrameError, or SilenceError when nothing comes that must."""
@@ -103,6 +110,11 @@ class Supervisor:
         self._stopping = trio.Event()
         self._hurry = trio.Event()
         self._grace_s = 0.0
+        self._successor = Successor(surroundings, exchange, log)
+
+    def reload(self, programs: Sequence[Program]) -> None:
+        """Let a chain of these programs take the place of the one that runs, once it has shown that it serves."""
+        self._successor.ask_for(programs)
 
     def stop(self, grace_s: float) -> None:
         """Let the chain read what has been written, then end its input; `grace_s` is how long it may take to finish."""
@@ -118,12 +130,15 @@ class Supervisor:
 
     async def run(self) -> None:
         """Run until stopped. Raises StageError when the first start comes to nothing, GaveUpError for later ones."""
-        while self._state not in FINAL:
-            self._take(await self._wait_due())
-            if self._state in RUNNING:
-                started = trio.current_time()
-                failure, served = await self._run_once()
-                self._take(self._judge(failure, served, started))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._successor.run)
+            while self._state not in FINAL:
+                self._take(await self._wait_due())
+                if self._state in RUNNING:
+                    started = trio.current_time()
+                    failure, served = await self._run_once()
+                    self._take(self._judge(failure, served, started))
+            nursery.cancel_scope.cancel()
         if self._error is not None:
             raise self._error
 
@@ -136,6 +151,11 @@ class Supervisor:
         """A run has ended: is there to be another one, and when?"""
         if self._stopping.is_set():
             self._take(Event.STOP)
+            return Event.GONE
+        if self._state is State.YIELDING:
+            self._due = 0.0
+            for line in self._consequences:
+                self._log.always(line)
             return Event.GONE
         if not self.serving.is_set():
             self._error = self._error or StageError(f"{self._role.name} could not start: {failure}")
@@ -156,7 +176,7 @@ class Supervisor:
     async def _run_once(self) -> tuple[str, bool]:
         """One run of the chain, to the end of its last process. Returns why it ended, and whether it had served."""
         try:
-            chain = await start_chain(self._programs, self._surroundings, self._log)
+            chain = await self._next_chain()
         except OSError as error:
             self._take(Event.REFUSED)
             failure = f"can't start {self._role.name} with {self._programs[0].argv[0]}: {error.strerror or error}"
@@ -175,11 +195,20 @@ class Supervisor:
                     actions.cancel_scope.deadline = trio.current_time() + _LAST_READ_S
                 nursery.cancel_scope.deadline = trio.current_time() + _LAST_READ_S
             served = self._exchange.ready.is_set()
-            if self._state is State.DYING:
+            if self._state in (State.DYING, State.YIELDING):
                 self._consequences = self._exchange.prepare_restart()
         finally:
             chain.bury()
         return failure, served
+
+    async def _next_chain(self) -> RunningChain:
+        """The one that stands ready, or else a new one. Raises OSError."""
+        ready = await self._successor.take()
+        if ready is None:
+            return await start_chain(self._programs, self._surroundings, self._log)
+        self._programs, chain = ready
+        self._log.info(f"{self._role.name} is replaced")
+        return chain
 
     async def _oversee(self, chain: RunningChain) -> Event:
         """Let the chain run until it has to end. Returns what ends it."""
@@ -189,7 +218,11 @@ class Supervisor:
                 event = await self._wait_event(chain)
                 self._take(event)
                 self._note(event, chain)
-            nursery.cancel_scope.cancel()
+            if self._state is State.YIELDING:
+                self._exchange.finish_events()
+                nursery.cancel_scope.deadline = trio.current_time() + _YIELD_S
+            else:
+                nursery.cancel_scope.cancel()
         return event
 
     async def _wait_event(self, chain: RunningChain) -> Event:
@@ -206,6 +239,7 @@ class Supervisor:
             nursery.start_soon(wait, Event.STOP, self._stopping.wait)
             nursery.start_soon(wait, Event.DIES, chain.failed.wait)
             nursery.start_soon(wait, Event.STALLS, self._exchange.wait_stalled)
+            nursery.start_soon(wait, Event.REPLACE, self._successor.wait_ready)
             if starting:
                 nursery.start_soon(wait, Event.SERVES, self._exchange.ready.wait)
                 if not self._exchange.returns_ticks:
@@ -235,6 +269,9 @@ class Supervisor:
             chain.leftovers_s = min(self._grace_s, _LEFTOVERS_AT_THE_END_S)
             chain.end_input()
             ladder = (LADDER[0]._replace(wait_s=self._grace_s), *LADDER[1:])
+        elif self._state is State.YIELDING:
+            chain.end_input()
+            ladder = (LADDER[0]._replace(wait_s=_YIELD_S), *LADDER[1:])
         else:
             failure = await chain.epitaph()
             chain.kill_up_to_the_dead()
@@ -261,4 +298,4 @@ class Supervisor:
             chain.fail_unless_dead(str(error))
 
 
-_BY_GRAVITY = (Event.STOP, Event.DIES, Event.STALLS, Event.SERVES)
+_BY_GRAVITY = (Event.STOP, Event.DIES, Event.STALLS, Event.REPLACE, Event.SERVES)

@@ -105,6 +105,9 @@ def test_a_killed_stage_costs_no_client_its_connection(servers: Servers, stage: 
 def test_a_new_chain_hears_of_the_clients_that_are_there(servers: Servers) -> None:
     server = servers.start(f"{servers.reporter()} | mirror")
     with connect(server.url) as client:
+        for text in ("x", "y"):  # the second reply tells that the `open` is through, and its tick
+            client.send(text)
+            assert client.recv(30) == text
         [first] = server.events("open", 1)
         for text in ("one", "two"):  # the second is in a later batch than `open`, whose tick is back before its answer
             client.send(text)
@@ -113,8 +116,8 @@ def test_a_new_chain_hears_of_the_clients_that_are_there(servers: Servers) -> No
         server.stderr.wait_for("the chain serves again")
         again = server.events("open", 2)[1]
         assert again == {**first, "replay": True}
-        client.send("x")
-        server.events("message", 1)
+        client.send("z")
+        assert client.recv(30) == "z"
     server.events("disconnect", 1)
 
 

@@ -98,7 +98,7 @@ def test_ten_thousand_connections_that_say_nothing(servers: Servers) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     idle: list[socket.socket] = []
     try:
-        server = servers.start("mirror")
+        server = servers.start("--max-handshakes", "0", "mirror")  # all of them at once
         with connect(server.url) as innocent:
             assert_served(innocent)
             base = descriptors_of(server.pid)

@@ -125,12 +125,12 @@ def fragments(*payloads: bytes) -> bytes:
 def test_fragments_of_a_message(servers: Servers, intake: str) -> None:
     server = servers.start("--max-fragments", "3", "--intake", intake, "mirror")
     with RawClient(server.port) as client:
-        client.upgrade(fragments(b"a", b"b", b"c"))
-        assert client.read(5) == b"\x81\x03abc"
+        client.upgrade(fragments(b"a", b"b", b"c", b"d"))
+        assert client.read(6) == b"\x81\x04abcd"
         client.send(fragments(b"d", b"e") + fragments(b"f", b"", b"g"))
         assert client.read(4 + 4) == b"\x81\x02de\x81\x02fg"
-        client.send(fragments(b"", b"", b"", b"")[:-6])
-        assert last_words(client) == (1009, "a message may have 3 fragments")
+        client.send(fragments(b"", b"", b"", b"", b"")[:-6])
+        assert last_words(client) == (1009, "a message may have 3 fragments before its last")
     assert "too many fragments: 1" in counted(server)
 
 

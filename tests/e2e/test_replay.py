@@ -156,6 +156,7 @@ def test_a_chain_that_hangs_is_replaced(servers: Servers, stage: str) -> None:
     assert server.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_slow_chain_does_not_hang(servers: Servers) -> None:
     slow = servers.script(
         "slow",
@@ -164,12 +165,12 @@ def test_a_slow_chain_does_not_hang(servers: Servers) -> None:
         "from fws_pipe.sdk import on, run, send\n"
         "@on('message')\n"
         "def answer(event):\n"
-        "    time.sleep(0.001)\n"
+        "    time.sleep(0.003)\n"
         "    if event['data'] == 'last':\n"
         "        send(event['id'], 'done')\n"
         "run()\n",
     )
-    server = servers.start("--stall-timeout", "1.5", slow)
+    server = servers.start("--stall-timeout", "6", slow)
     with connect(server.url) as client:
         for _ in range(3000):
             client.send("x")
@@ -199,7 +200,8 @@ run()
 
 
 def quarantined(servers: Servers) -> list[Path]:
-    return sorted((servers.folder / "quarantine").iterdir())
+    """The files there, by the number of their event."""
+    return sorted((servers.folder / "quarantine").iterdir(), key=lambda path: int(path.stem.rsplit("-")[-1]))
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ SANS_IO = (
     "proxies.py",
     "rates.py",
     "stage_environment.py",
+    "sdk/joined_sends.py",
 )
 IO_MODULES = {"trio", "os", "socket", "subprocess", "time", "redis", "select", "threading", "asyncio"}
 
@@ -46,7 +47,7 @@ LAYERS = (
     ("redis_link", "config"),
     ("config_file", "redis_settings", "origins", "proxies", "rates", "stage_environment"),
     ("machine",),
-    ("log", "pipes", "scratch", "service_manager"),
+    ("log", "pipes", "scratch", "service_manager", "watch"),
     ("protocol",),
     ("errors", "__init__"),
 )

@@ -12,14 +12,16 @@ import struct
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 
+from fws_pipe.errors import FrameError
 from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import Front, Limits
 from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
 from fws_pipe.log import Log
-from fws_pipe.protocol.codec import FrameDecoder
+from fws_pipe.protocol.codec import FrameDecoder, encode
 from tests.e2e.raw import CLOSE, PONG, RawClient, frame, request
 
 LIMITS = Limits(max_message=1 << 20, max_clients=0, outbox=1 << 20, ping_interval=0.0, ping_timeout=0.0)
@@ -93,6 +95,26 @@ def test_a_handshake_that_is_never_finished_is_answered_at_the_deadline(tmp_path
 
     # The clock runs a hundred times as fast as the wall's.
     serve(scenario, tmp_path, trio.testing.MockClock(rate=100))
+
+
+def test_the_actions_before_a_broken_frame_are_executed(tmp_path: Path) -> None:
+    class Broken:
+        descriptor: int | None = None
+
+        async def read(self) -> bytes:
+            send = {"type": "send", "to": "nobody", "data": "x", "seq": 7}
+            return encode(send) + encode(send) + encode({"type": "tick", "seq": 1}) + b"\xc1"
+
+    async def scenario(served: Served) -> None:
+        before = served.front.feed.acknowledged
+        with pytest.raises(FrameError, match="broken frame from stdin"):
+            await served.front.execute_all(Broken(), "stdin")
+        assert served.front.clients.counters["gone"] == 2
+        assert served.front.feed.acknowledged == before == 1
+        served.front.progress.begin_replay(0)
+        assert [served.front.progress.is_done(7) for _ in range(3)] == [True, True, False]
+
+    serve(scenario, tmp_path)
 
 
 def test_a_client_that_sends_now_and_then_is_not_idle(tmp_path: Path) -> None:

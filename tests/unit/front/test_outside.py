@@ -26,6 +26,7 @@ class Source:
     """What the front sees of one: it returns each tick after so many seconds, unless it hangs."""
 
     descriptor: int | None = None
+    early = b""
 
     def __init__(self, delay_s: float) -> None:
         self._delay_s = delay_s

@@ -25,6 +25,7 @@ GRAVER = {
     State.STARTING: 1,
     State.UP: 2,
     State.DYING: 3,
+    State.YIELDING: 3,
     State.DRAINING: 4,
     State.FAILED: 5,
     State.STOPPED: 5,
@@ -47,7 +48,8 @@ def test_every_cell(state: State, event: Event) -> None:
         # Only a start starts anything, and only what runs can serve or die.
         assert after not in RUNNING or state in RUNNING or event is Event.DUE
         assert after is not State.UP or event in (Event.SERVES, Event.SILENT) or state is State.UP
-        assert after is not State.DYING or state in RUNNING or state is State.DYING
+        assert after not in (State.DYING, State.YIELDING) or state in RUNNING or state is after
+        assert after is not State.YIELDING or event is Event.REPLACE or state is after
     if event is Event.STOP:
         assert after in (State.STOPPED, State.DRAINING, State.FAILED)
 

@@ -1,0 +1,165 @@
+"""The chain that is to take the place of the one that runs: it starts beside it, and shows first that it serves.
+
+It gets a tick and nothing else, and what it answers until that is back is kept for whoever takes it over. Then the old
+one finishes what it has, and only then the new one gets a snapshot and the events that have waited: so the order of
+each client's events is kept. One that fails here costs nobody anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import trio
+
+from fws_pipe.errors import FrameError
+from fws_pipe.log import Log
+from fws_pipe.pipeline.spawn import LADDER, Program, RunningChain, Surroundings, start_chain
+from fws_pipe.protocol.codec import FrameDecoder, type_of
+from fws_pipe.protocol.events import TICK
+
+TICK_TIMEOUT_S = 10.0
+"""A chain that lets no tick through for so long after its start is taken to swallow them."""
+
+
+class Ticks(Protocol):
+    """Where a first tick comes from."""
+
+    @property
+    def returns_ticks(self) -> bool:
+        """Whether the chain that runs lets ticks through."""
+
+    def first_tick(self) -> bytes:
+        """A tick that asks for nothing."""
+
+
+class Successor:
+    """At most one chain that gets ready, or stands ready. Of what is asked for meanwhile the last comes after it."""
+
+    def __init__(self, surroundings: Surroundings, ticks: Ticks, log: Log) -> None:
+        self._surroundings = surroundings
+        self._ticks = ticks
+        self._log = log
+        self._wanted: Sequence[Program] | None = None
+        self._changed = trio.Event()
+        self._ready: tuple[Sequence[Program], RunningChain] | None = None
+        self._released = trio.Event()
+        """Set when nobody here watches the one that has been taken."""
+
+    def ask_for(self, programs: Sequence[Program]) -> None:
+        """There is to be a chain of these programs."""
+        self._wanted = programs
+        self._note_change()
+
+    def _note_change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait_ready(self) -> None:
+        """Wait until one stands ready."""
+        while self._ready is None:
+            await self._changed.wait()
+
+    async def take(self) -> tuple[Sequence[Program], RunningChain] | None:
+        """The one that stands ready, if there is one; it is the caller's now, to watch and to bury."""
+        if self._ready is None:
+            return None
+        ready, self._ready = self._ready, None
+        self._released = trio.Event()
+        self._note_change()
+        await self._released.wait()
+        return ready
+
+    async def run(self) -> None:
+        """Get them ready, one after the other, for ever."""
+        while True:
+            while self._wanted is None:
+                await self._changed.wait()
+            programs, self._wanted = self._wanted, None
+            await self._make_ready(programs)
+
+    async def _make_ready(self, programs: Sequence[Program]) -> None:
+        """Start a chain, and keep it until it is taken, or has died."""
+        try:
+            chain = await start_chain(programs, self._surroundings, self._log)
+        except OSError as error:
+            self._refuse(f"it can't be started: {error.strerror or error}")
+            return
+        is_taken = False
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(chain.watch)
+                problem = await self._prove(chain, programs[-1].label)
+                if problem is None:
+                    self._ready = programs, chain
+                    self._note_change()
+                    await self._wait_taken_or_dead(chain)
+                    is_taken = self._ready is None
+                    self._ready = None
+                if not is_taken:
+                    self._refuse(problem or await chain.epitaph())
+                    chain.end_input()
+                    await chain.climb_down(LADDER, trio.Event(), "the new chain")
+                nursery.cancel_scope.cancel()
+        finally:
+            if is_taken:
+                self._released.set()
+            else:
+                chain.bury()
+
+    def _refuse(self, problem: str) -> None:
+        self._log.always(f"the new chain does not serve, and the old one goes on: {problem}")
+
+    async def _wait_taken_or_dead(self, chain: RunningChain) -> None:
+        async with trio.open_nursery() as nursery:
+
+            async def wait_taken() -> None:
+                while self._ready is not None:
+                    await self._changed.wait()
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(wait_taken)
+            await chain.failed.wait()
+            nursery.cancel_scope.cancel()
+
+    async def _prove(self, chain: RunningChain, label: str) -> str | None:
+        """See whether a chain serves. Returns what is wrong with it, None when nothing is."""
+        problem: str | None = None
+        has_answered = False
+
+        async def ask() -> None:
+            nonlocal problem, has_answered
+            try:
+                await chain.head.write(self._ticks.first_tick())
+                has_answered = await _read_to_first_tick(chain, label)
+            except FrameError as error:
+                problem = str(error)
+            except OSError:
+                pass  # nobody reads: we are about to hear why
+            if has_answered or problem:
+                nursery.cancel_scope.cancel()
+
+        with trio.move_on_after(TICK_TIMEOUT_S):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await chain.failed.wait()
+                nursery.cancel_scope.cancel()
+        if problem or has_answered:
+            return problem
+        if chain.failed.is_set():
+            return await chain.epitaph()
+        if not self._ticks.returns_ticks:
+            return None  # like the one that runs
+        return f"no tick is back in {TICK_TIMEOUT_S:.0f} s"
+
+
+async def _read_to_first_tick(chain: RunningChain, label: str) -> bool:
+    """Read what a chain says until its first tick is back; False when it ends before. Raises FrameError."""
+    decoder = FrameDecoder(label)
+    while block := await chain.tail.read():
+        chain.tail.early += block
+        decoder.feed(block)
+        kinds = [type_of(frame) for frame in decoder.frames()]
+        if TICK in kinds:
+            return True
+    return False
