@@ -15,11 +15,11 @@ from tests.chaos.faults import DIES, NOT_KEPT, World, all_faults
 from tests.chaos.full_disk import full_disk
 from tests.chaos.redis_side import IN_CHANNEL, OUT_CHANNEL, GatedRedis, Publisher, Subscriber
 from tests.fuzz.campaign import Level
-from tests.harness import PATIENCE_S, Servers
+from tests.harness import PATIENCE_S, Servers, memory_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STAGES = Path(__file__).resolve().parent / "stages"
-CHAIN = f"cat | publish {OUT_CHANNEL} | fws-python {STAGES}/rooms.py | fws-python {STAGES}/answer.py"
+CHAIN = f"cat | publish {OUT_CHANNEL} | {STAGES}/rooms.py | {STAGES}/answer.py"
 
 OPTIONS = (
     "--stall-timeout", "4",
@@ -34,6 +34,8 @@ _WARM_UP_S = 1.0
 _SHORTEST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.6
 _CHECK_S = 0.25
+_LONGEST_END_S = 120.0
+"""How long warming up, and waiting for what is still to come, may take beside the faults."""
 
 _LOSSES = ("publishes lost", "bad action", "unknown type", "consumer events dropped", "publishes refused")
 """Of what the server counts, and tells at its end: what there must be none of."""
@@ -58,8 +60,8 @@ class Report:
     repeated: int
     from_outside: int
     missed_from_outside: int
-    front_before: int
-    front_after: int
+    memory_before: int
+    memory_after: int
 
     def __str__(self) -> str:
         return (
@@ -68,7 +70,7 @@ class Report:
             f"Redis; {self.repeated} came twice, none was lost\n"
             f"from outside through Redis: {self.from_outside} heard by the first room's clients, "
             f"{self.missed_from_outside} missed while the source was away\n"
-            f"the front's memory: {self.front_before / 2**20:.1f} -> {self.front_after / 2**20:.1f} MiB"
+            f"the front's memory: {self.memory_before / 2**20:.1f} -> {self.memory_after / 2**20:.1f} MiB"
         )
 
 
@@ -90,9 +92,8 @@ def chaos(servers: Servers, seed: int, seconds: float, clients: int, rate: float
             asyncio.run(run.run())
             world.note("SIGTERM")
             run.problems += _problems_of_end(world)
-        except BaseException as error:
-            error.add_note(_story(world))
-            raise
+        except* (ChaosError, TimeoutError, AssertionError) as group:
+            raise ChaosError(f"{group.exceptions[0]!r}\n{_story(world)}") from group
     if run.problems:
         raise ChaosError("\n".join([*run.problems[:40], f"({len(run.problems)} problems in all)", _story(world)]))
     return run.report()
@@ -128,12 +129,24 @@ class _Run:
         self._seconds = seconds
         self._clients = clients
         self._before = self._after = Level((), 0, 0)
-        self._front = (0, 0)
+        self._memory_before = self._memory_after = 0
         self._faults = 0
         self.problems: list[str] = []
 
     async def run(self) -> None:
         """All of it; leaves what did not hold in `problems`."""
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(self._watch_server())
+            async with asyncio.timeout(self._seconds + _LONGEST_END_S):
+                await self._run()
+            watching.cancel()
+
+    async def _watch_server(self) -> None:
+        while self._world.server.process.poll() is None:
+            await asyncio.sleep(_CHECK_S)
+        raise ChaosError(f"the server has ended with exit code {self._world.server.process.returncode}")
+
+    async def _run(self) -> None:
         await self._warm_up()
         self._world.start = time.monotonic()
         crowd = self._world.crowd
@@ -160,6 +173,7 @@ class _Run:
             await asyncio.sleep(_CHECK_S)
             levels.append(Level.of(self._servers))
         self._before = levels[-1]
+        self._memory_before = memory_of(self._world.server.pid)
 
     async def _do_faults(self) -> None:
         world = self._world
@@ -219,8 +233,9 @@ class _Run:
                 f"processes {len(before.processes)} -> {len(after.processes)}, "
                 f"descriptors {before.descriptors} -> {after.descriptors}"
             )
-        if after.memory > before.memory + MEMORY_BOUND_BYTES:
-            self.problems.append(f"memory {before.memory:,} -> {after.memory:,} bytes")
+        self._memory_after = memory_of(self._world.server.pid)
+        if self._memory_after > self._memory_before + MEMORY_BOUND_BYTES:
+            self.problems.append(f"the front's memory {self._memory_before:,} -> {self._memory_after:,} bytes")
 
     async def _eventually(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for it as long as anybody hears anything new, and some time more."""
@@ -249,6 +264,6 @@ class _Run:
             repeated=len({message for listener in [*listeners, subscriber] for message in listener.repeated}),
             from_outside=max((heard.last for heard in outside), default=0),
             missed_from_outside=max((listener.missed for listener in listeners), default=0),
-            front_before=self._before.memory,
-            front_after=self._after.memory,
+            memory_before=self._memory_before,
+            memory_after=self._memory_after,
         )

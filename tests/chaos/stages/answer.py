@@ -1,3 +1,4 @@
+#!/usr/bin/env fws-python
 """Sends each message to its room, and what comes from Redis to room 0."""
 
 from __future__ import annotations

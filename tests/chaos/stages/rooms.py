@@ -1,3 +1,4 @@
+#!/usr/bin/env fws-python
 """Has a state: which room each client is in, which stands in the query of its `open`. Writes it before each message.
 
 What ends with POISON kills it, each time.
