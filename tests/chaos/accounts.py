@@ -1,4 +1,4 @@
-"""Accounts for every message: who said what, who heard it, and whether that is as it must be. No I/O.
+"""Accounts for every message: who said what, who heard it, and whether that is as it must be. No I/O but the time.
 
 What must hold, for each sender and each of those who listen to it:
 
@@ -12,6 +12,7 @@ What must hold, for each sender and each of those who listen to it:
 from __future__ import annotations
 
 import enum
+import time
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -87,6 +88,13 @@ class Heard:
     last: int
 
 
+class Problem(NamedTuple):
+    """What does not hold, and when it was noticed (time.monotonic); None: in the end."""
+
+    text: str
+    when: float | None = None
+
+
 @dataclass
 class Listener:
     """What one has heard. `owed_from`: what each sender had said before, None as long as nothing is owed to it."""
@@ -96,7 +104,7 @@ class Listener:
     owed_from: Mapping[int, int] | None = None
     is_here: bool = True
     heard: dict[int, Heard] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     repeated: list[Message] = field(default_factory=list)
     messages: int = 0
     missed: int = 0
@@ -107,7 +115,7 @@ class Listener:
         try:
             message = parse(payload)
         except ValueError as error:
-            self.problems.append(f"{self.name} got what nobody has said: {error}")
+            self.complain(f"got what nobody has said: {error}")
             return None
         self.messages += 1
         heard = self.heard.get(message.sender)
@@ -118,14 +126,18 @@ class Listener:
         elif message.number == heard.last:
             self.repeated.append(message)
         elif message.number < heard.last:
-            self.problems.append(f"{self.name} heard {message} after {heard.last}")
+            self.complain(f"heard {message} after {heard.last}")
         elif message.sender in _MAY_BE_MISSED:
             self.missed += message.number - heard.last - 1
             heard.last = message.number
         else:
-            self.problems.append(f"{self.name} heard {message} after {heard.last}: those between are missing")
+            self.complain(f"heard {message} after {heard.last}: those between are missing")
             heard.last = message.number
         return message
+
+    def complain(self, text: str) -> None:
+        """Note what is wrong, and when."""
+        self.problems.append(Problem(f"{self.name} {text}", time.monotonic()))
 
     def last_of(self, sender: int) -> int:
         """The last number that it has heard of a sender; 0: none."""
@@ -133,7 +145,7 @@ class Listener:
         return heard.last if heard else 0
 
 
-def find_problems(senders: Collection[Sender], listeners: Sequence[Listener], deaths: int) -> list[str]:
+def find_problems(senders: Collection[Sender], listeners: Sequence[Listener], deaths: int) -> list[Problem]:
     """What is missing, doubled or out of order, when everything has come that will; `deaths` of the chain."""
     problems = [problem for listener in listeners for problem in listener.problems]
     rooms: dict[int, list[Listener]] = {}
@@ -141,11 +153,11 @@ def find_problems(senders: Collection[Sender], listeners: Sequence[Listener], de
         rooms.setdefault(listener.room, []).append(listener)
     for sender in senders:
         audience = rooms.get(sender.room, []) + rooms.get(EVERYWHERE, [])
-        problems += _problems_of(sender, audience)
+        problems += map(Problem, _problems_of(sender, audience))
     repeated = {message for listener in listeners for message in listener.repeated}
     if len(repeated) > deaths:
         some = ", ".join(map(str, sorted(repeated)[:10]))
-        problems.append(f"{len(repeated)} messages came twice, but the chain died {deaths} times: {some}")
+        problems.append(Problem(f"{len(repeated)} messages came twice, but the chain died {deaths} times: {some}"))
     return problems
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.accounts import OUTSIDE, find_problems
+from tests.chaos.accounts import OUTSIDE, Problem, find_problems
 from tests.chaos.crowd import Crowd
 from tests.chaos.faults import DIES, NOT_KEPT, World, all_faults
 from tests.chaos.full_disk import full_disk
@@ -34,6 +34,7 @@ _WARM_UP_S = 1.0
 _SHORTEST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.6
 _CHECK_S = 0.25
+_WATCH_S = 0.05
 _LONGEST_END_S = 120.0
 """How long warming up, and waiting for what is still to come, may take beside the faults."""
 
@@ -100,8 +101,8 @@ def chaos(servers: Servers, seed: int, seconds: float, clients: int, rate: float
 
 
 def _story(world: World) -> str:
-    said = "\n".join(world.server.stderr.lines)
-    return "what was done:\n" + "\n".join(world.log) + f"\nwhat the server said:\n{said}"
+    world.note_told()
+    return "\n".join(["what was done, and what the server said, which is noted up to 0.05 s later:", *world.log])
 
 
 def _problems_of_end(world: World) -> list[str]:
@@ -143,7 +144,8 @@ class _Run:
 
     async def _watch_server(self) -> None:
         while self._world.server.process.poll() is None:
-            await asyncio.sleep(_CHECK_S)
+            self._world.note_told()
+            await asyncio.sleep(_WATCH_S)
         raise ChaosError(f"the server has ended with exit code {self._world.server.process.returncode}")
 
     async def _run(self) -> None:
@@ -195,7 +197,8 @@ class _Run:
         await self._eventually(lambda: all(client.is_open for client in crowd.here), "all clients are in")
         crowd.say_last_words()
         await self._eventually(lambda: not self._find_problems(), "everything has been heard")
-        self.problems += self._find_problems()
+        for text, when in self._find_problems():
+            self.problems.append(text if when is None else f"{self._world.at(when)}  {text}")
         await self._hear_outside()
 
     async def _hear_outside(self) -> None:
@@ -212,7 +215,7 @@ class _Run:
                 return
         self.problems.append("what is published from outside is not heard any more")
 
-    def _find_problems(self) -> list[str]:
+    def _find_problems(self) -> list[Problem]:
         crowd = self._world.crowd
         return find_problems(
             crowd.senders, [*crowd.listeners, self._subscriber.listener], self._world.count(DIES)

@@ -86,7 +86,7 @@ class Client(asyncio.Protocol):
 
     def _complain(self, text: str) -> None:
         if not self._crowd.is_over:
-            self.listener.problems.append(f"{self.listener.name} {text}")
+            self.listener.complain(text)
 
     # What goes.
 

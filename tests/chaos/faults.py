@@ -45,9 +45,23 @@ class World:
     lasting: set[asyncio.Task[None]] = field(default_factory=set)
     redis_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    told: int = 0
+    """How many of the server's lines are in the log."""
+
     def note(self, what: str) -> None:
         """Log what is done now."""
-        self.log.append(f"{time.monotonic() - self.start:7.3f} s  {what}")
+        self.log.append(f"{self.at(time.monotonic())}  {what}")
+
+    def at(self, moment: float) -> str:
+        """When something was, as the log says it."""
+        return f"{moment - self.start:7.3f} s"
+
+    def note_told(self) -> None:
+        """Log what the server has said since the last time."""
+        lines = self.server.stderr.lines[self.told :]
+        self.told += len(lines)
+        for line in lines:
+            self.note(f"    {line}")
 
     def count(self, words: str) -> int:
         """How many lines of the server have these words."""

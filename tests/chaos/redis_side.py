@@ -1,8 +1,9 @@
 """Redis in chaos: a server that comes back with its data, and our own subscriber and publisher.
 
 The subscriber misses nothing: a Redis that starts again listens on a Unix socket first, where only we look for it, and
-opens its port, where the server waits for it, when the subscriber is there. It is stopped by SIGTERM only, so what it
-has executed it has also written to us; and it keeps on disk how far the server had published.
+opens its port, where the server waits for it, when the subscriber is there. Before it is stopped its clients are
+paused: what it executes in the turn of its loop in which it ends it would tell nobody. And it keeps on disk how far the
+server had published.
 """
 
 from __future__ import annotations
@@ -72,6 +73,12 @@ class GatedRedis(RedisServer):
     def connect_aside(self) -> Any:
         """A client that needs no port; it is the caller's to close."""
         return redis.Redis(unix_socket_path=self._socket, retry=Retry(NoBackoff(), 0), socket_timeout=PATIENCE_S)
+
+    def stop(self) -> None:
+        """Stop it, when all that it has executed has been written."""
+        with contextlib.closing(self.connect_aside()) as client:
+            client.client_pause(round(PATIENCE_S * 1000))
+        super().stop()
 
     def _port_arguments(self, port: int) -> list[str]:
         return ["--port", "0", "--unixsocket", self._socket]
