@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fws_pipe.front.front import Intake
 from tests.chaos.accounts import OUTSIDE, Problem, find_problems
 from tests.chaos.crowd import Crowd
 from tests.chaos.faults import DIES, NOT_KEPT, World, all_faults
@@ -21,11 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 STAGES = Path(__file__).resolve().parent / "stages"
 CHAIN = f"cat | publish {OUT_CHANNEL} | {STAGES}/rooms.py | {STAGES}/answer.py"
 
-OPTIONS = (
-    "--stall-timeout", "4",
-    "--redis-channels", IN_CHANNEL,
-    "--max-clients-per-address", "0",
-)  # fmt: skip
+OPTIONS = ("--stall-timeout", "4", "--redis-channels", IN_CHANNEL, "--max-clients-per-address", "0")
+
+JOURNAL_LIMITS = ("64M", "64M", "512K")
+"""With the last one clients are held back whenever the chain is down."""
 
 MEMORY_BOUND_BYTES = 32 * 1024 * 1024
 """What the front may hold more than before: allocators keep some of what the journal had."""
@@ -81,13 +81,15 @@ def chaos(servers: Servers, seed: int, seconds: float, clients: int, rate: float
     redis_folder = servers.folder / "redis"
     redis_folder.mkdir()
     with full_disk(servers.folder) as quarantine, GatedRedis(redis_folder, subscriber) as redis:
+        dice = random.Random(seed)
+        chosen = ("--intake", dice.choice(list(Intake)), "--journal-limit", dice.choice(JOURNAL_LIMITS))
         server = servers.start(
-            *OPTIONS, "--quarantine", str(quarantine), "--redis-url", redis.url, CHAIN,
+            *OPTIONS, *chosen, "--quarantine", str(quarantine), "--redis-url", redis.url, CHAIN,
             environment=servers.environment(PYTHONPATH=str(ROOT)),
         )  # fmt: skip
-        dice = random.Random(seed)
         crowd = Crowd(server.port, random.Random(dice.random()), rate)
         world = World(server, redis, crowd, dice)
+        world.note(" ".join(chosen))
         run = _Run(servers, world, subscriber, seconds, clients)
         try:
             asyncio.run(run.run())

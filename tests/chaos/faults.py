@@ -199,6 +199,15 @@ def _leaving(name: str, how: str, chances: int) -> Fault:
     return Fault(name, do, chances)
 
 
+async def _kill_all(world: World) -> None:
+    await world.wait_strikeable()
+    for mark in CHAIN:
+        process = process_of(world.server, mark)
+        if process is not None:
+            _send(process, signal.SIGKILL)
+            os.close(process)
+
+
 async def _reload(world: World) -> None:
     world.server.signal(signal.SIGHUP)
 
@@ -226,6 +235,9 @@ def all_faults() -> Iterator[Fault]:
     for mark in MORTAL:
         yield _signalling(f"half a frame from {mark}", mark, signal.SIGUSR1, 2)
         yield _signalling(f"exit 1 of {mark}", mark, signal.SIGUSR2, 2)
+    for mark in ("publish", "fws_pipe.sink"):
+        yield _signalling(f"kill -TERM {mark}", mark, signal.SIGTERM, 1)
+    yield Fault("kill -9 of all stages", _kill_all, 2)
     yield _signalling("kill -9 source", SOURCE, signal.SIGKILL, 2, is_of_chain=False)
     yield _stopping("kill -STOP source", SOURCE, 1, is_of_chain=False)
     yield Fault("Redis restarts", _restart_redis, 2)
