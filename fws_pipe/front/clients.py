@@ -318,7 +318,8 @@ class Clients:
         if without is None:
             return list(candidates)
         if isinstance(without, str):
-            return [client for client in candidates if client.id != without]
+            excluded_client = self._by_id.get(without)
+            return [client for client in candidates if client is not excluded_client]
         excluded = set(without)
         return [client for client in candidates if client.id not in excluded]
 

@@ -290,7 +290,8 @@ class Feed:
         events, self._waiting = self._waiting, []
         charges, self._charges = self._charges, []
         self._size = 0
-        self._room.unpark_all()
+        if self._room:
+            self._room.unpark_all()
         parts = []
         while len(events) > BATCH_EVENTS:
             # What waits is numbered without a gap. This tick has no number of its own, but that of the event before it.
@@ -318,8 +319,9 @@ class Feed:
 
     def _settle(self, seq: int) -> None:
         self._settled_seq = max(seq, self._settled_seq)
-        self._settled.unpark_all()
-        if not self._is_journal_full:
+        if self._settled:
+            self._settled.unpark_all()
+        if self._room and not self._is_journal_full:
             self._room.unpark_all()
 
     @property
@@ -383,13 +385,17 @@ class Feed:
             return None  # how long its start takes nobody knows
         return self._journal.awaited if self.ready.is_set() else self._done_seq
 
-    def restart(self, clients: Iterable[Client]) -> Restart:
-        """The chain has died: prepare what the next one gets.
+    def restart(self, clients: Iterable[Client], *, has_died: bool = True) -> Restart:
+        """The chain has died, or has made room for another one: prepare what the next one gets.
 
         First a snapshot: an `open` with `replay` for each client whose own one is not kept. Then all that is kept. A
         client that still waits at the gate is new to the next chain: nobody else will answer it.
         """
-        culprit, is_careful = self._find_culprit(clients)
+        culprit, is_careful = None, False
+        if has_died:
+            culprit, is_careful = self._find_culprit(clients)
+        else:
+            self._journal.restart()
         leaving = [client for client, _ in self._leaving.values()]
         snapshot = []
         for client in [*clients, *leaving]:

@@ -363,13 +363,13 @@ class Front:
         """Let `write_events` end where a frame ends."""
         self.feed.finish()
 
-    def prepare_restart(self) -> list[str]:
-        """The chain has died. Returns what people should know of what that means."""
+    def prepare_restart(self, *, is_replaced: bool) -> list[str]:
+        """The chain has died, or (`is_replaced`) gives way to another. Returns what people should know of that."""
         # The next chain says itself what it wants, before its first tick. Until then the old wants hold: bytes that
         # arrive in between may be wanted.
         self._wants_are_old = True
-        restart = self.feed.restart(self.clients)
-        self.progress.begin_replay(self.feed.acknowledged)
+        restart = self.feed.restart(self.clients, has_died=not is_replaced)
+        self.progress.begin_replay(self.feed.acknowledged, may_regroup=is_replaced)
         if not self.feed.swallows_ticks:
             del self.counters["publishes lost"]  # by the sink that has ended; the next one gets them again
         said = []

@@ -90,7 +90,7 @@ class Outside:
         """For ever: silence is an error of `execute_all`."""
         await trio.sleep_forever()
 
-    def prepare_restart(self) -> list[str]:
+    def prepare_restart(self, *, is_replaced: bool) -> list[str]:
         """The source has died: the next one is told everything again, so nothing is lost and nothing waits."""
         self.ready = trio.Event()
         self._awaits_tick = False

@@ -8,7 +8,6 @@ the tasks: the same conversations, the same events.
 
 from __future__ import annotations
 
-import os
 import select
 from collections.abc import Callable
 
@@ -16,7 +15,7 @@ import trio
 
 from fws_pipe.front.conversation import Conversation, Readers
 from fws_pipe.front.feed import Feed
-from fws_pipe.protocol.codec import BLOCK_BYTES
+from fws_pipe.protocol.blocks import ReadBuffer
 
 _AT_ONCE = 256
 """How many connections are read before the chain gets what they have sent."""
@@ -33,6 +32,7 @@ class Switchboard:
         self._epoll = select.epoll()
         self._by_descriptor: dict[int, Conversation] = {}
         self._pipes: dict[int, _Pipe] = {}
+        self._buffer = ReadBuffer()
         self._pipes_alone = select.epoll()
         """The pipes once more, without the clients: see `_wait_room`."""
 
@@ -63,7 +63,7 @@ class Switchboard:
 
     async def read_pipe(self, descriptor: int, take: Callable[[bytes], object]) -> None:
         """Read a pipe to its end, and give each block to `take`. Raises what that raises."""
-        pipe = self._pipes[descriptor] = _Pipe(take)
+        pipe = self._pipes[descriptor] = _Pipe(take, self._buffer)
         epolls = (self._epoll, self._pipes_alone)
         for epoll in epolls:
             epoll.register(descriptor, select.EPOLLIN)
@@ -101,7 +101,7 @@ class Switchboard:
                 conversation = self._by_descriptor.get(descriptor)
                 if conversation is not None:
                     if not self._feed.is_full:
-                        _read(conversation, descriptor, now)
+                        self._read(conversation, descriptor, now)
                         has_read_client = True
                 elif descriptor in self._pipes:
                     self._pipes[descriptor].read(descriptor)
@@ -110,6 +110,18 @@ class Switchboard:
                 break
             if has_read_client:
                 timeout = _TURN_S
+
+    def _read(self, conversation: Conversation, descriptor: int, now: float) -> None:
+        try:
+            block = self._buffer.read(descriptor, conversation.appetite)
+        except BlockingIOError:
+            return
+        except OSError:
+            block = b""
+        if block:
+            conversation.take(block, now)
+        else:
+            conversation.lose()
 
     async def _wait_room(self) -> None:
         """The chain is so slow that no client is read. What it answers is: that is what makes room."""
@@ -128,8 +140,9 @@ class Switchboard:
 class _Pipe:
     """A pipe that is read, and what becomes of it. Its end, or an error, is told once: then it is read no more."""
 
-    def __init__(self, take: Callable[[bytes], object]) -> None:
+    def __init__(self, take: Callable[[bytes], object], buffer: ReadBuffer) -> None:
         self._take = take
+        self._buffer = buffer
         self.ended = trio.Event()
         self.error: Exception | None = None
 
@@ -137,7 +150,7 @@ class _Pipe:
         if self.ended.is_set():
             return
         try:
-            block = os.read(descriptor, BLOCK_BYTES)
+            block = self._buffer.read(descriptor)
             if block:
                 self._take(block)
                 return
@@ -153,19 +166,6 @@ def _forget(epoll: select.epoll, descriptor: int) -> None:
         epoll.unregister(descriptor)
     except (OSError, ValueError):
         pass  # either has been closed already: the kernel has forgotten it
-
-
-def _read(conversation: Conversation, descriptor: int, now: float) -> None:
-    try:
-        block = os.read(descriptor, conversation.appetite)
-    except BlockingIOError:
-        return
-    except OSError:
-        block = b""
-    if block:
-        conversation.take(block, now)
-    else:
-        conversation.lose()
 
 
 def _descriptor_of(conversation: Conversation) -> int:

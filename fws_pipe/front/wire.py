@@ -43,6 +43,7 @@ class Wire:
         "_closed",
         "_held",
         "_is_released",
+        "_send_now",
         "_spawn",
         "_tasks",
         "_writing",
@@ -61,6 +62,7 @@ class Wire:
         self, transport: Transport, outbox_limit: int, spawn: Callable[[Callable[[], Awaitable[object]]], object]
     ) -> None:
         self.transport = transport
+        self._send_now = transport.send_now
         self._spawn = spawn
         self._tasks: set[trio.CancelScope] | frozenset[trio.CancelScope] = frozenset()
         self.outbox = Outbox(outbox_limit)
@@ -151,7 +153,7 @@ class Wire:
             self.flush()
             return is_queued
         try:
-            count = self.transport.send_now(frame)
+            count = self._send_now(frame)
         except BlockingIOError:
             count = 0
         except OSError:
@@ -169,7 +171,7 @@ class Wire:
         if self._writing or self._closed or not outbox.size:
             return
         try:
-            outbox.write_with(self.transport.send_now)
+            outbox.write_with(self._send_now)
         except OSError:
             self.abort()
             return

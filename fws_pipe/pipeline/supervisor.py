@@ -58,8 +58,8 @@ class Exchange(Protocol):
     async def wait_stalled(self) -> None:
         """Wait until the chain owes a tick for too long."""
 
-    def prepare_restart(self) -> list[str]:
-        """The chain has died. Returns what people should know of what that means, in lines."""
+    def prepare_restart(self, *, is_replaced: bool) -> list[str]:
+        """The chain has died, or (`is_replaced`) gives way to another. Returns what people should know, in lines."""
 
     def give_up_on_ticks(self) -> None:
         """The chain lets no tick through: serve all the same."""
@@ -196,7 +196,7 @@ class Supervisor:
                 nursery.cancel_scope.deadline = trio.current_time() + _LAST_READ_S
             served = self._exchange.ready.is_set()
             if self._state in (State.DYING, State.YIELDING):
-                self._consequences = self._exchange.prepare_restart()
+                self._consequences = self._exchange.prepare_restart(is_replaced=self._state is State.YIELDING)
         finally:
             chain.bury()
         return failure, served

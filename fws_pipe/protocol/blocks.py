@@ -84,9 +84,25 @@ def write_all(descriptor: int, data: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+class ReadBuffer:
+    """Memory to read into. os.read would take a new block for each read, and one of this size is mapped, cleared and
+    unmapped by the kernel each time, which takes longer than to read a few messages and copy them.
+    """
+
+    def __init__(self, size: int = BLOCK_BYTES) -> None:
+        self._view = memoryview(bytearray(size))
+
+    def read(self, descriptor: int, limit: int = BLOCK_BYTES) -> bytes:
+        """Read at most `limit` bytes; none at the end. Raises OSError as os.read does."""
+        return self._view[: os.readv(descriptor, (self._view[:limit],))].tobytes()
+
+
+_buffer = ReadBuffer()
+
+
 def _read(descriptor: int, source: str) -> bytes:
     try:
-        return os.read(descriptor, BLOCK_BYTES)
+        return _buffer.read(descriptor)
     except OSError as error:
         raise SystemRefusedError(f"can't read from {source}: {error.strerror}") from None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fws_pipe.protocol.actions import WANT, is_joined
+from fws_pipe.protocol.actions import JOIN, LEAVE, WANT, is_joined
 from fws_pipe.protocol.codec import Frame, type_of
 from fws_pipe.protocol.events import CONFIRM, TICK
 
@@ -39,6 +39,8 @@ class Progress:
         self._last = Position(0, 0)
         self._done_seq = 0
         self._done_count = 0
+        self._passing: frozenset[str] = frozenset()
+        """Types of what is never suppressed: what a filter wants it tells each run anew."""
         self.suppressed = 0
         """Actions that were not executed because they had been before."""
 
@@ -58,8 +60,12 @@ class Progress:
         if last is not None:
             self._last = Position(last, count)
 
-    def begin_replay(self, acknowledged: int) -> None:
-        """A new chain gets again what is kept; the ticks up to `acknowledged` are back."""
+    def begin_replay(self, acknowledged: int, *, may_regroup: bool = False) -> None:
+        """A new chain gets again what is kept; the ticks up to `acknowledged` are back.
+
+        `may_regroup`: it may be another chain, which puts the clients that it hears of into groups of its own.
+        """
+        self._passing = frozenset((WANT, *_NO_ACTIONS, *((JOIN, LEAVE) if may_regroup else ())))
         self._done_seq, self._done_count = max(self._last, Position(acknowledged, 0))
         self.is_replaying = True
 
@@ -82,8 +88,7 @@ class Progress:
             seq = frame.get("seq")
             if kind == TICK and type(seq) is int and seq > self._done_seq:
                 self.is_replaying = False  # all that had been executed has been here
-            # What a filter wants it tells each run anew.
-            if kind == WANT or kind in _NO_ACTIONS:
+            if kind in self._passing:
                 yield frame
             elif is_joined(frame):
                 yield from self._rest_of(frame)

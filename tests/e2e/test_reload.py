@@ -68,6 +68,32 @@ def test_the_chain_of_the_config_file_is_read_again(servers: Servers) -> None:
     assert server.stop() == 0
 
 
+def test_the_new_chain_may_put_clients_into_groups_but_does_not_greet_them_again(servers: Servers) -> None:
+    text = """#!/usr/bin/env fws-python
+from fws_pipe.sdk import join, on, run, send
+
+@on("open")
+def came(event):
+    send(event["id"], "welcome")
+    join(event["id"], "{group}")
+
+@on("message")
+def said(event):
+    send(group="{group}", data=event["data"])
+
+run()
+"""
+    filter_ = servers.script("greet", text.format(group="old"))
+    server = servers.start(filter_)
+    with connect(server.url) as client:
+        assert client.recv(PATIENCE_S) == "welcome"
+        servers.script("greet", text.format(group="new"))
+        server.signal(signal.SIGHUP)
+        server.stderr.wait_for("the chain is replaced")
+        assert answer_of(client, "hello") == "hello"
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
     [

@@ -563,3 +563,20 @@ def test_an_open_that_kills_the_chain_is_in_no_snapshot() -> None:
         assert types(last.frames) == ["tick", "tick"]
 
     run(scenario)
+
+
+def test_a_chain_that_gives_way_is_no_death() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        await feed.put(message_event("a", "x"), client)
+        await trio.testing.wait_all_tasks_blocked()
+        await chain.die()
+        for _ in range(5):
+            assert feed.restart([client], has_died=False) == (1, False, None)
+            again = Chain()
+            nursery.start_soon(again.live, feed)
+            await trio.testing.wait_all_tasks_blocked()
+            await again.die()
+        assert types(again.frames) == ["tick", "message", "tick"]
+
+    run(scenario)

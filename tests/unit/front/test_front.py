@@ -100,6 +100,7 @@ def test_a_handshake_that_is_never_finished_is_answered_at_the_deadline(tmp_path
 def test_the_actions_before_a_broken_frame_are_executed(tmp_path: Path) -> None:
     class Broken:
         descriptor: int | None = None
+        early = b""
 
         async def read(self) -> bytes:
             send = {"type": "send", "to": "nobody", "data": "x", "seq": 7}

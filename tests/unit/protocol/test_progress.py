@@ -95,6 +95,13 @@ def test_wants_are_told_to_each_run() -> None:
     assert list(progress.without_done([want])) == [want]
 
 
+def test_another_chain_may_have_other_groups_but_greets_nobody_twice() -> None:
+    progress = Progress()
+    progress.begin_replay(10, may_regroup=True)
+    join, send = {"type": "join", "seq": 3, "id": "a", "group": "g"}, {"type": "send", "seq": 3, "to": "a"}
+    assert list(progress.without_done([join, send])) == [join]
+
+
 def test_a_tick_is_no_action() -> None:
     progress = Progress()
     progress.note([*sends(5), {"type": "tick", "seq": 6}, {"type": "confirm", "seq": 6}])
