@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -30,6 +31,8 @@ def main() -> int:
     arguments = parser.parse_args()
     seed = int.from_bytes(os.urandom(4), "big") if arguments.seed is None else arguments.seed
     print(f"seed {seed}", flush=True)
+    # Whoever ends us ends the servers too, and what is mounted.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory() as folder, Servers(Path(folder)) as servers:
         try:
             print(chaos(servers, seed, arguments.seconds, arguments.clients, arguments.rate))

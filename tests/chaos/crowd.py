@@ -198,7 +198,8 @@ class Crowd:
 
     async def replace(self, count: int, how: str) -> None:
         """Let so many go, never the last of a room, and others come. `how` is "reset" or "leave"."""
-        for client in self.dice.sample([client for client in self.here if client.is_open], count):
+        candidates = [client for client in self.here if client.is_open]
+        for client in self.dice.sample(candidates, min(count, len(candidates))):
             room = client.sender.room
             if sum(other.sender.room == room for other in self.here) < 2:
                 continue
