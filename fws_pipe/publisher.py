@@ -171,7 +171,7 @@ class Publisher:
                     if client is not None:
                         close_quietly(client)
                     client = None
-                    if self._hurry.wait(next_delay()):
+                    if self._is_over_within(next_delay()):
                         return
                     continue
                 if len(batch) > 1:
@@ -183,6 +183,14 @@ class Publisher:
                 away_since, next_delay = None, jittered_delays()
             self._forget(batch)
             self._on_finished()
+
+    def _is_over_within(self, delay_s: float) -> bool:
+        """Wait so long, or until nothing comes any more and there is no time left.
+
+        To be told to hurry is not enough: who has sent the signal may be anybody, and the front still sends events.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: self._ended and self._hurry.is_set(), delay_s)
 
     def _wait_for_work(self) -> bool:
         """Wait until something is to be published; False at the end."""

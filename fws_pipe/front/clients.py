@@ -218,11 +218,11 @@ class Clients:
         self._tell(client)
 
     def remove(self, client: Client) -> None:
-        """A client has gone; it leaves its groups."""
+        """A client has gone; nobody finds it in its groups any more. It keeps the names: see `Feed.leaving`."""
         del self._by_id[client.id]
         self._before_the_gate -= not client.is_open
-        for group in list(client.groups):
-            self._leave(client, group)
+        for group in client.groups:
+            self._forget_member(client, group)
         self._tell(client)
 
     def get(self, client_id: str) -> Client | None:
@@ -248,11 +248,11 @@ class Clients:
         """Take a client out of a group; nothing happens when it isn't in there."""
         client = self.of(client_id)
         if client is not None and group in client.groups:
-            self._leave(client, group)
+            client.groups = client.groups - {group}
+            self._forget_member(client, group)
             self._tell(client)
 
-    def _leave(self, client: Client, group: str) -> None:
-        client.groups = client.groups - {group}
+    def _forget_member(self, client: Client, group: str) -> None:
         members = self._groups[group]
         del members[client.id]
         if not members:

@@ -168,6 +168,11 @@ class Feed:
         self.put_at_once(event, client)
         self._leaving[client.id] = client, self._seq
 
+    def leaving(self, client_id: str) -> Client | None:
+        """A client that has gone, while a new chain would still get its last events, and what groups it was in."""
+        client, _ = self._leaving.get(client_id, (None, 0))
+        return client
+
     def put_nowait(self, event: Frame) -> bool:
         """Queue an event that the chain itself has caused. False, and counted, when there is no room.
 

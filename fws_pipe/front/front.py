@@ -466,6 +466,20 @@ class Front:
     def _execute_enqueue(self, action: Frame) -> None:
         self._put_consumer(events.consumer_event(None, action["data"], self.name))
 
+    def _execute_join(self, action: Frame) -> None:
+        leaving = self.feed.leaving(action["id"])
+        if leaving is None:
+            self.clients.join(action["id"], action["group"])
+        else:
+            leaving.groups = leaving.groups | {action["group"]}
+
+    def _execute_leave(self, action: Frame) -> None:
+        leaving = self.feed.leaving(action["id"])
+        if leaving is None:
+            self.clients.leave(action["id"], action["group"])
+        else:
+            leaving.groups = leaving.groups - {action["group"]}
+
     def _execute_accept(self, action: Frame) -> None:
         client = self.clients.of(action["id"])
         if client is not None:
@@ -486,8 +500,8 @@ class Front:
     _actions: dict[str, Callable[[Front, Frame], None]] = {
         actions.SEND: lambda self, action: self.clients.send(action),
         actions.CLOSE: lambda self, action: self.clients.close(action),
-        actions.JOIN: lambda self, action: self.clients.join(action["id"], action["group"]),
-        actions.LEAVE: lambda self, action: self.clients.leave(action["id"], action["group"]),
+        actions.JOIN: _execute_join,
+        actions.LEAVE: _execute_leave,
         actions.WANT: lambda self, action: self._set_wants(action["events"]),
         actions.ACCEPT: _execute_accept,
         actions.REJECT: _execute_reject,

@@ -388,6 +388,22 @@ def test_a_killed_sink_or_stage_loses_no_publish_and_repeats_none(servers: Serve
     assert listener.is_empty()
 
 
+def test_a_sink_that_somebody_has_told_to_end_publishes_all_the_same(
+    servers: Servers, redis_server: RedisServer
+) -> None:
+    server = with_redis(servers, redis_server, "publish c | mirror")
+    with connect(server.url) as client:
+        os.kill(stage_of(server.pid, "fws_pipe.sink"), signal.SIGTERM)
+        redis_server.stop()
+        client.send("while Redis is away")
+        assert client.recv(PATIENCE_S) == "while Redis is away"
+        server.stderr.wait_for("sink: publishing waits")
+        redis_server.restart()
+        server.stderr.wait_for("sink: publishing again")
+    assert server.stop() == 0
+    assert "lost:" not in server.stderr.text
+
+
 def test_a_chain_that_dies_while_redis_is_away_publishes_all_when_it_is_back(
     servers: Servers, redis_server: RedisServer
 ) -> None:

@@ -143,6 +143,36 @@ def test_a_new_chain_is_told_the_groups(servers: Servers) -> None:
         assert client.recv(PATIENCE_S) == "where: tea"
 
 
+DIES_ONCE = """#!/usr/bin/env fws-python
+import os, sys
+from fws_pipe.sdk import on, run
+@on("message")
+def die_once(event):
+    if event["data"] == "last words" and not os.path.exists("died"):
+        open("died", "x").close()
+        sys.exit(1)
+run()
+"""
+
+
+def test_the_last_words_of_who_has_left_reach_its_group_though_the_chain_dies(servers: Servers) -> None:
+    server = servers.start(f"{servers.script('dies_once', DIES_ONCE)} | broadcast_by_token")
+    with connect(server.url) as listener:
+        listener.send("token:tea")
+        assert listener.recv(PATIENCE_S) == "Successfully registered with broadcast group: tea"
+        dying = stage_of(server.pid, "dies_once")
+        os.kill(dying, signal.SIGSTOP)
+        with connect(server.url) as leaver:
+            for text in ("token:tea", "last words"):
+                leaver.send(text)
+                assert leaver.ping().wait(PATIENCE_S)
+        # It has gone when it is put into the group, and the next chain, which gets its last words, must know of that.
+        os.kill(dying, signal.SIGCONT)
+        assert listener.recv(PATIENCE_S) == "last words"
+    assert "the chain starts again" in server.stderr.text
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize("stage", ["cat", "mirror", "fws_pipe.sink"])
 def test_a_chain_that_hangs_is_replaced(servers: Servers, stage: str) -> None:
     server = servers.start("--stall-timeout", "1", "cat | mirror")

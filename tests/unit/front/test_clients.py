@@ -153,6 +153,7 @@ def test_groups_end_with_their_members(clients: Clients, wires: dict[str, Wire])
     clients.deliver()
     assert not wires["a"].posted
     assert clients._groups == {}
+    assert client.groups == {"tea"}
 
 
 def test_what_goes_to_those_who_have_left_is_dropped_and_counted(clients: Clients, wires: dict[str, Wire]) -> None:
