@@ -1,4 +1,4 @@
-"""Bytes on their way to one client. No I/O.
+"""Bytes on their way to one client: an HTTP response, then WebSocket frames. No I/O.
 
 When it is full (DESIGN: a slow client costs only itself) the owner is told by `fits`, and closes the client, drops what
 has come, or has `make_room` drop what has waited longest.
@@ -18,10 +18,12 @@ _JOIN_BYTES = 128 * 1024
 class Outbox:
     """A queue of whole WebSocket frames of which any number of leading bytes may be gone already."""
 
-    __slots__ = ("_frames", "_written_of_first", "limit", "size")
+    __slots__ = ("_frames", "_response", "_written_of_first", "limit", "size")
 
     def __init__(self, limit: int) -> None:
         self._frames: deque[bytes] = deque()
+        self._response = b""
+        """What is left of the HTTP response before all frames: it is never joined with them, and never dropped."""
         self.limit = limit
         self._written_of_first = 0
         self.size = 0
@@ -34,6 +36,11 @@ class Outbox:
         """Whether so many more bytes are allowed; an empty outbox takes a frame of any size."""
         return self.size == 0 or self.size + size <= self.limit
 
+    def begin_with(self, response: bytes) -> None:
+        """Put a response before all frames."""
+        self._response += response
+        self.size += len(response)
+
     def append(self, frame: bytes) -> None:
         """Queue a frame."""
         self._frames.append(frame)
@@ -41,6 +48,8 @@ class Outbox:
 
     def next_bytes(self) -> bytes | memoryview:
         """What is to be written next; the same until `advance` is called."""
+        if self._response:
+            return self._response
         first = self._frames[0]
         if len(self._frames) > 1 and len(first) < _JOIN_BYTES:
             self._join()
@@ -59,6 +68,9 @@ class Outbox:
     def advance(self, count: int) -> None:
         """So many bytes of `next_bytes` have been written."""
         self.size -= count
+        if self._response:
+            self._response = self._response[count:]
+            return
         if not self.size:
             self._frames.clear()
             self._written_of_first = 0
@@ -78,19 +90,23 @@ class Outbox:
 
     def take(self) -> bytes:
         """All that waits; nothing is left."""
-        waiting = b"".join(self._frames)[self._written_of_first :]
+        waiting = self._response + b"".join(self._frames)[self._written_of_first :]
+        self._response = b""
         self._frames.clear()
         self._written_of_first = self.size = 0
         return waiting
 
     def make_room(self, size: int) -> int:
-        """Drop what has waited longest until so many more bytes are allowed, if they can be; returns how many messages.
+        """Drop what has waited longest until so many more bytes are allowed; returns how many messages that were.
 
-        What goes out together was put in together, and is dropped together. A frame that has begun stays.
+        What goes out together was put in together, and is dropped together. A frame that has begun stays, and the
+        response; where these leave no room nothing is dropped.
         """
         dropped = 0
         begun = self._take_begun()
-        while self._frames and not self.fits(size):
+        stays = len(self._response) + (len(begun) - self._written_of_first if begun else 0)
+        can_be_made = not stays or stays + size <= self.limit
+        while can_be_made and self._frames and not self.fits(size):
             block = self._frames.popleft()
             self.size -= len(block)
             dropped += count_frames(block)
@@ -115,10 +131,10 @@ class Outbox:
         return block[start:end]
 
     def drop_unstarted(self) -> None:
-        """Forget all but what is left of a frame whose beginning has been written: the stream must stay whole."""
+        """Forget all but the response and what is left of a frame that has begun: the stream must stay whole."""
         begun = self._take_begun()
         self._frames.clear()
-        self.size = 0
+        self.size = len(self._response)
         if begun:
             self._frames.append(begun)
-            self.size = len(begun) - self._written_of_first
+            self.size += len(begun) - self._written_of_first

@@ -120,7 +120,7 @@ class Wire:
 
     def send_response(self, response: bytes) -> None:
         """Answer the request."""
-        self.outbox.append(response)
+        self.outbox.begin_with(response)
         self.flush()
 
     def release(self) -> None:

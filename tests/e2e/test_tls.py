@@ -12,6 +12,7 @@ from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect, unix_connect
 
 from tests.e2e.authority import Authority
+from tests.e2e.raw import RawClient, request, split_replies
 from tests.harness import PATIENCE_S, Server, Servers
 
 
@@ -206,3 +207,59 @@ def _encrypted(key: bytes) -> bytes:
         serialization.PrivateFormat.PKCS8,
         serialization.BestAvailableEncryption(b"secret"),
     )
+
+
+LATE_READER = """#!/usr/bin/env fws-python
+from fws_pipe.sdk import accept, on, run, send
+
+@on("open")
+def greet(event):
+    if event["query"] == "slow":
+        for number in range(40):
+            send(event["id"], b"%05d" % number + b"g" * 5000)
+    accept(event["id"])
+
+@on("message")
+def flood(event):
+    for number in range(100):
+        send("*", b"%05d" % (1000 + number) + b"x" * 9995, without=event["id"])
+    send(event["id"], "done")
+
+run()
+"""
+
+
+@pytest.mark.parametrize("policy", ["drop-oldest", "close"])
+def test_what_a_slow_client_gets_is_whole_whatever_is_dropped(
+    servers: Servers, authority: Authority, policy: str
+) -> None:
+    chain = servers.script("flood", LATE_READER)
+    options = ["--gate", "--slow-client", policy, "--outbox-limit", "300K"]
+    server = servers.start(*authority.issue(), *options, chain)
+    context = authority.client_context()
+    with RawClient(server.port, receive_buffer=4096) as raw:
+        raw.socket = context.wrap_socket(raw.socket, server_hostname="localhost")
+        raw.socket.sendall(request(server.port, line="GET /?slow HTTP/1.1"))
+        assert raw.socket.recv(12) == b"HTTP/1.1 101"
+        with connect(server.url, ssl=context, max_size=None) as other:
+            for _ in range(30 if policy == "drop-oldest" else 10):
+                other.send("go")
+                assert other.recv(PATIENCE_S) == "done"
+            raw.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1_000_000)  # from now on it reads fast
+            stream = b""
+            while policy == "close" or len(stream) < 300_000:
+                part = raw.socket.recv(65536)
+                if not part:
+                    break
+                stream += part
+    replies = split_replies(stream.partition(b"\r\n\r\n")[2])
+    messages = [reply for reply in replies if reply.first == 0x82]
+    numbers = [int(reply.payload[:5]) for reply in messages]
+    assert numbers[0] == 0
+    assert all(len(set(reply.payload[5:])) == 1 for reply in messages)
+    others = [reply for reply in replies if reply.first != 0x82]
+    if policy == "close":
+        assert [reply.payload[:2] for reply in others] == [(1013).to_bytes(2, "big")]
+    else:
+        assert others == []
+    assert server.stop() == 0

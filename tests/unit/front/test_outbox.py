@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fws_pipe.front.outbox import Outbox
-from fws_pipe.front.rfc6455 import count_frames, encode_message
+from fws_pipe.front.rfc6455 import count_frames, encode_message, end_of_frame
 
 
 @given(st.lists(st.one_of(st.binary(min_size=1, max_size=300), st.integers(1, 400)), max_size=30))
@@ -91,3 +91,69 @@ def test_room_is_made_by_whole_frames_from_the_oldest_on(blocks: list[list[bytes
     assert stream.endswith(newest)
     assert count_frames(newest) + dropped + count_frames(stream[:begun]) == len(frames)
     assert not newest or len(rest) + size <= 600 or not dropped
+
+
+def test_nothing_is_dropped_where_no_room_can_be_made() -> None:
+    outbox = Outbox(limit=1000)
+    begun = encode_message("b" * 900)
+    outbox.append(begun)
+    outbox.advance(10)
+    small = encode_message("s" * 10)
+    outbox.append(small)
+    assert outbox.make_room(200) == 0
+    assert outbox.take() == begun[10:] + small
+
+
+def whole_messages(stream: bytes) -> list[bytes]:
+    """The frames of a stream of binary messages."""
+    frames = []
+    while stream:
+        end = end_of_frame(stream, 0)
+        assert stream[0] == 0x82
+        assert end <= len(stream)
+        frames.append(stream[:end])
+        stream = stream[end:]
+    return frames
+
+
+steps_of_an_outbox = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(1, 300)),
+        st.tuples(st.just("write"), st.integers(1, 400)),
+        st.tuples(st.just("make room"), st.integers(1, 400)),
+        st.tuples(st.just("drop"), st.just(0)),
+    ),
+    max_size=30,
+)
+
+
+@given(st.integers(0, 300), steps_of_an_outbox)
+def test_the_stream_stays_whole_behind_a_response(response_size: int, steps: list[tuple[str, int]]) -> None:
+    outbox = Outbox(limit=600)
+    response = b"HTTP/1.1 101".ljust(response_size, b"\n")[:response_size]
+    outbox.begin_with(response)
+    appended: list[bytes] = []
+    written = b""
+    dropped = 0
+    for step, size in steps:
+        if step == "append":
+            appended.append(encode_message(len(appended).to_bytes(2, "big") * size))
+            outbox.append(appended[-1])
+        elif step == "make room":
+            dropped += outbox.make_room(size)
+        elif step == "drop":
+            outbox.drop_unstarted()
+        elif outbox:
+            part = bytes(outbox.next_bytes()[:size])
+            written += part
+            outbox.advance(len(part))
+        assert outbox.size >= 0
+    size = outbox.size
+    rest = outbox.take()
+    assert len(rest) == size
+    stream = written + rest
+    assert stream.startswith(response)
+    received = whole_messages(stream[len(response) :])
+    assert received == [frame for frame in appended if frame in received]
+    if all(step != "drop" for step, _ in steps):
+        assert len(received) + dropped == len(appended)
