@@ -40,7 +40,7 @@ from fws_pipe.redis_settings import RedisSettings
 from fws_pipe.scratch import scratch_folder
 from fws_pipe.service_manager import Handover, Notifier
 from fws_pipe.stage_environment import stage_environment
-from fws_pipe.watch import Watch, files_named_in
+from fws_pipe.watch import RestlessFiles, Watch, files_named_in
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GAVE_UP_S = 2.0
@@ -249,9 +249,10 @@ async def run_pipe(
                     log.always(f"{why}: a new chain starts beside the one that runs")
 
             async with trio.open_nursery() as watching:
+                stopping = trio.Event()
                 if config.watch:
-                    watching.start_soon(_watch_files, config, commands, read_commands, reload)
-                await _serve(config, front, Together([chain, *sources]), handover, trio.Event(), reload, log)
+                    watching.start_soon(_watch_files, config, commands, read_commands, reload, stopping, log)
+                await _serve(config, front, Together([chain, *sources]), handover, stopping, reload, log)
                 watching.cancel_scope.cancel()
 
 
@@ -264,13 +265,25 @@ def _chain_programs(config: Config, commands: Sequence[Command], sink: Program) 
 
 
 async def _watch_files(
-    config: Config, commands: Sequence[Command], read_commands: Callable[[], Sequence[Command]], reload: Reload
+    config: Config,
+    commands: Sequence[Command],
+    read_commands: Callable[[], Sequence[Command]],
+    reload: Reload,
+    stopping: trio.Event,
+    log: Log,
 ) -> None:
-    """Reload whenever a file behind the chain has changed."""
-    while True:
+    """Reload whenever a file behind the chain has changed, until the server stops."""
+    restless = RestlessFiles()
+    while not stopping.is_set():
         named = [path for command in commands for path in (command.path, *files_named_in(command.text)) if path]
-        await Watch([*named, *([config.file] if config.file else [])]).wait_changed()
+        watched = {*named, *([config.file] if config.file else [])} - restless.found
+        changed = await Watch(watched).wait_changed()
+        for path in restless.note_changed(changed, trio.current_time()):
+            log.always(f"--watch: {path} changes at each reload, so the chain seems to write it: it is watched no more")
+        if stopping.is_set() or restless.found.issuperset(changed):
+            continue
         reload("--watch")
+        restless.note_reload(trio.current_time())
         with contextlib.suppress(FwsError):  # which has been told
             commands = read_commands()
 

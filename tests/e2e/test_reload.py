@@ -135,6 +135,30 @@ def test_watch_takes_up_what_has_changed(servers: Servers) -> None:
     assert server.stop() == 0
 
 
+def test_watch_lets_a_file_alone_that_each_new_chain_writes(servers: Servers) -> None:
+    restless = servers.script("written.py", "")
+    server = servers.start("--watch", f"tee -a data.mp | sh -c 'date +%N >written.py; exec cat' {restless} | mirror")
+    servers.script("written.py", "# changed")
+    server.stderr.wait_for("--watch: ./written.py changes at each reload, .*: it is watched no more")
+    assert server.stop() == 0
+
+
+def test_watch_replaces_no_chain_while_the_server_stops(servers: Servers) -> None:
+    slow = servers.script(
+        "slow", ANSWER.replace("    send(", "    import time; time.sleep(1.5)\n    send(").format(word="old")
+    )
+    server = servers.start("--watch", f"{servers.reporter()} | {slow}")
+    with connect(server.url) as client:
+        client.send("1")
+        server.events("message", 1)
+        server.signal(signal.SIGTERM)
+        server.stderr.wait_for("SIGTERM: finishing")
+        servers.script("slow", ANSWER.format(word="new"))
+        assert client.recv(PATIENCE_S) == "old 1"
+    assert server.wait() == 0
+    assert "--watch: " not in server.stderr.text
+
+
 def test_a_chain_that_holds_replies_finishes_them_before_the_next_one_answers(servers: Servers) -> None:
     """The old chain works slowly: its replies come first, the new one's after them, in the client's order."""
     slow = ANSWER.replace("    send(", "    import time; time.sleep(0.02)\n    send(")
