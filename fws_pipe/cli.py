@@ -16,7 +16,7 @@ import trio
 
 from fws_pipe.app import run_front, run_pipe
 from fws_pipe.config import Config, Query, current_environment, parse_front, parse_pipe
-from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, FwsError
+from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, FwsError, UsageError
 from fws_pipe.log import Log
 from fws_pipe.machine import MachineCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.pipeline.resolve import Command, resolve_chain
@@ -135,10 +135,27 @@ def _serve_chain(
     log = Log("fws-pipe", config.level)
     config = _fitting(config, len(chain), log)
 
+    latest = config
+
     def read_commands() -> Sequence[Command]:
-        return resolve_chain(parse().chain, MachineCommands(stage_path(environment)))
+        nonlocal latest
+        latest = _parse_again(latest, parse)
+        return resolve_chain(latest.chain, MachineCommands(stage_path(environment)))
 
     _run(log, run_pipe, config, chain, read_commands, environment, stdout, handover, log)
+
+
+def _parse_again(before: Config, parse: Callable[[], Config]) -> Config:
+    """The configuration as it is now. Raises UsageError where the chain would only be lost, and as `parse` does."""
+    if before.file is not None and os.path.exists(before.file) and not os.path.isfile(before.file):
+        # A pipe, as of `-c <(…)`: opening it could wait for ever, and what it had to say has been read.
+        if not before.file_names_chain:
+            return before
+        raise UsageError(f"{before.file} is no regular file, so it can't be read again")
+    now = parse()
+    if before.file_names_chain and not now.file_names_chain:
+        raise UsageError(f"{before.file} names no chain any more")
+    return now
 
 
 def _duplicate_of_stdout() -> int:

@@ -559,6 +559,8 @@ class Config:
     chain: str = DEFAULT_CHAIN
     file: str | None = None
     """The config file that it comes from, if any."""
+    file_names_chain: bool = False
+    """Whether the config file says a chain, or filters."""
     storage_has_pubsub: bool = False
     """Whether the user's own storage module brings a subscriber: known once the module is loaded."""
     server_argv: Sequence[str] = ()
@@ -696,6 +698,7 @@ def make_config(
         names_tcp=not said.keys().isdisjoint(("host", "port")),
         chain=chain,
         file=file.path,
+        file_names_chain=file.chain is not None or file.filters is not None,
     )
     _check(config)
     return config

@@ -60,11 +60,42 @@ def test_the_chain_of_the_config_file_is_read_again(servers: Servers) -> None:
         for text, words in (
             ('chain = "mirrror"\n', 'the chain stays as it is: stage 1 "mirrror": no such filter'),
             ("chain = \n", "the chain stays as it is: .*fws.toml"),
+            ("", "the chain stays as it is: .*fws.toml names no chain any more"),
         ):
             file.write_text(text)
             server.signal(signal.SIGHUP)
             server.stderr.wait_for(words)
             assert answer_of(client, "3") == "new 3"
+    assert server.stop() == 0
+
+
+def test_a_config_file_that_is_a_pipe_is_read_once(servers: Servers) -> None:
+    file = servers.folder / "fws.toml"
+    file.write_text('chain = "mirror"\n')
+    server = servers.start("-c", str(file))
+    with connect(server.url) as client:
+        assert answer_of(client, "1") == "1"
+        file.unlink()
+        os.mkfifo(file)
+        server.signal(signal.SIGHUP)
+        server.stderr.wait_for("the chain stays as it is: .*fws.toml is no regular file, so it can't be read again")
+        assert answer_of(client, "2") == "2"
+    assert server.stop() == 0
+
+
+def test_a_chain_of_the_command_line_needs_no_config_file_to_be_replaced(servers: Servers) -> None:
+    file = servers.folder / "fws.toml"
+    file.write_text("max-clients = 7\n")
+    filter_ = servers.script("answer", ANSWER.format(word="old"))
+    server = servers.start("-c", str(file), filter_)
+    with connect(server.url) as client:
+        assert answer_of(client, "1") == "old 1"
+        file.unlink()
+        os.mkfifo(file)
+        servers.script("answer", ANSWER.format(word="new"))
+        server.signal(signal.SIGHUP)
+        server.stderr.wait_for("the chain is replaced")
+        assert answer_of(client, "2") == "new 2"
     assert server.stop() == 0
 
 
