@@ -10,15 +10,17 @@ import re
 from collections.abc import Collection, Mapping
 
 _SECRET = re.compile(
-    r"(?:.*_)?(?:PASSWORD|PASSWD|PASSPHRASE|SECRETS?|TOKENS?|CREDENTIALS?|KEYS?|APIKEY)|.*_PWD", re.IGNORECASE
+    r".*(?:PASSW|PASSPHRASE|SECRET|CREDENTIAL|API_?KEY|PRIVATE_KEY).*|(?:.*_)?(?:PASS|PAT|AUTH|TOKENS?|KEYS?)|.*_PWD",
+    re.IGNORECASE,
 )
-"""Names of secrets. PWD and OLDPWD are none, and SSH_AUTH_SOCK is no word of these."""
+"""Names of secrets, by what is anywhere in them or by their last word. PWD and OLDPWD are none."""
 
 _OWN_SECRETS = frozenset({"FWS_REDIS", "FWS_REDIS_URL", "FWS_AUTH_JWT"})
 """Our own that the pattern leaves out: Redis's password stands in two of them, and a key's place in the third."""
 
-_NO_SECRETS = frozenset({"FWS_REDIS_KEY"})
-"""Our own that it takes for one: what our keys in Redis begin with."""
+_NO_SECRETS = frozenset({"FWS_REDIS_KEY", "FWS_TOKEN", "SSH_AUTH_SOCK"})
+"""None, whatever the pattern says: what our keys in Redis begin with, what the stages' storage goes by, and where an
+agent is that keeps its keys to itself."""
 
 _BASE = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "LANG", "LANGUAGE", "TZ", "TERM", "TMPDIR", "VIRTUAL_ENV",
