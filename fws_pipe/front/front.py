@@ -12,8 +12,9 @@ import math
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import trio
 
@@ -338,9 +339,9 @@ class Front:
         """Set once a tick has come back through the chain that runs now."""
         return self.feed.ready
 
-    async def write_events(self, pipe: Outlet) -> None:
-        """Write events to a chain for ever."""
-        await self.feed.run(pipe)
+    async def write_events(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """Write events to a chain that has been told so much, until `finish_events` is called."""
+        await self.feed.run(pipe, known)
 
     @property
     def returns_ticks(self) -> bool:
@@ -355,28 +356,35 @@ class Front:
         """The chain lets no tick through: serve all the same."""
         self.feed.give_up_on_ticks()
 
-    def first_tick(self) -> bytes:
-        """A tick for a chain that is to show that it serves, before it gets anything else."""
-        return self.feed.first_tick()
+    def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
+        """What a chain gets first that is to show that it serves, and what that tells of whom."""
+        return self.feed.introduce(self.clients)
+
+    async def wait_idle(self) -> None:
+        """Wait until the chain owes nothing."""
+        await self.feed.wait_idle()
 
     def finish_events(self) -> None:
         """Let `write_events` end where a frame ends."""
         self.feed.finish()
 
-    def prepare_restart(self, *, is_replaced: bool) -> list[str]:
-        """The chain has died, or (`is_replaced`) gives way to another. Returns what people should know of that."""
+    def prepare_restart(self, *, is_replaced: bool, is_changed: bool) -> list[str]:
+        """The chain has died, or (`is_replaced`) gives way to another, which may work otherwise (`is_changed`).
+
+        Returns what people should know of what that means.
+        """
         # The next chain says itself what it wants, before its first tick. Until then the old wants hold: bytes that
         # arrive in between may be wanted.
         self._wants_are_old = True
         restart = self.feed.restart(self.clients, has_died=not is_replaced)
-        self.progress.begin_replay(self.feed.acknowledged, may_regroup=is_replaced)
+        self.progress.begin_replay(self.feed.acknowledged, may_regroup=is_changed)
         if not self.feed.swallows_ticks:
             del self.counters["publishes lost"]  # by the sink that has ended; the next one gets them again
         said = []
         if restart.culprit is not None:
             self.counters["events quarantined"] += 1
             self._nursery.start_soon(self._put_into_quarantine, restart.culprit)
-        if self.feed.swallows_ticks:
+        if self.feed.swallows_ticks and not is_replaced:
             said.append("what was under way is lost: the chain lets no tick through")
         elif restart.events:
             manner = ", one at a time" if restart.is_careful else ""
