@@ -134,7 +134,7 @@ class Front:
         wire = Wire(transport, self._limits.outbox, self._spawn)
         client = Client(f"{self.name}-{self._connections:x}", wire, self._limits.outbox)
         self._wires.add(wire)
-        self.lobby.enter()
+        self.lobby.enter(wire)
         wire.on_closed = functools.partial(self._leave_lobby, wire)
         wire.run_beside(self._receive, client, wire)
 
@@ -149,7 +149,7 @@ class Front:
 
     def _leave_lobby(self, wire: Wire) -> None:
         """Somebody who is no client has gone."""
-        self.lobby.leave()
+        self.lobby.leave(wire)
         self._forget_wire(wire)
 
     def _forget_wire(self, wire: Wire) -> None:
@@ -205,7 +205,7 @@ class Front:
 
     async def _admit(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
         # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
-        self.lobby.leave()
+        self.lobby.leave(wire)
         self._places.take(wire.remote[0])
         wire.on_closed = functools.partial(self._leave, client, wire)
         client.auth = admission.claims
@@ -572,4 +572,5 @@ class Front:
             "journal full": self.feed.times_full,
             "suppressed": self.progress.suppressed,
             "accepting paused": self.lobby.pauses,
+            "silent while others waited": self.lobby.turned_out,
         }
