@@ -1,0 +1,100 @@
+"""The short way to read a request's head, and h11's: the same, wherever the short one reads anything."""
+
+from __future__ import annotations
+
+import h11
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fws_pipe.front.request_head import RequestHead, parse_any, parse_common, parse_head
+
+LINE = b"GET /chat?a=1 HTTP/1.1"
+COMMON = (
+    b"Host: localhost:9000",
+    b"User-Agent: Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101",
+    b"Accept: */*",
+    b"Sec-WebSocket-Version: 13",
+    b"Origin: https://example.com",
+    b"Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits",
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    b"Connection: keep-alive, Upgrade",
+    b"Cookie: a=b; c=d",
+    b"Upgrade: websocket",
+)
+
+lines = st.sampled_from(
+    (*COMMON, b"content-length: 5", b"Transfer-Encoding: chunked", b"Host:", b"x: y", b"x : y", b"")
+)
+odd_lines = st.builds(
+    lambda name, colon, value: name + colon + value,
+    st.text(st.characters(max_codepoint=127), max_size=8).map(str.encode),
+    st.sampled_from((b":", b": ", b":  ", b":\t", b"")),
+    st.binary(max_size=12) | st.text(" \tab\x7f", max_size=8).map(str.encode),
+)
+first_lines = st.sampled_from(
+    (
+        LINE,
+        LINE,
+        LINE,
+        b"GET * HTTP/1.1",
+        b"GET /\xe9 HTTP/1.1",
+        b"POST / HTTP/1.1",
+        b"GET / HTTP/1.0",
+        b"GET  / HTTP/1.1",
+    )
+)
+line_ends = st.sampled_from((b"\r\n", b"\r\n", b"\r\n", b"\n", b" \r\n", b"\r"))
+
+
+@st.composite
+def heads(draw: st.DrawFn) -> bytes:
+    """Heads from good to nonsense, with a byte changed or taken out here and there."""
+    chosen = draw(st.lists(lines | odd_lines, max_size=8))
+    if draw(st.booleans()):
+        chosen.insert(0, COMMON[0])
+    head = b"".join(line + draw(line_ends) for line in [draw(first_lines), *chosen]) + b"\r\n"
+    for _ in range(draw(st.integers(0, 2))):
+        place = draw(st.integers(0, len(head) - 1))
+        head = head[:place] + draw(st.binary(max_size=1)) + head[place + 1 :]
+    return head
+
+
+@given(heads() | st.lists(st.sampled_from(COMMON), unique=True).map(lambda chosen: whole(*chosen)))
+@example(b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nx: y\r\n\r\n")
+def test_what_the_short_way_reads_h11_reads_in_the_same_way(head: bytes) -> None:
+    common = parse_common(head)
+    if common is not None:
+        assert common == parse_any(head)
+        assert common == parse_head(head)
+
+
+def whole(*headers: bytes) -> bytes:
+    return b"\r\n".join((LINE, *headers)) + b"\r\n\r\n"
+
+
+def test_what_browsers_send_takes_the_short_way() -> None:
+    head = parse_common(whole(*COMMON))
+    assert head is not None
+    assert head[:3] == ("GET", "/chat?a=1", "1.1")
+    assert head.headers[0] == ("host", "localhost:9000")
+    assert head.headers[-1] == ("upgrade", "websocket")
+
+
+@pytest.mark.parametrize(
+    "changed", [b"Cookie: \xe9", b"X-Empty:", b"Accept: text/html", b"X:\tb", b"Content-Length: 0"]
+)
+def test_what_h11_alone_reads(changed: bytes) -> None:
+    head = whole(*COMMON, changed)
+    assert parse_common(head) is None
+    assert parse_head(head) == parse_any(head)
+    assert isinstance(parse_head(head), RequestHead)
+
+
+def test_what_is_no_request() -> None:
+    with pytest.raises(h11.RemoteProtocolError):
+        parse_head(b"GET / HTTP/1.1\r\n\r\n")
+    assert parse_head(b"") is None
