@@ -23,47 +23,42 @@ COMMON = (
     b"Upgrade: websocket",
 )
 
-lines = st.sampled_from(
-    (*COMMON, b"content-length: 5", b"Transfer-Encoding: chunked", b"Host:", b"x: y", b"x : y", b"")
+edits = st.sampled_from(
+    (b"", b" ", b"  ", b"\t", b"\r", b"\n", b"\r\n", b"\r\n ", b":", b",", b"a", b"\0", b"\x7f", b"\xe9", b"HTTP/1.0")
 )
-odd_lines = st.builds(
-    lambda name, colon, value: name + colon + value,
-    st.text(st.characters(max_codepoint=127), max_size=8).map(str.encode),
-    st.sampled_from((b":", b": ", b":  ", b":\t", b"")),
-    st.binary(max_size=12) | st.text(" \tab\x7f", max_size=8).map(str.encode),
-)
-first_lines = st.sampled_from(
+more_lines = st.sampled_from(
     (
-        LINE,
-        LINE,
-        LINE,
-        b"GET * HTTP/1.1",
-        b"GET /\xe9 HTTP/1.1",
-        b"POST / HTTP/1.1",
-        b"GET / HTTP/1.0",
-        b"GET  / HTTP/1.1",
+        b"Host: b",
+        b"cookie: c",
+        b"Content-Length: 5",
+        b"Content-Length: x",
+        b"Transfer-Encoding: chunked",
+        b"Empty:",
+        b"",
     )
 )
-line_ends = st.sampled_from((b"\r\n", b"\r\n", b"\r\n", b"\n", b" \r\n", b"\r"))
 
 
 @st.composite
 def heads(draw: st.DrawFn) -> bytes:
-    """Heads from good to nonsense, with a byte changed or taken out here and there."""
-    chosen = draw(st.lists(lines | odd_lines, max_size=8))
-    if draw(st.booleans()):
-        chosen.insert(0, COMMON[0])
-    head = b"".join(line + draw(line_ends) for line in [draw(first_lines), *chosen]) + b"\r\n"
-    for _ in range(draw(st.integers(0, 2))):
-        place = draw(st.integers(0, len(head) - 1))
-        head = head[:place] + draw(st.binary(max_size=1)) + head[place + 1 :]
+    """Heads in the common form, and such with some bytes changed, taken out or put in."""
+    chosen = draw(st.lists(st.sampled_from(COMMON[1:]), unique=True, max_size=6))
+    chosen += draw(st.lists(more_lines, max_size=1))
+    head = whole(*draw(st.permutations([*COMMON[:1], *chosen])))
+    for _ in range(draw(st.integers(0, 3))):
+        start = draw(st.integers(0, len(head)))
+        # Most of what can be wrong is wrong at the ends of a line, of a name, of a value.
+        start = max(draw(st.sampled_from((start, head.find(b"\r\n", start), head.find(b":", start)))), 0)
+        head = head[:start] + draw(edits) + head[start + draw(st.integers(0, 2)) :]
     return head
 
 
-@given(heads() | st.lists(st.sampled_from(COMMON), unique=True).map(lambda chosen: whole(*chosen)))
+@given(heads())
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n")
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n")
 @example(b"GET / HTTP/1.1\r\nHost: a\r\n folded\r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nHost: a \r\n\r\n")
+@example(b"GET / HTTP/1.1\r\nx: a\r\n\r\n")
 @example(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nx: y\r\n\r\n")
 def test_what_the_short_way_reads_h11_reads_in_the_same_way(head: bytes) -> None:
     common = parse_common(head)
@@ -84,9 +79,7 @@ def test_what_browsers_send_takes_the_short_way() -> None:
     assert head.headers[-1] == ("upgrade", "websocket")
 
 
-@pytest.mark.parametrize(
-    "changed", [b"Cookie: \xe9", b"X-Empty:", b"Accept: text/html", b"X:\tb", b"Content-Length: 0"]
-)
+@pytest.mark.parametrize("changed", [b"X: \xe9", b"X-Empty:", b"Accept: twice", b"X:\tb", b"Content-Length: 0"])
 def test_what_h11_alone_reads(changed: bytes) -> None:
     head = whole(*COMMON, changed)
     assert parse_common(head) is None
