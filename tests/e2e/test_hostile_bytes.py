@@ -270,6 +270,22 @@ def test_clients_that_go_during_the_tls_handshake_leave_nothing(servers: Servers
     assert_unharmed(server, base)
 
 
+def test_tls_handshakes_under_way_at_the_servers_end_are_ended(servers: Servers) -> None:
+    authority = Authority(servers.folder)
+    server = servers.start("--drain-timeout", "1", *authority.issue(), "mirror")
+    context = authority.client_context()
+    with (
+        RawClient(server.port) as silent,
+        RawClient(server.port) as halfway,
+        connect(server.url, ssl=context) as client,
+    ):
+        halfway.send(hello_of_tls(context))
+        halfway.socket.recv(1)
+        assert_served(client)
+        assert_unharmed(server, descriptors_of(server.pid))
+        assert silent.read_to_end() == b""
+
+
 def test_clients_that_come_and_go_while_certificates_are_replaced(servers: Servers) -> None:
     authority = Authority(servers.folder)
     server = servers.start(*authority.issue(), "mirror")

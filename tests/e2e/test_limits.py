@@ -114,6 +114,7 @@ def test_who_connects_and_says_nothing_keeps_nobody_out(servers: Servers, has_tl
         else:
             assert slow.read_head().startswith(b"HTTP/1.1 101 ")
     assert "silent while others waited: 4" in counted(server)
+    assert "error in the server itself" not in server.stderr.text
 
 
 def test_a_slow_handshake(servers: Servers) -> None:
