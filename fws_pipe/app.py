@@ -271,8 +271,7 @@ def _chain_programs(config: Config, commands: Sequence[Command], sink: Program) 
         Program(
             command.label,
             [config.shell, "-c", command.shell_text],
-            _place_of(command, command is commands[-1]),
-            signatures_of(_files_of(command)),
+            version=signatures_of(_files_of(command)),
         )
         for command in commands
     ]
@@ -293,14 +292,6 @@ async def _watch_files(
         reload("--watch")
         with contextlib.suppress(FwsError):  # which has been told
             commands = read_commands()
-
-
-def _place_of(command: Command, is_last: bool) -> dict[str, str]:
-    """Tell the last stage that it is: nobody reads the events that it writes, unless it redirects them.
-
-    It counts for a child of ours alone, not for what a stage starts: see `sdk.functions`.
-    """
-    return {"FWS_SINK_NEXT": str(os.getpid())} if is_last and ">" not in command.text else {}
 
 
 @contextlib.contextmanager

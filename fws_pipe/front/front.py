@@ -120,7 +120,7 @@ class Front:
         self._wires: set[Wire] = set()
         self.counters: Counter[str] = Counter()
         self._all_gone = trio.lowlevel.ParkingLot()
-        self._switchboard = Switchboard(self.feed) if intake is Intake.EPOLL and HAS_EPOLL else None
+        self._switchboard = Switchboard(self.feed, self._tell_error) if intake is Intake.EPOLL and HAS_EPOLL else None
         self.readers: Readers = AllReaders(TaskReaders(self.feed), self._switchboard)
         if self._switchboard is not None:
             nursery.start_soon(self._switchboard.run)
@@ -145,7 +145,10 @@ class Front:
         try:
             await task()
         except* Exception as group:  # noqa: BLE001 - whatever one client makes go wrong must not cost the others
-            self._log.always(f"a connection met an error in the server itself: {group.exceptions[0]!r}")
+            self._tell_error(group.exceptions[0])
+
+    def _tell_error(self, error: Exception) -> None:
+        self._log.always(f"a connection met an error in the server itself: {error!r}")
 
     def _leave_lobby(self, wire: Wire) -> None:
         """Somebody who is no client has gone."""

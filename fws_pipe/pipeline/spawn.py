@@ -24,6 +24,7 @@ import trio
 from fws_pipe.log import Log
 from fws_pipe.pipeline.stderr import StderrRelay
 from fws_pipe.pipes import PipeReader, PipeWriter, make_pipe
+from fws_pipe.protocol.blocks import identity_of
 
 
 class Rung(NamedTuple):
@@ -270,6 +271,9 @@ async def start_chain(programs: Sequence[Program], surroundings: Surroundings, l
                 "FWS_STAGE": program.label,
                 "FWS_READS_FROM": writer,
             }
+            if program in programs[-2:-1]:
+                # So the last stage knows that nobody but the sink reads its events: see sdk/functions.py.
+                environment["FWS_SINK_PIPE"] = identity_of(out.write_end)
             stage = await _start(program, stdin, out.write_end, environment, surroundings.stdout, log)
             undo.callback(stage.close)
             undo.callback(stage.signal_group, signal.SIGKILL)
