@@ -151,10 +151,10 @@ class Client:
             self._share.unpark_all()
 
 
-_Target = tuple[str | list[str] | None, str | None, str | list[str] | None]
-"""`to`, `group` and `except` of a send."""
+_Target = tuple[str | list[str] | None, str | None, str | list[str] | None, bool]
+"""`to`, `group`, `except` of a send, and whether it is for the clients of other servers as well."""
 
-_NOBODY: _Target = (None, None, None)
+_NOBODY: _Target = (None, None, None, False)
 
 _JOINED_BYTES = 64 * 1024
 """How much for the same receivers is queued as one."""
@@ -182,7 +182,6 @@ class Clients:
         self._groups: dict[str, dict[str, Client]] = {}
         self._touched: set[Wire] = set()
         self._target: _Target = _NOBODY
-        self._everywhere = False
         self._frames: list[bytes] = []
         self._frames_size = 0
         self.counters: Counter[str] = Counter()
@@ -264,10 +263,10 @@ class Clients:
         Encoded once, whoever gets it; and what goes to the same receivers one after the other is queued as one.
         """
         data = action["data"]
-        target = (action.get("to"), action.get("group"), action.get("except"))
+        target = (action.get("to"), action.get("group"), action.get("except"), "everywhere" in action)
         if target != self._target:
             self.deliver()
-            self._target, self._everywhere = target, "everywhere" in action
+            self._target = target
         if type(data) is list:
             frames = [encode_message(message) for message in data]
             self._frames += frames
@@ -287,11 +286,12 @@ class Clients:
     def _pass_on(self, *, at_once: bool) -> list[Client]:
         """Give what has been sent to the wires of its receivers, to be queued or to be written; returns these."""
         frames, self._frames, self._frames_size = self._frames, [], 0
-        to, group, without = self._target
+        to, group, without, is_everywhere = self._target
         self._target = _NOBODY
         block = frames[0] if len(frames) == 1 else b"".join(frames)
         is_run = len(frames) > 1
-        receivers = self._receivers(to, group, without, len(frames))
+        # Of clients everywhere most are other servers': that they are not here is not worth a count.
+        receivers = self._receivers(to, group, without, 0 if is_everywhere else len(frames))
         for client in receivers:
             wire = client.wire
             if is_run and len(block) > wire.outbox.limit:
@@ -313,8 +313,7 @@ class Clients:
         elif to == EVERYONE:
             candidates = self._everyone()
         else:
-            # Of clients everywhere most are other servers'.
-            candidates = self._named(to or [], 0 if self._everywhere else messages)
+            candidates = self._named(to or [], messages)
         if without is None:
             return list(candidates)
         if isinstance(without, str):

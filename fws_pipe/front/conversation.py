@@ -243,6 +243,7 @@ class Conversation:
             judgement = judge_frame(block, position)
             if problem := self._what_is_too_big(judgement):
                 self.wire.fail(TOO_BIG, problem)
+                self._stop()  # also when a Close of ours has gone before: what was taken must not be taken again
                 return
             if judgement.kind is Kind.NEED_MORE:
                 self._need = judgement.end - position

@@ -46,7 +46,6 @@ _FINAL_TEXT = _FINAL | TEXT
 _FINAL_BINARY = _FINAL | BINARY
 _MASKED = 0x80
 _LENGTH_16 = 0x80 | 126
-_LENGTH_64 = 0x80 | 127
 _LARGEST_CONTROL = 125
 _SHORT_HEADER = 6
 """Two bytes and the mask; a longer length has two or eight bytes more."""

@@ -21,14 +21,17 @@ _AT_ONCE = 256
 """How many connections are read before the chain gets what they have sent."""
 
 _TURN_S = 0.001
-"""How long this task may keep all others waiting: what answers a message, and what answers that, comes sooner."""
+"""How long this task goes on, and how long it waits for the next message, before the others get their turn: what
+answers a message, and what answers that, comes sooner. What was ready by then may take some milliseconds more.
+"""
 
 
 class Switchboard:
-    """One epoll object, epoll(7), and the task that waits for it."""
+    """One epoll object, epoll(7), and the task that waits for it. `on_error` hears of errors of our own."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, on_error: Callable[[Exception], object]) -> None:
         self._feed = feed
+        self._on_error = on_error
         self._epoll = select.epoll()
         self._by_descriptor: dict[int, Conversation] = {}
         self._pipes: dict[int, _Pipe] = {}
@@ -91,7 +94,8 @@ class Switchboard:
     def _take_turn(self, end: float) -> None:
         """Read whoever is ready, until nobody is any more, or it is time for the other tasks.
 
-        While messages come and go it waits here for the next one: to go through trio would cost as much as to read it.
+        While messages come and go it waits here for the next one, unless another task has something to do: to go
+        through trio would cost as much as to read it.
         """
         timeout = 0.0
         while ready := self._epoll.poll(timeout, _AT_ONCE):
@@ -101,15 +105,23 @@ class Switchboard:
                 conversation = self._by_descriptor.get(descriptor)
                 if conversation is not None:
                     if not self._feed.is_full:
-                        self._read(conversation, descriptor, now)
+                        self._serve(conversation, descriptor, now)
                         has_read_client = True
                 elif descriptor in self._pipes:
                     self._pipes[descriptor].read(descriptor)
             self._feed.flush()
             if now >= end or self._feed.is_full:
                 break
-            if has_read_client:
-                timeout = _TURN_S
+            is_alone = has_read_client and not trio.lowlevel.current_statistics().tasks_runnable
+            timeout = _TURN_S if is_alone else 0.0
+
+    def _serve(self, conversation: Conversation, descriptor: int, now: float) -> None:
+        """Read a client; whatever it makes go wrong in us ends its connection, and must not cost the others theirs."""
+        try:
+            self._read(conversation, descriptor, now)
+        except Exception as error:  # noqa: BLE001 - told, and then it is over for this client
+            self._on_error(error)
+            conversation.wire.abort()
 
     def _read(self, conversation: Conversation, descriptor: int, now: float) -> None:
         try:

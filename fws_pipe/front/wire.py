@@ -76,7 +76,7 @@ class Wire:
         self.blocked_since: float | None = None
         """Since when the kernel has taken nothing of what waits in the outbox; None while nothing waits."""
         self.on_room: Callable[[], object] = _nothing
-        """Called whenever the outbox has become empty, or nobody need wait for that any more."""
+        """Called whenever something has gone out, or nobody need wait for that any more."""
         self.on_failed: Callable[[], object] = _nothing
         """Called when we have closed for the client's fault."""
         self.on_closed: Callable[[], object] = _nothing
@@ -91,6 +91,11 @@ class Wire:
     def remote(self) -> tuple[str, int]:
         """The client's address: (host, port)."""
         return self.transport.remote
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing at all has arrived from the client."""
+        return self.transport.is_silent()
 
     @property
     def is_closed(self) -> bool:
@@ -191,6 +196,7 @@ class Wire:
             while self.outbox and not self._closed:
                 await self.transport.write_more(self.outbox)
                 self.blocked_since = trio.current_time()
+                self.on_room()
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             self.abort()
         finally:

@@ -24,6 +24,7 @@ import trio
 from fws_pipe.log import Log
 from fws_pipe.pipeline.stderr import StderrRelay
 from fws_pipe.pipes import PipeReader, PipeWriter, make_pipe
+from fws_pipe.protocol.blocks import identity_of
 
 
 class Rung(NamedTuple):
@@ -115,6 +116,8 @@ class RunningChain:
         self._exited: list[_Stage] = []
         self._guilty_exit = trio.Event()
         self._all_exited = trio.Event()
+        self.known: Mapping[str, bytes] = {}
+        """What it has been told of whom before it took over."""
         self.leftovers_s = _LEFTOVERS_S
         """How long what a stage has started may outlive it. It shares the stage's stderr, whose end tells of its."""
 
@@ -181,6 +184,10 @@ class RunningChain:
         """Give the first stage the end of its input, once it has read what is in the pipe."""
         self.head.close()
 
+    async def wait_gone(self) -> None:
+        """Wait until all processes have ended."""
+        await self._all_exited.wait()
+
     async def climb_down(self, ladder: Sequence[Rung], hurry: trio.Event, name: str) -> None:
         """End the processes that still run, a rung after the other; `hurry` skips to the last.
 
@@ -236,6 +243,8 @@ class Program:
     label: str
     argv: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    version: object = None
+    """Differs where the same words may mean another program: how its files were."""
 
 
 def module_program(label: str, module: str, environment: Mapping[str, str]) -> Program:
@@ -262,6 +271,9 @@ async def start_chain(programs: Sequence[Program], surroundings: Surroundings, l
                 "FWS_STAGE": program.label,
                 "FWS_READS_FROM": writer,
             }
+            if program in programs[-2:-1]:
+                # So the last stage knows that nobody but the sink reads its events: see sdk/functions.py.
+                environment["FWS_SINK_PIPE"] = identity_of(out.write_end)
             stage = await _start(program, stdin, out.write_end, environment, surroundings.stdout, log)
             undo.callback(stage.close)
             undo.callback(stage.signal_group, signal.SIGKILL)

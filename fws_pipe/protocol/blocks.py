@@ -77,6 +77,12 @@ def _write_alone(descriptor: int, data: bytes) -> None:
         fcntl.lockf(descriptor, fcntl.LOCK_UN)
 
 
+def identity_of(descriptor: int) -> str:
+    """What tells an open file from all others: two descriptors of one pipe have the same."""
+    status = os.fstat(descriptor)
+    return f"{status.st_dev}:{status.st_ino}"
+
+
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all of it, waiting as long as it takes."""
     rest = memoryview(data)
@@ -97,12 +103,9 @@ class ReadBuffer:
         return self._view[: os.readv(descriptor, (self._view[:limit],))].tobytes()
 
 
-_buffer = ReadBuffer()
-
-
-def _read(descriptor: int, source: str) -> bytes:
+def _read(buffer: ReadBuffer, descriptor: int, source: str) -> bytes:
     try:
-        return _buffer.read(descriptor)
+        return buffer.read(descriptor)
     except OSError as error:
         raise SystemRefusedError(f"can't read from {source}: {error.strerror}") from None
 
@@ -112,8 +115,9 @@ def read_frames(decoder: FrameDecoder, after_block: Callable[[], None], descript
 
     `decoder.raw` gives the bytes of the frame at hand. Raises FrameError for what isn't frames.
     """
+    buffer = ReadBuffer()
     try:
-        while block := _read(descriptor, decoder.source):
+        while block := _read(buffer, descriptor, decoder.source):
             decoder.feed(block)
             yield from decoder.frames()
             after_block()
@@ -139,7 +143,8 @@ def lines_of_blocks(after_block: Callable[[], None], descriptor: int = STDIN) ->
     """
     parts: list[bytes] = []
     size = offset = 0
-    while block := _read(descriptor, input_source()):
+    buffer = ReadBuffer()
+    while block := _read(buffer, descriptor, input_source()):
         first, *rest = block.split(b"\n")
         parts.append(first)
         size += len(first)

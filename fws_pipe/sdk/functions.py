@@ -42,6 +42,7 @@ from fws_pipe.protocol.blocks import (
     STDIN,
     STDOUT,
     BlockWriter,
+    identity_of,
     input_source,
     read_frames,
     run_program,
@@ -49,7 +50,7 @@ from fws_pipe.protocol.blocks import (
 )
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
 from fws_pipe.protocol.events import DATA, EVENT_TYPES, MESSAGE, REQUIRED_FIELDS, TICK
-from fws_pipe.sdk.joined_sends import JoinedSends
+from fws_pipe.sdk.joined_sends import JoinedSends, without_event
 
 Event = dict[str, Any]
 Ids = str | list[str]
@@ -93,10 +94,6 @@ class Action(dict[str, Any]):
     """An action that is on its way already; yielding it as well does nothing."""
 
 
-_SENT = Action(type=SEND)
-"""What `send` returns where it has joined the message to others: enough to be yielded."""
-
-
 class Filter:
     """The handlers of one filter, and the actions that they have made of the event at hand."""
 
@@ -109,7 +106,7 @@ class Filter:
         self._output_lock = threading.Lock()
         self._thread = threading.get_ident()
         self.text = TextWriter(_text_descriptor())
-        self._is_last = os.environ.get("FWS_SINK_NEXT") == str(os.getppid())
+        self._is_last = os.environ.get("FWS_SINK_PIPE") == identity_of(STDOUT)
         """Whether nobody but the sink reads what we write: it drops all events but ticks."""
         self._joined = JoinedSends(self._actions.append) if self._is_last else None
         self.is_hosted = False
@@ -172,7 +169,7 @@ class Filter:
         ):  # nothing can be wrong with it
             if self._joined is not None:
                 self._joined.add((to, without, everywhere), data, seq)
-                return _SENT
+                return Action(type=SEND, to=to, data=data)
             if without is None and not everywhere:
                 action = Action(type=SEND, to=to, data=data, seq=seq)
                 self._actions.append(action)
@@ -203,6 +200,8 @@ class Filter:
         # What passes unchanged need not be encoded again; only scalars can be compared with what they were.
         before = event.copy() if not ends_here and kind == MESSAGE and len(event) == _PLAIN_FIELDS else None
         is_dropped = False
+        if not ends_here:
+            self.finish(out)  # what goes on must not overtake what has been sent
         try:
             for handler in handlers:
                 result = handler(event)
@@ -213,12 +212,18 @@ class Filter:
             if self._actions:
                 self._encode_actions(out)
         except BaseException:
-            self._actions.clear()
-            if self._joined is not None:
-                self._joined.take_back(self._seq)
+            self._take_back(self._seq, out)
             raise
         finally:
             self._seq = None
+
+    def _take_back(self, seq: int | None, out: list[bytes]) -> None:
+        """Forget what the event at hand has made, whose handler has failed; what came before it goes out."""
+        if self._joined is not None:
+            self._joined.take_back(seq)
+            self._actions[:] = [rest for action in self._actions if (rest := without_event(action, seq))]
+            self._encode_actions(out)
+        self._actions.clear()
 
     def finish(self, out: list[bytes]) -> None:
         """Append what has been sent and is held back."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fws_pipe.protocol.actions import SEND
+from fws_pipe.protocol.actions import SEND, is_joined
 from fws_pipe.protocol.codec import Frame
 
 _BYTES = 64 * 1024
@@ -64,4 +64,12 @@ class JoinedSends:
         """Forget what the event `seq` has sent, as far as it is still here: its handler has failed."""
         while self._seqs and self._seqs[-1] == seq:
             self._seqs.pop()
-            self._data.pop()
+            self._size -= len(self._data.pop())
+
+
+def without_event(action: Frame, seq: int | None) -> Frame | None:
+    """What is left of an action without what the event `seq` has made of it; None: nothing."""
+    if not is_joined(action):
+        return None if action.get("seq") == seq else action
+    kept = [(data, cause) for data, cause in zip(action["data"], action["seq"], strict=True) if cause != seq]
+    return {**action, "data": [data for data, _ in kept], "seq": [cause for _, cause in kept]} if kept else None

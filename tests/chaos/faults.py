@@ -216,6 +216,9 @@ async def _poison(world: World) -> None:
     """A message that kills the chain whenever it is read. Nothing else meanwhile, which might be blamed on others."""
     await world.wait_mended()
     open_clients = [client for client in world.crowd.here if client.is_open]
+    if not open_clients:
+        world.note("  which nobody is there to send")
+        return
     world.poisons += 1
     world.dice.choice(open_clients).say_poison(world.poisons)
     await world.wait_told(SKIPPED, world.poisons)

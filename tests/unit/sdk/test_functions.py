@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fws_pipe.protocol.blocks import identity_of
 from fws_pipe.protocol.codec import FrameDecoder, encode
 from fws_pipe.sdk import functions
 from fws_pipe.sdk.functions import DROP, Action, Filter, TextWriter
@@ -211,7 +211,7 @@ def test_text_is_written_in_pieces_that_are_whole_lines(monkeypatch: pytest.Monk
 
 
 def test_the_last_stage_writes_no_events_but_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FWS_SINK_NEXT", str(os.getppid()))
+    monkeypatch.setenv("FWS_SINK_PIPE", identity_of(1))
     last = Filter()
     monkeypatch.setattr(functions, "_filter", last)
     last.on("message")(lambda event: functions.send(event["id"], "x"))
@@ -225,7 +225,7 @@ def test_the_last_stage_writes_no_events_but_everything_else(monkeypatch: pytest
 
 
 def test_the_last_stage_joins_what_goes_to_the_same_client(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FWS_SINK_NEXT", str(os.getppid()))
+    monkeypatch.setenv("FWS_SINK_PIPE", identity_of(1))
     last = Filter()
     monkeypatch.setattr(functions, "_filter", last)
 
@@ -256,6 +256,36 @@ def test_the_last_stage_joins_what_goes_to_the_same_client(monkeypatch: pytest.M
     ]
 
 
-def test_what_a_stage_starts_is_not_the_last_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FWS_SINK_NEXT", str(os.getpid()))
+def test_a_tick_with_a_handler_and_a_handler_that_fails_overtake_and_lose_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FWS_SINK_PIPE", identity_of(1))
+    last = Filter()
+    monkeypatch.setattr(functions, "_filter", last)
+    last.on("tick")(lambda event: None)
+
+    @last.on("message")
+    def answer(event: dict[str, Any]) -> None:
+        functions.send(event["id"], event["data"])
+        if event["data"] == "fail":
+            functions.send("b", "half")
+            raise ZeroDivisionError
+
+    out: list[bytes] = []
+    events: list[dict[str, Any]] = [{"type": "message", "seq": seq, "id": "a", "data": "x"} for seq in (1, 2)]
+    for event in [*events, {"type": "tick", "seq": 3}, {"type": "message", "seq": 4, "id": "a", "data": "y"}]:
+        last.handle(event, lambda event=event: encode(event), out)  # type: ignore[misc]
+    with pytest.raises(ZeroDivisionError):
+        last.handle({"type": "message", "seq": 5, "id": "a", "data": "fail"}, bytes, out)
+    last.finish(out)
+    decoder = FrameDecoder()
+    decoder.feed(b"".join(out))
+    first, tick, second = decoder.frames()
+    assert first == {"type": "send", "to": "a", "data": ["x", "x"], "seq": [1, 2]}
+    assert tick["type"] == "tick"
+    assert (second["data"], second["seq"]) in (("y", 4), (["y"], [4]))
+
+
+def test_who_writes_elsewhere_than_to_the_sink_writes_all_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FWS_SINK_PIPE", identity_of(0))
     assert handled(Filter(), {"type": "open", "id": "a"}) == [{"type": "open", "id": "a"}]
