@@ -151,11 +151,11 @@ def _parse_again(before: Config, parse: Callable[[], Config]) -> Config:
     """The configuration as it is now. Raises UsageError where the chain would only be lost, and as `parse` does."""
     if before.file is not None and os.path.exists(before.file) and not os.path.isfile(before.file):
         # A pipe, as of `-c <(…)`: opening it could wait for ever, and what it had to say has been read.
-        if not before.file_names_chain:
+        if not before.chain_is_in_file:
             return before
         raise UsageError(f"{before.file} is no regular file, so it can't be read again")
     now = parse()
-    if before.file_names_chain and not now.file_names_chain:
+    if before.chain_is_in_file and not now.chain_is_in_file:
         raise UsageError(f"{before.file} names no chain any more")
     return now
 

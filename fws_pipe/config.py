@@ -559,8 +559,8 @@ class Config:
     chain: str = DEFAULT_CHAIN
     file: str | None = None
     """The config file that it comes from, if any."""
-    file_names_chain: bool = False
-    """Whether the config file says a chain, or filters."""
+    chain_is_in_file: bool = False
+    """Whether the chain is what the config file says."""
     storage_has_pubsub: bool = False
     """Whether the user's own storage module brings a subscriber: known once the module is loaded."""
     server_argv: Sequence[str] = ()
@@ -634,7 +634,7 @@ def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | 
     config = make_config(_given(arguments, options), environment, file, chain)
     old_form = {"--port": str(config.port), "-key": config.key, "-cert": config.cert, "-token": config.token}
     argv = [word for flag, value in old_form.items() if value is not None for word in (flag, value)]
-    return replace(config, server_argv=argv)
+    return replace(config, server_argv=argv, chain_is_in_file=arguments.chain is None and file.names_chain)
 
 
 def parse_front(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
@@ -698,7 +698,6 @@ def make_config(
         names_tcp=not said.keys().isdisjoint(("host", "port")),
         chain=chain,
         file=file.path,
-        file_names_chain=file.chain is not None or file.filters is not None,
     )
     _check(config)
     return config

@@ -49,6 +49,11 @@ class ConfigFile:
     unknown: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Keys that are no option's, as words of a command line; only if whoever reads the file has asked for them."""
 
+    @property
+    def names_chain(self) -> bool:
+        """Whether it says a chain, or filters."""
+        return self.chain is not None or self.filters is not None
+
 
 class _Reader:
     """Sorts one file's keys."""

@@ -62,8 +62,10 @@ def parse_server(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     words = [word for words in file.unknown.values() for word in words]
     arguments = _parse(parser, [*words, *argv], flags, file)
     file = _with_old_defaults(file, storage)
-    config = make_config(_given(arguments, flags), environment, file, _chain(arguments.get("filters"), file))
-    return replace(config, server_argv=["--port", str(config.port), *words, *argv])
+    filters = arguments.get("filters")
+    config = make_config(_given(arguments, flags), environment, file, _chain(filters, file))
+    server_argv = ["--port", str(config.port), *words, *argv]
+    return replace(config, server_argv=server_argv, chain_is_in_file=filters is None and file.names_chain)
 
 
 def _config_path(argv: Sequence[str]) -> str | None:

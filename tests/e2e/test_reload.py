@@ -85,17 +85,22 @@ def test_a_config_file_that_is_a_pipe_is_read_once(servers: Servers) -> None:
 
 def test_a_chain_of_the_command_line_needs_no_config_file_to_be_replaced(servers: Servers) -> None:
     file = servers.folder / "fws.toml"
-    file.write_text("max-clients = 7\n")
+    file.write_text("chain = 'mirror'\n")
     filter_ = servers.script("answer", ANSWER.format(word="old"))
     server = servers.start("-c", str(file), filter_)
     with connect(server.url) as client:
         assert answer_of(client, "1") == "old 1"
-        file.unlink()
-        os.mkfifo(file)
+        file.write_text("")
         servers.script("answer", ANSWER.format(word="new"))
         server.signal(signal.SIGHUP)
         server.stderr.wait_for("the chain is replaced")
         assert answer_of(client, "2") == "new 2"
+        file.unlink()
+        os.mkfifo(file)
+        servers.script("answer", ANSWER.format(word="newest"))
+        server.signal(signal.SIGHUP)
+        server.stderr.wait_for("the chain is replaced", count=2)
+        assert answer_of(client, "3") == "newest 3"
     assert server.stop() == 0
 
 
