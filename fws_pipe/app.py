@@ -40,7 +40,7 @@ from fws_pipe.redis_settings import RedisSettings
 from fws_pipe.scratch import scratch_folder
 from fws_pipe.service_manager import Handover, Notifier
 from fws_pipe.stage_environment import stage_environment
-from fws_pipe.watch import Watch, files_named_in
+from fws_pipe.watch import Watch, files_named_in, signatures_of
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GAVE_UP_S = 2.0
@@ -70,6 +70,9 @@ class Backend(Protocol):
     def hurry(self) -> None:
         """There is no time left."""
 
+    def expect_stop(self) -> None:
+        """A stop is near."""
+
 
 Reload = Callable[[str], None]
 """Reads again what can be read again, and says so; the text is why."""
@@ -86,6 +89,11 @@ class Together:
         """Stop them all."""
         for backend in self._backends:
             backend.stop(grace_s)
+
+    def expect_stop(self) -> None:
+        """Tell them all."""
+        for backend in self._backends:
+            backend.expect_stop()
 
     def hurry(self) -> None:
         """Hurry them all."""
@@ -123,6 +131,9 @@ class StandardStreams:
 
     def hurry(self) -> None:
         """There is nothing to hurry: the filters are not ours."""
+
+    def expect_stop(self) -> None:
+        """Nor is there anything to get ready."""
 
     def stop(self, grace_s: float) -> None:
         """End the output, and take what still comes in for so long."""
@@ -238,11 +249,15 @@ async def run_pipe(
             ]
 
             def reload(why: str) -> None:
-                log.always(f"{why}: {front.entrance.reload()}")
+                files = front.entrance.reload()
+                if files:
+                    log.always(f"{why}: {files}")
                 try:
                     chain.reload(_chain_programs(config, read_commands(), sink))
                 except FwsError as error:
                     log.always(f"{why}: the chain stays as it is: {error}")
+                else:
+                    log.always(f"{why}: a new chain starts beside the one that runs")
 
             async with trio.open_nursery() as watching:
                 if config.watch:
@@ -253,10 +268,19 @@ async def run_pipe(
 
 def _chain_programs(config: Config, commands: Sequence[Command], sink: Program) -> list[Program]:
     stages = [
-        Program(command.label, [config.shell, "-c", command.shell_text], _place_of(command, command is commands[-1]))
+        Program(
+            command.label,
+            [config.shell, "-c", command.shell_text],
+            _place_of(command, command is commands[-1]),
+            signatures_of(_files_of(command)),
+        )
         for command in commands
     ]
     return [*stages, sink]
+
+
+def _files_of(command: Command) -> list[str]:
+    return [path for path in (command.path, *files_named_in(command.text)) if path]
 
 
 async def _watch_files(
@@ -264,7 +288,7 @@ async def _watch_files(
 ) -> None:
     """Reload whenever a file behind the chain has changed."""
     while True:
-        named = [path for command in commands for path in (command.path, *files_named_in(command.text)) if path]
+        named = [path for command in commands for path in _files_of(command)]
         await Watch([*named, *([config.file] if config.file else [])]).wait_changed()
         reload("--watch")
         with contextlib.suppress(FwsError):  # which has been told
@@ -434,7 +458,7 @@ def _check_finished(front: Front) -> None:
     left["publishes that Redis has not confirmed"] = front.counters["publishes lost"]
     if any(left.values()):
         what = " and ".join(f"{count} {name}" for name, count in left.items() if count)
-        raise UnfinishedError(f"stopped with {what}; a longer --drain-timeout gives it more time")
+        raise UnfinishedError(f"stopped with {what}; --drain-timeout says how long that may take")
 
 
 @contextlib.asynccontextmanager
@@ -481,6 +505,7 @@ async def _accept_and_drain(
 
 async def _drain(config: Config, front: Front, backend: Backend) -> None:
     deadline = trio.current_time() + config.drain_timeout
+    backend.expect_stop()
     if backend.serving.is_set():
         # Clients that take all their time must not take the chain's.
         with trio.move_on_at(deadline - min(_CHAINS_SHARE_S, config.drain_timeout / 2)):

@@ -59,6 +59,8 @@ def client_of(remote: tuple[str, int], headers: Headers, proxies: Sequence[Proxy
 
 def group_of(host: str) -> str:
     """What counts as one address: an IPv6 customer has a whole /64 of them (RFC 6177)."""
+    if ":" not in host:
+        return host
     address = _address(host)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))

@@ -39,6 +39,10 @@ class Reloaded(NamedTuple):
     read: list[str]
     kept: list[str]
 
+    def __bool__(self) -> bool:
+        """Whether there is anything to tell."""
+        return bool(self.read or self.kept)
+
     def __str__(self) -> str:
         told = (("read again", self.read), ("kept as before", self.kept))
         return "; ".join(f"{what}: {', '.join(names)}" for what, names in told if names) or "nothing to read again"

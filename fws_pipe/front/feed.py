@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
 from fws_pipe.front.frames import event_time, take_messages, tick_frame
 from fws_pipe.front.journal import Charge, Journal, Kept, frames_of
+from fws_pipe.front.rfc6455 import ABNORMAL
 from fws_pipe.front.suspicion import Suspicion, Verdict
 from fws_pipe.pipes import Outlet
 from fws_pipe.protocol.codec import Frame, encode
-from fws_pipe.protocol.events import OPEN, stamp
+from fws_pipe.protocol.events import OPEN, disconnect_event, stamp
 
 if TYPE_CHECKING:
     from fws_pipe.front.clients import Client
@@ -69,7 +71,8 @@ class Feed:
         self._journal: Journal[Client] = Journal()
         self._journal_limit = journal_limit
         self._suspicion = Suspicion()
-        self._snapshot = b""
+        self._snapshot: dict[str, bytes] = {}
+        """What a new chain is to hear of each client, by id."""
         self._last_tick = 1
         self._waiting: list[bytes] = []
         self._charges: list[Charge[Client]] = []
@@ -197,18 +200,18 @@ class Feed:
 
     # What goes out.
 
-    async def run(self, pipe: Outlet) -> None:
+    async def run(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Write batches until `finish` is called. Raises OSError when nobody reads them.
 
-        The first one at once: the snapshot, if there is one, and a tick that tells when the chain serves. Events follow
-        when it is back, so that one which kills the chain does not pass for a chain that can't start: first again what
-        is kept, then what waits.
+        The first one at once: the snapshot, but for what the chain has been told (`known`, see `introduce`), and a tick
+        that tells when the chain serves. Events follow when it is back, so that one which kills the chain does not pass
+        for a chain that can't start: first again what is kept, then what waits.
         """
         self._rest = b""
         self._is_finishing = False
-        snapshot, self._snapshot = self._snapshot, b""
+        snapshot, self._snapshot = self._snapshot, {}
         try:
-            await pipe.write(snapshot + self.first_tick())
+            await pipe.write(b"".join(self._news(snapshot, known)) + self._first_tick())
             if not self.swallows_ticks:
                 await self.ready.wait()
             await self._replay(pipe)
@@ -234,7 +237,32 @@ class Feed:
         finally:
             self._pipe = None
 
-    def first_tick(self) -> bytes:
+    def introduce(self, clients: Iterable[Client]) -> tuple[bytes, Mapping[str, bytes]]:
+        """A snapshot of now and a tick, for a chain that is to show that it serves; and what it tells of whom."""
+        opens = {client.id: event for client in clients if client.is_open and (event := _opening_of(client))}
+        known = {
+            client.id: _snapshot_of(client, opens[client.id])
+            for client in clients
+            if client.id in opens and opens[client.id]["seq"] <= self._done_seq
+        }
+        return b"".join(known.values()) + self._first_tick(), known
+
+    def _news(self, snapshot: Mapping[str, bytes], known: Mapping[str, bytes]) -> Iterator[bytes]:
+        """What a chain that knows so much must still hear; a client that has changed since goes, and comes again."""
+        for client_id, opening in snapshot.items():
+            if known.get(client_id) != opening:
+                if client_id in known:
+                    yield self._farewell(client_id)
+                yield opening
+        for client_id in known:
+            if client_id not in snapshot:
+                yield self._farewell(client_id)
+
+    def _farewell(self, client_id: str) -> bytes:
+        event = {**disconnect_event(client_id, code=ABNORMAL, reason="", clean=False), "replay": True}
+        return encode(stamp(event, self._done_seq, time.time()))
+
+    def _first_tick(self) -> bytes:
         """What tells, when it is back, that a chain serves.
 
         It repeats a number that is done with: what filters make of old numbers is suppressed.
@@ -359,6 +387,11 @@ class Feed:
         self.swallows_ticks = True
         self.ready.set()
 
+    async def wait_idle(self) -> None:
+        """Wait until every tick that was written is back; for ever with a chain that swallows them."""
+        while self.swallows_ticks or self._journal.awaited is not None:
+            await self._settled.park()
+
     @property
     def unfinished(self) -> int:
         """How many events the chain has not been seen to be done with."""
@@ -397,16 +430,15 @@ class Feed:
         else:
             self._journal.restart()
         leaving = [client for client, _ in self._leaving.values()]
-        snapshot = []
+        self._snapshot = {}
         for client in [*clients, *leaving]:
             event = _opening_of(client)
             if event is None or event["seq"] > self._done_seq:
                 continue
             if client.is_open or client.id in self._leaving:
-                snapshot.append(_snapshot_of(client, event))
+                self._snapshot[client.id] = _snapshot_of(client, event)
             else:
                 self.put_at_once({name: event[name] for name in event if name not in ("seq", "time")}, client)
-        self._snapshot = b"".join(snapshot)
         self._rest = b""
         self._work.set()
         self.ready = trio.Event()

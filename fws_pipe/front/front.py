@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import enum
 import functools
-import math
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import trio
 
@@ -134,7 +134,7 @@ class Front:
         wire = Wire(transport, self._limits.outbox, self._spawn)
         client = Client(f"{self.name}-{self._connections:x}", wire, self._limits.outbox)
         self._wires.add(wire)
-        self.lobby.enter()
+        self.lobby.enter(wire)
         wire.on_closed = functools.partial(self._leave_lobby, wire)
         wire.run_beside(self._receive, client, wire)
 
@@ -149,7 +149,7 @@ class Front:
 
     def _leave_lobby(self, wire: Wire) -> None:
         """Somebody who is no client has gone."""
-        self.lobby.leave()
+        self.lobby.leave(wire)
         self._forget_wire(wire)
 
     def _forget_wire(self, wire: Wire) -> None:
@@ -205,7 +205,7 @@ class Front:
 
     async def _admit(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
         # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
-        self.lobby.leave()
+        self.lobby.leave(wire)
         self._places.take(wire.remote[0])
         wire.on_closed = functools.partial(self._leave, client, wire)
         client.auth = admission.claims
@@ -220,23 +220,37 @@ class Front:
             tls=wire.transport.describe_tls(),
             auth=admission.claims,
         )
-        gate_timeout = self.entrance.gate_timeout
-        with trio.move_on_after(math.inf if gate_timeout is None else gate_timeout) as gate:
-            await self.feed.put(event, client)
-            # No checkpoint between the two: the chain's first action for this client must find it.
-            self.clients.add(client)
-            if gate_timeout is not None:
-                early += await self._wait_judged(client, wire)
-        refusal = self._refusal_of(client) if gate_timeout is not None else None
+        if self.entrance.gate_timeout is None:
+            await self._announce(client, event)
+        else:
+            said_meanwhile = await self._pass_gate(client, wire, event, self.entrance.gate_timeout)
+            if said_meanwhile is None:
+                return False
+            early += said_meanwhile
+        return client in self.clients and not wire.is_closed and self._open(client, wire, admission, early)
+
+    async def _announce(self, client: Client, event: Frame) -> None:
+        """Tell the chain of a client."""
+        await self.feed.put(event, client)
+        # No checkpoint between the two: the chain's first action for this client must find it.
+        self.clients.add(client)
+
+    async def _pass_gate(self, client: Client, wire: Wire, event: Frame, timeout: float) -> bytes | None:
+        """Ask the chain; returns what the client has sent meanwhile, None when it does not come in."""
+        said_meanwhile = b""
+        with trio.move_on_after(timeout) as gate:
+            await self._announce(client, event)
+            said_meanwhile = await self._wait_judged(client, wire)
+        refusal = self._refusal_of(client)
         if client not in self.clients or wire.is_closed:
             if gate.cancelled_caught:
                 await self._refuse(wire, handshake.NO_ANSWER)  # the chain is so slow that it has not even been asked
-            return False
+            return None
         if refusal is not None:
             self.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
             await self._refuse(wire, refusal)
-            return False
-        return self._open(client, wire, admission, early)
+            return None
+        return said_meanwhile
 
     async def _wait_judged(self, client: Client, wire: Wire) -> bytes:
         """Wait for the chain's answer; returns what the client has sent meanwhile."""
@@ -338,9 +352,9 @@ class Front:
         """Set once a tick has come back through the chain that runs now."""
         return self.feed.ready
 
-    async def write_events(self, pipe: Outlet) -> None:
-        """Write events to a chain for ever."""
-        await self.feed.run(pipe)
+    async def write_events(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """Write events to a chain that has been told so much, until `finish_events` is called."""
+        await self.feed.run(pipe, known)
 
     @property
     def returns_ticks(self) -> bool:
@@ -355,28 +369,35 @@ class Front:
         """The chain lets no tick through: serve all the same."""
         self.feed.give_up_on_ticks()
 
-    def first_tick(self) -> bytes:
-        """A tick for a chain that is to show that it serves, before it gets anything else."""
-        return self.feed.first_tick()
+    def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
+        """What a chain gets first that is to show that it serves, and what that tells of whom."""
+        return self.feed.introduce(self.clients)
+
+    async def wait_idle(self) -> None:
+        """Wait until the chain owes nothing."""
+        await self.feed.wait_idle()
 
     def finish_events(self) -> None:
         """Let `write_events` end where a frame ends."""
         self.feed.finish()
 
-    def prepare_restart(self, *, is_replaced: bool) -> list[str]:
-        """The chain has died, or (`is_replaced`) gives way to another. Returns what people should know of that."""
+    def prepare_restart(self, *, is_replaced: bool, is_changed: bool) -> list[str]:
+        """The chain has died, or (`is_replaced`) gives way to another, which may work otherwise (`is_changed`).
+
+        Returns what people should know of what that means.
+        """
         # The next chain says itself what it wants, before its first tick. Until then the old wants hold: bytes that
         # arrive in between may be wanted.
         self._wants_are_old = True
         restart = self.feed.restart(self.clients, has_died=not is_replaced)
-        self.progress.begin_replay(self.feed.acknowledged, may_regroup=is_replaced)
+        self.progress.begin_replay(self.feed.acknowledged, may_regroup=is_changed)
         if not self.feed.swallows_ticks:
             del self.counters["publishes lost"]  # by the sink that has ended; the next one gets them again
         said = []
         if restart.culprit is not None:
             self.counters["events quarantined"] += 1
             self._nursery.start_soon(self._put_into_quarantine, restart.culprit)
-        if self.feed.swallows_ticks:
+        if self.feed.swallows_ticks and not is_replaced:
             said.append("what was under way is lost: the chain lets no tick through")
         elif restart.events:
             manner = ", one at a time" if restart.is_careful else ""
@@ -586,4 +607,5 @@ class Front:
             "journal full": self.feed.times_full,
             "suppressed": self.progress.suppressed,
             "accepting paused": self.lobby.pauses,
+            "silent while others waited": self.lobby.turned_out,
         }

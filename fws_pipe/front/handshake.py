@@ -9,11 +9,13 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import h11
+
+from fws_pipe.front.request_head import RequestHead, parse_head
 
 END_OF_HEAD = b"\r\n\r\n"
 
@@ -110,29 +112,26 @@ def accept(request: Upgrade) -> bytes:
 
 def judge(head: bytes) -> Upgrade | Refusal:
     """Judge a request head, `head` being all up to and with the empty line."""
-    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head))
     try:
-        parser.receive_data(head)
-        request = parser.next_event()
+        request = parse_head(head)
     except h11.RemoteProtocolError as error:
         return Refusal(400, f"This is not an HTTP request: {error}.")
-    if not isinstance(request, h11.Request):
+    if request is None:
         return Refusal(400, "This is not an HTTP request.")
     return _judge_request(request)
 
 
-def _judge_request(request: h11.Request) -> Upgrade | Refusal:
-    headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers]
-    if not _asks_for_websocket(headers):
-        return _plain_request(request, headers)
-    target = request.target.decode("latin-1")
-    problem = _problem(request, headers) or (None if target.isascii() else "the target isn't ASCII")
+def _judge_request(request: RequestHead) -> Upgrade | Refusal:
+    fields = dict(request.headers)  # of several values the last, which is the one that trio-websocket's parser takes
+    if not _asks_for_websocket(request.headers):
+        return _plain_request(fields.get("host") or "HOST:PORT")
+    problem = _problem(request, fields)
     if problem:
         return Refusal(400, f"This WebSocket handshake can't be answered: {problem}.")
-    if _value(headers, "sec-websocket-version") != "13":
+    if fields["sec-websocket-version"] != "13":
         return Refusal(426, "This server speaks version 13 of WebSocket.", (("Sec-WebSocket-Version", "13"),))
-    path, _, query = target.partition("?")
-    return Upgrade(path, query, headers)
+    path, _, query = request.target.partition("?")
+    return Upgrade(path, query, request.headers)
 
 
 def _asks_for_websocket(headers: list[tuple[str, str]]) -> bool:
@@ -141,8 +140,7 @@ def _asks_for_websocket(headers: list[tuple[str, str]]) -> bool:
     )
 
 
-def _plain_request(request: h11.Request, headers: list[tuple[str, str]]) -> Refusal:
-    host = _value(headers, "host") or "HOST:PORT"
+def _plain_request(host: str) -> Refusal:
     text = (
         "This is fws-pipe, a WebSocket server. It speaks WebSocket only.\n"
         f"Connect a WebSocket client to ws://{host}/ - in a browser: new WebSocket('ws://{host}/')"
@@ -150,23 +148,25 @@ def _plain_request(request: h11.Request, headers: list[tuple[str, str]]) -> Refu
     return Refusal(426, text, (("Upgrade", "websocket"),))
 
 
-def _problem(request: h11.Request, headers: list[tuple[str, str]]) -> str | None:
-    if request.method != b"GET":
+def _problem(request: RequestHead, fields: Mapping[str, str]) -> str | None:
+    if request.method != "GET":
         return "the method must be GET"
-    if request.http_version != b"1.1":
+    if request.version != "1.1":
         return "it must be HTTP/1.1"
-    if any(not value.isascii() for name, value in headers if name in _PARSED_HEADERS):
+    if any(not value.isascii() for name, value in request.headers if name in _PARSED_HEADERS):
         return "a header that must be ASCII isn't"
-    if "upgrade" not in [token.strip().lower() for token in (_value(headers, "connection") or "").split(",")]:
+    if "upgrade" not in [token.strip().lower() for token in fields.get("connection", "").split(",")]:
         return "the header Connection: Upgrade is missing"
-    if (_value(headers, "upgrade") or "").lower() != "websocket":
+    if fields.get("upgrade", "").lower() != "websocket":
         return "the header Upgrade: websocket is missing"
-    if _value(headers, "sec-websocket-version") is None:
+    if "sec-websocket-version" not in fields:
         return "the header Sec-WebSocket-Version is missing"
-    if not _is_key(_value(headers, "sec-websocket-key")):
+    if not _is_key(fields.get("sec-websocket-key")):
         return "Sec-WebSocket-Key must be the base64 form of 16 bytes"
-    if not _is_host(_value(headers, "host")):
+    if not _is_host(fields.get("host")):
         return "the header Host is missing or malformed"
+    if not request.target.isascii():
+        return "the target isn't ASCII"
     return None
 
 

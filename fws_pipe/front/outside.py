@@ -7,6 +7,8 @@ may be anybody's who may publish in Redis: nothing but messages is taken from it
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import trio
 
@@ -32,7 +34,7 @@ class Outside:
         self._awaits_tick = False
         self._patience = trio.CancelScope()
 
-    async def write_events(self, pipe: Outlet) -> None:
+    async def write_events(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Tell who is here, for ever."""
         await self._presence.run(pipe.write)
 
@@ -90,15 +92,18 @@ class Outside:
         """For ever: silence is an error of `execute_all`."""
         await trio.sleep_forever()
 
-    def prepare_restart(self, *, is_replaced: bool) -> list[str]:
+    def prepare_restart(self, *, is_replaced: bool, is_changed: bool) -> list[str]:
         """The source has died: the next one is told everything again, so nothing is lost and nothing waits."""
         self.ready = trio.Event()
         self._awaits_tick = False
         return []
 
-    def first_tick(self) -> bytes:
-        """For a source that is to show that it serves; none is ever replaced while it does."""
-        return b""
+    def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
+        """Nothing: no source is ever replaced while it serves."""
+        return b"", {}
+
+    async def wait_idle(self) -> None:
+        """A source owes nothing."""
 
     def finish_events(self) -> None:
         """Nothing: whatever a source has missed the next one is told."""

@@ -7,6 +7,7 @@ so there only a task can. Never: looks into what it carries.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 from collections.abc import Callable
@@ -39,6 +40,9 @@ class Transport(Protocol):
     async def begin(self) -> bool:
         """Do what comes before the first byte of HTTP. False when that has failed."""
 
+    def is_silent(self) -> bool:
+        """Whether nothing at all has arrived from the client since it connected."""
+
     def describe_tls(self) -> dict[str, Any] | None:
         """What an `open` event tells of TLS: its version, and the subject of the client's certificate, if any."""
 
@@ -61,10 +65,11 @@ class Transport(Protocol):
 class PlainTransport:
     """TCP with nothing around it. `connection` is not blocking."""
 
-    __slots__ = ("_socket", "descriptor", "has_begun", "remote", "send_now")
+    __slots__ = ("_has_read", "_socket", "descriptor", "has_begun", "remote", "send_now")
 
     def __init__(self, connection: socket.socket, remote: SocketAddress) -> None:
         self._socket = connection
+        self._has_read = False
         self.remote = remote
         self.descriptor: int | None = connection.fileno()
         self.has_begun = True
@@ -74,6 +79,10 @@ class PlainTransport:
         """There is nothing to do."""
         return True
 
+    def is_silent(self) -> bool:
+        """Nothing has been read, and nothing waits to be."""
+        return not self._has_read and not _is_readable(self._socket)
+
     def describe_tls(self) -> None:
         """There is none."""
 
@@ -81,11 +90,14 @@ class PlainTransport:
         """Some bytes, or none at the end."""
         while True:
             try:
-                return self._socket.recv(max_bytes)
+                block = self._socket.recv(max_bytes)
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self._socket)
             except OSError as error:
                 raise trio.BrokenResourceError from error
+            else:
+                self._has_read = True
+                return block
 
     async def write_more(self, outbox: Outbox) -> None:
         """Wait for the kernel to take some."""
@@ -114,6 +126,7 @@ class TlsTransport:
     def __init__(self, connection: socket.socket, remote: SocketAddress, context: ssl.SSLContext) -> None:
         stream = trio.SocketStream(trio.socket.from_stdlib_socket(connection))
         self._raw = stream
+        self._has_read = False
         self.remote = remote
         self.descriptor: int | None = None
         self.has_begun = False
@@ -124,6 +137,8 @@ class TlsTransport:
     async def begin(self) -> bool:
         """Shake hands."""
         try:
+            await trio.lowlevel.wait_readable(self._raw.socket)
+            self._has_read = True
             await self._stream.do_handshake()
         except trio.BrokenResourceError as error:
             if getattr(error.__cause__, "reason", None) == "HTTP_REQUEST":
@@ -131,8 +146,14 @@ class TlsTransport:
                     await self._raw.send_all(_SPEAKS_TLS)
                     await _discard(self._raw)
             return False
+        except trio.ClosedResourceError:  # by us, to make room or to end
+            return False
         self.has_begun = True
         return True
+
+    def is_silent(self) -> bool:
+        """The handshake has not begun, and nothing waits to be read."""
+        return not self._has_read and not _is_readable(self._raw.socket)
 
     def describe_tls(self) -> dict[str, Any]:
         """TLS's version and, when the client has shown a certificate, its subject."""
@@ -163,6 +184,13 @@ class TlsTransport:
     def close(self) -> None:
         """Close the socket."""
         self._raw.socket.close()
+
+
+def _is_readable(connection: socket.socket | trio.socket.SocketType) -> bool:
+    """Whether something has arrived, be it the end."""
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _takes_a_task(data: bytes | memoryview) -> int:

@@ -93,6 +93,11 @@ class Wire:
         return self.transport.remote
 
     @property
+    def is_silent(self) -> bool:
+        """Whether nothing at all has arrived from the client."""
+        return self.transport.is_silent()
+
+    @property
     def is_closed(self) -> bool:
         """Whether the connection has ended."""
         return self._closed

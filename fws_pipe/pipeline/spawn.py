@@ -115,6 +115,8 @@ class RunningChain:
         self._exited: list[_Stage] = []
         self._guilty_exit = trio.Event()
         self._all_exited = trio.Event()
+        self.known: Mapping[str, bytes] = {}
+        """What it has been told of whom before it took over."""
         self.leftovers_s = _LEFTOVERS_S
         """How long what a stage has started may outlive it. It shares the stage's stderr, whose end tells of its."""
 
@@ -181,6 +183,10 @@ class RunningChain:
         """Give the first stage the end of its input, once it has read what is in the pipe."""
         self.head.close()
 
+    async def wait_gone(self) -> None:
+        """Wait until all processes have ended."""
+        await self._all_exited.wait()
+
     async def climb_down(self, ladder: Sequence[Rung], hurry: trio.Event, name: str) -> None:
         """End the processes that still run, a rung after the other; `hurry` skips to the last.
 
@@ -236,6 +242,8 @@ class Program:
     label: str
     argv: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    version: object = None
+    """Differs where the same words may mean another program: how its files were."""
 
 
 def module_program(label: str, module: str, environment: Mapping[str, str]) -> Program:

@@ -1,13 +1,14 @@
 """The chain that is to take the place of the one that runs: it starts beside it, and shows first that it serves.
 
-It gets a tick and nothing else, and what it answers until that is back is kept for whoever takes it over. Then the old
-one finishes what it has, and only then the new one gets a snapshot and the events that have waited: so the order of
-each client's events is kept. One that fails here costs nobody anything.
+It hears of all clients, as a chain does that starts after a crash, and gets a tick; what it answers until that is back
+is kept for whoever takes it over. Then the old one finishes what it has, and only then the new one hears what has
+changed, and gets the events that have waited: so the order of each client's events is kept. One that fails here costs
+nobody anything.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import trio
@@ -22,34 +23,45 @@ TICK_TIMEOUT_S = 10.0
 """A chain that lets no tick through for so long after its start is taken to swallow them."""
 
 
-class Ticks(Protocol):
-    """Where a first tick comes from."""
+_ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
+"""What a chain may say before its first tick is back: an answer to each of some hundred thousand clients."""
+
+
+class Introducer(Protocol):
+    """Who tells a new chain of the clients."""
 
     @property
     def returns_ticks(self) -> bool:
         """Whether the chain that runs lets ticks through."""
 
-    def first_tick(self) -> bytes:
-        """A tick that asks for nothing."""
+    def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
+        """A snapshot with a tick behind it, and what it tells of whom."""
 
 
 class Successor:
     """At most one chain that gets ready, or stands ready. Of what is asked for meanwhile the last comes after it."""
 
-    def __init__(self, surroundings: Surroundings, ticks: Ticks, log: Log) -> None:
+    def __init__(self, surroundings: Surroundings, introducer: Introducer, log: Log) -> None:
         self._surroundings = surroundings
-        self._ticks = ticks
+        self._introducer = introducer
         self._log = log
         self._wanted: Sequence[Program] | None = None
         self._changed = trio.Event()
         self._ready: tuple[Sequence[Program], RunningChain] | None = None
         self._released = trio.Event()
         """Set when nobody here watches the one that has been taken."""
+        self._attempt = trio.CancelScope()
+        """While one is to show that it serves."""
 
     def ask_for(self, programs: Sequence[Program]) -> None:
-        """There is to be a chain of these programs."""
+        """There is to be a chain of these programs, whatever was asked for before and does not stand ready."""
         self._wanted = programs
+        self._attempt.cancel()
         self._note_change()
+
+    def differs_from(self, programs: Sequence[Program]) -> bool:
+        """Whether the one that stands ready is of other programs than these."""
+        return self._ready is not None and list(self._ready[0]) != list(programs)
 
     def _note_change(self) -> None:
         self._changed.set()
@@ -89,15 +101,20 @@ class Successor:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(chain.watch)
-                problem = await self._prove(chain, programs[-1].label)
-                if problem is None:
+                problem = "another one is asked for"
+                with trio.CancelScope() as self._attempt:
+                    problem = await self._prove(chain, programs[-1].label)
+                if not problem:
                     self._ready = programs, chain
                     self._note_change()
                     await self._wait_taken_or_dead(chain)
                     is_taken = self._ready is None
                     self._ready = None
+                if problem:
+                    self._refuse(problem)
+                elif not is_taken:
+                    self._log.always(f"the new chain has ended before it took over: {await chain.epitaph()}")
                 if not is_taken:
-                    self._refuse(problem or await chain.epitaph())
                     chain.end_input()
                     await chain.climb_down(LADDER, trio.Event(), "the new chain")
                 nursery.cancel_scope.cancel()
@@ -122,44 +139,57 @@ class Successor:
             await chain.failed.wait()
             nursery.cancel_scope.cancel()
 
-    async def _prove(self, chain: RunningChain, label: str) -> str | None:
-        """See whether a chain serves. Returns what is wrong with it, None when nothing is."""
-        problem: str | None = None
+    async def _prove(self, chain: RunningChain, label: str) -> str:
+        """See whether a chain serves. Returns what is wrong with it, or nothing."""
+        problem = ""
         has_answered = False
 
-        async def ask() -> None:
+        async def introduce() -> None:
+            frames, chain.known = self._introducer.introduce()
+            try:
+                await chain.head.write(frames)
+            except OSError:
+                pass  # nobody reads: we are about to hear why
+
+        async def listen() -> None:
             nonlocal problem, has_answered
             try:
-                await chain.head.write(self._ticks.first_tick())
                 has_answered = await _read_to_first_tick(chain, label)
             except FrameError as error:
                 problem = str(error)
-            except OSError:
-                pass  # nobody reads: we are about to hear why
             if has_answered or problem:
                 nursery.cancel_scope.cancel()
 
         with trio.move_on_after(TICK_TIMEOUT_S):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(ask)
+                nursery.start_soon(introduce)
+                nursery.start_soon(listen)
                 await chain.failed.wait()
                 nursery.cancel_scope.cancel()
         if problem or has_answered:
             return problem
         if chain.failed.is_set():
             return await chain.epitaph()
-        if not self._ticks.returns_ticks:
-            return None  # like the one that runs
+        if not self._introducer.returns_ticks:
+            return ""  # like the one that runs
         return f"no tick is back in {TICK_TIMEOUT_S:.0f} s"
 
 
 async def _read_to_first_tick(chain: RunningChain, label: str) -> bool:
     """Read what a chain says until its first tick is back; False when it ends before. Raises FrameError."""
     decoder = FrameDecoder(label)
-    while block := await chain.tail.read():
-        chain.tail.early += block
-        decoder.feed(block)
-        kinds = [type_of(frame) for frame in decoder.frames()]
-        if TICK in kinds:
-            return True
+    blocks: list[bytes] = []
+    size = 0
+    try:
+        while block := await chain.tail.read():
+            blocks.append(block)
+            size += len(block)
+            decoder.feed(block)
+            kinds = [type_of(frame) for frame in decoder.frames()]
+            if TICK in kinds:
+                return True
+            if size > _ANSWER_LIMIT_BYTES:
+                raise FrameError("it says more than it may before its first tick is back", label, decoder.offset)
+    finally:
+        chain.tail.early = b"".join(blocks)
     return False

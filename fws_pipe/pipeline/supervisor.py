@@ -8,7 +8,7 @@ gone, and the next run gets new pipes. Which state of its life the chain is in, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,14 +43,20 @@ class Exchange(Protocol):
     def returns_ticks(self) -> bool:
         """Whether a tick has ever come back: then silence is a fault, and no property, of the chain."""
 
-    async def write_events(self, pipe: Outlet) -> None:
-        """Write events until `finish_events` is called. Raises OSError when nobody reads them."""
+    async def write_events(self, pipe: Outlet, known: Mapping[str, bytes]) -> None:
+        """Write events to a chain that has been told so much, until `finish_events` is called.
+
+        Raises OSError when nobody reads them.
+        """
 
     def finish_events(self) -> None:
         """Let `write_events` end where a frame ends."""
 
-    def first_tick(self) -> bytes:
-        """A tick for a chain that is to show that it serves, before it gets anything else."""
+    def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
+        """What a chain gets first that is to show that it serves, and what that tells of whom."""
+
+    async def wait_idle(self) -> None:
+        """Wait until the chain owes nothing."""
 
     async def execute_all(self, inlet: Inlet, source: str) -> None:
         """Execute actions until their end. Raises FrameError, or SilenceError when nothing comes that must."""
@@ -58,8 +64,11 @@ class Exchange(Protocol):
     async def wait_stalled(self) -> None:
         """Wait until the chain owes a tick for too long."""
 
-    def prepare_restart(self, *, is_replaced: bool) -> list[str]:
-        """The chain has died, or (`is_replaced`) gives way to another. Returns what people should know, in lines."""
+    def prepare_restart(self, *, is_replaced: bool, is_changed: bool) -> list[str]:
+        """The chain has died, or (`is_replaced`) gives way to another, which may work otherwise (`is_changed`).
+
+        Returns what people should know of what that means, in lines.
+        """
 
     def give_up_on_ticks(self) -> None:
         """The chain lets no tick through: serve all the same."""
@@ -109,6 +118,7 @@ class Supervisor:
         """Set once the first run has served."""
         self._stopping = trio.Event()
         self._hurry = trio.Event()
+        self._ending = trio.Event()
         self._grace_s = 0.0
         self._successor = Successor(surroundings, exchange, log)
 
@@ -124,6 +134,11 @@ class Supervisor:
     def hurry(self) -> None:
         """Whatever still runs is killed instead of asked."""
         self._hurry.set()
+        self._ending.set()
+
+    def expect_stop(self) -> None:
+        """A stop is near: a chain that is being replaced must not use up the time of the one behind it."""
+        self._ending.set()
 
     def _take(self, event: Event) -> None:
         self._state = TRANSITIONS[self._state][event]
@@ -196,7 +211,9 @@ class Supervisor:
                 nursery.cancel_scope.deadline = trio.current_time() + _LAST_READ_S
             served = self._exchange.ready.is_set()
             if self._state in (State.DYING, State.YIELDING):
-                self._consequences = self._exchange.prepare_restart(is_replaced=self._state is State.YIELDING)
+                self._consequences = self._exchange.prepare_restart(
+                    is_replaced=self._state is State.YIELDING, is_changed=self._successor.differs_from(self._programs)
+                )
         finally:
             chain.bury()
         return failure, served
@@ -218,7 +235,7 @@ class Supervisor:
                 event = await self._wait_event(chain)
                 self._take(event)
                 self._note(event, chain)
-            if self._state is State.YIELDING:
+            if self._state is State.YIELDING and self._exchange.ready.is_set():
                 self._exchange.finish_events()
                 nursery.cancel_scope.deadline = trio.current_time() + _YIELD_S
             else:
@@ -265,25 +282,42 @@ class Supervisor:
         """End all processes. Returns why they had to, unless they were asked to."""
         failure = ""
         ladder: Sequence[Rung] = LADDER
+        hurry = self._hurry
         if self._state is State.DRAINING:
             chain.leftovers_s = min(self._grace_s, _LEFTOVERS_AT_THE_END_S)
             chain.end_input()
             ladder = (LADDER[0]._replace(wait_s=self._grace_s), *LADDER[1:])
         elif self._state is State.YIELDING:
             chain.end_input()
-            ladder = (LADDER[0]._replace(wait_s=_YIELD_S), *LADDER[1:])
+            hurry = self._ending
+            if self._exchange.ready.is_set():
+                await self._wait_finished(chain)
+            else:
+                ladder = LADDER[-1:]  # it has never served, and has nothing to finish
         else:
             failure = await chain.epitaph()
             chain.kill_up_to_the_dead()
             if ended_by is Event.STALLS:
                 ladder = LADDER[-1:]  # one that hangs is deaf to the rest, and which one it is nobody knows
-        await chain.climb_down(ladder, self._hurry, self._role.name)
+        await chain.climb_down(ladder, hurry, self._role.name)
         chain.kill_leftovers()
         return failure
 
+    async def _wait_finished(self, chain: RunningChain) -> None:
+        """Give a chain that is replaced its time: until it owes nothing, or is gone."""
+        with trio.move_on_after(_YIELD_S):
+            async with trio.open_nursery() as nursery:
+
+                async def wait(condition: Callable[[], Awaitable[object]]) -> None:
+                    await condition()
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(wait, chain.wait_gone)
+                nursery.start_soon(wait, self._exchange.wait_idle)
+
     async def _write_events(self, chain: RunningChain) -> None:
         try:
-            await self._exchange.write_events(chain.head)
+            await self._exchange.write_events(chain.head, chain.known)
         except OSError:
             # Its first stage has died, which we are about to hear; or it lives, and reads no more.
             with trio.move_on_after(_LAST_READ_S):

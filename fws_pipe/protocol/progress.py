@@ -39,6 +39,7 @@ class Progress:
         self._last = Position(0, 0)
         self._done_seq = 0
         self._done_count = 0
+        self._may_regroup = False
         self._passing: frozenset[str] = frozenset()
         """Types of what is never suppressed: what a filter wants it tells each run anew."""
         self.suppressed = 0
@@ -58,14 +59,17 @@ class Progress:
             if last == self._last.seq:
                 count += self._last.actions  # the whole block belongs to the event of the one before
         if last is not None:
-            self._last = Position(last, count)
+            # What a chain that replaces another regroups has numbers that were done long ago.
+            self._last = max(self._last, Position(last, count))
 
     def begin_replay(self, acknowledged: int, *, may_regroup: bool = False) -> None:
         """A new chain gets again what is kept; the ticks up to `acknowledged` are back.
 
         `may_regroup`: it may be another chain, which puts the clients that it hears of into groups of its own.
         """
-        self._passing = frozenset((WANT, *_NO_ACTIONS, *((JOIN, LEAVE) if may_regroup else ())))
+        # One that dies before it is through with that leaves it to the next.
+        self._may_regroup = may_regroup or (self.is_replaying and self._may_regroup)
+        self._passing = frozenset((WANT, *_NO_ACTIONS, *((JOIN, LEAVE) if self._may_regroup else ())))
         self._done_seq, self._done_count = max(self._last, Position(acknowledged, 0))
         self.is_replaying = True
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 import struct
 from typing import NamedTuple
 
@@ -43,6 +45,14 @@ def frame(
     else:
         head += bytes([mask | 127]) + struct.pack("!Q", size)
     return head + key + mask_in_python(payload, key) if masked else head + payload
+
+
+def hello_of_tls(context: ssl.SSLContext) -> bytes:
+    """The first bytes of a client that wants TLS."""
+    outgoing = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost").do_handshake()
+    return outgoing.read()
 
 
 class Reply(NamedTuple):

@@ -9,7 +9,6 @@ import resource
 import select
 import signal
 import socket
-import ssl
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from tests.e2e.authority import Authority
-from tests.e2e.raw import BINARY, CLOSE, PING, RawClient, frame, request, split_replies
+from tests.e2e.raw import BINARY, CLOSE, PING, RawClient, frame, hello_of_tls, request, split_replies
 from tests.harness import PATIENCE_S, Server, Servers, descriptors_of, eventually, memory_of
 
 MIB = 1024 * 1024
@@ -98,7 +97,7 @@ def test_ten_thousand_connections_that_say_nothing(servers: Servers) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     idle: list[socket.socket] = []
     try:
-        server = servers.start("--max-handshakes", "0", "mirror")  # all of them at once
+        server = servers.start("mirror")
         with connect(server.url) as innocent:
             assert_served(innocent)
             base = descriptors_of(server.pid)
@@ -108,6 +107,8 @@ def test_ten_thousand_connections_that_say_nothing(servers: Servers) -> None:
                     if number % 1_000 == 0:
                         assert_served(innocent)
                 assert_served(innocent)
+            with connect(server.url, open_timeout=PATIENCE_S) as newcomer:
+                assert_served(newcomer)
             for sock in idle:
                 sock.close()
             assert_served(innocent)
@@ -244,15 +245,6 @@ def test_receivers_that_go_during_a_fan_out_cost_the_others_nothing(servers: Ser
     assert_unharmed(server, base)
 
 
-def hello_of_tls(context: ssl.SSLContext) -> bytes:
-    """The first bytes of a client that wants TLS."""
-    outgoing = ssl.MemoryBIO()
-    tls = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
-    with pytest.raises(ssl.SSLWantReadError):
-        tls.do_handshake()
-    return outgoing.read()
-
-
 def test_clients_that_go_during_the_tls_handshake_leave_nothing(servers: Servers) -> None:
     authority = Authority(servers.folder)
     server = servers.start(*authority.issue(), "mirror")
@@ -276,6 +268,22 @@ def test_clients_that_go_during_the_tls_handshake_leave_nothing(servers: Servers
             assert_served(innocent)
             eventually(lambda: descriptors_of(server.pid) == base, "the base level of descriptors")
     assert_unharmed(server, base)
+
+
+def test_tls_handshakes_under_way_at_the_servers_end_are_ended(servers: Servers) -> None:
+    authority = Authority(servers.folder)
+    server = servers.start("--drain-timeout", "1", *authority.issue(), "mirror")
+    context = authority.client_context()
+    with (
+        RawClient(server.port) as silent,
+        RawClient(server.port) as halfway,
+        connect(server.url, ssl=context) as client,
+    ):
+        halfway.send(hello_of_tls(context))
+        halfway.socket.recv(1)
+        assert_served(client)
+        assert_unharmed(server, descriptors_of(server.pid))
+        assert silent.read_to_end() == b""
 
 
 def test_clients_that_come_and_go_while_certificates_are_replaced(servers: Servers) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import struct
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 import pytest
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from wsproto.events import CloseConnection
 
-from tests.e2e.raw import CLOSE, TEXT, RawClient, frame, request
+from tests.e2e.authority import Authority
+from tests.e2e.raw import CLOSE, TEXT, RawClient, frame, hello_of_tls, request
 from tests.harness import PATIENCE_S, Server, Servers
 
 INTAKES = ("epoll", "tasks", "library")
@@ -90,6 +92,29 @@ def test_handshakes_at_a_time(servers: Servers) -> None:
         assert each.read_to_end().startswith(b"HTTP/1.1 408 ")
         each.socket.close()
     assert "accepting paused" in counted(server)
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_who_connects_and_says_nothing_keeps_nobody_out(servers: Servers, has_tls: bool) -> None:
+    authority = Authority(servers.folder)
+    context = authority.client_context() if has_tls else None
+    options = ("--max-handshakes", "8", "--handshake-timeout", "1000")
+    server = servers.start(*options, *(authority.issue() if has_tls else ()), "mirror")
+    begun = hello_of_tls(context) if context else request(server.port)
+    with RawClient(server.port) as slow, ExitStack() as stack:
+        slow.send(begun[:10])
+        silent = [stack.enter_context(RawClient(server.port)) for _ in range(10)]
+        with connect(server.url, ssl=context, open_timeout=PATIENCE_S) as client:
+            exchange(client, "x")
+        for each in silent[:4]:  # there was room for the other six
+            assert each.read_to_end() == b""
+        slow.send(begun[10:])
+        if has_tls:
+            assert slow.read(1) == b"\x16"  # the server's part of the handshake
+        else:
+            assert slow.read_head().startswith(b"HTTP/1.1 101 ")
+    assert "silent while others waited: 4" in counted(server)
+    assert "error in the server itself" not in server.stderr.text
 
 
 def test_a_slow_handshake(servers: Servers) -> None:

@@ -94,10 +94,44 @@ run()
     assert server.stop() == 0
 
 
+def test_an_unchanged_chain_puts_nobody_back_into_a_group(servers: Servers) -> None:
+    filter_ = servers.script(
+        "lobby",
+        """#!/usr/bin/env fws-python
+from fws_pipe.sdk import join, leave, on, run, send
+
+@on("open")
+def came(event):
+    join(event["id"], "lobby")
+
+@on("message")
+def said(event):
+    if event["data"] == "leave":
+        leave(event["id"], "lobby")
+    send(group="lobby", data="lobby " + event["data"])
+    send(event["id"], "own " + event["data"])
+
+run()
+""",
+    )
+    server = servers.start(filter_)
+    with connect(server.url) as client:
+        assert answer_of(client, "leave") == "own leave"
+        server.signal(signal.SIGHUP)
+        server.stderr.wait_for("the chain is replaced")
+        assert answer_of(client, "1") == "own 1"
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
         ("#!/bin/sh\necho no >&2\nexit 7\n", "exited with status 7; its last words: no"),
+        (
+            "#!/usr/bin/env fws-python\nfrom fws_pipe.sdk import on, run\n"
+            "@on('open')\ndef came(event):\n    event['typo']\nrun()\n",
+            "KeyError: 'typo'",
+        ),
         ("#!/bin/sh\nprintf hello\nexec cat >/dev/null\n", "broken frame"),
         ("#!/bin/sh\ncat >/dev/null\n", "no tick is back in 10 s"),
     ],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fws_pipe.front.handshake import FULL
-from fws_pipe.front.places import Lobby, Places
+from fws_pipe.front.places import SILENCE_S, Lobby, Places
 
 hosts = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "unix"])
 
@@ -41,6 +42,20 @@ def test_no_more_than_the_limits_and_every_place_comes_back(
             assert is_crowded
 
 
+class Newcomer:
+    """A connection that leaves the lobby when it is ended."""
+
+    def __init__(self, lobby: Lobby, *, is_silent: bool = True) -> None:
+        self.is_silent = is_silent
+        self.is_gone = False
+        self._lobby = lobby
+        lobby.enter(self)
+
+    def abort(self) -> None:
+        self.is_gone = True
+        self._lobby.leave(self)
+
+
 def network_of(host: str) -> str:
     return host.rpartition("::")[0] or host
 
@@ -49,8 +64,7 @@ def test_the_lobby_waits_for_room_and_for_the_last_to_leave() -> None:
     async def main() -> None:
         lobby = Lobby(2)
         assert lobby.room(64) == 2
-        lobby.enter()
-        lobby.enter()
+        first, second = Newcomer(lobby, is_silent=False), Newcomer(lobby, is_silent=False)
         assert lobby.room(64) == 0
         done: list[str] = []
 
@@ -67,18 +81,58 @@ def test_the_lobby_waits_for_room_and_for_the_last_to_leave() -> None:
             nursery.start_soon(wait_empty)
             await trio.testing.wait_all_tasks_blocked()
             assert done == []
-            lobby.leave()
+            first.abort()
             await trio.testing.wait_all_tasks_blocked()
             assert done == ["room"]
-            lobby.leave()
+            second.abort()
         assert done == ["room", "empty"]
-        assert lobby.pauses == 1
+        assert (lobby.pauses, lobby.turned_out) == (1, 0)
 
     trio.run(main)
 
 
 def test_a_lobby_without_a_limit() -> None:
-    lobby = Lobby(0)
-    for _ in range(100):
-        lobby.enter()
-    assert lobby.room(64) == 64
+    async def main() -> None:
+        lobby = Lobby(0)
+        for _ in range(100):
+            Newcomer(lobby)
+        assert lobby.room(64) == 64
+        await trio.sleep(SILENCE_S)
+        await lobby.wait_room()
+        assert lobby.turned_out == 0
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_who_says_nothing_makes_room_the_oldest_first_and_nobody_else_does() -> None:
+    async def main() -> None:
+        lobby = Lobby(4)
+        talks = Newcomer(lobby, is_silent=False)
+        oldest = Newcomer(lobby)
+        await trio.sleep(SILENCE_S / 2)
+        speaks_soon, youngest = Newcomer(lobby), Newcomer(lobby)
+        begin = trio.current_time()
+        await lobby.wait_room()
+        assert trio.current_time() - begin == pytest.approx(SILENCE_S / 2)
+        assert oldest.is_gone
+        assert not youngest.is_gone
+        another = Newcomer(lobby)
+        speaks_soon.is_silent = False
+        await trio.sleep(2 * SILENCE_S)
+        assert not youngest.is_gone  # nobody waits
+        begin = trio.current_time()
+        await lobby.wait_room()
+        assert youngest.is_gone
+        Newcomer(lobby, is_silent=False)
+        await lobby.wait_room()
+        assert another.is_gone
+        assert trio.current_time() == begin
+        Newcomer(lobby, is_silent=False)
+        with trio.move_on_after(100 * SILENCE_S) as patience:
+            await lobby.wait_room()
+        assert patience.cancelled_caught
+        assert not talks.is_gone
+        assert not speaks_soon.is_gone
+        assert lobby.turned_out == 3
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
