@@ -40,7 +40,7 @@ from fws_pipe.redis_settings import RedisSettings
 from fws_pipe.scratch import scratch_folder
 from fws_pipe.service_manager import Handover, Notifier
 from fws_pipe.stage_environment import stage_environment
-from fws_pipe.watch import RestlessFiles, Watch, files_named_in, signatures_of
+from fws_pipe.watch import RestlessFiles, Watch, files_named_in, programs_named_in, signatures_of
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GAVE_UP_S = 2.0
@@ -294,8 +294,8 @@ async def _watch_files(
     """Reload whenever a file behind the chain has changed, until the server stops."""
     restless = RestlessFiles()
     while not stopping.is_set():
-        named = [path for command in commands for path in _files_of(command)]
-        watched = {*named, *([config.file] if config.file else [])} - restless.found
+        named = [path for command in commands for path in (command.path, *programs_named_in(command.text))]
+        watched = {path for path in (*named, config.file) if path is not None} - restless.found
         changed = await Watch(watched).wait_changed()
         for path in restless.note_changed(changed, trio.current_time()):
             log.always(f"--watch: {path} changes at each reload, so the chain seems to write it: it is watched no more")

@@ -121,6 +121,8 @@ def _serve_chain(
     # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`.
     stdout = _duplicate_of_stdout()
     chain = resolve_chain(config.chain, commands)
+    if config.quarantine is not None and os.path.exists(config.quarantine) and not os.path.isdir(config.quarantine):
+        raise UsageError(f"--quarantine {config.quarantine}: expected a folder, and that is none")
     if config.storage_module is not None:
         # Loads the user's code, which says best itself what is wrong with it.
         user_storage = importlib.import_module("fws_pipe.sdk.user_storage")

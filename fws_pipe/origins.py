@@ -6,6 +6,7 @@ connect to anywhere, and shows the cookies of wherever that is. Programs that ar
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ EXPECTED = "expected [scheme://]host[:port], *.domain, or one of *, same, null, 
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _WEB_SCHEMES = ("http", "https")
+_PAGES_SCHEMES = (*_WEB_SCHEMES, "chrome-extension", "moz-extension", "safari-web-extension")
+_NO_PAGES_SCHEMES = ("ws", "wss", "file", "ftp")
+"""Where a WebSocket goes, not where it is from, and what has the origin `null` (WHATWG URL, section 4.7)."""
 _ORIGIN = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?(\[[0-9a-f:.]+\]|[^\s/\[\]:@?#*]+)(?::([0-9]{1,5}))?")
 
 
@@ -48,11 +52,30 @@ def parse_origin(text: str) -> OriginPattern:
     found = _ORIGIN.fullmatch(scheme + separator + (rest[2:] if has_subdomains else rest))
     if found is None or (found[3] and int(found[3]) > 65535):
         raise ValueError(EXPECTED)
+    _check_scheme(found[1])
     try:
         host = found[2] if found[2].isascii() else found[2].encode("idna").decode()  # as browsers send it
     except UnicodeError:
         raise ValueError(EXPECTED) from None
     return OriginPattern(lowered, None, found[1], host, int(found[3]) if found[3] else None, has_subdomains)
+
+
+def _check_scheme(scheme: str | None) -> None:
+    """Raise ValueError for one that no page has.
+
+    Apps have schemes of their own, so only what is near to a common one, and isn't that, is taken for a slip.
+    """
+    if scheme is None or scheme in _PAGES_SCHEMES:
+        return
+    near = difflib.get_close_matches(scheme, _PAGES_SCHEMES, 1)
+    if near or scheme in _NO_PAGES_SCHEMES:
+        raise ValueError(
+            f"expected a scheme that pages have, http, https, or that of an extension or an app{_perhaps(near)}"
+        )
+
+
+def _perhaps(near: Sequence[str]) -> str:
+    return f" (did you mean {near[0]}://?)" if near else ""
 
 
 def allows(patterns: Sequence[OriginPattern], origins: Sequence[str], host: str) -> bool:

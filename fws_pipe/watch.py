@@ -25,10 +25,7 @@ _Signature = tuple[int, int, int] | None
 
 
 def files_named_in(text: str) -> list[str]:
-    """The programs, scripts and modules that a stage's text names, as `fws-filter ./chat.py` does.
-
-    Not what it reads or writes: a stage that starts may write its files, which must not start the next one.
-    """
+    """The files that a stage's text names, but for those that it redirects its output to."""
     files: list[str] = []
     before = command = ""
     for word in _words(text):
@@ -37,9 +34,17 @@ def files_named_in(text: str) -> list[str]:
         elif not _writes_to(before):
             command = command or word
             candidates = _files_of_module(word) if command == "fws-filter" else [word]
-            files += [path for path in candidates if os.path.isfile(path) and (path != word or _is_program(word))]
+            files += [path for path in candidates if os.path.isfile(path)]
         before = word
     return files
+
+
+def programs_named_in(text: str) -> list[str]:
+    """Those of them that are programs, scripts or modules, as in `fws-filter ./chat.py`.
+
+    Not what a stage reads or writes: one that starts may write its files, and that must not start the next one.
+    """
+    return [path for path in files_named_in(text) if path.endswith(".py") or os.access(path, os.X_OK)]
 
 
 def _words(text: str) -> list[str]:
@@ -63,10 +68,6 @@ def _files_of_module(name: str) -> list[str]:
     """A module is named as a file, or with dots from the current folder on."""
     path = name.replace(".", "/")
     return [name, f"{path}.py", f"{path}/__init__.py"]
-
-
-def _is_program(path: str) -> bool:
-    return path.endswith(".py") or os.access(path, os.X_OK)
 
 
 class Watch:

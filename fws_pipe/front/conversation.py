@@ -245,8 +245,7 @@ class Conversation:
                     continue
             judgement = judge_frame(block, position)
             if problem := self._what_is_too_big(judgement):
-                self.wire.fail(TOO_BIG, problem)
-                self._stop()  # also when a Close of ours has gone before: what was taken must not be taken again
+                self._fail_too_big(*problem)
                 return
             if judgement.kind is Kind.NEED_MORE:
                 self._need = judgement.end - position
@@ -264,16 +263,21 @@ class Conversation:
         self._have = len(rest)
         self.appetite = READ_BYTES if self._need < READ_BYTES else _READ_BYTES_INSIDE
 
-    def _what_is_too_big(self, judgement: Judgement) -> str | None:
+    def _what_is_too_big(self, judgement: Judgement) -> tuple[str, str] | None:
+        """How a message that is too big is counted, and what its client is told."""
         if judgement.kind in _CONTROLS:
             return None
         if max(self._fragments, 0) + judgement.size > self._host.max_message:
-            return f"a message may have {self._host.max_message} bytes"
+            return "message too large", f"a message may have {self._host.max_message} bytes"
         if judgement.kind is Kind.FRAGMENT and 0 < self._host.max_fragments <= self._fragment_count:
             # trio-websocket keeps them all in a list, which even empty ones make longer.
-            self._host.counters["too many fragments"] += 1
-            return f"a message may have {self._host.max_fragments} fragments before its last"
+            return "too many fragments", f"a message may have {self._host.max_fragments} fragments before its last"
         return None
+
+    def _fail_too_big(self, counter: str, reason: str) -> None:
+        self._host.counters[counter] += 1
+        self.wire.fail(TOO_BIG, reason)
+        self._stop()  # also when a Close of ours has gone before: what was taken must not be taken again
 
     # A client's pace, where it is limited.
 

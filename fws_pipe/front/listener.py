@@ -140,6 +140,8 @@ async def accept_all(
                 raise
             if not is_short:
                 log.always(f"can't accept a connection just now ({error.strerror}); raise the limit: ulimit -n")
+                if lobby is not None:
+                    lobby.pauses += 1
             is_short = True
             await trio.sleep(PAUSE_S)
 

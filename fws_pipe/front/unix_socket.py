@@ -19,6 +19,9 @@ _LONGEST_PATH_BYTES = 107
 """What sockaddr_un has room for, without the NUL behind it."""
 
 
+_NO_SOCKET = "there is a file that is no socket; remove it if it may go"
+
+
 class UnixListener(socket.socket):
     """A listening Unix socket. Its file is removed with it, unless another has taken its place."""
 
@@ -79,7 +82,8 @@ def _remove_dead(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(there.st_mode):
-        raise SystemRefusedError(f"can't listen on {path}: there is a file that is no socket; remove it if it may go")
+        mend = "that is a folder; name a file in it" if stat.S_ISDIR(there.st_mode) else _NO_SOCKET
+        raise SystemRefusedError(f"can't listen on {path}: {mend}")
     if not _is_dead(path):
         raise SystemRefusedError(
             f"can't listen on {path}: somebody listens there already; stop that, or choose another path with --unix"

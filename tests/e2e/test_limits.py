@@ -160,6 +160,16 @@ def test_fragments_of_a_message(servers: Servers, intake: str) -> None:
 
 
 @pytest.mark.parametrize("intake", INTAKES)
+def test_a_message_that_is_too_large_is_counted(servers: Servers, intake: str) -> None:
+    server = servers.start("--max-message", "1000", "--intake", intake, "mirror")
+    for words in (frame(b"x" * 1001), fragments(b"x" * 600, b"y" * 600, b"z")):
+        with RawClient(server.port) as client:
+            client.upgrade(words)
+            assert last_words(client) == (1009, "a message may have 1000 bytes")
+    assert "message too large: 2" in counted(server)
+
+
+@pytest.mark.parametrize("intake", INTAKES)
 def test_a_client_faster_than_its_rate_is_closed(servers: Servers, intake: str) -> None:
     options = ("--rate", "5/h", "--rate-policy", "close", "--intake", intake)
     server = servers.start(*options, f"mirror | {servers.reporter()}")

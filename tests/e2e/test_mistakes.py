@@ -212,3 +212,11 @@ def test_what_a_stage_has_started_may_finish_its_work(servers: Servers) -> None:
     assert server.port
     assert server.stop() == 0
     eventually((servers.folder / "done").exists, "what the stage has started has finished")
+
+
+def test_a_quarantine_that_is_no_folder_is_told_at_the_start(servers: Servers) -> None:
+    (servers.folder / "full").write_text("a file, where a folder would be needed")
+    result = shell("fws-pipe --port 0 --quarantine full mirror", cwd=servers.folder)
+    assert (result.returncode, result.stderr.decode()) == (
+        2, "fws-pipe: --quarantine full: expected a folder, and that is none\n"
+    )  # fmt: skip

@@ -308,13 +308,13 @@ def test_a_filter_that_dies_at_random_loses_nothing(servers: Servers) -> None:
     [
         ((), "it is not kept (--quarantine DIR keeps such events)"),
         (("--quarantine", "/proc/nowhere"), "it could not be kept in /proc/nowhere/"),
-        (("--quarantine", "full"), "it could not be kept in full/"),
+        (("--quarantine", "dangling"), "it could not be kept in dangling/"),
     ],
 )
 def test_an_event_that_can_not_be_kept_is_skipped_all_the_same(
     servers: Servers, options: tuple[str, ...], words: str
 ) -> None:
-    (servers.folder / "full").write_text("a file, where a folder would be needed")
+    (servers.folder / "dangling").symlink_to("nowhere")
     server = servers.start(*options, servers.script("deadly", DEADLY))
     with connect(server.url) as client:
         client.send("exit")

@@ -33,6 +33,8 @@ def is_allowed(entries: str, *origins: str, host: str = HOST) -> bool:
         ("example.com", "https://evilexample.com", False),
         ("example.com", "ftp://example.com", False),
         ("app://example.com", "app://example.com", True),
+        ("tauri://localhost", "tauri://localhost", True),
+        ("moz-extension://0a1b-2c", "moz-extension://0a1b-2c", True),
         ("https://example.com", "http://example.com", False),
         ("https://example.com:443", "https://example.com", True),
         ("example.com:80", "http://example.com", True),
@@ -81,6 +83,22 @@ def test_same_without_a_port_is_the_schemes_port() -> None:
 )
 def test_what_is_no_entry(entry: str) -> None:
     with pytest.raises(ValueError, match="expected"):
+        parse_origin(entry)
+
+
+@pytest.mark.parametrize(
+    ("entry", "hint"),
+    [
+        ("htps://a.com", "mean https"),
+        ("htttp://a.com", "mean http:"),
+        ("httpss://*.a.com", "mean https"),
+        ("chrome-extensions://abc", "mean chrome-extension:"),
+        ("wss://a.com", "http, https"),
+        ("file://a.com", "http, https"),
+    ],
+)
+def test_a_scheme_that_no_page_has(entry: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=f"expected a scheme.*{hint}"):
         parse_origin(entry)
 
 

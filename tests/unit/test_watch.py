@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fws_pipe.watch import RestlessFiles, Watch, files_named_in
+from fws_pipe.watch import RestlessFiles, Watch, files_named_in, programs_named_in
 
 
 @pytest.fixture
@@ -38,7 +38,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ],
 )
 def test_programs_scripts_and_modules_are_watched_and_nothing_else(text: str, files: list[str]) -> None:
-    assert files_named_in(text) == files
+    assert programs_named_in(text) == files
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_a_stage_reads_is_named_and_what_its_output_goes_to_is_not() -> None:
+    assert files_named_in("./log.sh rules.json plain 2>events.mp") == ["./log.sh", "rules.json", "plain"]
 
 
 def test_a_change_counts_once_it_has_settled(folder: Path) -> None:

@@ -20,6 +20,7 @@ from fws_pipe.errors import FrameError
 from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import Front, Limits
 from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
+from fws_pipe.front.places import Lobby
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder, encode
 from tests.e2e.raw import CLOSE, PONG, RawClient, frame, request
@@ -256,6 +257,7 @@ def test_without_descriptors_accepting_pauses_and_does_not_spin(tmp_path: Path) 
 
     async def main() -> None:
         log = Log("fws-pipe", descriptor=file.fileno())
+        lobby = Lobby(0)
         [plain] = await open_listeners(["127.0.0.1"], 0)
         with CountingListener(fileno=plain.detach()) as listener, contextlib.ExitStack() as clients:
             listener.setblocking(False)
@@ -263,7 +265,7 @@ def test_without_descriptors_accepting_pauses_and_does_not_spin(tmp_path: Path) 
                 clients.enter_context(socket.create_connection(listener.getsockname()))
             async with trio.open_nursery() as nursery:
                 with two_descriptors_left():
-                    nursery.start_soon(accept_all, listener, lambda sock, remote: accepted.append(sock), log)
+                    nursery.start_soon(accept_all, listener, lambda sock, remote: accepted.append(sock), log, lobby)
                     await trio.testing.wait_all_tasks_blocked(0.01)
                     assert len(accepted) in (1, 2)
                     assert listener.attempts == len(accepted) + 1
@@ -273,6 +275,7 @@ def test_without_descriptors_accepting_pauses_and_does_not_spin(tmp_path: Path) 
                 clock.jump(PAUSE_S)
                 await trio.testing.wait_all_tasks_blocked(0.01)
                 assert len(accepted) == 5
+                assert lobby.pauses == 1
                 nursery.cancel_scope.cancel()
         log.close()
 
