@@ -78,6 +78,7 @@ class Conversation:
         "_host",
         "_is_advancing",
         "_is_busy",
+        "_is_deserted",
         "_is_held_back",
         "_is_reading",
         "_is_raw",
@@ -125,6 +126,8 @@ class Conversation:
         """Whether the client has sent what no client may: from there on only trio-websocket knows what is what."""
         self._is_reading = True
         self.has_ended = False
+        self._is_deserted = False
+        """Whether the wire was closed under trio-websocket, which may be at work on what the client had said before."""
         self.is_tapped = False
         """Whether the chain wants `data` events."""
         self.appetite = READ_BYTES
@@ -356,8 +359,12 @@ class Conversation:
             close = await library.converse(self._host.max_message, self._take_message)
             await self._finish(close or (ABNORMAL, ""), is_clean=library.has_sent_close)
         finally:
+            self._library = None
             if not self.has_ended:
                 self.wire.abort()  # an error of ours: the connection must not hang
+                self._end((ABNORMAL, ""), lingers=False)
+            if self._is_deserted:
+                self._on_closed()
 
     async def _take_message(self, message: str | bytes) -> None:
         if not self.wire.has_failed:
@@ -388,8 +395,12 @@ class Conversation:
 
     def _lose(self) -> None:
         """The wire has been closed, perhaps under us."""
-        self._end(self.wire.close_sent or (ABNORMAL, ""), lingers=False)
-        self._on_closed()
+        if self._library is not None and not self.has_ended:
+            self._is_deserted = True
+            self.lose()
+        else:
+            self._end(self.wire.close_sent or (ABNORMAL, ""), lingers=False)
+            self._on_closed()
 
     def _end(self, close: CloseCode, *, lingers: bool) -> None:
         if self._depart(self.wire.close_sent or close, is_clean=False) and not self.wire.is_closed:

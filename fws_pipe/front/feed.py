@@ -18,7 +18,7 @@ import trio
 from fws_pipe.front.frames import event_time, take_messages, tick_frame
 from fws_pipe.front.journal import Charge, Journal, Kept, frames_of
 from fws_pipe.front.rfc6455 import ABNORMAL
-from fws_pipe.front.suspicion import Suspicion, Verdict
+from fws_pipe.front.suspicion import Introductions, Suspicion, Verdict
 from fws_pipe.pipes import Outlet
 from fws_pipe.protocol.codec import Frame, encode
 from fws_pipe.protocol.events import OPEN, disconnect_event, stamp
@@ -71,6 +71,10 @@ class Feed:
         self._journal: Journal[Client] = Journal()
         self._journal_limit = journal_limit
         self._suspicion = Suspicion()
+        self._introductions = Introductions()
+        self._is_introduced = True
+        """Whether the chain of now has heard of all clients that it is to hear of first."""
+        self._ticks_back = 0
         self._snapshot: dict[str, bytes] = {}
         """What a new chain is to hear of each client, by id."""
         self._last_tick = 1
@@ -211,9 +215,10 @@ class Feed:
         self._is_finishing = False
         snapshot, self._snapshot = self._snapshot, {}
         try:
-            await pipe.write(b"".join(self._news(snapshot, known)) + self._first_tick())
+            await self._introduce_all(pipe, list(self._news(snapshot, known)))
             if not self.swallows_ticks:
                 await self.ready.wait()
+            self._is_introduced = True
             await self._replay(pipe)
             while not self._is_finishing:
                 if self._waiting:
@@ -247,16 +252,30 @@ class Feed:
         }
         return b"".join(known.values()) + self._first_tick(), known
 
-    def _news(self, snapshot: Mapping[str, bytes], known: Mapping[str, bytes]) -> Iterator[bytes]:
+    async def _introduce_all(self, pipe: Outlet, news: list[tuple[str, bytes]]) -> None:
+        """Write what a chain hears first, and a tick; client by client where an earlier one has died of it."""
+        self._is_introduced = not news
+        if self._introductions.is_careful and not self.swallows_ticks:
+            for client_id, event in news:
+                self._introductions.at_hand = client_id
+                ticks_back = self._ticks_back
+                await pipe.write(event + self._first_tick())
+                while self._ticks_back == ticks_back:
+                    await self._settled.park()
+            self._introductions.at_hand = None
+            news = []
+        await pipe.write(b"".join(event for _, event in news) + self._first_tick())
+
+    def _news(self, snapshot: Mapping[str, bytes], known: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
         """What a chain that knows so much must still hear; a client that has changed since goes, and comes again."""
         for client_id, opening in snapshot.items():
             if known.get(client_id) != opening:
                 if client_id in known:
-                    yield self._farewell(client_id)
-                yield opening
+                    yield client_id, self._farewell(client_id)
+                yield client_id, opening
         for client_id in known:
             if client_id not in snapshot:
-                yield self._farewell(client_id)
+                yield client_id, self._farewell(client_id)
 
     def _farewell(self, client_id: str) -> bytes:
         event = {**disconnect_event(client_id, code=ABNORMAL, reason="", clean=False), "replay": True}
@@ -361,6 +380,7 @@ class Feed:
         """A tick has come back; `is_confirmed`: nothing before it waits for Redis."""
         self.swallows_ticks = False
         self.returns_ticks = True
+        self._ticks_back += 1
         self.ready.set()
         _release(self._journal.acknowledge(seq, is_confirmed=is_confirmed))
         if is_confirmed:
@@ -445,6 +465,17 @@ class Feed:
         return Restart(self._journal.events + len(self._waiting), is_careful, culprit)
 
     def _find_culprit(self, clients: Iterable[Client]) -> tuple[Culprit | None, bool]:
+        victim = self._introductions.judge(is_over=self._is_introduced)
+        if victim is not None:
+            self._journal.restart()
+            leaving = [client for client, _ in self._leaving.values()]
+            client = next((client for client in [*clients, *leaving] if client.id == victim), None)
+            opening = None if client is None else _opening_of(client)
+            if client is None or opening is None:
+                return None, False
+            frame = _snapshot_of(client, opening)
+            client.open_event = b""
+            return Culprit(next(frames_of([frame])), b""), False
         oldest = self._journal.oldest_under_way()
         verdict = self._suspicion.judge(None if oldest is None else oldest.event["seq"], self._journal.events_under_way)
         self._journal.restart(careful=verdict is Verdict.BE_CAREFUL)

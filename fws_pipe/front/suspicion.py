@@ -8,6 +8,7 @@ A filter that dies at random hardly meets the same event three times, and if it 
 from __future__ import annotations
 
 import enum
+from collections import Counter
 
 DEATHS_ALONE = 3
 """So many deaths with nothing else in the chain, and an event is guilty."""
@@ -49,3 +50,28 @@ class Suspicion:
                 self._oldest, self._deaths, self._alone, self._deaths_alone = None, 0, None, 0
                 return Verdict.SKIP
         return Verdict.BE_CAREFUL if self._deaths >= DEATHS_WITHOUT_PROGRESS else Verdict.REPLAY
+
+
+class Introductions:
+    """Finds the client whose `open` in a snapshot kills each new chain, which is told of them one at a time then."""
+
+    def __init__(self) -> None:
+        self.is_careful = False
+        """Whether a new chain is to hear of the clients one at a time, each with a tick behind it."""
+        self.at_hand: str | None = None
+        """Of whom it is hearing then."""
+        self._deaths: Counter[str] = Counter()
+
+    def judge(self, *, is_over: bool) -> str | None:
+        """The chain has died; `is_over`: having heard of all. Returns the client that no chain is to hear of again."""
+        at_hand, self.at_hand = self.at_hand, None
+        if is_over:
+            self.is_careful = False
+            self._deaths.clear()
+        elif not self.is_careful:
+            self.is_careful = True
+        elif at_hand is not None:
+            self._deaths[at_hand] += 1
+            if self._deaths[at_hand] >= DEATHS_ALONE:
+                return at_hand
+        return None

@@ -216,14 +216,19 @@ from fws_pipe.sdk import on, run, send
 def look(event):
     if "deadly-" + event["type"] in (event.get("query"), event.get("reason")):
         os._exit(3)
+with open("runs", "ab") as file:
+    file.write(b".")
+run_number, heard = os.path.getsize("runs"), 0
 @on("message")
 def answer(event):
+    global heard
+    heard += 1
     if event["data"].startswith("exit"):
         os._exit(3)
     if event["data"].startswith("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
-    if event["data"].startswith("random") and int.from_bytes(os.urandom(1), "little") < 64:
-        os._exit(4)
+    if event["data"].startswith("now and then") and run_number < 7 and heard == run_number % 3 + 1:
+        os._exit(4)  # at its first, second or third message, whatever that is
     send(event["id"], event["data"])
 run()
 """
@@ -294,13 +299,15 @@ def test_an_open_and_a_disconnect_that_kill_the_chain(servers: Servers) -> None:
     assert server.stop() == 0
 
 
-def test_a_filter_that_dies_at_random_loses_nothing(servers: Servers) -> None:
+def test_a_filter_that_dies_now_and_then_loses_nothing(servers: Servers) -> None:
     server = servers.start("--quarantine", "quarantine", f"{servers.script('deadly', DEADLY)} | cat")
     with connect(server.url) as client:
-        for number in range(6):
-            client.send(f"random {number}")
-            assert client.recv(PATIENCE_S) == f"random {number}"
+        for number in range(20):
+            client.send(f"now and then {number}")
+            assert client.recv(PATIENCE_S) == f"now and then {number}"
     assert server.stop() == 0
+    assert server.stderr.text.count("exited with status 4") == 6
+    assert not (servers.folder / "quarantine").exists()
 
 
 @pytest.mark.parametrize(
@@ -347,4 +354,41 @@ def test_a_chain_that_swallows_ticks_says_what_a_crash_costs(servers: Servers) -
         client.send("after")
         assert client.recv(PATIENCE_S) == "after"
     assert len(children_of(server.pid)) == 3
+    assert server.stop() == 0
+
+
+def test_a_snapshot_that_kills_each_new_chain(servers: Servers) -> None:
+    """What a client has become, and no event of its own, is what the filter can't take: found, and left out."""
+    fragile = servers.script(
+        "fragile",
+        """#!/usr/bin/env fws-python
+import sys
+from fws_pipe.sdk import join, on, run, send
+
+@on("open")
+def came(event):
+    if "poison" in event["groups"]:
+        sys.exit("I can't take it")
+
+@on("message")
+def said(event):
+    if event["data"] == "poison":
+        join(event["id"], "poison")
+    send(event["id"], event["data"])
+
+run()
+""",
+    )
+    server = servers.start("--quarantine", "quarantine", f"{fragile} | cat")
+    with connect(server.url) as first, connect(server.url) as poisoned, connect(server.url) as last:
+        for client, text in ((first, "1"), (poisoned, "poison"), (last, "3"), (first, "4")):
+            client.send(text)
+            assert client.recv(PATIENCE_S) == text
+        os.kill(stage_of(server.pid, "cat"), signal.SIGKILL)
+        server.stderr.wait_for(r"event \d+ \(open of .*-2, \d+ bytes\) has killed the chain 3 times")
+        for client in (first, poisoned, last):
+            client.send("still here")
+            assert client.recv(PATIENCE_S) == "still here"
+    [path] = quarantined(servers)
+    assert shell(f"cat {path} | ./fragile >/dev/null", cwd=servers.folder).returncode == 1
     assert server.stop() == 0

@@ -56,10 +56,22 @@ class Way(NamedTuple):
 
     intake: Intake
     is_paced: bool = False
+    is_tight: bool = False
+    """Whether the chain takes its time and a client has little room in it, so that it is held back again and again."""
 
 
 SLOW = Way(Intake.LIBRARY)
-WAYS = (Way(Intake.EPOLL), Way(Intake.TASKS), SLOW, Way(Intake.EPOLL, is_paced=True), Way(Intake.TASKS, is_paced=True))
+WAYS = (
+    Way(Intake.EPOLL),
+    Way(Intake.TASKS),
+    SLOW,
+    Way(Intake.EPOLL, is_paced=True),
+    Way(Intake.TASKS, is_paced=True),
+    Way(Intake.EPOLL, is_tight=True),
+    Way(Intake.TASKS, is_tight=True),
+)
+TIGHT_BYTES = 150
+"""Less than the larger messages have."""
 
 Event = tuple[Any, ...]
 
@@ -117,8 +129,11 @@ conversations = st.tuples(st.lists(pieces, max_size=6), st.lists(odd_pieces, max
 class Mirror:
     """A chain of one: writes down each client's events, sends each message back."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, takes_its_time: bool) -> None:
         self.front: Front
+        self._takes_its_time = takes_its_time
+        self._tick = 0
+        self._has_tick = trio.Event()
         self._events: dict[str, list[Event]] = defaultdict(list)
         self._ids: dict[int, str] = {}
         self._gone: dict[str, trio.Event] = defaultdict(trio.Event)
@@ -132,11 +147,23 @@ class Mirror:
         decoder.feed(data)
         for event, _ in decoder:
             if event["type"] == "tick":
-                self.front.feed.acknowledge(event["seq"])
+                self._tick = event["seq"]
+                self._has_tick.set()
             else:
                 self._take(event)
         self.front.clients.flush()
+        if not self._takes_its_time:
+            self.front.feed.acknowledge(self._tick)
         return len(data)
+
+    async def acknowledge_late(self) -> None:
+        """Return the ticks after a while, for ever."""
+        while self._takes_its_time:
+            await self._has_tick.wait()
+            self._has_tick = trio.Event()
+            for _ in range(TURNS):
+                await trio.lowlevel.checkpoint()
+            self.front.feed.acknowledge(self._tick)
 
     def _take(self, event: dict[str, Any]) -> None:
         client = event["id"]
@@ -183,13 +210,15 @@ class Fronts:
         with contextlib.ExitStack() as stack:
             async with trio.open_nursery() as nursery:
                 for way in WAYS:
-                    mirror = Mirror()
+                    mirror = Mirror(takes_its_time=way.is_tight)
                     limits = dataclasses.replace(LIMITS, pace=PACE) if way.is_paced else LIMITS
+                    limits = dataclasses.replace(limits, outbox=TIGHT_BYTES) if way.is_tight else limits
                     front = Front(limits, log, "test", Entrance(EntranceSettings()), nursery, intake=way.intake)
                     mirror.front = front
                     [listener] = await open_listeners(["127.0.0.1"], 0)
                     stack.enter_context(listener)
                     nursery.start_soon(front.write_events, mirror)
+                    nursery.start_soon(mirror.acknowledge_late)
                     await front.ready.wait()
                     nursery.start_soon(accept_all, listener, front.serve, log)
                     self._running[way] = listener.getsockname()[1], mirror

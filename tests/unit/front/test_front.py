@@ -119,6 +119,41 @@ def test_the_actions_before_a_broken_frame_are_executed(tmp_path: Path) -> None:
     serve(scenario, tmp_path)
 
 
+def test_what_waits_for_room_when_its_client_is_lost_comes_before_the_disconnect(tmp_path: Path) -> None:
+    async def scenario(served: Served) -> None:
+        goes_on = trio.Event()
+        write = served.write
+
+        async def write_later(batch: bytes) -> None:
+            await goes_on.wait()
+            await write(batch)
+
+        client = RawClient(served.port)
+        await trio.to_thread.run_sync(client.upgrade)
+        await served.wait_until(lambda: served.events == ["open"])
+        served.write = write_later  # type: ignore[method-assign]
+        # Each takes more than half of the client's share, and in fragments the way through trio-websocket.
+        message = frame(b"x" * 600_000, first=0x01) + frame(b"", first=0x80)
+        await trio.to_thread.run_sync(client.send, message + message)
+        [there] = served.front.clients
+        conversation = served.front._conversations[there]
+        await served.wait_until(lambda: conversation._expected == 2)
+        client.reset()
+
+        def is_noticed() -> bool:
+            served.front.execute({"type": "send", "to": there.id, "data": "x"})
+            served.front.finish_block()
+            return there.wire.is_closed
+
+        await served.wait_until(is_noticed)
+        goes_on.set()
+        await served.wait_until(lambda: "disconnect" in served.events)
+        assert served.events == ["open", "message", "message", "disconnect"]
+        await served.wait_until(lambda: not served.front._wires)
+
+    serve(scenario, tmp_path)
+
+
 def test_a_client_that_sends_now_and_then_is_not_idle(tmp_path: Path) -> None:
     clock = trio.testing.MockClock()
 

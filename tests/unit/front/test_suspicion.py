@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.front.suspicion import DEATHS_ALONE, Suspicion, Verdict
+from fws_pipe.front.suspicion import DEATHS_ALONE, Introductions, Suspicion, Verdict
 
 
 def test_one_death_is_no_reason_for_suspicion_and_a_second_one_at_the_same_place_is() -> None:
@@ -41,3 +41,18 @@ def test_nobody_is_skipped_without_three_deaths_alone(deaths: list[tuple[int, in
             assert count == 1
             assert alone[oldest] >= DEATHS_ALONE
             alone[oldest] = 0
+
+
+def test_the_client_that_is_at_hand_at_three_deaths_is_left_out() -> None:
+    introductions = Introductions()
+    assert introductions.judge(is_over=False) is None
+    assert introductions.is_careful
+    for _ in range(2):
+        introductions.at_hand = "a"
+        assert introductions.judge(is_over=False) is None
+    introductions.at_hand = "b"
+    assert introductions.judge(is_over=False) is None
+    introductions.at_hand = "a"
+    assert introductions.judge(is_over=False) == "a"
+    assert introductions.judge(is_over=True) is None
+    assert not introductions.is_careful
