@@ -190,6 +190,7 @@ class Supervisor:
 
     async def _run_once(self) -> tuple[str, bool]:
         """One run of the chain, to the end of its last process. Returns why it ended, and whether it had served."""
+        self._consequences = []
         try:
             chain = await self._next_chain()
         except OSError as error:
@@ -224,6 +225,7 @@ class Supervisor:
         if ready is None:
             return await start_chain(self._programs, self._surroundings, self._log)
         self._programs, chain = ready
+        self._policy = RestartPolicy(self._role.failed_starts_limit)  # the failures were another chain's
         self._log.info(f"{self._role.name} is replaced")
         return chain
 
