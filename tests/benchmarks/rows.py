@@ -104,10 +104,10 @@ def _memory_per_client(server: Running, quick: bool) -> float:
 
 
 BENCHMARKS = (
-    Benchmark("echo, 1 client, pipelined, 32 B", "messages/s", MIRROR, WEBSOCAT, _echo(20_000, 32)),
+    Benchmark("echo, 1 client, pipelined, 32 B", "messages/s", MIRROR, WEBSOCAT, _echo(300_000, 32)),
     Benchmark("the same, processor time of all processes", "us/message", MIRROR, bare("echo"), _cpu_per_echo, False),
-    Benchmark("echo, 1 client, pipelined, 1 KiB", "messages/s", MIRROR, WEBSOCAT, _echo(20_000, 1 << 10)),
-    Benchmark("echo, 1 client, pipelined, 64 KiB", "messages/s", MIRROR, WEBSOCAT, _echo(1_000, 1 << 16)),
+    Benchmark("echo, 1 client, pipelined, 1 KiB", "messages/s", MIRROR, WEBSOCAT, _echo(100_000, 1 << 10)),
+    Benchmark("echo, 1 client, pipelined, 64 KiB", "messages/s", MIRROR, WEBSOCAT, _echo(2_000, 1 << 16)),
     Benchmark(
         "echo, 1,000 clients, one 64 B message in flight each", "messages/s", MIRROR, picows("echo"), _in_flight(1000),
     ),
@@ -131,11 +131,11 @@ BENCHMARKS = (
     ),
     Benchmark(
         "a further stage: `cat` before mirror, echo of 32 B", "messages/s", fws_pipe("cat | mirror"), MIRROR,
-        _echo(20_000, 32),
+        _echo(300_000, 32),
     ),
     Benchmark(
         "a further stage: a Python filter before mirror, echo of 32 B", "messages/s",
-        fws_pipe(f"{PASS_ALL} | mirror"), MIRROR, _echo(20_000, 32),
+        fws_pipe(f"{PASS_ALL} | mirror"), MIRROR, _echo(300_000, 32),
     ),
     Benchmark(
         "p99 of 100 clients, one message in flight each, beside one that pipelines at full speed", "ms", MIRROR,
