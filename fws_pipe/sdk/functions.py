@@ -200,7 +200,7 @@ class Filter:
         # What passes unchanged need not be encoded again; only scalars can be compared with what they were.
         before = event.copy() if not ends_here and kind == MESSAGE and len(event) == _PLAIN_FIELDS else None
         is_dropped = False
-        if not ends_here:
+        if self._joined is not None and not ends_here:
             self.finish(out)  # what goes on must not overtake what has been sent
         try:
             for handler in handlers:
