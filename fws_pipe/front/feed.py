@@ -244,12 +244,11 @@ class Feed:
 
     def introduce(self, clients: Iterable[Client]) -> tuple[bytes, Mapping[str, bytes]]:
         """A snapshot of now and a tick, for a chain that is to show that it serves; and what it tells of whom."""
-        opens = {client.id: event for client in clients if client.is_open and (event := _opening_of(client))}
-        known = {
-            client.id: _snapshot_of(client, opens[client.id])
-            for client in clients
-            if client.id in opens and opens[client.id]["seq"] <= self._done_seq
-        }
+        known = {}
+        for client in clients:
+            opening = _opening_of(client) if client.is_open else None
+            if opening is not None and opening["seq"] <= self._done_seq:
+                known[client.id] = _snapshot_of(client, opening)
         return b"".join(known.values()) + self._first_tick(), known
 
     async def _introduce_all(self, pipe: Outlet, news: list[tuple[str, bytes]]) -> None:
@@ -464,13 +463,17 @@ class Feed:
         self.ready = trio.Event()
         return Restart(self._journal.events + len(self._waiting), is_careful, culprit)
 
+    def _opened(self, client_id: str | None, clients: Iterable[Client]) -> tuple[Client | None, Frame | None]:
+        """The client of an id, also one that is leaving, and its `open`; None where there is none."""
+        leaving = [client for client, _ in self._leaving.values()]
+        client = next((client for client in [*clients, *leaving] if client.id == client_id), None)
+        return client, None if client is None else _opening_of(client)
+
     def _find_culprit(self, clients: Iterable[Client]) -> tuple[Culprit | None, bool]:
         victim = self._introductions.judge(is_over=self._is_introduced)
         if victim is not None:
             self._journal.restart()
-            leaving = [client for client, _ in self._leaving.values()]
-            client = next((client for client in [*clients, *leaving] if client.id == victim), None)
-            opening = None if client is None else _opening_of(client)
+            client, opening = self._opened(victim, clients)
             if client is None or opening is None:
                 return None, False
             frame = _snapshot_of(client, opening)
@@ -482,9 +485,7 @@ class Feed:
         if oldest is None or verdict is not Verdict.SKIP:
             return None, verdict is Verdict.BE_CAREFUL
         self._journal.skip(oldest.event["seq"])
-        leaving = [client for client, _ in self._leaving.values()]
-        client = next((client for client in [*clients, *leaving] if client.id == oldest.event.get("id")), None)
-        opening = None if client is None else _opening_of(client)
+        client, opening = self._opened(oldest.event.get("id"), clients)
         if client is None or opening is None:
             return Culprit(oldest, b""), False
         if oldest.event["type"] == OPEN:

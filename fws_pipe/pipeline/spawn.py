@@ -15,7 +15,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -208,7 +208,7 @@ class RunningChain:
             elif rung.signal is None:
                 self._log.info(f"{rung.name} for {name}")
             with trio.move_on_after(rung.wait_s):
-                await wait_for_any(self._all_exited, *([] if is_last else [hurry]))
+                await wait_for_any(self._all_exited.wait, *([] if is_last else [hurry.wait]))
 
     def kill_leftovers(self) -> None:
         """Kill whatever is left of every group: stages that are deaf to the ladder, and what stages have started."""
@@ -224,16 +224,16 @@ class RunningChain:
         self.tail.close()
 
 
-async def wait_for_any(*events: trio.Event) -> None:
-    """Wait until one of these events is set."""
+async def wait_for_any(*conditions: Callable[[], Awaitable[object]]) -> None:
+    """Wait until one of these, such as an event's `wait`, is over."""
     async with trio.open_nursery() as nursery:
 
-        async def wait(event: trio.Event) -> None:
-            await event.wait()
+        async def wait(condition: Callable[[], Awaitable[object]]) -> None:
+            await condition()
             nursery.cancel_scope.cancel()
 
-        for event in events:
-            nursery.start_soon(wait, event)
+        for condition in conditions:
+            nursery.start_soon(wait, condition)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import trio
 
 from fws_pipe.errors import FrameError
 from fws_pipe.log import Log
-from fws_pipe.pipeline.spawn import LADDER, Program, RunningChain, Surroundings, start_chain
+from fws_pipe.pipeline.spawn import LADDER, Program, RunningChain, Surroundings, start_chain, wait_for_any
 from fws_pipe.protocol.codec import FrameDecoder, type_of
 from fws_pipe.protocol.events import TICK
 
@@ -107,7 +107,7 @@ class Successor:
                 if not problem:
                     self._ready = programs, chain
                     self._note_change()
-                    await self._wait_taken_or_dead(chain)
+                    await wait_for_any(self._wait_taken, chain.failed.wait)
                     is_taken = self._ready is None
                     self._ready = None
                 if problem:
@@ -127,17 +127,9 @@ class Successor:
     def _refuse(self, problem: str) -> None:
         self._log.always(f"the new chain does not serve, and the old one goes on: {problem}")
 
-    async def _wait_taken_or_dead(self, chain: RunningChain) -> None:
-        async with trio.open_nursery() as nursery:
-
-            async def wait_taken() -> None:
-                while self._ready is not None:
-                    await self._changed.wait()
-                nursery.cancel_scope.cancel()
-
-            nursery.start_soon(wait_taken)
-            await chain.failed.wait()
-            nursery.cancel_scope.cancel()
+    async def _wait_taken(self) -> None:
+        while self._ready is not None:
+            await self._changed.wait()
 
     async def _prove(self, chain: RunningChain, label: str) -> str:
         """See whether a chain serves. Returns what is wrong with it, or nothing."""

@@ -17,7 +17,7 @@ import trio
 from fws_pipe.errors import FrameError, FwsError, GaveUpError, SilenceError, StageError, SystemRefusedError
 from fws_pipe.log import Log
 from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT, FINAL, RUNNING, TRANSITIONS, Event, RestartPolicy, State
-from fws_pipe.pipeline.spawn import LADDER, Program, Rung, RunningChain, Surroundings, start_chain
+from fws_pipe.pipeline.spawn import LADDER, Program, Rung, RunningChain, Surroundings, start_chain, wait_for_any
 from fws_pipe.pipeline.successor import TICK_TIMEOUT_S, Successor
 from fws_pipe.pipes import Inlet, Outlet
 
@@ -308,14 +308,7 @@ class Supervisor:
     async def _wait_finished(self, chain: RunningChain) -> None:
         """Give a chain that is replaced its time: until it owes nothing, or is gone."""
         with trio.move_on_after(_YIELD_S):
-            async with trio.open_nursery() as nursery:
-
-                async def wait(condition: Callable[[], Awaitable[object]]) -> None:
-                    await condition()
-                    nursery.cancel_scope.cancel()
-
-                nursery.start_soon(wait, chain.wait_gone)
-                nursery.start_soon(wait, self._exchange.wait_idle)
+            await wait_for_any(chain.wait_gone, self._exchange.wait_idle)
 
     async def _write_events(self, chain: RunningChain) -> None:
         try:
