@@ -152,6 +152,11 @@ class Feed:
         """Whether the chain is so slow that nobody may be read."""
         return self._size >= WAITING_LIMIT_BYTES or self._journal.size >= self._journal_limit
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether the chain is known to be at work on one batch at most."""
+        return not self.swallows_ticks and self._journal.batches_under_way <= 1
+
     async def wait_room(self) -> None:
         """Wait while the feed is full."""
         while not self._closed and self.is_full:

@@ -119,6 +119,11 @@ class Journal(Generic[OwnerT]):
         """The oldest tick that is not back, or None."""
         return self._under_way[0].seq if self._under_way else None
 
+    @property
+    def batches_under_way(self) -> int:
+        """How many batches are in the chain."""
+        return len(self._under_way)
+
     # What happens when a chain dies.
 
     @property

@@ -8,13 +8,16 @@ the tasks: the same conversations, the same events.
 
 from __future__ import annotations
 
+import os
 import select
 from collections.abc import Callable
+from time import perf_counter
 
 import trio
 
 from fws_pipe.front.conversation import Conversation, Readers
 from fws_pipe.front.feed import Feed
+from fws_pipe.front.rhythm import AWAKE_S, Rhythm
 from fws_pipe.protocol.blocks import ReadBuffer
 
 _AT_ONCE = 256
@@ -24,6 +27,11 @@ _TURN_S = 0.001
 """How long this task goes on, and how long it waits for the next message, before the others get their turn: what
 answers a message, and what answers that, comes sooner. What was ready by then may take some milliseconds more.
 """
+
+HAS_EPOLL = hasattr(select, "epoll")
+
+_HAS_PROCESSORS = HAS_EPOLL and len(os.sched_getaffinity(0)) > 1
+"""Whether the chain can work while we look for what it has done."""
 
 
 class Switchboard:
@@ -35,6 +43,7 @@ class Switchboard:
         self._epoll = select.epoll()
         self._by_descriptor: dict[int, Conversation] = {}
         self._pipes: dict[int, _Pipe] = {}
+        self._rhythm = Rhythm()
         self._buffer = ReadBuffer()
         self._pipes_alone = select.epoll()
         """The pipes once more, without the clients: see `_wait_room`."""
@@ -97,23 +106,35 @@ class Switchboard:
         While messages come and go it waits here for the next one, unless another task has something to do: to go
         through trio would cost as much as to read it.
         """
-        timeout = 0.0
-        while ready := self._epoll.poll(timeout, _AT_ONCE):
+        ready = self._epoll.poll(0, _AT_ONCE)
+        while ready:
             now = trio.current_time()
-            has_read_client = False
             for descriptor, _ in ready:
                 conversation = self._by_descriptor.get(descriptor)
                 if conversation is not None:
                     if not self._feed.is_full:
                         self._serve(conversation, descriptor, now)
-                        has_read_client = True
                 elif descriptor in self._pipes:
                     self._pipes[descriptor].read(descriptor)
             self._feed.flush()
             if now >= end or self._feed.is_full:
                 break
-            is_alone = has_read_client and not trio.lowlevel.current_statistics().tasks_runnable
-            timeout = _TURN_S if is_alone else 0.0
+            is_alone = not trio.lowlevel.current_statistics().tasks_runnable
+            ready = self._wait() if is_alone else self._epoll.poll(0, _AT_ONCE)
+
+    def _wait(self) -> list[tuple[int, int]]:
+        """Wait for whoever is ready next, for no longer than a turn; without falling asleep where it comes soon."""
+        poll = self._epoll.poll
+        start = perf_counter()
+        if not self._feed.is_calm or not _HAS_PROCESSORS:
+            self._rhythm.interrupt()
+        elif self._rhythm.is_quick:
+            while perf_counter() - start < AWAKE_S:
+                if ready := poll(0, _AT_ONCE):
+                    return ready
+        ready = poll(_TURN_S, _AT_ONCE)
+        self._rhythm.note(perf_counter() - start)
+        return ready
 
     def _serve(self, conversation: Conversation, descriptor: int, now: float) -> None:
         """Read a client; whatever it makes go wrong in us ends its connection, and must not cost the others theirs."""
@@ -284,6 +305,3 @@ class AllReaders:
         if self._switchboard is None or conversation.wire.transport.descriptor is None:
             return self._tasks
         return self._switchboard
-
-
-HAS_EPOLL = hasattr(select, "epoll")
