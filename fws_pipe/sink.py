@@ -29,6 +29,7 @@ from fws_pipe.protocol.blocks import (
 )
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
 from fws_pipe.protocol.events import EVENT_TYPES, TICK, confirm_frame, unconfirmed
+from fws_pipe.protocol.outgoing import Outgoing
 
 
 class Abroad(Protocol):
@@ -104,16 +105,24 @@ def main() -> None:
 
 def _relay() -> None:
     output = block_writer_for_the_front()
-    _relay_all(Sink(input_source()), lambda frame, raw: output.add(raw), output.flush)
+    decoder = FrameDecoder(input_source())
+    out = Outgoing(decoder, output.add)
+
+    def write() -> None:
+        output.add(out.take())
+        output.flush()
+
+    _relay_all(Sink(input_source()), decoder, lambda frame: out.pass_on(), write)
 
 
 def _relay_to_redis() -> None:
-    back = WayBack(block_writer_for_the_front())
+    decoder = FrameDecoder(input_source())
+    back = WayBack(decoder, block_writer_for_the_front())
     # Loaded here: redis takes longer to load than all the rest, and most servers do without.
     abroad = importlib.import_module("fws_pipe.abroad").RedisAbroad(back.show_life, back.confirm)
     back.abroad = abroad
     signal.signal(signal.SIGTERM, lambda number, frame: abroad.hurry())
-    _relay_all(Sink(input_source(), abroad), back.add, back.flush)
+    _relay_all(Sink(input_source(), abroad), decoder, back.pass_on, back.flush)
     abroad.finish()
     back.flush()
 
@@ -139,30 +148,33 @@ class WayBack:
 
     abroad: Publishing
 
-    def __init__(self, output: BlockWriter) -> None:
+    def __init__(self, decoder: FrameDecoder, output: BlockWriter) -> None:
         self._output = output
         self._lock = threading.Lock()
-        self._parts: list[bytes] = []
+        self._out = Outgoing(decoder, self._queue)
         self._marked: list[tuple[int, int]] = []
-        """Ticks among the parts: how many messages had been accepted then, and the tick's number."""
+        """Ticks in `_out`: how many messages had been accepted then, and the tick's number."""
         self._unconfirmed: deque[tuple[int, int]] = deque()
         """Those that have been written."""
         self._confirmed = 0
 
-    def add(self, frame: Frame, raw: bytes) -> None:
-        """Queue a frame for the front."""
+    def pass_on(self, frame: Frame) -> None:
+        """Queue the frame at hand for the front."""
         if frame["type"] == TICK and self.abroad.finished < self.abroad.accepted and type(frame.get("seq")) is int:
             self._marked.append((self.abroad.accepted, frame["seq"]))
-            raw = encode(unconfirmed(frame))
-        self._parts.append(raw)
+            self._out.add(encode(unconfirmed(frame)))
+        else:
+            self._out.pass_on()
+
+    def _queue(self, block: bytes) -> None:
+        with self._lock:
+            self._output.add(block)
 
     def flush(self) -> None:
         """Write what is queued, and what has been counted."""
-        for name, by in self.abroad.take_counts().items():
-            self._parts.append(encode({"type": COUNT, "name": name, "by": by}))
+        self._out.add_all({"type": COUNT, "name": name, "by": by} for name, by in self.abroad.take_counts().items())
         with self._lock:
-            self._output.add(b"".join(self._parts))
-            self._parts.clear()
+            self._output.add(self._out.take())
             self._unconfirmed.extend(self._marked)
             self._marked.clear()
             self._add_confirm()
@@ -193,11 +205,12 @@ class WayBack:
             self._output.add(encode(confirm_frame(self._confirmed)))
 
 
-def _relay_all(sink: Sink, add: Callable[[Frame, bytes], None], after_block: Callable[[], None]) -> None:
-    decoder = FrameDecoder(input_source())
+def _relay_all(
+    sink: Sink, decoder: FrameDecoder, pass_on: Callable[[Frame], None], after_block: Callable[[], None]
+) -> None:
     for frame in read_frames(decoder, after_block):
         if sink.take(frame, decoder.offset):
-            add(frame, decoder.raw())
+            pass_on(frame)
     after_block()
 
 

@@ -307,6 +307,8 @@ class Clients:
         self, to: str | list[str] | None, group: str | None, without: str | list[str] | None, messages: int
     ) -> list[Client]:
         candidates: Iterable[Client]
+        if type(to) is str and without is None and to in self._by_id:
+            return [self._by_id[to]]
         if group is not None:
             members = self._groups.get(group, {}).values()
             candidates = [client for client in members if client.is_open]

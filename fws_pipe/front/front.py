@@ -427,7 +427,7 @@ class Front:
             try:
                 frames.extend(decoder.frames())
             finally:  # the frames before a broken one are whole
-                self._execute_block(frames)
+                self.execute_block(frames)
 
         if inlet.early:
             take(inlet.early)
@@ -438,16 +438,20 @@ class Front:
                 take(block)
         decoder.finish()
 
-    def _execute_block(self, frames: list[Frame]) -> None:
+    def execute_block(self, frames: list[Frame]) -> None:
+        """Execute actions, and write what they send; the clients are free of what they sent only when that is done."""
         if self.progress.is_replaying:
             frames = list(self.progress.without_done(frames))
         for frame in frames:
             self.execute(frame)
+        self.clients.flush()  # before what nobody waits for
         self.progress.note(frames)
-        self.finish_block()
+        if self._last_tick is not None:
+            self._acknowledge(self._last_tick)
+            self._last_tick = None
 
     def execute(self, frame: Frame) -> None:
-        """Execute one action; `finish_block` writes what it sends."""
+        """Execute one action; what it sends is written by `clients.flush`."""
         kind = type_of(frame)
         if kind == actions.SEND and not self._checks_actions:
             self.clients.send(frame)
@@ -469,13 +473,6 @@ class Front:
             self.feed.confirm(frame["seq"])
         elif kind not in EVENT_TYPES:
             self.counters["unknown type"] += 1
-
-    def finish_block(self) -> None:
-        """Write what has been sent; then, for only now their replies count, the clients are free of what is done."""
-        self.clients.flush()
-        if self._last_tick is not None:
-            self._acknowledge(self._last_tick)
-            self._last_tick = None
 
     def _acknowledge(self, tick: Frame) -> None:
         if self._wants_are_old:

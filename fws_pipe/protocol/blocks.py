@@ -85,9 +85,11 @@ def identity_of(descriptor: int) -> str:
 
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all of it, waiting as long as it takes."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    count = os.write(descriptor, data) if data else 0
+    if count < len(data):
+        rest = memoryview(data)[count:]
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
 
 
 class ReadBuffer:
@@ -97,10 +99,12 @@ class ReadBuffer:
 
     def __init__(self, size: int = BLOCK_BYTES) -> None:
         self._view = memoryview(bytearray(size))
+        self._whole = (self._view,)
 
     def read(self, descriptor: int, limit: int = BLOCK_BYTES) -> bytes:
         """Read at most `limit` bytes; none at the end. Raises OSError as os.read does."""
-        return self._view[: os.readv(descriptor, (self._view[:limit],))].tobytes()
+        room = self._whole if limit >= len(self._view) else (self._view[:limit],)
+        return self._view[: os.readv(descriptor, room)].tobytes()
 
 
 def _read(buffer: ReadBuffer, descriptor: int, source: str) -> bytes:

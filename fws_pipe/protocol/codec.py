@@ -69,8 +69,10 @@ class FrameDecoder:
         self._buffered = 0
         self.offset = 0
         """Bytes of the stream that have come out as frames."""
-        self._start = self._base = 0
-        """Where the frame at hand begins, and where `_block` does: all parts as one, once somebody has asked for it."""
+        self.start = 0
+        """Where the frame at hand begins; it ends at `offset`."""
+        self._base = 0
+        """Where `_block` begins: all parts as one, once somebody has asked for it."""
         self._block: bytes | None = None
 
     def feed(self, block: bytes) -> None:
@@ -92,16 +94,19 @@ class FrameDecoder:
         self._base = self.offset
         self._block = None
         tell, limit = self._unpacker.tell, self._limit
+        fed = self.offset + self._buffered
         try:
             for frame in self._unpacker:
                 if type(frame) is not dict:
                     raise self._error(f"expected a map, got {describe(frame)}")
-                self._start = start = self.offset
+                self.start = start = self.offset
                 self.offset = end = tell()
                 if end - start > limit:
                     self.offset = start
                     raise self._over_limit()
                 yield frame
+                if end == fed:
+                    break  # to ask for one more would cost as much as this one: the answer is an exception
         except (msgpack.UnpackException, ValueError, TypeError) as error:
             raise self._error(f"this is not msgpack ({str(error) or type(error).__name__})") from None
         finally:
@@ -111,20 +116,22 @@ class FrameDecoder:
 
     def raw(self) -> bytes:
         """The bytes of the frame that `frames` has just yielded."""
-        if self._block is None:
-            self._block = self._joined()
-        return self._block[self._start - self._base : self.offset - self._base]
+        return self.between(self.start, self.offset)
 
-    def _joined(self) -> bytes:
-        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+    def between(self, start: int, end: int) -> bytes:
+        """The bytes from one offset of the stream to another, of frames that have come out since the last `feed`."""
+        assert start >= self._base, "these have been forgotten"
+        block = self._block
+        if block is None:
+            block = self._block = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        return block[start - self._base : end - self._base]
 
     def _keep_from(self, position: int) -> None:
-        """Forget what has come out as frames: all before this position."""
+        """Forget what has come out as frames: all before this position. `between` can still give it."""
         if position:
-            rest = (self._joined() if self._block is None else self._block)[position:]
+            rest = self.between(self._base + position, self._base + self._buffered)
             self._parts = [rest] if rest else []
             self._buffered = len(rest)
-        self._block = None
 
     def finish(self) -> None:
         """Say that the stream has ended. Raises FrameError if it ended inside a frame."""

@@ -50,6 +50,7 @@ from fws_pipe.protocol.blocks import (
 )
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
 from fws_pipe.protocol.events import DATA, EVENT_TYPES, MESSAGE, REQUIRED_FIELDS, TICK
+from fws_pipe.protocol.outgoing import Outgoing
 from fws_pipe.sdk.joined_sends import JoinedSends, without_event
 
 Event = dict[str, Any]
@@ -68,9 +69,6 @@ _ENDING_HERE = EVENT_TYPES - {TICK}
 
 _PLAIN_FIELDS = 5
 """A message as the front makes it: type, seq, time, id, data."""
-
-_FRAMES_AT_ONCE = 64
-"""How many frames are joined before they are queued to be written."""
 
 _TICK_FIELDS = 3
 """A tick as the front makes it: type, seq, time. Nothing else has so few."""
@@ -149,8 +147,7 @@ class Filter:
         if is_ours or self._output is None:
             self._actions.append(frame)
         else:
-            self._write([encode(frame)], self._output)
-            self._flush(self._output)
+            self._write(encode(frame), self._output)
         return frame
 
     def send(
@@ -181,19 +178,21 @@ class Filter:
         """Queue an action with those of these fields that aren't None. Raises ValueError for a wrong one."""
         return self.act(Action({"type": kind, **{name: value for name, value in fields.items() if value is not None}}))
 
-    def handle(self, event: Frame, raw: Callable[[], bytes], out: list[bytes]) -> None:
-        """Append what goes on instead of an event: itself, or what the handlers have made of it, then their actions.
+    def handle(self, event: Frame, out: Outgoing) -> None:
+        """Pass on the event at hand, or what the handlers have made of it, then their actions.
 
-        `raw` gives the bytes that it came as. `finish` appends what is held back to be joined with what follows.
+        `finish` adds what is held back to be joined with what follows.
         """
         kind = event.get("type")
         if type(kind) is not str:
             kind = ""  # nobody's
         handlers = self._handlers.get(kind)
         if handlers is None or not self._is_complete(event, kind):
-            if not self._is_last or kind not in _ENDING_HERE:
+            if not self._is_last:
+                out.pass_on()
+            elif kind not in _ENDING_HERE:
                 self.finish(out)
-                out.append(raw())
+                out.pass_on()
             return
         self._seq = event.get("seq")
         ends_here = self._is_last and kind in _ENDING_HERE
@@ -208,32 +207,36 @@ class Filter:
                 if result is not None and self._take(result, event) is DROP:
                     is_dropped = True
             if not is_dropped and not ends_here:
-                out.append(raw() if event == before else encode(event))
+                if event == before:
+                    out.pass_on()
+                else:
+                    out.add(encode(event))
             if self._actions:
-                self._encode_actions(out)
+                self._add_actions(out)
         except BaseException:
             self._take_back(self._seq, out)
             raise
         finally:
             self._seq = None
 
-    def _take_back(self, seq: int | None, out: list[bytes]) -> None:
+    def _take_back(self, seq: int | None, out: Outgoing) -> None:
         """Forget what the event at hand has made, whose handler has failed; what came before it goes out."""
         if self._joined is not None:
             self._joined.take_back(seq)
             self._actions[:] = [rest for action in self._actions if (rest := without_event(action, seq))]
-            self._encode_actions(out)
+            self._add_actions(out)
         self._actions.clear()
 
-    def finish(self, out: list[bytes]) -> None:
-        """Append what has been sent and is held back."""
+    def finish(self, out: Outgoing) -> None:
+        """Add what has been sent and is held back."""
         if self._joined is not None:
             self._joined.end()
-            self._encode_actions(out)
+            self._add_actions(out)
 
-    def _encode_actions(self, out: list[bytes]) -> None:
-        out += map(encode, self._actions)
-        self._actions.clear()
+    def _add_actions(self, out: Outgoing) -> None:
+        if self._actions:
+            out.add_all(self._actions)
+            self._actions.clear()
 
     def _is_complete(self, event: Frame, kind: str) -> bool:
         """Whether handlers can count on its fields; jq makes an event without an `id` in no time."""
@@ -272,12 +275,12 @@ class Filter:
         else:
             raise TypeError(f"a handler yields or returns actions, or DROP, got {made!r}")
 
-    def _preamble(self) -> list[bytes]:
+    def _preamble(self) -> bytes:
         """What goes out before anything else: that this filter wants `data` events, and what was sent before `run`."""
         wants = [encode({"type": WANT, "events": [DATA]})] if DATA in self._handlers else []
         early = [encode(action) for action in self._actions]
         self._actions.clear()
-        return wants + early
+        return b"".join(wants + early)
 
     def run(self) -> None:
         """Filter stdin to stdout until the end of input, and exit."""
@@ -288,45 +291,35 @@ class Filter:
         frames_in, frames_out = _take_pipes()
         sys.stdout = ServerStdout(self.text)
         self._output = output = BlockWriter(frames_out)
-
-        def flush() -> None:
-            self.text.flush()
-            self._flush(output)
-
         self._write(self._preamble(), output)
-        self._flush(output)
-        out: list[bytes] = []
-
+        decoder = FrameDecoder(input_source())
+        out = Outgoing(decoder, lambda block: self._queue(block, output))
         late = monotonic() + _LATE_S
 
-        def flush_all() -> None:
+        def flush() -> None:
             nonlocal late
             self.finish(out)
-            self._write(out, output)
-            out.clear()
-            flush()
+            self.text.flush()
+            self._write(out.take(), output)
             late = monotonic() + _LATE_S
 
-        decoder = FrameDecoder(input_source())
-        raw = decoder.raw
         try:
-            for frame in read_frames(decoder, flush_all, frames_in):
-                self.handle(frame, raw, out)
-                if len(out) >= _FRAMES_AT_ONCE:
-                    self._write(out, output)
-                    out.clear()
+            for frame in read_frames(decoder, flush, frames_in):
+                self.handle(frame, out)
                 if len(frame) == _TICK_FIELDS and monotonic() > late:
-                    flush_all()
+                    flush()
         finally:
             # Also when a handler fails: what came before the event at fault has been done, and must not be lost.
-            flush_all()
+            flush()
 
-    def _write(self, pieces: Iterable[bytes], output: BlockWriter) -> None:
+    def _queue(self, block: bytes, output: BlockWriter) -> None:
         with self._output_lock:
-            output.add(b"".join(pieces))
+            output.add(block)
 
-    def _flush(self, output: BlockWriter) -> None:
+    def _write(self, block: bytes, output: BlockWriter) -> None:
+        """Write this, behind what has been queued."""
         with self._output_lock:
+            output.add(block)
             output.flush()
 
 
@@ -351,6 +344,8 @@ class TextWriter:
 
     def flush(self) -> None:
         """Write what is queued."""
+        if not self._lines:
+            return
         lines, self._lines, self._size = self._lines, [], 0
         try:
             write_all(self._descriptor, b"".join(lines))

@@ -27,12 +27,16 @@ class Back(WayBack):
 
     def __init__(self) -> None:
         self._read_end, self._write_end = os.pipe()
-        super().__init__(BlockWriter(self._write_end))
+        self._arriving = FrameDecoder()
+        super().__init__(self._arriving, BlockWriter(self._write_end))
         self.queue = self.abroad = Queue()
         self._decoder = FrameDecoder()
 
-    def take(self, frame: Frame) -> None:
-        self.add(frame, encode(frame))
+    def take(self, *frames: Frame) -> None:
+        """A block of frames has arrived."""
+        self._arriving.feed(b"".join(map(encode, frames)))
+        for frame in self._arriving.frames():
+            self.pass_on(frame)
 
     def written(self) -> list[Frame]:
         """What has been written since the last time."""
@@ -55,13 +59,14 @@ def tick(seq: int) -> Frame:
 def test_ticks_pass_and_those_ahead_of_redis_are_marked_and_confirmed_later() -> None:
     back = Back()
     back.take(tick(1))
+    back.flush()
     back.queue.accepted = 2
     back.take(tick(2))
     back.flush()
     assert back.written() == [tick(1), {**tick(2), "unconfirmed": True}]
     back.queue.accepted = 3
-    back.take({"type": "send", "to": "a", "data": "x"})
-    back.take(tick(3))
+    back.take({"type": "send", "to": "a", "data": "x"}, tick(3))
+    back.flush()
     back.queue.accepted = 4
     back.take(tick(4))
     back.flush()

@@ -141,8 +141,7 @@ def test_what_waits_for_room_when_its_client_is_lost_comes_before_the_disconnect
         client.reset()
 
         def is_noticed() -> bool:
-            served.front.execute({"type": "send", "to": there.id, "data": "x"})
-            served.front.finish_block()
+            served.front.execute_block([{"type": "send", "to": there.id, "data": "x"}])
             return there.wire.is_closed
 
         await served.wait_until(is_noticed)
