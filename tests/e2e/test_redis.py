@@ -429,7 +429,8 @@ def test_a_chain_that_dies_while_redis_is_away_publishes_all_when_it_is_back(
 
 @pytest.mark.slow
 def test_a_sink_that_waits_for_redis_does_not_hang(servers: Servers, redis_server: RedisServer) -> None:
-    options = ("--stall-timeout", "4", "--max-message", "2M", "--outbox-limit", "8M")
+    # Room for all replies: this client reads none while a `send` of its own waits.
+    options = ("--stall-timeout", "4", "--max-message", "2M", "--outbox-limit", "32M")
     server = with_redis(servers, redis_server, *options, "publish news | mirror")
     listener = Listener(redis_server, "news")
     with connect(server.url, max_size=None) as client, connect(server.url) as other:
