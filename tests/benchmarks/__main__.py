@@ -1,6 +1,8 @@
 """Measures fws-pipe and, in turn, the peer that each row names; prints a table.
 
-    python -m tests.benchmarks [--runs 5] [--quick] [--only TEXT] [--json FILE] [--picture FILE]
+    python -m tests.benchmarks [--runs 5] [--soak 10] [--quick] [--only TEXT] [--json FILE] [--picture FILE]
+
+The last row is a soak, see `soak.py`: does anything grow in ten minutes?
 
 Machines are shared and noisy: trust the ratio of the medians, not a figure. A row whose peer isn't installed is
 skipped, and says how to get it.
@@ -25,6 +27,7 @@ from typing import Any
 from tests.benchmarks.picture import SUFFIXES, draw
 from tests.benchmarks.rows import BENCHMARKS, Benchmark, measure, measure_peer
 from tests.benchmarks.servers import FROM_BENCH
+from tests.benchmarks.soak import CLIENTS, soak
 
 
 def compare(benchmark: Benchmark, ours: list[float], peers: list[float]) -> dict[str, Any]:
@@ -57,6 +60,18 @@ def run_row(benchmark: Benchmark, runs: int, quick: bool) -> dict[str, Any]:
         ours.append(measure(benchmark, quick))
         peers.append(measure_peer(benchmark, quick))
     return compare(benchmark, ours, peers)
+
+
+SOAK = "soak at half load, clients coming and going"
+QUICK_SOAK_MINUTES = 0.1
+
+
+def run_soak(minutes: float) -> tuple[dict[str, Any], bool]:
+    """What the soak has shown, and whether nothing has grown."""
+    done, _, growth = soak(minutes, CLIENTS, seed=0)
+    told = {"minutes": minutes, **done, **{quantity.what: [quantity.first, quantity.last] for quantity in growth}}
+    print(f"| {SOAK}, {minutes:g} minutes | {'; '.join(map(str, growth))} |", flush=True)
+    return told, not any(quantity.has_grown for quantity in growth)
 
 
 HEAD = "| work | unit | fws-pipe | peer | | ratio | spread |\n|---|---|---:|---:|---|---:|---:|"
@@ -97,6 +112,7 @@ def _parse() -> argparse.Namespace:
         prog="python -m tests.benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, default=5, help="runs of each, of which the median counts (default: 5)")
+    parser.add_argument("--soak", type=float, default=10.0, metavar="MINUTES", help="how long it is (default: 10)")
     parser.add_argument("--quick", action="store_true", help="small loads: shows that it works, measures nothing")
     parser.add_argument("--only", default="", metavar="TEXT", help="rows whose work or peer has this in its name")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all single values there as well")
@@ -104,6 +120,10 @@ def _parse() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.runs < 1:
         parser.error("--runs wants 1 or more")
+    if arguments.soak < 0:
+        parser.error("--soak wants 0 or more")
+    if arguments.quick:
+        arguments.soak = min(arguments.soak, QUICK_SOAK_MINUTES)
     if arguments.picture and arguments.picture.suffix not in SUFFIXES:
         parser.error(f"--picture wants a file that ends with {' or '.join(SUFFIXES)}")
     if arguments.picture and not importlib.util.find_spec("matplotlib"):
@@ -113,13 +133,16 @@ def _parse() -> argparse.Namespace:
             parser.error(f"there is no folder for {file}")
     wanted = arguments.only.lower()
     arguments.rows = [row for row in BENCHMARKS if wanted in row.name.lower() or wanted in row.peer.name.lower()]
-    if not arguments.rows:
-        parser.error(f"--only {arguments.only!r} matches none of: " + "; ".join(row.name for row in BENCHMARKS))
+    if wanted not in SOAK:
+        arguments.soak = 0.0
+    if not arguments.rows and not arguments.soak:
+        names = [*(row.name for row in BENCHMARKS), SOAK]
+        parser.error(f"--only {arguments.only!r} matches none of: " + "; ".join(names))
     return arguments
 
 
 def main() -> int:
-    """Run and print; returns 1 if a row failed."""
+    """Run and print; returns 1 if a row failed, or something has grown in the soak."""
     arguments = _parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers end with the run
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -143,12 +166,13 @@ def main() -> int:
             continue
         rows.append(row)
         print(show(row), flush=True)
+    soaked, is_steady = run_soak(arguments.soak) if arguments.soak else (None, True)
     if arguments.json:
-        result = {**about, "rows": rows, "skipped": skipped, "failed": failed}
+        result = {**about, "rows": rows, "skipped": skipped, "failed": failed, "soak": soaked}
         arguments.json.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-    if arguments.picture:
+    if arguments.picture and rows:
         draw(rows, caption, arguments.picture)
-    return 1 if failed else 0
+    return 1 if failed or not is_steady else 0
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ class Subject:
     modules: tuple[str, ...] = ()
     how_to_get: str = FROM_BENCH
     whole: bool = True  # whether it keeps messages as they are, neither merged nor split
+    clears_up: bool = False  # whether it ends its children itself
 
     @property
     def is_installed(self) -> bool:
@@ -60,7 +61,17 @@ class Running:
 
 def fws_pipe(chain: str) -> Subject:
     """What it is all about."""
-    return Subject(f"fws-pipe, `{chain}`", ("fws-pipe", "--quiet", "--port", "0", chain))
+    return Subject(f"fws-pipe, `{chain}`", ("fws-pipe", *_options(chain)), clears_up=True)
+
+
+def fws_pipe_with_counted_tasks(chain: str, file: Path) -> Subject:
+    """The same; `file` has the number of its tasks, see `counted.py`."""
+    argv = (sys.executable, "-m", "tests.benchmarks.counted", str(file), *_options(chain))
+    return Subject(f"fws-pipe, `{chain}`", argv, clears_up=True)
+
+
+def _options(chain: str) -> tuple[str, ...]:
+    return ("--quiet", "--port", "0", chain)
 
 
 def bare(kind: str) -> Subject:
@@ -102,8 +113,8 @@ def started(subject: Subject) -> Iterator[Running]:
                 port = server.port
             yield Running(server.pid, port, time.perf_counter() - start, subject.whole)
         finally:
-            if subject.argv[0] != "fws-pipe":
-                _kill(servers, server)  # fws-pipe itself must clear up, and Servers sees to it that it does
+            if not subject.clears_up:
+                _kill(servers, server)  # fws-pipe itself must, and Servers sees to it that it does
 
 
 def _wait_until_it_accepts(server: Server, port: int) -> None:

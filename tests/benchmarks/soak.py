@@ -5,8 +5,7 @@
 First the rate of these clients at full load, one message in flight each, is measured; then they send half of that. Each
 turn some clients leave, by a Close frame, without a word or with a reset, and others take their places. Every reply is
 compared with its message. Each second the resident memory, descriptors and threads of all the server's processes are
-read, and in the end the medians of the first and the last quarter are compared. The number of trio's tasks can't be
-seen from outside; a task that stays holds its connection, which the descriptors and the memory show.
+read, and the number of trio's tasks; in the end the medians of the first and the last quarter are compared.
 """
 
 from __future__ import annotations
@@ -20,20 +19,22 @@ import socket
 import statistics
 import struct
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.benchmarks import load, usage
-from tests.benchmarks.rows import MIRROR
-from tests.benchmarks.servers import started
+from tests.benchmarks.counted import tasks_in
+from tests.benchmarks.servers import fws_pipe_with_counted_tasks, started
 
+CLIENTS = 200
 CALIBRATION_S = 3.0
 TURN_S = 0.05
 LEAVERS_A_TURN = 3
-MEMORY_TOLERANCE = 0.05
-"""How much more the last quarter's memory may be: the allocators settle for some minutes."""
+TOLERANCE = 0.05
+"""How much more the last quarter may have: the allocators settle for some minutes, and clients come by chance."""
 
 FAREWELL = load.client_frame(struct.pack("!H", 1000), opcode=8)
 
@@ -45,12 +46,14 @@ class Samples:
     memory: list[int] = field(default_factory=list)
     descriptors: list[int] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
+    tasks: list[int] = field(default_factory=list)
 
-    def take(self, pid: int) -> None:
+    def take(self, pid: int, tasks: int) -> None:
         """Add the values of now."""
         self.memory.append(usage.resident_bytes(pid))
         self.descriptors.append(usage.descriptors(pid))
         self.threads.append(usage.threads(pid))
+        self.tasks.append(tasks)
 
 
 @dataclass(frozen=True)
@@ -148,7 +151,9 @@ class Crowd:
 def soak(minutes: float, clients: int, seed: int) -> tuple[dict[str, float], Samples, list[Growth]]:
     """Returns what was done, the samples, and the comparison of the quarters."""
     samples = Samples()
-    with started(MIRROR) as server:
+    with ExitStack() as running:
+        file = Path(running.enter_context(tempfile.TemporaryDirectory())) / "tasks"
+        server = running.enter_context(started(fws_pipe_with_counted_tasks("mirror", file)))
         full = load.in_flight(server.port, clients, CALIBRATION_S).rate
         crowd = Crowd(server.port, clients, random.Random(seed))
         start = time.perf_counter()
@@ -156,7 +161,7 @@ def soak(minutes: float, clients: int, seed: int) -> tuple[dict[str, float], Sam
         for turn in range(1, turns + 1):
             crowd.turn(full / 2, start + turn * TURN_S)
             if turn % round(1 / TURN_S) == 0:
-                samples.take(server.pid)
+                samples.take(server.pid, tasks_in(file))
         took = time.perf_counter() - start
         crowd.close()
     done = {
@@ -166,9 +171,10 @@ def soak(minutes: float, clients: int, seed: int) -> tuple[dict[str, float], Sam
         "clients that came": crowd.come,
     }
     growth = [
-        compare_quarters("resident bytes", samples.memory, MEMORY_TOLERANCE),
-        compare_quarters("descriptors", samples.descriptors, MEMORY_TOLERANCE),
+        compare_quarters("resident bytes", samples.memory, TOLERANCE),
+        compare_quarters("descriptors", samples.descriptors, TOLERANCE),
         compare_quarters("threads", samples.threads, 0.0),
+        compare_quarters("tasks", samples.tasks, TOLERANCE),
     ]
     return done, samples, growth
 
@@ -181,7 +187,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--minutes", type=float, default=10.0, help="how long (default: 10)")
-    parser.add_argument("--clients", type=int, default=200, help="how many at a time (default: 200)")
+    parser.add_argument("--clients", type=int, default=CLIENTS, help="how many at a time (default: 200)")
     parser.add_argument("--seed", type=int, help="who leaves how; random, and printed, unless given")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there as well")
     arguments = parser.parse_args()

@@ -50,6 +50,7 @@ def test_a_soak_says_what_grows() -> None:
     assert done["messages"] > 0
     assert done["clients that came"] > 20
     assert len(samples.memory) == len(samples.threads) == 3
-    assert [quantity.what for quantity in growth] == ["resident bytes", "descriptors", "threads"]
+    assert [quantity.what for quantity in growth] == ["resident bytes", "descriptors", "threads", "tasks"]
+    assert min(samples.tasks) > 5
     assert compare_quarters("x", [10, 10, 11, 11, 10, 10, 11, 12], 0.05).has_grown
     assert not compare_quarters("x", [10, 10, 99, 99, 99, 99, 10, 10], 0.05).has_grown
