@@ -227,6 +227,8 @@ def answer(event):
         os._exit(3)
     if event["data"].startswith("kill"):
         os.kill(os.getpid(), signal.SIGKILL)
+    if event["data"].startswith("hang"):
+        signal.pause()
     if event["data"].startswith("now and then") and run_number < 7 and heard == run_number % 3 + 1:
         os._exit(4)  # at its first, second or third message, whatever that is
     send(event["id"], event["data"])
@@ -276,6 +278,20 @@ def test_what_kills_the_chain_is_quarantined_and_the_rest_flows(servers: Servers
         assert again.returncode == (3 if text.startswith("exit") else 128 + signal.SIGKILL)
     assert server.stop() == 0
     server.stderr.wait_for(f"counted.*events quarantined: {len(poison)}")
+
+
+@pytest.mark.slow
+def test_what_hangs_the_chain_is_quarantined_and_the_rest_flows(servers: Servers) -> None:
+    deadly = servers.script("deadly", DEADLY)
+    server = servers.start("--stall-timeout", "1", "--quarantine", "quarantine", f"cat | {deadly}")
+    with connect(server.url) as client:
+        for text in ("a", "hang", "b"):
+            client.send(text)
+        assert [client.recv(PATIENCE_S), client.recv(PATIENCE_S)] == ["a", "b"]
+        assert "and is skipped; it is kept in quarantine/" in server.stderr.text
+    [path] = quarantined(servers)
+    assert '"data":"hang"' in shell(f"fws-cat {path}").stdout.decode()
+    assert server.stop() == 0
 
 
 def test_an_open_and_a_disconnect_that_kill_the_chain(servers: Servers) -> None:
