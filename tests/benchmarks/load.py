@@ -75,8 +75,13 @@ def _request(port: int) -> bytes:
 
 
 @contextmanager
-def open_clients(port: int, count: int, window: int = WINDOW) -> Iterator[list[socket.socket]]:
-    """So many open WebSockets, as bare sockets that don't block, opened `window` at a time, closed at the end."""
+def open_clients(
+    port: int, count: int, window: int = WINDOW, receive_buffer: int | None = None
+) -> Iterator[list[socket.socket]]:
+    """So many open WebSockets, as bare sockets that don't block, opened `window` at a time, closed at the end.
+
+    `receive_buffer`: how many bytes the kernel takes for one that doesn't read them; as it likes, unless given.
+    """
     request = _request(port)
     opened: list[socket.socket] = []
     under_way: dict[int, tuple[socket.socket, bytearray]] = {}
@@ -84,8 +89,12 @@ def open_clients(port: int, count: int, window: int = WINDOW) -> Iterator[list[s
         with select.epoll() as poll:
 
             def begin() -> None:
-                sock = socket.create_connection(("127.0.0.1", port), PATIENCE_S)
+                sock = socket.socket()
                 under_way[sock.fileno()] = sock, bytearray()
+                if receive_buffer is not None:  # before it connects: that is when the window is agreed upon
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+                sock.settimeout(PATIENCE_S)
+                sock.connect(("127.0.0.1", port))
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 sock.sendall(request)
                 sock.setblocking(False)
@@ -273,8 +282,15 @@ def round_trip(port: int, count: int, size: int = 64) -> float:
     return sorted(trips)[count // 2]
 
 
-def fan_out(clients: list[socket.socket], count: int, size: int = 64, rate: float = 0) -> float:
-    """The first client sends to all others, at once or `rate` a second; returns deliveries a second, each checked."""
+class FanOut(NamedTuple):
+    """Deliveries a second, and how long the slowest hundredth took at least, in seconds; that only at a rate."""
+
+    rate: float
+    p99: float
+
+
+def fan_out(clients: list[socket.socket], count: int, size: int = 64, rate: float = 0) -> FanOut:
+    """The first client sends to all others, at once or `rate` a second; each delivery is checked."""
     sender, *receivers = clients
     payloads = _numbered(count, size)
     frames = list(map(client_frame, payloads))
@@ -284,12 +300,17 @@ def fan_out(clients: list[socket.socket], count: int, size: int = 64, rate: floa
     time.sleep(0.2)  # a server may have answered the last handshake before it counts the client in
     sender.settimeout(PATIENCE_S)
 
+    sent: list[float] = []
+    delays: list[float] = []
+    length = len(expected) // count
+
     def send() -> None:
         if not rate:
             sender.sendall(b"".join(frames))
             return
         for number, frame in enumerate(frames):
             time.sleep(max(0.0, start + number / rate - time.perf_counter()))
+            sent.append(time.perf_counter())
             sender.sendall(frame)
 
     with select.epoll() as poll:
@@ -308,11 +329,15 @@ def fan_out(clients: list[socket.socket], count: int, size: int = 64, rate: floa
                     _ended(bytearray())
                 if not expected.startswith(view[:got], at[descriptor]):
                     raise ValueError("a receiver did not get what was sent")
-                at[descriptor] += got
-                waiting -= at[descriptor] == len(expected)
+                before = at[descriptor]
+                after = at[descriptor] = before + got
+                waiting -= after == len(expected)
+                if rate:
+                    now = time.perf_counter()
+                    delays += [now - sent[number] for number in range(before // length, after // length)]
         took = time.perf_counter() - start
         thread.join()
-    return len(receivers) * count / took
+    return FanOut(len(receivers) * count / took, sorted(delays)[len(delays) * 99 // 100] if rate else 0.0)
 
 
 def handshakes(port: int, clients: int, window: int) -> float:

@@ -25,6 +25,7 @@ from tests.benchmarks.servers import (
 
 MIRROR = fws_pipe("mirror")
 BROADCAST = fws_pipe("broadcast")
+BROADCAST_TO_SLOW_CLIENTS = fws_pipe("broadcast", "--slow-client", "drop-oldest")
 PASS_ALL = f"fws-python {shlex.quote(str(Path(__file__).with_name('pass_all.py')))}"
 IDLE_CLIENTS = 10_000
 FEWER_IDLE_CLIENTS = 5_000
@@ -69,7 +70,20 @@ def _p99_beside_a_greedy_client(server: Running, quick: bool) -> float:
 
 def _fan_out(server: Running, quick: bool) -> float:
     with load.open_clients(server.port, 51 if quick else 1001) as clients:
-        return load.fan_out(clients, 20 if quick else 200)
+        return load.fan_out(clients, 20 if quick else 200).rate
+
+
+def _p99_of_fan_out(server: Running, quick: bool) -> float:
+    receivers, count = (50, 10) if quick else (950, 400)
+    with load.open_clients(server.port, receivers + 1) as clients:
+        return load.fan_out(clients, count, size=4096, rate=40).p99 * 1e3
+
+
+def _p99_of_fan_out_beside_silent_readers(server: Running, quick: bool) -> float:
+    with load.open_clients(server.port, 5 if quick else 50, receive_buffer=4096):
+        with load.open_clients(server.port, 2) as talkers:
+            load.fan_out(talkers, 100, size=1 << 16)  # fills what the kernel keeps for them, and their outboxes
+        return _p99_of_fan_out(server, quick)
 
 
 def _cpu_per_echo(server: Running, quick: bool) -> float:
@@ -140,6 +154,11 @@ BENCHMARKS = (
     Benchmark(
         "p99 of 100 clients, one message in flight each, beside one that pipelines at full speed", "ms", MIRROR,
         replace(MIRROR, name="the same without it"), _p99_beside_a_greedy_client, False, _p99,
+    ),
+    Benchmark(
+        "p99 of a fan-out of 4 KiB, 40/s, to 950 clients, beside 50 that never read", "ms",
+        BROADCAST_TO_SLOW_CLIENTS, replace(BROADCAST_TO_SLOW_CLIENTS, name="the same without them"),
+        _p99_of_fan_out_beside_silent_readers, False, _p99_of_fan_out,
     ),
     Benchmark(
         "start-up, until it serves", "ms", MIRROR, bare("echo"), lambda server, quick: server.start_s * 1e3, False,

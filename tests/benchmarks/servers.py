@@ -59,9 +59,9 @@ class Running:
     whole: bool
 
 
-def fws_pipe(chain: str) -> Subject:
+def fws_pipe(chain: str, *options: str) -> Subject:
     """What it is all about."""
-    return Subject(f"fws-pipe, `{chain}`", ("fws-pipe", *_options(chain)), clears_up=True)
+    return Subject(f"fws-pipe, `{chain}`", ("fws-pipe", *options, *_options(chain)), clears_up=True)
 
 
 def fws_pipe_with_counted_tasks(chain: str, file: Path) -> Subject:
