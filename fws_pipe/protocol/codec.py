@@ -119,7 +119,7 @@ class FrameDecoder:
         return self.between(self.start, self.offset)
 
     def between(self, start: int, end: int) -> bytes:
-        """The bytes from one offset of the stream to another, of frames that have come out since the last `feed`."""
+        """The bytes from one offset of the stream to another, of frames that the last run of `frames` has yielded."""
         assert start >= self._base, "these have been forgotten"
         block = self._block
         if block is None:

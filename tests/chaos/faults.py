@@ -130,13 +130,20 @@ def _send(process: int, number: signal.Signals) -> None:
         signal.pidfd_send_signal(process, number)
 
 
+async def _victim(world: World, mark: str, *, is_of_chain: bool) -> int | None:
+    """A descriptor of the process, pidfd_open(2), once it may be struck; None, and noted, when it is not there."""
+    if is_of_chain:
+        await world.wait_strikeable()
+    process = process_of(world.server, mark)
+    if process is None:
+        world.note("  which is not there")
+    return process
+
+
 def _signalling(name: str, mark: str, number: signal.Signals, chances: int, *, is_of_chain: bool = True) -> Fault:
     async def do(world: World) -> None:
-        if is_of_chain:
-            await world.wait_strikeable()
-        process = process_of(world.server, mark)
+        process = await _victim(world, mark, is_of_chain=is_of_chain)
         if process is None:
-            world.note("  which is not there")
             return
         _send(process, number)
         os.close(process)
@@ -146,11 +153,8 @@ def _signalling(name: str, mark: str, number: signal.Signals, chances: int, *, i
 
 def _stopping(name: str, mark: str, chances: int, *, is_of_chain: bool = True) -> Fault:
     async def do(world: World) -> None:
-        if is_of_chain:
-            await world.wait_strikeable()
-        process = process_of(world.server, mark)
+        process = await _victim(world, mark, is_of_chain=is_of_chain)
         if process is None:
-            world.note("  which is not there")
             return
         _send(process, signal.SIGSTOP)
         world.last(_continue(world, process, name, world.dice.uniform(0.1, _LONGEST_STOP_S)))
