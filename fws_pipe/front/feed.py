@@ -257,18 +257,22 @@ class Feed:
         return b"".join(known.values()) + self._first_tick(), known
 
     async def _introduce_all(self, pipe: Outlet, news: list[tuple[str, bytes]]) -> None:
-        """Write what a chain hears first, and a tick; client by client where an earlier one has died of it."""
+        """Write what a chain hears first, and a tick; client by client where an earlier one has died before that."""
         self._is_introduced = not news
         if self._introductions.is_careful and not self.swallows_ticks:
+            await self._write_and_wait_tick(pipe, b"")
             for client_id, event in news:
                 self._introductions.at_hand = client_id
-                ticks_back = self._ticks_back
-                await pipe.write(event + self._first_tick())
-                while self._ticks_back == ticks_back:
-                    await self._settled.park()
+                await self._write_and_wait_tick(pipe, event)
             self._introductions.at_hand = None
             news = []
         await pipe.write(b"".join(event for _, event in news) + self._first_tick())
+
+    async def _write_and_wait_tick(self, pipe: Outlet, event: bytes) -> None:
+        ticks_back = self._ticks_back
+        await pipe.write(event + self._first_tick())
+        while self._ticks_back == ticks_back:
+            await self._settled.park()
 
     def _news(self, snapshot: Mapping[str, bytes], known: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
         """What a chain that knows so much must still hear; a client that has changed since goes, and comes again."""
@@ -380,8 +384,17 @@ class Feed:
         """The last tick that is back: what the chain has answered up to there has been executed."""
         return self._settled_seq
 
+    def has_written(self, tick: object) -> bool:
+        """Whether a tick of this number can come back: what else comes has been made up by a filter."""
+        return type(tick) is int and tick <= self._last_tick
+
+    @property
+    def last_event(self) -> int:
+        """The number of the last event that there has been."""
+        return self._seq
+
     def acknowledge(self, seq: int, *, is_confirmed: bool = True) -> None:
-        """A tick has come back; `is_confirmed`: nothing before it waits for Redis."""
+        """A tick that was written has come back; `is_confirmed`: nothing before it waits for Redis."""
         self.swallows_ticks = False
         self.returns_ticks = True
         self._ticks_back += 1
@@ -429,10 +442,10 @@ class Feed:
 
     async def wait_stalled(self, timeout_s: float) -> None:
         """Wait until the chain has returned no tick for so many seconds though it owes one; 0: for ever."""
-        awaited, checks = (self._awaited_tick, self._signs_of_life), 0
+        awaited, checks = (self._awaited_tick, self._ticks_back, self._signs_of_life), 0
         while not timeout_s or checks < _STALL_CHECKS:
             await trio.sleep(timeout_s / _STALL_CHECKS if timeout_s else math.inf)
-            now = self._awaited_tick, self._signs_of_life
+            now = self._awaited_tick, self._ticks_back, self._signs_of_life
             checks = checks + 1 if now[0] is not None and now == awaited else 0
             awaited = now
 
@@ -485,10 +498,15 @@ class Feed:
             client.open_event = b""
             return Culprit(next(frames_of([frame])), b""), False
         oldest = self._journal.oldest_under_way()
-        verdict = self._suspicion.judge(None if oldest is None else oldest.event["seq"], self._journal.events_under_way)
-        self._journal.restart(careful=verdict is Verdict.BE_CAREFUL)
+        verdict = self._suspicion.judge(
+            None if oldest is None else oldest.event["seq"],
+            self._journal.newest_under_way,
+            self._journal.events_under_way,
+        )
+        is_careful = verdict is Verdict.BE_CAREFUL
+        self._journal.restart(careful_until=self._suspicion.careful_until if is_careful else 0)
         if oldest is None or verdict is not Verdict.SKIP:
-            return None, verdict is Verdict.BE_CAREFUL
+            return None, is_careful
         self._journal.skip(oldest.event["seq"])
         client, opening = self._opened(oldest.event.get("id"), clients)
         if client is None or opening is None:

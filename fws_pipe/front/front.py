@@ -107,7 +107,7 @@ class Front:
         self._nursery = nursery
         self._checks_actions = checks_actions
         self.feed = Feed(limits.journal)
-        self.progress = Progress()
+        self.progress = Progress(lambda: self.feed.last_event)
         self._quarantine = Quarantine(quarantine, name)
         self.clients = Clients(limits.slow_client)
         self._connections = 0
@@ -371,6 +371,7 @@ class Front:
     def give_up_on_ticks(self) -> None:
         """The chain lets no tick through: serve all the same."""
         self.feed.give_up_on_ticks()
+        self.progress.expect_no_ticks()
 
     def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
         """What a chain gets first that is to show that it serves, and what that tells of whom."""
@@ -393,7 +394,9 @@ class Front:
         # arrive in between may be wanted.
         self._wants_are_old = True
         restart = self.feed.restart(self.clients, has_died=not is_replaced)
-        self.progress.begin_replay(self.feed.acknowledged, may_regroup=is_changed)
+        self.progress.begin_replay(
+            self.feed.acknowledged, returns_ticks=not self.feed.swallows_ticks, may_regroup=is_changed
+        )
         if not self.feed.swallows_ticks:
             del self.counters["publishes lost"]  # by the sink that has ended; the next one gets them again
         said = []
@@ -445,7 +448,8 @@ class Front:
         for frame in frames:
             self.execute(frame)
         self.clients.flush()  # before what nobody waits for
-        self.progress.note(frames)
+        if not self.feed.swallows_ticks:  # of such a chain nothing is replayed, and nothing would end the remembering
+            self.progress.note(frames)
         if self._last_tick is not None:
             self._acknowledge(self._last_tick)
             self._last_tick = None
@@ -457,7 +461,7 @@ class Front:
             self.clients.send(frame)
             return
         if kind == TICK:
-            self._last_tick = frame
+            self._note_tick(frame)
             return
         self.clients.deliver()
         if kind in ACTION_TYPES:
@@ -469,17 +473,30 @@ class Front:
                 self._actions[kind](self, frame)
         elif kind == CONSUMER:
             self._put_consumer(events.consumer_event(frame.get("channel"), frame.get("data"), frame.get("origin")))
-        elif kind == CONFIRM and isinstance(frame.get("seq"), int):
-            self.feed.confirm(frame["seq"])
+        elif kind == CONFIRM:
+            if self._was_written(frame):
+                self.feed.confirm(frame["seq"])
         elif kind not in EVENT_TYPES:
             self.counters["unknown type"] += 1
+
+    def _note_tick(self, tick: Frame) -> None:
+        """Remember the last tick of a block: it stands for those before it."""
+        if self._was_written(tick) and (self._last_tick is None or tick["seq"] >= self._last_tick["seq"]):
+            self._last_tick = tick
+
+    def _was_written(self, tick: Frame) -> bool:
+        """Whether a tick, or a frame that confirms one, has a number that was written; counts those that have not."""
+        was_written = self.feed.has_written(tick.get("seq"))
+        if not was_written:
+            self.counters["made-up ticks"] += 1
+        return was_written
 
     def _acknowledge(self, tick: Frame) -> None:
         if self._wants_are_old:
             self._wants_are_old = False
             self._tap_all(wants_data=False)
-        if isinstance(tick.get("seq"), int):
-            self.feed.acknowledge(tick["seq"], is_confirmed=not tick.get("unconfirmed"))
+        self.feed.acknowledge(tick["seq"], is_confirmed=not tick.get("unconfirmed"))
+        self.progress.acknowledge(tick["seq"])
 
     def _execute_publish(self, action: Frame) -> None:
         self._put_consumer(events.consumer_event(action["channel"], action["data"], self.name))

@@ -136,15 +136,19 @@ class Journal(Generic[OwnerT]):
         """How many events are in the chain."""
         return sum(batch.events for batch in self._under_way)
 
+    @property
+    def newest_under_way(self) -> int:
+        """The last tick that has been written and is not back; 0: there is none."""
+        return self._under_way[-1].seq if self._under_way else 0
+
     def oldest_under_way(self) -> Kept | None:
         """The oldest event in the chain, or None."""
         batch = next((batch for batch in self._under_way if batch.events), None)
         return None if batch is None else next(frames_of([batch.data]))
 
-    def restart(self, *, careful: bool = False) -> None:
-        """There is a new chain: all will be written again. `careful`: what was under way one at a time, each alone."""
-        if careful and self._under_way:
-            self._alone_until = max(self._alone_until, self._under_way[-1].seq)
+    def restart(self, *, careful_until: int = 0) -> None:
+        """There is a new chain: all will be written again, up to the tick `careful_until` one at a time, each alone."""
+        self._alone_until = max(self._alone_until, careful_until)
         kept = [batch for batches in self._all for batch in batches]
         self._unconfirmed.clear()
         self._under_way.clear()

@@ -1,8 +1,10 @@
 """Which event may have killed the chain. No I/O.
 
-One death says little: a stage may die for any reason. When a second one follows before anything has come through, the
-events that were in the chain are replayed one at a time; one that is alone in the chain at three deaths is to blame.
-A filter that dies at random hardly meets the same event three times, and if it does so twice nothing is lost by that.
+One death says little: a stage may die for any reason. An event that kills whoever reads it was in the chain at each
+death. So when a second death comes before all is through that was in the chain at the first one, the events that were
+in it both times are replayed one at a time, and one that is alone in the chain at three deaths is to blame. That bounds
+the deaths which one event can cause, however far each run gets before it dies: two until it is alone, three alone. A
+filter that dies at random hardly meets the same event three times, and if it does so twice nothing is lost by that.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ from collections import Counter
 DEATHS_ALONE = 3
 """So many deaths with nothing else in the chain, and an event is guilty."""
 
-DEATHS_WITHOUT_PROGRESS = 2
-"""So many deaths in a row at the same place, and replay is careful."""
+DEATHS_IN_COMPANY = 2
+"""So many deaths at the most before a deadly event is alone: at the second one it is among those replayed alone."""
 
 
 class Verdict(enum.Enum):
@@ -23,43 +25,46 @@ class Verdict(enum.Enum):
     REPLAY = enum.auto()
     """As it was written before."""
     BE_CAREFUL = enum.auto()
-    """One event at a time."""
+    """One event at a time, up to `Suspicion.careful_until`."""
     SKIP = enum.auto()
     """The oldest event, which was alone, has killed the chain often enough."""
 
 
 class Suspicion:
-    """Remembers the last deaths."""
+    """Remembers what was in the chain at the last deaths, by numbers of events and of the ticks behind them."""
 
     def __init__(self) -> None:
-        self._oldest: int | None = None
-        self._deaths = 0
+        self.careful_until = 0
+        """The last number that was in the chain at each of the deaths that may have one cause; 0: there was none."""
         self._alone: int | None = None
         self._deaths_alone = 0
 
-    def judge(self, oldest: int | None, count: int) -> Verdict:
-        """The chain has died with `count` events in it, the first of them `oldest`; None: there were none."""
+    def judge(self, oldest: int | None, newest: int, count: int) -> Verdict:
+        """The chain has died with `count` events in it, numbered from `oldest` to `newest`; None: there were none."""
         if oldest is None:
             return Verdict.REPLAY  # idle, or still starting: no event is to blame
-        self._deaths = self._deaths + 1 if oldest == self._oldest else 1
-        self._oldest = oldest
+        is_repeated = oldest <= self.careful_until
+        self.careful_until = min(self.careful_until, newest) if is_repeated else newest
         if count == 1:
             self._deaths_alone = self._deaths_alone + 1 if oldest == self._alone else 1
             self._alone = oldest
             if self._deaths_alone >= DEATHS_ALONE:
-                self._oldest, self._deaths, self._alone, self._deaths_alone = None, 0, None, 0
+                self.careful_until, self._alone, self._deaths_alone = 0, None, 0
                 return Verdict.SKIP
-        return Verdict.BE_CAREFUL if self._deaths >= DEATHS_WITHOUT_PROGRESS else Verdict.REPLAY
+        return Verdict.BE_CAREFUL if is_repeated else Verdict.REPLAY
 
 
 class Introductions:
-    """Finds the client whose `open` in a snapshot kills each new chain, which is told of them one at a time then."""
+    """Finds the client whose `open` in a snapshot kills each new chain, which is told of them one at a time then.
+
+    Before it hears of the first one it has to return a tick: a start that shows no life is no client's fault.
+    """
 
     def __init__(self) -> None:
         self.is_careful = False
         """Whether a new chain is to hear of the clients one at a time, each with a tick behind it."""
         self.at_hand: str | None = None
-        """Of whom it is hearing then."""
+        """The client of which it is hearing then; None while it has shown no life."""
         self._deaths: Counter[str] = Counter()
 
     def judge(self, *, is_over: bool) -> str | None:

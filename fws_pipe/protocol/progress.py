@@ -1,22 +1,39 @@
-"""How far the chain has got, as its actions tell: so that a replay repeats none that have been executed. No I/O.
+"""Which actions of a replay have been executed before it, so that none is executed twice and none is left out. No I/O.
 
-An action carries the `seq` of the event that caused it, and a chain that keeps order returns actions in rising order.
-So all that is remembered is the last `seq` and how many actions of it have been executed. When what is kept is written
-to a new chain, the actions that come back up to there are suppressed; from the first one behind on everything goes.
-Actions without a `seq`, as foreign filters make them, are never suppressed.
+An action carries the `seq` of the event that caused it. When a chain dies, the events that were not through it are
+written to the next one, whose answers come back once more. What has been executed of these is known exactly:
+
+- Of an event whose tick is back everything has been executed: its actions had come out before the tick.
+- Of an event behind that tick the executed actions are remembered, by their receivers: so many for each. A filter that
+  answers several clients may list them in another order the second time, or without those that have left, and each of
+  them still gets its own answer once. The data is not compared: an answer that tells the time differs in each run.
+
+Remembering costs the hot path nothing: blocks of frames are kept as they were executed, and looked into only when the
+chain has died, or when the tick is long in coming. Actions without a `seq`, as foreign filters make them, are never
+suppressed; those with a `seq` that no event has are taken for such (a time stamp, a count of the filter's own).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fws_pipe.protocol.actions import JOIN, LEAVE, WANT, is_joined
 from fws_pipe.protocol.codec import Frame, type_of
 from fws_pipe.protocol.events import CONFIRM, TICK
 
-_NO_ACTIONS = (TICK, CONFIRM)
+_NO_ACTIONS = frozenset({TICK, CONFIRM})
 """What has a `seq` and is caused by no event."""
+
+_UNREAD_BLOCKS = 16
+"""How many executed blocks are kept before they are looked into: 4 MiB of frames at most."""
+
+REMEMBERED_ACTIONS = 1 << 17
+"""How many receivers of unfinished events are remembered, some 250 bytes each. What goes beyond may be repeated."""
+
+_RECEIVER_FIELDS = ("to", "group", "except", "id", "channel", "name")
+"""The fields that say whom or what an action is for."""
 
 
 class Position(NamedTuple):
@@ -31,14 +48,26 @@ class Position(NamedTuple):
 
 
 class Progress:
-    """What has been executed, and during a replay what has been executed before it."""
+    """What has been executed of the events whose tick is not back.
 
-    def __init__(self) -> None:
+    `last_event` returns the number of the last event that there has been: a larger one is not believed.
+    """
+
+    def __init__(self, last_event: Callable[[], int]) -> None:
+        self._last_event = last_event
         self.is_replaying = False
         """Whether actions may come back that have been executed: while this is false there is nothing to ask."""
-        self._last = Position(0, 0)
-        self._done_seq = 0
-        self._done_count = 0
+        self._acknowledged = 0
+        """The last tick that is back."""
+        self._unread: list[Sequence[Frame]] = []
+        """Executed blocks since then, the oldest first."""
+        self._executed: Counter[tuple[int, int]] = Counter()
+        """What older blocks held: how many actions by event and receiver, of the events behind that tick."""
+        self._done: Counter[tuple[int, int]] = Counter()
+        """During a replay: those of them that have not come back yet."""
+        self._horizon = 0
+        """The last event of which anything had been executed when the replay began."""
+        self._returns_ticks = True
         self._may_regroup = False
         self._passing: frozenset[str] = frozenset()
         """Types of what is never suppressed: what a filter wants it tells each run anew."""
@@ -46,75 +75,108 @@ class Progress:
         """Actions that were not executed because they had been before."""
 
     def note(self, frames: Sequence[Frame]) -> None:
-        """These frames have been executed, in this order. Once for a block of them: it only looks at the end."""
-        last: int | None = None
-        count = 0
-        for seq in _numbers_backwards(frames):
-            if last is None:
-                last = seq
-            if seq != last:
-                break
-            count += 1
-        else:
-            if last == self._last.seq:
-                count += self._last.actions  # the whole block belongs to the event of the one before
-        if last is not None:
-            # What a chain that replaces another regroups has numbers that were done long ago.
-            self._last = max(self._last, Position(last, count))
+        """These frames have been executed, in this order. To be called for each block that was read."""
+        self._unread.append(frames)
+        if len(self._unread) > _UNREAD_BLOCKS:
+            self._read_all()
 
-    def begin_replay(self, acknowledged: int, *, may_regroup: bool = False) -> None:
+    def acknowledge(self, tick: int) -> None:
+        """The tick of this number is back, and the block that it stands in has been noted."""
+        if tick <= self._acknowledged:
+            return
+        self._acknowledged = tick
+        last = self._unread[-1:]
+        self._unread = last if last and last[0] and type_of(last[0][-1]) != TICK else []
+        if self._executed:
+            self._executed = Counter({key: count for key, count in self._executed.items() if key[0] > tick})
+
+    def begin_replay(self, acknowledged: int, *, returns_ticks: bool = True, may_regroup: bool = False) -> None:
         """A new chain gets again what is kept; the ticks up to `acknowledged` are back.
 
-        `may_regroup`: it may be another chain, which puts the clients that it hears of into groups of its own.
+        `returns_ticks`: the chain lets ticks through, so one of them ends the replay. `may_regroup`: it may be another
+        chain, which puts the clients that it hears of into groups of its own.
         """
         # One that dies before it is through with that leaves it to the next.
         self._may_regroup = may_regroup or (self.is_replaying and self._may_regroup)
-        self._passing = frozenset((WANT, *_NO_ACTIONS, *((JOIN, LEAVE) if self._may_regroup else ())))
-        self._done_seq, self._done_count = max(self._last, Position(acknowledged, 0))
+        self._passing = _NO_ACTIONS | {WANT} | ({JOIN, LEAVE} if self._may_regroup else frozenset())
+        self._acknowledged = max(self._acknowledged, acknowledged)
+        self._read_all()
+        self._done = Counter(self._executed)
+        self._horizon = max((seq for seq, _ in self._done), default=self._acknowledged)
+        self._returns_ticks = returns_ticks
         self.is_replaying = True
 
-    def is_done(self, seq: object) -> bool:
-        """Whether an action with this number has been executed before, and is not to be again. Ask once for each."""
-        if not self.is_replaying or type(seq) is not int:
-            return False
-        if seq > self._done_seq or (seq == self._done_seq and not self._done_count):
-            self.is_replaying = False  # what comes from here on has never been here
-            return False
-        if seq == self._done_seq:
-            self._done_count -= 1
-        self.suppressed += 1
-        return True
+    def expect_no_ticks(self) -> None:
+        """The chain lets no tick through: an action of a new event ends the replay."""
+        self._returns_ticks = False
+        self._unread.clear()
 
     def without_done(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """Leave out of a replay's frames the actions that have been executed."""
         for frame in frames:
             kind = type_of(frame)
             seq = frame.get("seq")
-            if kind == TICK and type(seq) is int and seq > self._done_seq:
-                self.is_replaying = False  # all that had been executed has been here
+            if type(seq) is int and self._is_end(kind, seq):
+                self.is_replaying = False
             if kind in self._passing:
                 yield frame
             elif is_joined(frame):
                 yield from self._rest_of(frame)
-            elif not self.is_done(seq):
+            elif not self._is_done(seq, frame):
                 yield frame
+
+    def _is_end(self, kind: str | None, seq: int) -> bool:
+        """Whether all that had been executed has come back once this frame has."""
+        ends = kind == TICK if self._returns_ticks else kind not in _NO_ACTIONS
+        return ends and self._horizon < seq <= self._last_event()
+
+    def _is_done(self, seq: object, frame: Frame) -> bool:
+        """Whether this action has been executed before, and is not to be again. Ask once for each."""
+        if type(seq) is not int or seq > self._last_event():
+            return False
+        if seq > self._acknowledged:
+            key = seq, _receiver_of(frame)
+            if not self._done[key]:
+                return False
+            self._done[key] -= 1
+        self.suppressed += 1
+        return True
 
     def _rest_of(self, send: Frame) -> Iterator[Frame]:
         """Those messages of a joined send that have not been sent."""
-        rest = [(data, seq) for data, seq in zip(send["data"], send["seq"], strict=True) if not self.is_done(seq)]
+        rest = [
+            (data, seq) for data, seq in zip(send["data"], send["seq"], strict=True) if not self._is_done(seq, send)
+        ]
         if len(rest) == len(send["data"]):
             yield send
         elif rest:
             yield {**send, "data": [data for data, _ in rest], "seq": [seq for _, seq in rest]}
 
+    def _read_all(self) -> None:
+        """Look into the blocks that are kept: all that counts is who has got how many answers to what."""
+        last_event = self._last_event()
+        for frames in self._unread:
+            for frame in frames:
+                for seq in _numbers_of(frame):
+                    if self._acknowledged < seq <= last_event and len(self._executed) < REMEMBERED_ACTIONS:
+                        self._executed[seq, _receiver_of(frame)] += 1
+        self._unread.clear()
 
-def _numbers_backwards(frames: Sequence[Frame]) -> Iterator[int]:
-    """The events that have caused these actions, from the last on."""
-    for frame in reversed(frames):
-        seq = frame.get("seq")
-        if type_of(frame) in _NO_ACTIONS:
-            continue
-        if type(seq) is int:
-            yield seq
-        elif is_joined(frame):
-            yield from reversed(frame["seq"])
+
+def _numbers_of(frame: Frame) -> Sequence[int]:
+    """The events that have caused an action, one for each of its messages."""
+    seq = frame.get("seq")
+    if type_of(frame) in _NO_ACTIONS:
+        return ()
+    if type(seq) is int:
+        return (seq,)
+    return frame["seq"] if is_joined(frame) else ()
+
+
+def _receiver_of(frame: Frame) -> int:
+    """A number that actions have in common which are of one type and for the same receivers."""
+    values = (frame.get(name) for name in _RECEIVER_FIELDS)
+    try:
+        return hash((frame["type"], *(tuple(value) if type(value) is list else value for value in values)))
+    except TypeError:  # a value that no right action has
+        return 0

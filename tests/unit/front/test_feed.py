@@ -312,6 +312,7 @@ def summary(frames: list[Frame]) -> list[tuple[Any, ...]]:
 
 SNAPSHOT = [("open", "stays", True), ("open", "leaves", True), ("tick", None, None)]
 CAREFUL_SNAPSHOT = [
+    ("tick", None, None),
     ("open", "stays", True),
     ("tick", None, None),
     ("open", "leaves", True),
@@ -383,7 +384,7 @@ def test_a_chain_that_dies_at_its_start_leaves_everything_as_it_was() -> None:
         feed.acknowledge(await story.tell())
         await chain.die()
         feed.restart([story.stays, story.comes])
-        for expected in (SNAPSHOT, CAREFUL_SNAPSHOT[:2], CAREFUL_SNAPSHOT[:2]):
+        for expected in (SNAPSHOT, *[CAREFUL_SNAPSHOT[:1]] * 10):  # a start that shows no life is no client's fault
             again = Chain(answers=False)
             nursery.start_soon(again.live, feed)
             await trio.testing.wait_all_tasks_blocked()

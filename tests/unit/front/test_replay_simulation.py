@@ -2,8 +2,9 @@
 
 Everything that is random comes from one number, which a failure shows. Pipes hold any number of bytes, cut anywhere; a
 stage dies with what it holds, half a frame may be its last word; ticks come back confirmed or not; some messages kill
-whoever reads them. In the end each message has been answered exactly once, in the order of its client, but for those in
-quarantine, which are exactly those that kill.
+the stage that reads them, and some are told to everybody, one by one, in another order by each run. In the end each
+message has been answered exactly once, in the order of its client, but for those in quarantine, which are exactly those
+that kill; and none of those has caused more deaths than it may.
 
 FWS_TEST_EXPLORE=1 runs 10,000 schedules.
 """
@@ -20,6 +21,7 @@ import trio.testing
 
 from fws_pipe.front.clients import Client
 from fws_pipe.front.feed import HEARTBEAT_S, Feed
+from fws_pipe.front.suspicion import DEATHS_ALONE, DEATHS_IN_COMPANY
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
 from fws_pipe.protocol.events import confirm_frame, disconnect_event, unconfirmed
 from fws_pipe.protocol.progress import Progress
@@ -39,7 +41,7 @@ class DeathError(Exception):
 
 
 def actions_of(event: Frame, stage: int) -> list[Frame]:
-    """What a filter answers: none, one or two messages for each that it sees, the same each time."""
+    """What a filter answers to the sender: none, one or two messages for each that it sees, the same each time."""
     number = int(str(event["data"]).split()[1])
     count = (number + stage) % 3 if stage else 1 + number % 2
     return [
@@ -90,8 +92,15 @@ class Stage:
             assert frame["id"] in self._present, "a chain hears of each client before it hears from it"
             if "poison" in frame["data"] and self.number == frame["seq"] % 2:
                 raise DeathError
-            return raw + b"".join(map(encode, actions_of(frame, self.number)))
+            fan_out = self._fan_out(frame) if self.number == 0 and "everybody" in frame["data"] else []
+            return raw + b"".join(map(encode, [*actions_of(frame, self.number), *fan_out]))
         return raw
+
+    def _fan_out(self, event: Frame) -> list[Frame]:
+        """A message to each of the others, in an order that no two runs have in common."""
+        others = sorted(self._present - {event["id"]})
+        self._world.random.shuffle(others)
+        return [{"type": "send", "to": to, "data": f"to all: {event['data']}", "seq": event["seq"]} for to in others]
 
     def _sink(self, frame: Frame, raw: bytes) -> bytes:
         if frame["type"] == "tick":
@@ -185,14 +194,17 @@ class World:
         self.random = random.Random(seed)
         self.pipe_size = self.random.choice([100, 500, 5000])
         self.feed = Feed(self.random.choice([1500, 10_000, 1 << 20]))
-        self.progress = Progress()
+        self.progress = Progress(lambda: self.feed.last_event)
         self.poison_share = self.random.choice([0.0, 0.0, 0.05, 0.2])
         self.clients: dict[str, Client] = {}
         self.everybody: list[Client] = []
         self.sent: dict[str, list[str]] = {}
         self.heard: dict[str, list[str]] = {}
+        self.audience: dict[str, set[str]] = {}
+        """Who is to hear a message that is told to everybody."""
         self.quarantine: list[str] = []
         self.deaths = 0
+        self.deaths_by_poison = 0
 
     def chance(self, share: float) -> bool:
         return self.random.random() < share
@@ -214,6 +226,9 @@ class World:
             else:
                 self.heard[frame["to"]].append(frame["data"])
         self.progress.note(executed)
+        for frame in executed:
+            if frame["type"] == "tick":
+                self.progress.acknowledge(frame["seq"])
 
     # What happens.
 
@@ -231,8 +246,11 @@ class World:
             return
         block = b""
         for _ in range(self.random.choice([1, 1, 1, 5, 20])):
-            kind = "poison" if self.chance(self.poison_share) else "message"
-            self.sent[client.id].append(f"{kind} {len(self.sent[client.id])}")
+            kind = "poison" if self.chance(self.poison_share) else self.random.choice(["message", "everybody"])
+            text = f"{kind} {len(self.sent[client.id])} of {client.id}"
+            if kind == "everybody":
+                self.audience[text] = self.clients.keys() - {client.id}
+            self.sent[client.id].append(text)
             block += websocket_frame(self.sent[client.id][-1].encode())
         assert self.feed.put_messages(client, block, 0, 1000) == len(block)
         if self.chance(0.7):
@@ -270,6 +288,7 @@ class World:
                     dead = self.random.randrange(STAGES) if not is_over and self.chance(death_share) else None
                 except _DeadError as death:
                     dead = death.number
+                    self.deaths_by_poison += 1
                 if dead is not None:
                     await self.die(chain, dead)
                     chain = Chain(self)
@@ -316,11 +335,21 @@ class World:
     def check(self) -> None:
         poison = [text for texts in self.sent.values() for text in texts if text.startswith("poison")]
         assert sorted(self.quarantine) == sorted(poison)
+        # Two until it is alone and three alone; each death of another cause may cost three more.
+        bound = (DEATHS_IN_COMPANY + DEATHS_ALONE) * len(poison) + 3 * (self.deaths - self.deaths_by_poison)
+        assert self.deaths_by_poison <= bound
         for client, texts in self.sent.items():
-            assert self.heard[client] == [
-                answer for text in texts if not text.startswith("poison") for answer in answers_to(text)
-            ]
+            answers = [text for text in self.heard[client] if not text.startswith("to all")]
+            assert answers == [answer for text in texts if not text.startswith("poison") for answer in answers_to(text)]
+            told = [text.removeprefix("to all: ") for text in self.heard[client] if text.startswith("to all")]
+            assert sorted(told) == sorted(text for text, audience in self.audience.items() if client in audience)
+            assert all(self._is_in_order(told, sender) for sender in self.sent)
         assert [client.must_wait(10**6) for client in self.everybody] == [False] * len(self.everybody)
+
+    def _is_in_order(self, told: list[str], sender: str) -> bool:
+        """Whether what a client was told of a sender comes as it was sent."""
+        of_sender = [text for text in told if text.split()[3] == sender]
+        return of_sender == [text for text in self.sent[sender] if text in of_sender]
 
 
 class _DeadError(Exception):

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fws_pipe.protocol import progress as module
 from fws_pipe.protocol.codec import Frame
 from fws_pipe.protocol.progress import Progress
 
+LAST_EVENT = 1000
+
+
+def make_progress() -> Progress:
+    return Progress(lambda: LAST_EVENT)
+
 
 def sends(*seqs: object) -> list[Frame]:
-    return [{"type": "send", "seq": seq, "number": number} for number, seq in enumerate(seqs)]
+    return [{"type": "send", "to": "a", "seq": seq, "number": number} for number, seq in enumerate(seqs)]
 
 
 def joined(frames: list[Frame], size: int) -> list[Frame]:
-    """The same sends, so many in one frame."""
-    runs = [frames[start : start + size] for start in range(0, len(frames), size)]
-    return [{"type": "send", "data": run, "seq": [send["seq"] for send in run]} for run in runs]
+    """The same sends, so many in one frame, as far as they are for the same receiver."""
+    runs: list[list[Frame]] = []
+    for frame in frames:
+        if runs and len(runs[-1]) < size and runs[-1][-1]["to"] == frame["to"]:
+            runs[-1].append(frame)
+        else:
+            runs.append([frame])
+    return [{"type": "send", "to": run[0]["to"], "data": run, "seq": [send["seq"] for send in run]} for run in runs]
 
 
 def single(frames: list[Frame]) -> list[Frame]:
@@ -45,7 +61,7 @@ def test_however_often_a_chain_dies_each_action_is_executed_once(
 ) -> None:
     # Events 1, 2, 3, ..., each with so many actions, and a tick behind each that has come back up to `acknowledged`.
     frames = sends(*[seq for seq, count in enumerate(actions_of_events, 1) for _ in range(count)])
-    progress = Progress()
+    progress = make_progress()
     done: list[Frame] = []
     acknowledged = 0
     for length, block, run in deaths:
@@ -58,8 +74,42 @@ def test_however_often_a_chain_dies_each_action_is_executed_once(
     assert done == frames
 
 
+@given(
+    st.lists(st.lists(st.sampled_from("abcd"), max_size=6), min_size=1, max_size=5),
+    st.lists(st.tuples(st.integers(0, 30), st.integers(1, 7), st.integers(0, 3)), max_size=4),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_order_a_run_answers_in_each_receiver_gets_each_answer_once(
+    receivers_of_events: list[list[str]], deaths: list[tuple[int, int, int]], dice: random.Random
+) -> None:
+    # Each event is answered to so many receivers. A filter that dies starts again with another order, of the receivers
+    # and of the events; its data differs from run to run.
+    progress = make_progress()
+    answers = [(seq, to) for seq, receivers in enumerate(receivers_of_events, 1) for to in receivers]
+    done: Counter[tuple[int, str]] = Counter()
+
+    def run(length: int, block: int, run: int) -> None:
+        dice.shuffle(answers)
+        frames = [{"type": "send", "to": to, "seq": seq, "time": dice.random()} for seq, to in answers]
+        done.update((frame["seq"], frame["to"]) for frame in execute(progress, frames[:length], block, run))
+
+    for death in deaths:
+        run(*death)
+        progress.begin_replay(0)
+    run(len(answers), 3, 2)
+    assert done == Counter(answers)
+
+
+def test_a_receiver_that_has_left_meanwhile_costs_no_other_its_answer() -> None:
+    progress = make_progress()
+    fan_out = [{"type": "send", "to": to, "seq": 5, "data": "x"} for to in "abc"]
+    progress.note(fan_out[:2])
+    progress.begin_replay(0)
+    assert list(progress.without_done([fan_out[2], fan_out[1]])) == [fan_out[2]]
+
+
 def test_what_has_no_number_is_never_suppressed() -> None:
-    progress = Progress()
+    progress = make_progress()
     progress.note(sends(5))
     progress.begin_replay(0)
     frames = [{"type": "send"}, *sends(None, "5", 5.0, True)]
@@ -68,17 +118,30 @@ def test_what_has_no_number_is_never_suppressed() -> None:
     assert progress.is_replaying
 
 
+def test_a_number_that_no_event_has_is_taken_for_none() -> None:
+    progress = make_progress()
+    made_up = sends(LAST_EVENT + 1, 1767225600000)
+    progress.note([*sends(5), *made_up])
+    progress.begin_replay(4)
+    assert list(progress.without_done([*made_up, *sends(5, 6)])) == [*made_up, sends(5, 6)[1]]
+    assert list(progress.without_done([{"type": "tick", "seq": LAST_EVENT + 1}]))
+    assert progress.is_replaying, "nor does a tick that was never written end the replay"
+    progress.begin_replay(0)
+    assert list(progress.without_done(sends(7))), (
+        "and the replay after the next crash suppresses what was done, no more"
+    )
+
+
 def test_what_the_snapshot_causes_has_been_done() -> None:
-    progress = Progress()
+    progress = make_progress()
     progress.begin_replay(10)
     assert list(progress.without_done(sends(3, 9))) == []
     assert progress.suppressed == 2
-    assert progress.is_done(11) is False
-    assert not progress.is_replaying
+    assert list(progress.without_done(sends(11)))
 
 
 def test_ticks_pass_and_a_new_one_ends_the_replay() -> None:
-    progress = Progress()
+    progress = make_progress()
     progress.note(sends(5))
     progress.begin_replay(3)
     old, new = {"type": "tick", "seq": 4}, {"type": "tick", "seq": 6}
@@ -88,22 +151,69 @@ def test_ticks_pass_and_a_new_one_ends_the_replay() -> None:
     assert not progress.is_replaying
 
 
+@pytest.mark.parametrize("tells_late", [False, True])
+def test_of_a_chain_without_ticks_an_action_of_a_new_event_ends_the_replay(tells_late: bool) -> None:
+    progress = make_progress()
+    progress.begin_replay(10, returns_ticks=tells_late)
+    if tells_late:
+        progress.expect_no_ticks()
+    assert list(progress.without_done(sends(3))) == []
+    assert progress.is_replaying
+    assert list(progress.without_done(sends(11)))
+    assert not progress.is_replaying
+
+
+def test_what_was_executed_behind_a_tick_in_its_block_is_remembered() -> None:
+    progress = make_progress()
+    progress.note([*sends(5), {"type": "tick", "seq": 6}, *sends(7)])
+    progress.acknowledge(6)
+    progress.note([*sends(8), {"type": "tick", "seq": 9}])
+    progress.begin_replay(6)
+    assert list(progress.without_done(sends(5, 7, 8, 9))) == sends(5, 7, 8, 9)[3:]
+
+
+def test_blocks_whose_tick_is_long_in_coming_are_remembered_without_their_data() -> None:
+    progress = make_progress()
+    for _ in range(200):
+        progress.note([{"type": "send", "to": "a", "seq": 5, "data": b"x" * 1000}])
+    assert len(progress._unread) <= module._UNREAD_BLOCKS
+    progress.begin_replay(0)
+    assert len(list(progress.without_done(sends(*[5] * 201)))) == 1
+
+
+def test_what_is_remembered_is_bounded_and_beyond_that_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED_ACTIONS", 3)
+    progress = make_progress()
+    fan_out = [{"type": "send", "to": f"client {number}", "seq": 5, "data": "x"} for number in range(5)]
+    progress.note(fan_out)
+    progress.begin_replay(0)
+    assert list(progress.without_done(fan_out)) == fan_out[3:]
+
+
 def test_wants_are_told_to_each_run() -> None:
-    progress = Progress()
+    progress = make_progress()
     progress.begin_replay(10)
     want = {"type": "want", "seq": 3, "events": ["data"]}
     assert list(progress.without_done([want])) == [want]
 
 
 def test_another_chain_may_have_other_groups_but_greets_nobody_twice() -> None:
-    progress = Progress()
+    progress = make_progress()
     progress.begin_replay(10, may_regroup=True)
     join, send = {"type": "join", "seq": 3, "id": "a", "group": "g"}, {"type": "send", "seq": 3, "to": "a"}
     assert list(progress.without_done([join, send])) == [join]
 
 
 def test_a_tick_is_no_action() -> None:
-    progress = Progress()
+    progress = make_progress()
     progress.note([*sends(5), {"type": "tick", "seq": 6}, {"type": "confirm", "seq": 6}])
     progress.begin_replay(0)
-    assert [progress.is_done(seq) for seq in (4, 5, 5)] == [True, True, False]
+    assert list(progress.without_done(sends(4, 5, 5))) == [sends(4, 5, 5)[0], sends(4, 5, 5)[2]]
+
+
+def test_a_field_of_a_wrong_kind_does_no_harm() -> None:
+    progress = make_progress()
+    odd = {"type": "send", "to": {"a": 1}, "seq": 5, "data": "x"}
+    progress.note([odd])
+    progress.begin_replay(0)
+    assert list(progress.without_done([odd, *sends(5)])) == sends(5)
