@@ -408,3 +408,119 @@ run()
     [path] = quarantined(servers)
     assert shell(f"cat {path} | ./fragile >/dev/null", cwd=servers.folder).returncode == 1
     assert server.stop() == 0
+
+
+FAILING = """#!/usr/bin/env fws-python
+import sys
+from fws_pipe.sdk import on, run, send
+
+left = int(open("left").read())
+if left:
+    open("left", "w").write(str(left - 1))
+    sys.exit("the database is away")
+names = {}
+
+@on("open")
+def came(event):
+    names[event["id"]] = event["query"]
+
+@on("message")
+def said(event):
+    send("*", names[event["id"]] + event["data"])
+
+run()
+"""
+
+
+@pytest.mark.slow
+def test_no_client_is_blamed_for_starts_that_fail(servers: Servers) -> None:
+    """The first client of the snapshot was never introduced again, and each of its messages killed the filter."""
+    left = servers.folder / "left"
+    left.write_text("0")
+    server = servers.start(servers.script("failing", FAILING))
+    with connect(server.url + "?first") as first, connect(server.url + "?second") as second:
+        first.send(" is here")
+        assert [client.recv(PATIENCE_S) for client in (first, second)] == ["first is here"] * 2
+        left.write_text("4")  # of the five that make the server give up
+        os.kill(stage_of(server.pid, "failing"), signal.SIGKILL)
+        server.stderr.wait_for("the chain serves again")
+        for client, name in ((first, "first"), (second, "second")):
+            client.send(" is still here")
+            assert [listener.recv(PATIENCE_S) for listener in (first, second)] == [f"{name} is still here"] * 2
+    assert "skipped" not in server.stderr.text
+    assert server.stop() == 0
+
+
+ODD_NUMBERS = """#!/usr/bin/env fws-python
+from fws_pipe.sdk import emit, on, run, send
+
+@on("message")
+def said(event):
+    if event["data"] == "odd":
+        emit({"type": "tick", "seq": 1767225600000, "time": 0.0})
+        emit({"type": "send", "to": event["id"], "data": "odd", "seq": 1767225600000})
+    else:
+        send(event["id"], event["data"])
+
+run()
+"""
+
+
+def test_numbers_that_a_filter_makes_up_silence_nobody_after_a_crash(servers: Servers) -> None:
+    server = servers.start(f"{servers.script('odd', ODD_NUMBERS)} | cat")
+    with connect(server.url) as client, connect(server.url) as other:
+        for text in ("one", "odd", "two"):
+            client.send(text)
+            assert client.recv(PATIENCE_S) == text
+        os.kill(stage_of(server.pid, "odd"), signal.SIGKILL)
+        server.stderr.wait_for("the chain serves again")
+        for number in range(5):
+            for speaker in (client, other):
+                speaker.send(f"{number}")
+                assert speaker.recv(PATIENCE_S) == f"{number}"
+    assert server.stop() == 0
+    server.stderr.wait_for("made-up ticks: 1")
+
+
+OUT_OF_ORDER = """#!/usr/bin/env fws-python
+import os
+from fws_pipe.protocol.blocks import STDIN, STDOUT, write_all
+from fws_pipe.protocol.codec import FrameDecoder, encode
+
+first_run = not os.path.exists("ran")
+open("ran", "w").close()
+decoder = FrameDecoder("stdin")
+waiting = []
+
+def answer(event):
+    write_all(STDOUT, encode({"type": "send", "to": event["id"], "data": event["data"], "seq": event["seq"]}))
+
+while block := os.read(STDIN, 1 << 16):
+    decoder.feed(block)
+    for frame, raw in decoder:
+        if frame["type"] == "message":
+            waiting.append(frame)
+        elif frame["type"] == "tick":
+            waiting.reverse()  # the last one first
+            for number, event in enumerate(waiting):
+                if first_run and number == 2:
+                    os._exit(3)
+                answer(event)
+            waiting.clear()
+        write_all(STDOUT, raw)
+"""
+
+
+def test_a_filter_that_answers_a_batch_out_of_order_loses_nothing(servers: Servers) -> None:
+    server = servers.start(f"cat | {servers.script('worker', OUT_OF_ORDER)} | cat")
+    with connect(server.url) as client:
+        os.kill(stage_of(server.pid, "cat"), signal.SIGSTOP)  # so that they come in one batch
+        for number in range(6):
+            client.send(f"{number}")
+        assert client.ping().wait(PATIENCE_S)
+        os.kill(stage_of(server.pid, "cat"), signal.SIGCONT)
+        answers = [client.recv(PATIENCE_S) for _ in range(6)]
+        assert sorted(answers) == [f"{number}" for number in range(6)]
+        client.send("and no more")
+        assert client.recv(PATIENCE_S) == "and no more"
+    assert server.stop() == 0
