@@ -45,6 +45,9 @@ _EXPIRY_CHECK_S = 60.0
 _KEEP_ALIVE_CHECKS = 4
 """How many times an interval the idle clients are looked through: a ping is late by a quarter of it at most."""
 
+MOST_COUNTERS = 1000
+"""How many names are counted; a filter that counts under a new name each time must not fill our memory."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -529,7 +532,9 @@ class Front:
             client.judge(Verdict(handshake.Refusal(action.get("status", 403), action.get("reason") or "Not allowed.")))
 
     def _execute_count(self, action: Frame) -> None:
-        self.counters[action["name"]] += action.get("by", 1)
+        name = action["name"]
+        is_known = name in self.counters or len(self.counters) < MOST_COUNTERS
+        self.counters[name if is_known else "counts under further names"] += action.get("by", 1)
 
     def _put_consumer(self, event: Frame) -> None:
         if not self.feed.put_nowait(event) and self.feed.dropped == 1:

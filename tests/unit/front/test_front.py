@@ -18,7 +18,7 @@ import trio.testing
 
 from fws_pipe.errors import FrameError
 from fws_pipe.front.entrance import Entrance, EntranceSettings
-from fws_pipe.front.front import Front, Limits
+from fws_pipe.front.front import MOST_COUNTERS, Front, Limits
 from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
 from fws_pipe.front.places import Lobby
 from fws_pipe.log import Log
@@ -116,6 +116,16 @@ def test_the_actions_before_a_broken_frame_are_executed(tmp_path: Path) -> None:
         served.front.progress.begin_replay(0)
         sends = [{"type": "send", "to": "nobody", "data": "x", "seq": 1}] * 3
         assert list(served.front.progress.without_done(sends)) == sends[2:]
+
+    serve(scenario, tmp_path)
+
+
+def test_the_names_that_a_filter_counts_under_are_bounded(tmp_path: Path) -> None:
+    async def scenario(served: Served) -> None:
+        for number in range(MOST_COUNTERS + 5):
+            served.front.execute({"type": "count", "name": f"{number}"})
+        assert len(served.front.counters) == MOST_COUNTERS + 1
+        assert served.front.counters["counts under further names"] == 5
 
     serve(scenario, tmp_path)
 
