@@ -133,7 +133,7 @@ _FIELDS: dict[str, _Fields] = {
     WANT: _Fields({"events": _is_event_types}, {}),
     ACCEPT: _Fields({"id": _is_text}, {"auth": _is_claims}),
     REJECT: _Fields({"id": _is_text}, {"status": _is_refusal_status, "reason": _is_text}),
-    COUNT: _Fields({"name": _is_filled_text, "by": _is_integer}, {}),
+    COUNT: _Fields({"name": _is_filled_text}, {"by": _is_integer}),
 }
 
 ACTION_TYPES = frozenset(_FIELDS)
