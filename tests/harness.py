@@ -58,12 +58,12 @@ class Output:
         """What has come so far, as one string."""
         return "\n".join(self.lines)
 
-    def wait_for(self, pattern: str, count: int = 1) -> str:
+    def wait_for(self, pattern: str, count: int = 1, patience_s: float = PATIENCE_S) -> str:
         """Wait until so many lines match; returns the last of them."""
         with self._changed:
-            found = self._changed.wait_for(lambda: self._ended or len(self._matching(pattern)) >= count, PATIENCE_S)
+            found = self._changed.wait_for(lambda: self._ended or len(self._matching(pattern)) >= count, patience_s)
             matching = self._matching(pattern)
-        assert found, f"no {pattern!r} within {PATIENCE_S} s in:\n" + "\n".join(self._lines)
+        assert found, f"no {pattern!r} within {patience_s} s in:\n" + "\n".join(self._lines)
         assert len(matching) >= count, f"ended without {pattern!r}:\n" + "\n".join(self._lines)
         return matching[count - 1]
 

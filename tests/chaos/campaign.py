@@ -35,7 +35,7 @@ _SHORTEST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 1.6
 _CHECK_S = 0.25
 _WATCH_S = 0.05
-_LONGEST_END_S = 120.0
+_LONGEST_END_S = 240.0
 """How long warming up, and waiting for what is still to come, may take beside the faults."""
 
 _LOSSES = ("publishes lost", "bad action", "unknown type", "consumer events dropped", "publishes refused")

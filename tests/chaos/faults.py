@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from fws_pipe.front.suspicion import DEATHS_ALONE, DEATHS_IN_COMPANY
 from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT
 from tests.chaos.crowd import Crowd
 from tests.chaos.redis_side import GatedRedis
@@ -29,6 +30,9 @@ _STRIKES_WITHOUT_SERVING = FAILED_STARTS_LIMIT - 2
 _LONGEST_STOP_S = 5.0
 _LONGEST_REDIS_ABSENCE_S = 2.0
 _CHECK_S = 0.05
+
+_SKIP_PATIENCE_S = (DEATHS_IN_COMPANY + DEATHS_ALONE) * PATIENCE_S
+"""Before a message that kills is skipped the chain starts so often, which takes seconds each beside busy neighbours."""
 
 
 @dataclass
@@ -79,7 +83,7 @@ class World:
 
     async def wait_told(self, words: str, count: int) -> None:
         """Wait until the server has so many lines with these words."""
-        await asyncio.to_thread(self.server.stderr.wait_for, words, count)
+        await asyncio.to_thread(self.server.stderr.wait_for, words, count, _SKIP_PATIENCE_S)
 
     async def wait_strikeable(self) -> None:
         """Wait while the chain has died so often without serving that once more is too much."""
