@@ -1,23 +1,40 @@
 """Makes a checkout's virtual environment when it is needed: `bootstrap.py FOLDER EXTRA [PYTHON-VERSION]`.
 
-Standard library only, since it runs before anything is installed. Prints nothing when there is nothing to do; two that
-start at once wait for each other. Exit 5 and one line when it can't be done.
+Standard library only, since it runs before anything is installed. Prints nothing when there is nothing to do; of two
+that start at once the second waits, and says so. Exit 5 and one line with the cause when it can't be done; an interrupt
+ends it with 130, and the next start begins anew.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import glob
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
+EXIT_SYSTEM = 5
+INTERRUPTED = 130
+"""What a shell says of a process that SIGINT has ended."""
+
+NO_NETWORK = re.compile(
+    r"Failed to establish a new connection|NewConnectionError|NameResolutionError|Temporary failure in name resolution"
+    r"|Network is unreachable|Connection refused|Connection timed out|ConnectTimeoutError|ProxyError"
+    r"|\(from versions: none\)"
+)
+"""What pip says when it reaches no index; in the end it says only that there is no such package."""
+
+ERROR = re.compile(r"ERROR: |[A-Za-z]+(?:Error|Exception): ")
+"""How a line begins that tells the cause; what pip says last is often only that there was one."""
+
 CANDIDATES = ("python3", "python3.13", "python3.12", "python3.11", "python3.14")
 
 
@@ -29,11 +46,33 @@ def main() -> None:
     made_from = hashlib.sha256((ROOT / "pyproject.toml").read_bytes() + extra.encode()).hexdigest()
     if is_current(stamp, made_from):
         return
-    with open(ROOT / f"{folder}.lock", "w") as lock:
+    try:
+        with open(ROOT / f"{folder}.lock", "w") as lock:
+            take(lock, folder)
+            if not is_current(stamp, made_from):
+                make(environment, extra, find_python(version[0] if version else None))
+                stamp.write_text(f"{made_from}\n{ROOT}\n")
+    except OSError as error:
+        fail(f"{folder} can't be made in {ROOT} ({error.strerror}); {mend_of(error)}")
+    except KeyboardInterrupt:
+        print(f"fws-pipe: interrupted while setting up {folder}; the next start does it anew", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def take(lock: IO[str], folder: str) -> None:
+    """Take the lock; where another process has it, say so, and wait (flock(2))."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print(f"waiting for another process that is setting up {folder}...", file=sys.stderr, flush=True)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not is_current(stamp, made_from):
-            make(environment, extra, find_python(version[0] if version else None))
-            stamp.write_text(f"{made_from}\n{ROOT}\n")
+
+
+def mend_of(error: OSError) -> str:
+    """What helps where a file can't be written."""
+    if error.errno == errno.ENOSPC:
+        return "make room on the disk"
+    return f"make the folder writable for this user, or install it elsewhere with: python3 -m pip install {ROOT}"
 
 
 def is_current(stamp: Path, made_from: str) -> bool:
@@ -61,8 +100,18 @@ def make(environment: Path, extra: str, python: str) -> None:
     ):
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            words = (done.stderr or done.stdout).strip().splitlines()
-            fail(f"{' '.join(command)} failed: {words[-1] if words else 'it said nothing'}")
+            fail(cause_of(done.stdout + done.stderr, command))
+
+
+def cause_of(words: str, command: list[str]) -> str:
+    """Why a command has failed, and the mend, in one line."""
+    if NO_NETWORK.search(words):
+        return "pip reaches no package index; is there a network? PIP_INDEX_URL and HTTPS_PROXY name a way to one"
+    if "ensurepip is not" in words:
+        return "this Python makes no virtual environments; install its venv module (Debian: apt install python3-venv)"
+    lines = [line.strip() for line in words.strip().splitlines() if not line.startswith("[notice]")]
+    telling = [line for line in lines if ERROR.match(line)] or lines or ["it said nothing"]
+    return f"{' '.join(command)} failed: {telling[-1]}"
 
 
 def find_python(version: str | None) -> str:
@@ -93,7 +142,8 @@ def version_of(python: str) -> tuple[int, int] | None:
 
 def fail(problem: str) -> NoReturn:
     """Say what went wrong, and end."""
-    sys.exit(f"fws-pipe: can't set up: {problem}")
+    print(f"fws-pipe: can't set up: {problem}", file=sys.stderr)
+    sys.exit(EXIT_SYSTEM)
 
 
 if __name__ == "__main__":

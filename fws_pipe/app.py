@@ -39,10 +39,10 @@ from fws_pipe.protocol.codec import BLOCK_BYTES
 from fws_pipe.redis_settings import RedisSettings
 from fws_pipe.scratch import scratch_folder
 from fws_pipe.service_manager import Handover, Notifier
+from fws_pipe.signals import is_ignored
 from fws_pipe.stage_environment import stage_environment
 from fws_pipe.watch import RestlessFiles, Watch, files_named_in, programs_named_in, signatures_of
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _GAVE_UP_S = 2.0
 
 _INTERRUPT_S = 0.5
@@ -60,6 +60,10 @@ class Backend(Protocol):
 
     serving: trio.Event
     """Set once it has served for the first time."""
+
+    @property
+    def was_cut_off(self) -> bool:
+        """Whether it was ended before it had finished by itself."""
 
     async def run(self) -> None:
         """Run until stopped. Raises FwsError when there is no going on."""
@@ -84,6 +88,11 @@ class Together:
     def __init__(self, backends: Sequence[Backend]) -> None:
         self._backends = backends
         self.serving = trio.Event()
+
+    @property
+    def was_cut_off(self) -> bool:
+        """Whether one of them was."""
+        return any(backend.was_cut_off for backend in self._backends)
 
     def stop(self, grace_s: float) -> None:
         """Stop them all."""
@@ -128,6 +137,8 @@ class StandardStreams:
         self.serving = trio.Event()
         self._stopping = trio.Event()
         self._grace_s = 0.0
+        self.was_cut_off = False
+        """Whether the actions had not ended when the time was up."""
 
     def hurry(self) -> None:
         """There is nothing to hurry: the filters are not ours."""
@@ -153,6 +164,7 @@ class StandardStreams:
             _end_stdout()
             with trio.move_on_after(self._grace_s):
                 await actions_ended.wait()
+            self.was_cut_off = not actions_ended.is_set()
             nursery.cancel_scope.cancel()
 
     async def _announce(self) -> None:
@@ -438,7 +450,8 @@ async def _serve(
     log: Log,
 ) -> None:
     quiet_libraries()
-    with trio.open_signal_receiver(*_SIGNALS) as signals:
+    minded = [number for number in (signal.SIGINT, signal.SIGHUP) if not is_ignored(number)]
+    with trio.open_signal_receiver(signal.SIGTERM, *minded) as signals:
         listeners = await _open_all(config, handover.listeners)
         async with _closing(listeners), trio.open_nursery() as nursery:
             nursery.start_soon(_watch_signals, signals, stopping, backend, front, reload, log)
@@ -453,12 +466,14 @@ async def _serve(
             nursery.cancel_scope.cancel()
     dropped = ", ".join(f"{name}: {count}" for name, count in front.statistics().items() if count)
     log.info("stopped" + (f"; counted {dropped}" if dropped else ""))
-    _check_finished(front)
+    _check_finished(front, backend)
 
 
-def _check_finished(front: Front) -> None:
+def _check_finished(front: Front, backend: Backend) -> None:
     """Raise UnfinishedError where anything is left undone."""
     left = {"events that the chain has not finished": front.feed.unfinished}
+    if backend.was_cut_off:
+        left["events that the chain, which lets no tick through, may not have read"] = front.feed.untracked
     left["publishes that Redis has not confirmed"] = front.counters["publishes lost"]
     if any(left.values()):
         what = " and ".join(f"{count} {name}" for name, count in left.items() if count)

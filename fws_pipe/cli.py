@@ -6,7 +6,6 @@ import fcntl
 import importlib
 import os
 import resource
-import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from fws_pipe.machine import MachineCommands, filter_paths, filter_summary, filt
 from fws_pipe.pipeline.resolve import Command, resolve_chain
 from fws_pipe.protocol.blocks import open_standard_streams
 from fws_pipe.service_manager import take_over
+from fws_pipe.signals import die_of_interrupts, write_to_any_terminal
 
 Arguments = TypeVarTuple("Arguments")
 ErrorT = TypeVar("ErrorT", bound=Exception)
@@ -69,7 +69,8 @@ def server_main() -> None:
 
 def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     # Until the server minds its signals itself an interrupt just ends us; nothing has been started by then.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    die_of_interrupts()
+    write_to_any_terminal()
     open_standard_streams()
     try:
         main(argv)

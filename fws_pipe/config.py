@@ -70,8 +70,22 @@ def parse_count(text: str) -> int:
 def parse_port(text: str) -> int:
     """A TCP port. Raises ValueError."""
     if not text.isascii() or not text.isdecimal() or int(text) > 65535:
-        raise ValueError("expected a port, 0 to 65535")
+        hint = _SERVICE_LINK if _SERVICE_LINK_VALUE.match(text) else ""
+        raise ValueError(f"expected a port, 0 to 65535{hint}")
     return int(text)
+
+
+_SERVICE_LINK_VALUE = re.compile(r"(?:tcp|udp|sctp)://")
+_SERVICE_LINK = (
+    " (Kubernetes sets such variables for a service that is called fws: give the service another name, say "
+    "enableServiceLinks: false, or name the port with --port, which beats the variable)"
+)
+
+
+def parse_host(text: str) -> str:
+    """An address or a name; an IPv6 address may stand in brackets, as in a URL. Raises ValueError."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
+    return parse_text(bare)
 
 
 def parse_message_size(text: str) -> int:
@@ -277,7 +291,7 @@ OPTIONS = (
         "port", parse_port, 9000, "9000", "the port to listen on; 0 picks a free one", "PORT", _LISTENING, short="p"
     ),
     Option(
-        "host", parse_text, ("127.0.0.1",), "127.0.0.1",
+        "host", parse_host, ("127.0.0.1",), "127.0.0.1",
         "an address or name to listen on; may be given several times, or with commas", "HOST", _LISTENING,
         is_list=True,
     ),

@@ -13,15 +13,23 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+from fws_pipe.errors import SystemRefusedError
+
 PREFIX = "fws-pipe-"
 LOCK_NAME = "fws-pipe.lock"
 
 
 @contextlib.contextmanager
 def scratch_folder() -> Iterator[str]:
-    """A folder until the end of the block; those of dead servers go. Raises OSError when there can be none."""
-    _clear_away()
-    folder, lock = _make()
+    """A folder until the end of the block; those of dead servers go. Raises SystemRefusedError if there can be none."""
+    try:
+        _clear_away()
+        folder, lock = _make()
+    except OSError as error:
+        raise SystemRefusedError(
+            f"no folder for the filters' storage can be made ({error.strerror or error}): let TMPDIR name one that can "
+            "be written, or keep nothing on disk with --storage memory"
+        ) from None
     try:
         yield folder
     finally:

@@ -103,6 +103,8 @@ class Feed:
         """Whether a tick has ever come back: then a chain that returns none hangs."""
         self.swallows_ticks = False
         """True when the chain has been found to let no tick through: nothing is kept for the next one."""
+        self.untracked = 0
+        """Events that were written to a chain which lets no tick through: nothing tells how far it got with them."""
         self._signs_of_life = 0
         """Other than ticks."""
         self.dropped = 0
@@ -364,6 +366,7 @@ class Feed:
         events.append(tick_frame(seq, event_time(time.time())))
         batch = b"".join(events)
         if self.swallows_ticks:
+            self.untracked += count
             _release(charges)
         else:
             self._journal.add(batch, seq, count, charges)
@@ -396,6 +399,7 @@ class Feed:
     def acknowledge(self, seq: int, *, is_confirmed: bool = True) -> None:
         """A tick that was written has come back; `is_confirmed`: nothing before it waits for Redis."""
         self.swallows_ticks = False
+        self.untracked = 0
         self.returns_ticks = True
         self._ticks_back += 1
         self.ready.set()
@@ -467,6 +471,7 @@ class Feed:
         else:
             self._journal.restart()
         leaving = [client for client, _ in self._leaving.values()]
+        self.untracked = 0  # they were lost with the chain, which was told
         self._snapshot = {}
         for client in [*clients, *leaving]:
             event = _opening_of(client)

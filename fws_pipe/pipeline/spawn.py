@@ -116,6 +116,8 @@ class RunningChain:
         self._exited: list[_Stage] = []
         self._guilty_exit = trio.Event()
         self._all_exited = trio.Event()
+        self.was_cut_off = False
+        """Whether processes had to be ended by signals, and so may not have read all that they were given."""
         self.known: Mapping[str, bytes] = {}
         """What it has been told of whom before it took over."""
         self.leftovers_s = _LEFTOVERS_S
@@ -203,6 +205,7 @@ class RunningChain:
             if rung.signal is not None and remaining:
                 names = ", ".join(f"{stage.label} (pid {stage.process.pid})" for stage in remaining)
                 self._log.always(f"{rung.name} for {names}")
+                self.was_cut_off = True
                 for stage in remaining:
                     stage.signal_group(rung.signal)
             elif rung.signal is None:

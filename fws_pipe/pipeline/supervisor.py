@@ -116,6 +116,8 @@ class Supervisor:
         self._told_of_ticks = False
         self.serving = trio.Event()
         """Set once the first run has served."""
+        self.was_cut_off = False
+        """Whether the last run, asked to finish, had to be ended by signals."""
         self._stopping = trio.Event()
         self._hurry = trio.Event()
         self._ending = trio.Event()
@@ -302,6 +304,7 @@ class Supervisor:
             if ended_by is Event.STALLS:
                 ladder = LADDER[-1:]  # one that hangs is deaf to the rest, and which one it is nobody knows
         await chain.climb_down(ladder, hurry, self._role.name)
+        self.was_cut_off = self._state is State.DRAINING and chain.was_cut_off
         chain.kill_leftovers()
         return failure
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from typing import NoReturn
 
 from fws_pipe.errors import EXIT_OK, FrameError, FwsError, SystemRefusedError
 from fws_pipe.protocol.codec import BLOCK_BYTES, FRAME_LIMIT_BYTES, Frame, FrameDecoder
+from fws_pipe.signals import die_of_interrupts
 
 STDIN = 0
 STDOUT = 1
@@ -169,7 +169,7 @@ def run_program(name: str, main: Callable[[], None]) -> NoReturn:
     Exit 0 at end of input and when nobody reads the output any more; one line and its exit code for a FwsError (1 for a
     broken frame); an interrupt from the keyboard ends it as it ends `cat`.
     """
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    die_of_interrupts()
     open_standard_streams()
     try:
         main()

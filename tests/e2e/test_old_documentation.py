@@ -49,10 +49,12 @@ def test_hi_morgan_with_nc(servers: Servers) -> None:
     command = shutil.which("nc")
     if command is None:
         pytest.skip("nc is not installed")
+    # OpenBSD's needs -N to end its side at the end of its input; Ncat does so by itself, and knows no -N.
+    end_of_input = ["-N"] if b"-N" in subprocess.run([command, "-h"], capture_output=True, check=False).stderr else []
     servers.script("hi_morgan.py", HI_MORGAN)
     server = fws_server(servers, "-f", "hi_morgan")
     subprocess.run(
-        [command, "-N", "127.0.0.1", str(server.port)], input=b"Morgan\n", check=False, timeout=PATIENCE_S,
+        [command, *end_of_input, "127.0.0.1", str(server.port)], input=b"Morgan\n", check=False, timeout=PATIENCE_S,
         stdout=subprocess.DEVNULL,
     )  # fmt: skip
     server.stdout.wait_for("^Hi Mrrrgn!$")

@@ -38,6 +38,7 @@ IO_MODULES = {"trio", "os", "socket", "subprocess", "time", "redis", "select", "
 
 # From the top down: each layer may import those below it, and itself.
 LAYERS = (
+    ("entry",),
     ("cli",),
     ("server_command", "app"),
     ("sink", "source", "tools", "script"),
@@ -49,7 +50,7 @@ LAYERS = (
     ("machine",),
     ("log", "pipes", "scratch", "service_manager", "watch"),
     ("protocol",),
-    ("errors", "__init__"),
+    ("errors", "signals", "first_process", "__init__"),
 )
 
 

@@ -38,6 +38,20 @@ def pipe(*argv: str, **environment: str) -> Config:
     return config
 
 
+def test_a_port_that_kubernetes_has_set_gets_a_hint() -> None:
+    with pytest.raises(UsageError, match=r"FWS_PORT: expected a port.*Kubernetes.*, got 'tcp://10\.0\.0\.1:80'"):
+        parse_pipe(["mirror"], {"FWS_PORT": "tcp://10.0.0.1:80"})
+
+
+@pytest.mark.parametrize(
+    ("text", "host"), [("[::1]", "::1"), ("::1", "::1"), ("localhost", "localhost"), ("[a]", "[a]")]
+)
+def test_an_ipv6_address_may_stand_in_brackets(text: str, host: str) -> None:
+    config = parse_pipe(["--host", text, "mirror"], {})
+    assert isinstance(config, Config)
+    assert config.host == (host,)
+
+
 def test_the_table_has_no_name_twice_and_says_what_each_is_for() -> None:
     flags = [flag for option in OPTIONS for flag in (option.flag, *option.old_flags)]
     flags += [f"-{option.short}" for option in OPTIONS if option.short]
