@@ -531,6 +531,7 @@ async def _drain(config: Config, front: Front, backend: Backend) -> None:
             with trio.move_on_after(config.drain_timeout * _HANDSHAKES_SHARE):
                 await front.lobby.wait_empty()
             front.lift_rates()
+            await front.laggards.wait_none()
             # Replies to what has been read go out before the Close frames do.
             await front.feed.wait_settled()
             await front.close_all(GOING_AWAY, "the server is shutting down")

@@ -59,6 +59,11 @@ class TokenBucket:
         self._tokens = self._capacity
         self._as_of = now
 
+    @property
+    def per_second(self) -> float:
+        """Tokens a second."""
+        return self._per_second
+
     def left(self, now: float) -> float:
         """How many tokens there are; less than none while a debt is being made good."""
         self._tokens = min(self._capacity, self._tokens + (now - self._as_of) * self._per_second)

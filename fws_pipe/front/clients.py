@@ -36,16 +36,36 @@ _ANY_SIZE = 1 << 62
 UNDER_WAY_LIMIT = 2048
 """How many events one client may have in the chain: some milliseconds of its time, so that others don't wait long."""
 
+ALL_UNDER_WAY_LIMIT = 8 * 1024
+"""How many events all clients together may have in the chain before each may only have a few: so that many who send as
+fast as they can don't keep others waiting for longer than one of them would."""
+
+FEW_UNDER_WAY = 8
+"""How many events a client may have in the chain whatever others have there."""
+
+
+class Load:
+    """How many events of clients are in the chain."""
+
+    __slots__ = ("events",)
+
+    def __init__(self) -> None:
+        self.events = 0
+
 
 def _nothing() -> None:
     pass
 
 
 class Client:
-    """One connection. `share_limit` bounds, in bytes, what it has under way in the chain and in its outbox."""
+    """One connection. `share_limit` bounds, in bytes, what it has under way in the chain and in its outbox.
+
+    `load` counts what all clients have under way.
+    """
 
     __slots__ = (
         "_judged",
+        "_load",
         "_share",
         "_share_limit",
         "_under_way",
@@ -63,7 +83,7 @@ class Client:
         "wire",
     )
 
-    def __init__(self, client_id: str, wire: Wire, share_limit: int) -> None:
+    def __init__(self, client_id: str, wire: Wire, share_limit: int, load: Load | None = None) -> None:
         self.id = client_id
         self.event_tail = event_tail(client_id)
         """What all its events have in common (frames.py)."""
@@ -78,6 +98,7 @@ class Client:
         self.verdict: Verdict | None = None
         self._judged: trio.Event | None = None
         self._share_limit = share_limit
+        self._load = load or Load()
         self._under_way = 0
         self._under_way_count = 0
         self._share: trio.lowlevel.ParkingLot | None = None
@@ -106,11 +127,13 @@ class Client:
         """So many bytes and events of this client have gone to the chain."""
         self._under_way += size
         self._under_way_count += count
+        self._load.events += count
 
     def discharge(self, size: int, count: int) -> None:
         """So many bytes and events of this client are through the chain, or lost with it."""
         self._under_way -= size
         self._under_way_count -= count
+        self._load.events -= count
         if self.is_held or self._share is not None:
             self._note_room()
 
@@ -128,6 +151,15 @@ class Client:
         used = self._under_way + self.wire.outbox.size
         return self._share_limit - used if used else max(self._share_limit, _ANY_SIZE)
 
+    @property
+    def count_budget(self) -> int:
+        """How many messages it may send now; 0 or less: none."""
+        if self.wire.is_closing:
+            return UNDER_WAY_LIMIT
+        own = UNDER_WAY_LIMIT - self._under_way_count
+        in_all = ALL_UNDER_WAY_LIMIT - self._load.events
+        return own if own <= in_all else max(in_all, FEW_UNDER_WAY - self._under_way_count)
+
     def must_wait(self, size: int) -> bool:
         """Whether this client's next event, of so many bytes, must wait for its earlier ones and their replies.
 
@@ -135,7 +167,7 @@ class Client:
         fill the chain alone. One event is always allowed.
         """
         used = self._under_way + self.wire.outbox.size
-        if self._under_way_count < UNDER_WAY_LIMIT and (used == 0 or used + size <= self._share_limit):
+        if self.count_budget > 0 and (used == 0 or used + size <= self._share_limit):
             return False
         return not self.wire.is_closing
 

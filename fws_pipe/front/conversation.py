@@ -1,26 +1,29 @@
 """What one client sends, from the end of its handshake to the end of its connection.
 
     bytes -> plain messages: events at once (frames.py)
-          -> pings: answered here; pongs: a sign of life, no more
+          -> pings: the last of a block is answered here; pongs: a sign of life, no more
+          -> a Close frame that is right: echoed here, and the end
           -> everything else: trio-websocket (library.py), and nothing is read until it is done with it
 
-So the order in which a client sends is the order of its events, whichever way they took.
+So the order in which a client sends is the order of its events, whichever way they took. A client that has sent many
+small frames is dealt with for SLICE_S at a time, and goes on in its turn: others don't wait for all of them.
 """
 
 from __future__ import annotations
 
 import bisect
 from collections import Counter
+from time import perf_counter
 from typing import Protocol
 
 import trio
 
 from fws_pipe.front.clients import Client
 from fws_pipe.front.feed import Feed
-from fws_pipe.front.frames import Judgement, Kind, judge_frame, payload_of
+from fws_pipe.front.frames import Judgement, Kind, close_from, judge_frame, payload_of, skip_controls
 from fws_pipe.front.library import Library
-from fws_pipe.front.meter import Meter, ends_of_frames
-from fws_pipe.front.rfc6455 import ABNORMAL, POLICY_VIOLATION, PONG, TOO_BIG, encode_frame
+from fws_pipe.front.meter import Meter, ends_of_messages
+from fws_pipe.front.rfc6455 import ABNORMAL, CLOSE, POLICY_VIOLATION, PONG, TOO_BIG, encode_frame
 from fws_pipe.front.wire import CloseCode, Wire
 from fws_pipe.protocol.events import data_event, message_event
 
@@ -29,6 +32,19 @@ READ_BYTES = 64 * 1024
 
 _READ_BYTES_INSIDE = 256 * 1024
 """How much, while a frame is under way that is larger than that."""
+
+SLICE_S = 0.000_3
+"""How long what one client has sent is dealt with in a row."""
+
+_CONTROLS_AT_ONCE = 1024
+"""How many pings and pongs are skipped before the clock is looked at: a fraction of a millisecond."""
+
+
+class Laggards(Protocol):
+    """The clients that have sent more than is dealt with in a row: see switchboard.py."""
+
+    def add(self, conversation: Conversation) -> None:
+        """Let a client go on when it is its turn."""
 
 
 class Readers(Protocol):
@@ -59,7 +75,11 @@ class Host(Protocol):
     max_fragments: int
     counters: Counter[str]
     is_fast: bool
-    """Whether plain messages and pings take the fast path, and not trio-websocket's."""
+    """Whether plain messages and control frames take the fast path, and not trio-websocket's."""
+
+    @property
+    def laggards(self) -> Laggards:
+        """Where clients go that have sent more than is dealt with in a row."""
 
     def depart(self, client: Client, code: int, reason: str, *, clean: bool) -> None:
         """Forget a client and tell the chain, once."""
@@ -80,6 +100,7 @@ class Conversation:
         "_is_busy",
         "_is_deserted",
         "_is_held_back",
+        "_is_lagging",
         "_is_reading",
         "_is_raw",
         "_library",
@@ -120,6 +141,8 @@ class Conversation:
         """Whether trio-websocket has been fed something that it is not done with, or the client is held back."""
         self._is_held_back = False
         """Whether it has used up its rate."""
+        self._is_lagging = False
+        """Whether what it has sent takes longer than a slice, and it waits for its next one."""
         self._wanted = 1
         """How many bytes its next message has that waits for room."""
         self._is_raw = False
@@ -153,6 +176,11 @@ class Conversation:
         elif not self._is_reading and self._may_go_on:
             self._advance()
             self._host.feed.flush()
+
+    def go_on(self) -> None:
+        """It is this client's turn again."""
+        self._is_lagging = False
+        self._advance()
 
     # What a reader calls.
 
@@ -213,6 +241,8 @@ class Conversation:
                 self._process()
                 if self._have == before:
                     break
+            if self._is_lagging and not self.has_ended:
+                self._host.laggards.add(self)
         finally:
             self._is_advancing = False
         if self._may_go_on != self._is_reading and not self.has_ended:
@@ -223,14 +253,22 @@ class Conversation:
 
     @property
     def _may_go_on(self) -> bool:
-        return not self._is_busy and not self.has_ended and not self.client.must_wait(self._wanted)
+        is_free = not self._is_busy and not self._is_lagging and not self.has_ended
+        return is_free and not self.client.must_wait(self._wanted)
 
     def _process(self) -> None:
-        """Deal with the frames that are whole."""
+        """Deal with the frames that are whole, for no longer than a slice."""
         block = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
         position = self._need = 0
         self._wanted = 1
+        ping: bytes | None = None
+        end = perf_counter() + SLICE_S
+        is_first = True
         while not self._is_busy and not self.has_ended:
+            if not is_first and perf_counter() > end:
+                self._is_lagging = True
+                break
+            is_first = False
             if self.meter is not None and self._slows_down(block, position, self.meter):
                 break
             if self._fragments < 0 and self._host.is_fast:
@@ -242,6 +280,12 @@ class Conversation:
                 if position == len(block):
                     break
                 if self.meter is not None and position > before:
+                    continue
+            if self.meter is None and self._host.is_fast:
+                before = position
+                position, last_ping = skip_controls(block, position, _CONTROLS_AT_ONCE)
+                ping = ping if last_ping is None else last_ping
+                if position > before:
                     continue
             judgement = judge_frame(block, position)
             if problem := self._what_is_too_big(judgement):
@@ -255,8 +299,20 @@ class Conversation:
                 break
             if self.meter is not None:
                 self.meter.charge(1, max(judgement.end - position, 0))
+            if self._host.is_fast and judgement.kind in (Kind.PING, Kind.PONG):
+                ping = payload_of(block, judgement) if judgement.kind is Kind.PING else ping
+                position = judgement.end
+                continue
+            self._answer(ping)
+            ping = None
             position = self._handle(block, position, judgement)
+        self._answer(ping)
         self._keep(block[position:] if position else block)
+
+    def _answer(self, ping: bytes | None) -> None:
+        """Answer the last of the pings that have come together (RFC 6455, section 5.5.3)."""
+        if ping is not None:
+            self.wire.send_control(encode_frame(PONG, ping))
 
     def _keep(self, rest: bytes) -> None:
         self._blocks = [rest] if rest else []
@@ -284,9 +340,14 @@ class Conversation:
     def _put_measured(self, block: bytes, position: int, meter: Meter) -> int:
         """Queue the plain messages that the client's rate allows; returns where the rest begins."""
         now = trio.current_time()
-        ends = ends_of_frames(block, position, *meter.room(now)) if meter.is_limited else [len(block)]
-        allowed = block[: ends[-1]] if ends else b""
-        end = self._host.feed.put_messages(self.client, allowed, position, self._host.max_message)
+        ends = [len(block)]
+        if meter.is_limited:
+            frames, size = meter.room(now)
+            ends = ends_of_messages(block, position, min(frames, max(self.client.count_budget, 1)), size)
+        if not ends:
+            return position
+        allowed = block[position : ends[-1]]  # a part only: a block of many small frames is not copied for each of them
+        end = position + self._host.feed.put_messages(self.client, allowed, 0, self._host.max_message)
         meter.charge(bisect.bisect_right(ends, end), end - position)
         if end > position:
             meter.last_message = now
@@ -326,11 +387,12 @@ class Conversation:
     def _handle(self, block: bytes, position: int, judgement: Judgement) -> int:
         """Deal with a frame that is no plain message; returns where the next one begins."""
         kind = judgement.kind
-        if self._host.is_fast and kind is Kind.PONG:
-            return judgement.end
-        if self._host.is_fast and kind is Kind.PING:
-            self.wire.send_control(encode_frame(PONG, payload_of(block, judgement)))
-            return judgement.end
+        if kind is Kind.CLOSE and self._host.is_fast and self._library is None:
+            payload = payload_of(block, judgement)
+            close = close_from(payload)
+            if close is not None:
+                self._take_close(close, encode_frame(CLOSE, payload))
+                return judgement.end
         if kind is Kind.FRAGMENT:
             self._fragments = max(self._fragments, 0) + judgement.size
             self._fragment_count += 1
@@ -383,6 +445,12 @@ class Conversation:
             self._host.feed.flush()
 
     # The end.
+
+    def _take_close(self, close: CloseCode, echo: bytes) -> None:
+        """The client has sent a Close frame that is right, or answers ours with it."""
+        self.wire.send_close(echo, close)
+        if self._depart(close, is_clean=True) and not self.wire.finish_at_once():
+            self.wire.run_beside(self._finish_wire, False)
 
     def _stop_reading(self) -> None:
         self._is_reading = False

@@ -121,7 +121,9 @@ class Feed:
         `flush` writes.
         """
         middle = event_time(time.time()) + client.event_tail
-        events, position, self._seq = take_messages(block, position, limit, client.budget, middle, self._seq)
+        events, position, self._seq = take_messages(
+            block, position, limit, client.budget, client.count_budget, middle, self._seq
+        )
         if events:
             self._waiting += events
             self._add(client, sum(map(len, events)), len(events))

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-from fws_pipe.front.rfc6455 import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from fws_pipe.front.rfc6455 import BINARY, CLOSE, CONTINUATION, NO_CODE, PING, PONG, TEXT
 from fws_pipe.protocol.codec import pack
 from fws_pipe.protocol.events import MESSAGE, TICK
 
@@ -44,6 +44,9 @@ _RESERVED = 0x70
 _OPCODE = 0x0F
 _FINAL_TEXT = _FINAL | TEXT
 _FINAL_BINARY = _FINAL | BINARY
+_PING = _FINAL | PING
+_PONG = _FINAL | PONG
+_CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013})
 _MASKED = 0x80
 _LENGTH_16 = 0x80 | 126
 _LARGEST_CONTROL = 125
@@ -91,20 +94,22 @@ def tick_frame(seq: int, time: bytes) -> bytes:
     return _TICK_BEFORE_SEQ + pack(seq) + time
 
 
-def take_messages(block: bytes, position: int, limit: int, budget: int, middle: bytes, seq: int) -> Run:
+def take_messages(block: bytes, position: int, limit: int, budget: int, count: int, middle: bytes, seq: int) -> Run:
     """Make `message` events of the whole data frames at `position`; `seq` is the number of the event before them.
 
     `middle` is what stands between `seq` and the payload: `event_time` and `event_tail`.
 
-    `limit` is the largest payload, in bytes, `budget` what all of them may have together. Stops at the first frame that
-    is not whole, not plain, not valid or over the budget.
+    `limit` is the largest payload, in bytes, `budget` what all of them may have together, `count` how many they may be.
+    Stops at the first frame that is not whole, not plain, not valid or over the budget.
     """
     events: list[bytes] = []
     append = events.append
     size = len(block)
     pack_seq = _pack_32 if seq + size <= _LARGEST_32 else _pack_64
     before = _BEFORE_SEQ + (_SEQ_32 if pack_seq is _pack_32 else _SEQ_64)
-    while position + _SHORT_HEADER <= size:
+    for _ in range(count):
+        if position + _SHORT_HEADER > size:
+            break
         first = block[position]
         if first != _FINAL_TEXT and first != _FINAL_BINARY:
             break
@@ -151,6 +156,50 @@ def is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+class Controls(NamedTuple):
+    """Pings and pongs that were skipped: where the next frame begins, and the payload of the last ping, if any."""
+
+    position: int
+    ping: bytes | None
+
+
+def skip_controls(block: bytes, position: int, count: int) -> Controls:
+    """Skip the whole pings and pongs at `position`, so many at most (RFC 6455, sections 5.5.2 and 5.5.3)."""
+    last_ping = -1
+    size = len(block)
+    for _ in range(count):
+        if position + _SHORT_HEADER > size:
+            break
+        first = block[position]
+        length = block[position + 1] - _MASKED
+        if (first != _PING and first != _PONG) or not 0 <= length <= _LARGEST_CONTROL:
+            break
+        end = position + _SHORT_HEADER + length
+        if end > size:
+            break
+        if first == _PING:
+            last_ping = position
+        position = end
+    if last_ping < 0:
+        return Controls(position, None)
+    start = last_ping + _SHORT_HEADER
+    payload = block[start : start + block[last_ping + 1] - _MASKED]
+    return Controls(position, mask(payload, block[start - 4 : start]))
+
+
+def close_from(payload: bytes) -> tuple[int, str] | None:
+    """The code and the reason of a Close frame's payload, 1005 where it has none; None for one that breaks the rules.
+
+    Or that trio-websocket may see otherwise (RFC 6455, sections 5.5.1 and 7.4).
+    """
+    if not payload:
+        return NO_CODE, ""
+    code = int.from_bytes(payload[:2], "big")
+    if len(payload) < 2 or not (code in _CLOSE_CODES or 3000 <= code <= 4999) or not is_utf8(payload[2:]):
+        return None
+    return code, payload[2:].decode()
 
 
 class Kind(enum.Enum):

@@ -19,7 +19,7 @@ import trio
 
 from fws_pipe.front import handshake
 from fws_pipe.front.auth import Admission
-from fws_pipe.front.clients import Client, Clients, Ping, SlowClient, Verdict
+from fws_pipe.front.clients import Client, Clients, Load, Ping, SlowClient, Verdict
 from fws_pipe.front.conversation import READ_BYTES, Conversation, Readers
 from fws_pipe.front.entrance import Entrance
 from fws_pipe.front.feed import JOURNAL_LIMIT_BYTES, Culprit, Feed
@@ -29,9 +29,9 @@ from fws_pipe.front.quarantine import Quarantine
 from fws_pipe.front.request import read_request
 from fws_pipe.front.rfc6455 import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, PING_FRAME, TOKEN_EXPIRED
 from fws_pipe.front.suspicion import DEATHS_ALONE
-from fws_pipe.front.switchboard import HAS_EPOLL, AllReaders, Switchboard, TaskReaders
+from fws_pipe.front.switchboard import HAS_EPOLL, AllReaders, Laggards, Switchboard, TaskReaders
 from fws_pipe.front.transport import SocketAddress
-from fws_pipe.front.wire import Wire
+from fws_pipe.front.wire import OverdueWires, Wire
 from fws_pipe.log import Level, Log
 from fws_pipe.pipes import Inlet, Outlet
 from fws_pipe.protocol import actions, events
@@ -121,10 +121,15 @@ class Front:
         self._last_tick: Frame | None = None
         self._conversations: dict[Client, Conversation] = {}
         self._wires: set[Wire] = set()
+        self._load = Load()
+        self._overdue = OverdueWires()
+        self.laggards = Laggards(self.feed, self._tell_error)
         self.counters: Counter[str] = Counter()
         self._all_gone = trio.lowlevel.ParkingLot()
         self._switchboard = Switchboard(self.feed, self._tell_error) if intake is Intake.EPOLL and HAS_EPOLL else None
         self.readers: Readers = AllReaders(TaskReaders(self.feed), self._switchboard)
+        nursery.start_soon(self._overdue.run)
+        nursery.start_soon(self.laggards.run)
         if self._switchboard is not None:
             nursery.start_soon(self._switchboard.run)
 
@@ -134,8 +139,8 @@ class Front:
         """Serve an accepted connection, to its end."""
         self._connections += 1
         transport = self.entrance.transport_of(connection, remote)
-        wire = Wire(transport, self._limits.outbox, self._spawn)
-        client = Client(f"{self.name}-{self._connections:x}", wire, self._limits.outbox)
+        wire = Wire(transport, self._limits.outbox, self._spawn, self._overdue.add)
+        client = Client(f"{self.name}-{self._connections:x}", wire, self._limits.outbox, self._load)
         self._wires.add(wire)
         self.lobby.enter(wire)
         wire.on_closed = functools.partial(self._leave_lobby, wire)

@@ -60,17 +60,21 @@ class Meter:
             self._bytes.take(size)
 
     def wait_s(self) -> float:
-        """How long, as of the last `room`, until one more frame may come; 0: now."""
-        return max((bucket.wait_s(1.0) for bucket in self._buckets), default=0.0)
+        """How long to wait, as of the last `room`, until it is read again; 0: one more frame may come now."""
+        return max((bucket.wait_s(max(1.0, bucket.per_second * _PAUSE_S)) for bucket in self._buckets), default=0.0)
 
 
-def ends_of_frames(block: bytes, position: int, frames: float, size: float) -> list[int]:
-    """Where the whole frames at `position` end: so many of them, and no further once `size` bytes are used up."""
+_PAUSE_S = 0.05
+"""A client that is held to its rate is read this often at the most: a task for each of its frames would cost others."""
+
+
+def ends_of_messages(block: bytes, position: int, frames: float, size: float) -> list[int]:
+    """Where the whole messages at `position` end, each in one frame: so many, and no further once `size` is used up."""
     ends: list[int] = []
     begin = position
     while len(ends) < frames and position - begin < size:
         judgement = judge_frame(block, position)
-        if judgement.kind in (Kind.NEED_MORE, Kind.BROKEN):
+        if judgement.kind is not Kind.MESSAGE:
             break
         position = judgement.end
         ends.append(position)

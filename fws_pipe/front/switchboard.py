@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import select
+from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 
@@ -45,6 +46,8 @@ class Switchboard:
         self._pipes: dict[int, _Pipe] = {}
         self._rhythm = Rhythm()
         self._buffer = ReadBuffer()
+        self._ready: deque[int] = deque()
+        """Those that were ready when the last turn was over: they come first in the next one."""
         self._pipes_alone = select.epoll()
         """The pipes once more, without the clients: see `_wait_room`."""
 
@@ -92,10 +95,13 @@ class Switchboard:
         """Read for ever."""
         try:
             while True:
-                await trio.lowlevel.wait_readable(self._epoll)
+                if self._ready:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await trio.lowlevel.wait_readable(self._epoll)
                 if self._feed.is_full:
                     await self._wait_room()
-                self._take_turn(trio.current_time() + _TURN_S)
+                self._take_turn(perf_counter() + _TURN_S)
         finally:
             self._epoll.close()
             self._pipes_alone.close()
@@ -106,21 +112,36 @@ class Switchboard:
         While messages come and go it waits here for the next one, unless another task has something to do: to go
         through trio would cost as much as to read it.
         """
-        ready = self._epoll.poll(0, _AT_ONCE)
+        ready = self._ready
+        if ready:
+            self._read_pipes()  # what the chain has answered doesn't wait behind those that were left
+        else:
+            ready.extend(descriptor for descriptor, _ in self._epoll.poll(0, _AT_ONCE))
         while ready:
-            now = trio.current_time()
-            for descriptor, _ in ready:
-                conversation = self._by_descriptor.get(descriptor)
-                if conversation is not None:
-                    if not self._feed.is_full:
-                        self._serve(conversation, descriptor, now)
-                elif descriptor in self._pipes:
-                    self._pipes[descriptor].read(descriptor)
+            self._serve_ready(end)
             self._feed.flush()
-            if now >= end or self._feed.is_full:
+            if ready or perf_counter() >= end or self._feed.is_full:
                 break
             is_alone = not trio.lowlevel.current_statistics().tasks_runnable
-            ready = self._wait() if is_alone else self._epoll.poll(0, _AT_ONCE)
+            found = self._wait() if is_alone else self._epoll.poll(0, _AT_ONCE)
+            ready.extend(descriptor for descriptor, _ in found)
+        if self._feed.is_full:
+            ready.clear()  # nobody is read: epoll tells of them again
+
+    def _serve_ready(self, end: float) -> None:
+        """Read those that are ready, one at least, until it is time for the other tasks."""
+        now = trio.current_time()
+        ready = self._ready
+        while ready:
+            descriptor = ready.popleft()
+            conversation = self._by_descriptor.get(descriptor)
+            if conversation is not None:
+                if not self._feed.is_full:
+                    self._serve(conversation, descriptor, now)
+            elif descriptor in self._pipes:
+                self._pipes[descriptor].read(descriptor)
+            if perf_counter() >= end:
+                return
 
     def _wait(self) -> list[tuple[int, int]]:
         """Wait for whoever is ready next, for no longer than a turn; without falling asleep where it comes soon."""
@@ -166,8 +187,11 @@ class Switchboard:
     async def _read_pipes_alone(self) -> None:
         while True:
             await trio.lowlevel.wait_readable(self._pipes_alone)
-            for descriptor, _ in self._pipes_alone.poll(0):
-                self._pipes[descriptor].read(descriptor)
+            self._read_pipes()
+
+    def _read_pipes(self) -> None:
+        for descriptor, _ in self._pipes_alone.poll(0):
+            self._pipes[descriptor].read(descriptor)
 
 
 class _Pipe:
@@ -205,6 +229,49 @@ def _descriptor_of(conversation: Conversation) -> int:
     descriptor = conversation.wire.transport.descriptor
     assert descriptor is not None
     return descriptor
+
+
+class Laggards:
+    """Clients that have sent more than is dealt with in a row: one of them goes on for a slice, and then the next.
+
+    In a task of its own: between two slices all other tasks get their turn. `on_error` hears of errors of our own.
+    """
+
+    def __init__(self, feed: Feed, on_error: Callable[[Exception], object]) -> None:
+        self._feed = feed
+        self._on_error = on_error
+        self._waiting: deque[Conversation] = deque()
+        self._has_some = trio.Event()
+        self._has_none = trio.lowlevel.ParkingLot()
+
+    def add(self, conversation: Conversation) -> None:
+        """Let a client go on when it is its turn."""
+        self._waiting.append(conversation)
+        self._has_some.set()
+
+    async def wait_none(self) -> None:
+        """Wait until all that has been read is dealt with, as far as it finds room."""
+        while self._waiting:
+            await self._has_none.park()
+
+    async def run(self) -> None:
+        """Let them go on, for ever."""
+        while True:
+            await self._has_some.wait()
+            while self._waiting:
+                await self._feed.wait_room()
+                self._let_go_on(self._waiting.popleft())
+                self._feed.flush()
+                await trio.lowlevel.checkpoint()
+            self._has_some = trio.Event()
+            self._has_none.unpark_all()
+
+    def _let_go_on(self, conversation: Conversation) -> None:
+        try:
+            conversation.go_on()
+        except Exception as error:  # noqa: BLE001 - told, and then it is over for this client
+            self._on_error(error)
+            conversation.wire.abort()
 
 
 class TaskReaders:

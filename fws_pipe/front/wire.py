@@ -10,6 +10,7 @@ Never: reads, but to throw away what still arrives at the end.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVarTuple
 
@@ -36,12 +37,16 @@ def _nothing() -> None:
 
 
 class Wire:
-    """One client's connection, from us to it. `spawn` starts its tasks; each of them ends with the wire."""
+    """One client's connection, from us to it. `spawn` starts its tasks; each of them ends with the wire.
+
+    `on_close_sent` is called with it when a Close frame has been queued: then it has CLOSE_TIMEOUT_S to end.
+    """
 
     __slots__ = (
         "_all_written",
         "_closed",
         "_held",
+        "_on_close_sent",
         "_is_released",
         "_send_now",
         "_spawn",
@@ -59,11 +64,16 @@ class Wire:
     )
 
     def __init__(
-        self, transport: Transport, outbox_limit: int, spawn: Callable[[Callable[[], Awaitable[object]]], object]
+        self,
+        transport: Transport,
+        outbox_limit: int,
+        spawn: Callable[[Callable[[], Awaitable[object]]], object],
+        on_close_sent: Callable[[Wire], object],
     ) -> None:
         self.transport = transport
         self._send_now = transport.send_now
         self._spawn = spawn
+        self._on_close_sent = on_close_sent
         self._tasks: set[trio.CancelScope] | frozenset[trio.CancelScope] = frozenset()
         self.outbox = Outbox(outbox_limit)
         self._held: Outbox | None = None
@@ -246,12 +256,15 @@ class Wire:
         self.outbox.append(frame)
         self.flush()
         if not self._closed:
-            self.run_beside(self._abort_after, CLOSE_TIMEOUT_S)
+            self._on_close_sent(self)
         self.on_room()
 
-    async def _abort_after(self, seconds: float) -> None:
-        await trio.sleep(seconds)
+    def finish_at_once(self) -> bool:
+        """Close, if nothing is left to be written and nothing else to be said; otherwise `finish` takes its time."""
+        if self.outbox or self.transport.descriptor is None:  # TLS has a goodbye of its own
+            return False
         self.abort()
+        return True
 
     async def finish(self, *, lingers: bool) -> None:
         """Write what is queued, say goodbye, and close. `lingers`: the client may still be sending. Idempotent."""
@@ -281,3 +294,27 @@ class Wire:
             self._note_all_written()
             for scope in self._tasks:
                 scope.cancel()
+
+
+class OverdueWires:
+    """Ends wires whose client has not answered a Close frame in time. One task for all: thousands may close at once."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[float, Wire]] = deque()
+        self._has_some = trio.Event()
+
+    def add(self, wire: Wire) -> None:
+        """A Close frame has been queued now: give it CLOSE_TIMEOUT_S."""
+        self._waiting.append((trio.current_time() + CLOSE_TIMEOUT_S, wire))
+        self._has_some.set()
+
+    async def run(self) -> None:
+        """End them, for ever."""
+        while True:
+            await self._has_some.wait()
+            while self._waiting:
+                deadline, wire = self._waiting.popleft()
+                if not wire.is_closed:
+                    await trio.sleep_until(deadline)
+                    wire.abort()
+            self._has_some = trio.Event()

@@ -6,11 +6,22 @@ import os
 import struct
 
 import pytest
+import wsproto.frame_protocol
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fws_pipe.front import frames
-from fws_pipe.front.frames import Kind, event_tail, event_time, judge_frame, mask_in_python, payload_of, take_messages
+from fws_pipe.front.frames import (
+    Kind,
+    close_from,
+    event_tail,
+    event_time,
+    judge_frame,
+    mask_in_python,
+    payload_of,
+    skip_controls,
+    take_messages,
+)
 from fws_pipe.protocol.codec import FrameDecoder, encode
 from fws_pipe.protocol.events import message_event, stamp
 
@@ -23,6 +34,7 @@ payloads = st.one_of(
     st.sampled_from([0, 31, 32, 125, 126, 255, 256, 65535, 65536]).map(lambda size: "x" * size),
     st.sampled_from([0, 31, 32, 125, 126, 255, 256, 65535, 65536]).map(bytes),
 )
+keys = st.sampled_from([bytes(4), b"\x01\x02\x03\x04", b"\xff\x00\x80\x7f"])
 
 
 def client_frame(first: int, payload: bytes, key: bytes = b"\x01\x02\x03\x04") -> bytes:
@@ -40,8 +52,10 @@ def message_frame(data: str | bytes) -> bytes:
     return client_frame(FINAL | 1, data.encode()) if isinstance(data, str) else client_frame(FINAL | 2, data)
 
 
-def take(block: bytes, position: int = 0, seq: int = 0, budget: int = 1 << 40, limit: int = LIMIT) -> frames.Run:
-    return take_messages(block, position, limit, budget, event_time(1.5) + event_tail("a-1"), seq)
+def take(
+    block: bytes, position: int = 0, seq: int = 0, budget: int = 1 << 40, limit: int = LIMIT, count: int = 1 << 40
+) -> frames.Run:
+    return take_messages(block, position, limit, budget, count, event_time(1.5) + event_tail("a-1"), seq)
 
 
 @given(st.lists(payloads, max_size=6), st.integers(0, 1 << 40))
@@ -132,6 +146,43 @@ def test_no_more_is_taken_than_the_budget_allows() -> None:
     assert len(take(block, budget=14).events) == 2
     assert len(take(block, budget=15).events) == 3
     assert len(take(block, budget=-1).events) == 0
+
+
+def test_no_more_are_taken_than_the_count_allows() -> None:
+    block = message_frame("") * 3
+    assert [len(take(block, count=count).events) for count in (-1, 0, 2, 3, 9)] == [0, 0, 2, 3, 3]
+
+
+control_frames = st.builds(client_frame, st.sampled_from([FINAL | 9, FINAL | 10]), st.binary(max_size=125), keys)
+
+
+@given(st.lists(control_frames, max_size=8), st.binary(max_size=9), st.integers(0, 9))
+def test_controls_are_skipped_as_they_are_judged_and_the_last_ping_is_told(
+    controls: list[bytes], behind: bytes, count: int
+) -> None:
+    block = b"".join(controls) + behind
+    position, expected = 0, None
+    for _ in range(count):
+        judgement = judge_frame(block, position)
+        if judgement.kind not in (Kind.PING, Kind.PONG):
+            break
+        expected = payload_of(block, judgement) if judgement.kind is Kind.PING else expected
+        position = judgement.end
+    assert skip_controls(block, 0, count) == (position, expected)
+
+
+@given(st.binary(max_size=6) | st.integers(0, 6000).map(lambda code: code.to_bytes(2, "big") + b"bye"))
+def test_a_close_is_taken_as_trio_websocket_would_or_left_to_it(payload: bytes) -> None:
+    parser = wsproto.frame_protocol.FrameProtocol(client=False, extensions=[])
+    parser.receive_bytes(client_frame(FINAL | 8, payload))
+    taken = close_from(payload)
+    try:
+        [close] = parser.received_frames()
+    except wsproto.frame_protocol.ParseFailed:
+        assert taken is None
+    else:
+        assert taken in (None, close.payload)
+        assert taken is not None or int(close.payload[0]) > 1013
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.front.meter import Meter, Pace, ends_of_frames
+from fws_pipe.front.meter import Meter, Pace, ends_of_messages
 from fws_pipe.rates import Rate
 from tests.e2e.raw import BINARY, PING, frame
 
@@ -15,13 +15,17 @@ payloads = st.lists(st.tuples(st.binary(max_size=300), st.sampled_from([BINARY, 
 
 
 @given(payloads, st.integers(0, 25) | st.just(math.inf), st.integers(0, 3000) | st.just(math.inf), st.integers(0, 10))
-def test_the_frames_that_are_counted(payloads: list[tuple[bytes, int]], most: float, size: float, cut: int) -> None:
+def test_the_messages_that_are_counted_stop_at_the_first_frame_that_is_none(
+    payloads: list[tuple[bytes, int]], most: float, size: float, cut: int
+) -> None:
     frames = [frame(payload[: 125 if opcode == PING else None], opcode) for payload, opcode in payloads]
     whole = b"".join(frames)
     block = whole[: len(whole) - cut]
-    ends = ends_of_frames(b"before" + block, 6, most, size)
-    sizes = [len(each) for each in frames]
-    expected = [6 + sum(sizes[: number + 1]) for number in range(len(frames))]
+    ends = ends_of_messages(b"before" + block, 6, most, size)
+    opcodes = [opcode for _, opcode in payloads]
+    messages = next((number for number, opcode in enumerate(opcodes) if opcode != BINARY), len(frames))
+    sizes = [len(each) for each in frames[:messages]]
+    expected = [6 + sum(sizes[: number + 1]) for number in range(messages)]
     allowed = [
         end
         for number, end in enumerate(expected)
