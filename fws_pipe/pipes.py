@@ -22,10 +22,10 @@ class Pipe(NamedTuple):
     write_end: int
 
 
-def make_pipe() -> Pipe:
-    """Make a pipe, enlarged where the kernel allows."""
+def make_pipe(*, is_large: bool = True) -> Pipe:
+    """Make a pipe, enlarged where the kernel allows. Raises OSError."""
     pipe = Pipe(*os.pipe())
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
+    if is_large and hasattr(fcntl, "F_SETPIPE_SZ"):
         try:
             fcntl.fcntl(pipe.write_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         except OSError:
