@@ -15,6 +15,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -22,9 +23,10 @@ from typing import NamedTuple
 import trio
 
 from fws_pipe.log import Log
+from fws_pipe.pipeline.delay import stage_waited_for
 from fws_pipe.pipeline.stderr import StderrRelay
 from fws_pipe.pipeline.stdout import ServerStdout, StdoutRelay
-from fws_pipe.pipes import PipeReader, PipeWriter, make_pipe
+from fws_pipe.pipes import PipeGauge, PipeReader, PipeWriter, make_pipe
 from fws_pipe.protocol.blocks import identity_of
 
 
@@ -50,6 +52,9 @@ _LAST_WORDS_S = 0.2
 """How long a dead stage's stderr is waited for; something that it has started may hold it open."""
 
 
+_SAMPLES = 4
+"""How many checks show what waits all the time, and not just now."""
+
 _LEFTOVERS_S = 1.0
 """After a death nobody waits longer for what is left of a stage: clients want their chain back."""
 
@@ -66,10 +71,18 @@ class _Stage:
     """One process of the chain."""
 
     def __init__(
-        self, label: str, process: trio.Process, relay: StderrRelay, text: StdoutRelay, readers: Sequence[PipeReader]
+        self,
+        label: str,
+        process: trio.Process,
+        relay: StderrRelay,
+        text: StdoutRelay,
+        readers: Sequence[PipeReader],
+        input_gauge: PipeGauge,
     ) -> None:
         self.label = label
         self.process = process
+        self.input_gauge = input_gauge
+        """How much waits for it to be read."""
         self.relay = relay
         self.text = text
         """What it writes for people on the server's stdout."""
@@ -88,6 +101,7 @@ class _Stage:
     def close(self) -> None:
         for reader in self._readers:
             reader.close()
+        self.input_gauge.close()
 
     @property
     def innocence(self) -> int:
@@ -127,6 +141,8 @@ class RunningChain:
         """Whether processes had to be ended by signals, and so may not have read all that they were given."""
         self.known: Mapping[str, bytes] = {}
         """What it has been told of whom before it took over."""
+        self._inputs: deque[Sequence[int]] = deque(maxlen=_SAMPLES)
+        """How many bytes waited before each stage, at the last few checks."""
         self.leftovers_s = _LEFTOVERS_S
         """How long what a stage has started may outlive it. It shares the stage's stderr, whose end tells of its."""
 
@@ -189,6 +205,15 @@ class RunningChain:
         last = max(exited, default=-1)
         for stage in self._stages[: last + 1]:
             stage.signal_group(signal.SIGKILL)
+
+    def name_waited_for(self) -> str:
+        """Which stage events wait for, and what shows that; after some checks it knows best."""
+        self._inputs.append([stage.input_gauge.measure() for stage in self._stages])
+        index = stage_waited_for(self._inputs)
+        if index is None:
+            return "one of its stages has read all and does not answer"
+        stage = self._stages[index]
+        return f"{stage.label} (pid {stage.process.pid}) leaves its input unread, {self._inputs[-1][index]} bytes"
 
     def end_input(self) -> None:
         """Give the first stage the end of its input, once it has read what is in the pipe."""
@@ -310,6 +335,8 @@ async def _start(
         childs_ends.callback(os.close, text.write_end)
         lines = PipeReader(text.read_end)
         undo.callback(lines.close)
+        gauge = PipeGauge(stdin)
+        undo.callback(gauge.close)
         async with server_stdout.lent(text.write_end):
             process = await trio.lowlevel.open_process(
                 list(program.argv),
@@ -322,4 +349,4 @@ async def _start(
             )
         undo.pop_all()
     relay = StderrRelay(errors, program.label, log)
-    return _Stage(program.label, process, relay, server_stdout.relay(lines), (errors, lines))
+    return _Stage(program.label, process, relay, server_stdout.relay(lines), (errors, lines), gauge)
