@@ -213,7 +213,10 @@ def test_sink_passes_right_actions_and_ticks_and_nothing_else() -> None:
     ("arguments", "frame"),
     [
         ("send --to '*' --data hi", {"type": "send", "to": "*", "data": "hi"}),
-        ('send --json \'to=["a","b"]\' --data base64:AAE=', {"type": "send", "to": ["a", "b"], "data": "base64:AAE="}),
+        (
+            'send --json \'to=["a","b"]\' --base64 data=AAE=',
+            {"type": "send", "to": ["a", "b"], "data": "\x10base64:AAE="},
+        ),
         (
             "close --to a --code 4000 --reason 'bye bye'",
             {"type": "close", "to": "a", "code": 4000, "reason": "bye bye"},
@@ -239,7 +242,8 @@ def test_emit_makes_frames_of_lines() -> None:
         ("fws-emit message --id", 2, "expected --FIELD VALUE, got '--id' at the end"),
         ("fws-emit message id a", 2, "expected --FIELD VALUE, got 'id'"),
         ("fws-emit close --code x", 2, "--code: expected a whole number, got 'x'"),
-        ("fws-emit send --data base64:!", 2, "this is not base64"),
+        ("fws-emit send --base64 data=!", 2, "this is not base64"),
+        ("fws-emit send --base64 data", 2, "expected --base64 FIELD=VALUE"),
         ("fws-emit send --json to", 2, "expected --json FIELD=VALUE"),
         ("fws-emit send --json to=[", 2, "--json: not JSON"),
         ("fws-cat /no/such/file", 5, "can't read /no/such/file"),
