@@ -338,3 +338,15 @@ def test_a_database_that_cannot_be_is_told_at_the_start(servers: Servers) -> Non
 
 def test_commands_are_on_path() -> None:
     assert shutil.which("fws-python", path=COMMAND_PATH)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+def test_the_chain_is_cut_as_its_shell_cuts_it() -> None:
+    chain = r"printf $'it\'s | ' | cat"
+    done = run("fws-pipe", "--shell", str(shutil.which("bash")), "--check", chain)
+    assert [line.split()[0] for line in done.stdout.decode().splitlines()] == ["1", "2"]
+    dash = shutil.which("dash")
+    if dash is not None:
+        done = run("fws-pipe", "--shell", dash, "--check", chain)
+        assert done.returncode == 2
+        assert b"quote `'` is never closed" in done.stderr
