@@ -116,7 +116,8 @@ def _pipe(argv: Sequence[str]) -> None:
 def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[str, str]) -> None:
     """Serve; `parse` reads the configuration again, of which the chain may be another then."""
     handover = take_over(environment)
-    # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`.
+    # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`. Each stage gets a pipe
+    # under this number, see pipeline/stdout.py.
     stdout = _duplicate_of_stdout()
     chain = resolve_chain(config.chain, MachineCommands(stage_path(environment), config.shell))
     if config.quarantine is not None and os.path.exists(config.quarantine) and not os.path.isdir(config.quarantine):

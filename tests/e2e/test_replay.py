@@ -173,34 +173,37 @@ def test_the_last_words_of_who_has_left_reach_its_group_though_the_chain_dies(se
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize(
+each_stage = pytest.mark.parametrize(
     ("stage", "label"), [("cat", 'stage 1 "cat"'), ("mirror", 'stage 2 "mirror"'), ("fws_pipe.sink", "sink")]
 )
+
+
+def stop_stage(server: Server, stage: str, client: ClientConnection) -> int:
+    """Stop a stage that has served the client, which sends something then; returns its pid."""
+    client.send("before")
+    assert client.recv(PATIENCE_S) == "before"
+    pid = stage_of(server.pid, stage)
+    os.kill(pid, signal.SIGSTOP)
+    client.send("after")
+    return pid
+
+
+@each_stage
 def test_a_chain_that_hangs_is_replaced(servers: Servers, stage: str, label: str) -> None:
     server = servers.start("--stall-timeout", "1", "cat | mirror")
     with connect(server.url) as client:
-        client.send("before")
-        assert client.recv(PATIENCE_S) == "before"
-        stuck = stage_of(server.pid, stage)
-        os.kill(stuck, signal.SIGSTOP)
-        client.send("after")
+        stuck = stop_stage(server, stage, client)
         assert client.recv(PATIENCE_S) == "after"
     hangs = "the chain hangs: it has returned no tick for too long (see --stall-timeout)"
     assert f"{hangs}, {label} (pid {stuck}) leaves its input unread" in server.stderr.text
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize(
-    ("stage", "label"), [("cat", 'stage 1 "cat"'), ("mirror", 'stage 2 "mirror"'), ("fws_pipe.sink", "sink")]
-)
+@each_stage
 def test_the_stage_that_all_clients_wait_for_is_named_while_they_wait(servers: Servers, stage: str, label: str) -> None:
     server = servers.start("cat | mirror")
     with connect(server.url) as client:
-        client.send("before")
-        assert client.recv(PATIENCE_S) == "before"
-        stuck = stage_of(server.pid, stage)
-        os.kill(stuck, signal.SIGSTOP)
-        client.send("after")
+        stuck = stop_stage(server, stage, client)
         line = server.stderr.wait_for("events wait in the chain, 1 s so far")
         assert f": {label} (pid {stuck}) leaves its input unread" in line
         os.kill(stuck, signal.SIGCONT)

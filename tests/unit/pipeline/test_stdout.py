@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import AsyncIterator
 
-import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,20 +16,27 @@ from fws_pipe.pipeline.stdout import LINE_LIMIT_BYTES, ServerStdout, StdoutRelay
 from fws_pipe.pipes import PipeReader, make_pipe
 
 
+@contextlib.asynccontextmanager
+async def relay_to(passed: list[bytes]) -> AsyncIterator[int]:
+    """A relay that passes on to this list, up to the end; gives the write end of its pipe."""
+    pipe = make_pipe()
+    reader = PipeReader(pipe.read_end)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(StdoutRelay(reader, passed.append).run)
+        yield pipe.write_end
+        os.close(pipe.write_end)
+    reader.close()
+
+
 def relayed(blocks: list[bytes]) -> list[bytes]:
-    """What a relay passes on of these, each written after the one before has been read, up to the end."""
+    """What a relay passes on of these, each written after the one before has been read."""
     passed: list[bytes] = []
 
     async def main() -> None:
-        pipe = make_pipe()
-        reader = PipeReader(pipe.read_end)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(StdoutRelay(reader, passed.append).run)
+        async with relay_to(passed) as write_end:
             for block in blocks:
-                os.write(pipe.write_end, block)
+                os.write(write_end, block)
                 await trio.testing.wait_all_tasks_blocked(0.001)
-            os.close(pipe.write_end)
-        reader.close()
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.0))
     return passed
@@ -43,22 +52,16 @@ def test_a_line_in_pieces_is_passed_on_as_one() -> None:
     assert relayed([b"one\ntw", b"o\nthree"]) == [b"one\n", b"two\n", b"three"]
 
 
-def test_the_rest_of_a_line_is_not_waited_for_for_ever(autojump_clock: trio.testing.MockClock) -> None:
+def test_the_rest_of_a_line_is_not_waited_for_for_ever() -> None:
     passed: list[bytes] = []
 
     async def main() -> None:
-        pipe = make_pipe()
-        reader = PipeReader(pipe.read_end)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(StdoutRelay(reader, passed.append).run)
-            os.write(pipe.write_end, b"password: ")
+        async with relay_to(passed) as write_end:
+            os.write(write_end, b"password: ")
             await trio.sleep(5)
             assert passed == [b"password: "]
-            nursery.cancel_scope.cancel()
-        os.close(pipe.write_end)
-        reader.close()
 
-    trio.run(main, clock=autojump_clock)
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0.0))
 
 
 def test_a_line_of_any_length_is_passed_on() -> None:
@@ -67,11 +70,6 @@ def test_a_line_of_any_length_is_passed_on() -> None:
     for _ in range(LINE_LIMIT_BYTES // 1000 + 1):
         relay._take(b"x" * 1000)
     assert sum(map(len, passed)) >= LINE_LIMIT_BYTES
-
-
-@pytest.fixture
-def autojump_clock() -> trio.testing.MockClock:
-    return trio.testing.MockClock(autojump_threshold=0.0)
 
 
 def test_only_the_child_has_the_lent_pipe_under_the_number() -> None:
