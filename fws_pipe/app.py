@@ -12,7 +12,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -33,9 +33,10 @@ from fws_pipe.log import Log
 from fws_pipe.machine import stage_path
 from fws_pipe.pipeline.resolve import Command
 from fws_pipe.pipeline.spawn import Program, Surroundings, module_program
+from fws_pipe.pipeline.stdout import ServerStdout
 from fws_pipe.pipeline.successor import TICK_TIMEOUT_S
 from fws_pipe.pipeline.supervisor import SOURCE, Supervisor
-from fws_pipe.protocol.codec import BLOCK_BYTES
+from fws_pipe.protocol.blocks import STDIN, STDOUT, ReadBuffer, write_some
 from fws_pipe.redis_settings import RedisSettings
 from fws_pipe.scratch import scratch_folder
 from fws_pipe.service_manager import Handover, Notifier
@@ -44,6 +45,9 @@ from fws_pipe.stage_environment import stage_environment
 from fws_pipe.watch import RestlessFiles, Watch, files_named_in, programs_named_in, signatures_of
 
 _GAVE_UP_S = 2.0
+
+_LAST_LINES_S = 2.0
+"""How long stdout may take for its last lines when the chain has failed."""
 
 _INTERRUPT_S = 0.5
 """How long after the filters' end a signal that has ended them may reach us."""
@@ -83,11 +87,16 @@ Reload = Callable[[str], None]
 
 
 class Together:
-    """Several backends as one: the chain, and the source beside it."""
+    """Several backends as one: the chain, and the source beside it; and the stdout that they write on."""
 
-    def __init__(self, backends: Sequence[Backend]) -> None:
+    def __init__(self, backends: Sequence[Backend], stdout: ServerStdout, counters: MutableMapping[str, int]) -> None:
         self._backends = backends
+        self._stdout = stdout
+        self._counters = counters
         self.serving = trio.Event()
+        self._deadline: float | None = None
+        """When all must have ended, once they are stopped (trio's clock)."""
+        self._hurry = trio.Event()
 
     @property
     def was_cut_off(self) -> bool:
@@ -96,6 +105,7 @@ class Together:
 
     def stop(self, grace_s: float) -> None:
         """Stop them all."""
+        self._deadline = trio.current_time() + grace_s
         for backend in self._backends:
             backend.stop(grace_s)
 
@@ -106,17 +116,26 @@ class Together:
 
     def hurry(self) -> None:
         """Hurry them all."""
+        self._hurry.set()
         for backend in self._backends:
             backend.hurry()
 
     async def run(self) -> None:
         """Run them all. Raises FwsError when one of them can't go on."""
-        async with trio.open_nursery() as watching:
-            watching.start_soon(self._announce)
-            async with trio.open_nursery() as nursery:
-                for backend in self._backends:
-                    nursery.start_soon(backend.run)
-            watching.cancel_scope.cancel()  # they may have been stopped before they had served
+        try:
+            async with trio.open_nursery() as watching:
+                watching.start_soon(self._announce)
+                async with trio.open_nursery() as nursery:
+                    for backend in self._backends:
+                        nursery.start_soon(backend.run)
+                watching.cancel_scope.cancel()  # they may have been stopped before they had served
+        finally:
+            await self._finish_stdout()
+
+    async def _finish_stdout(self) -> None:
+        """Let the reader of stdout have what was written before the end, within the time that is left."""
+        left_s = _LAST_LINES_S if self._deadline is None else max(self._deadline - trio.current_time(), 0.0)
+        self._counters["stdout lines dropped"] = await self._stdout.finish(left_s, self._hurry)
 
     async def _announce(self) -> None:
         for backend in self._backends:
@@ -203,9 +222,12 @@ class _Stdin:
     descriptor: int | None = None
     early = b""
 
+    def __init__(self) -> None:
+        self._buffer = ReadBuffer()
+
     async def read(self) -> bytes:
         """The next block, or nothing at the end."""
-        return await trio.to_thread.run_sync(os.read, 0, BLOCK_BYTES, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(self._buffer.read_waiting, STDIN, abandon_on_cancel=True)
 
 
 class _Stdout:
@@ -215,7 +237,7 @@ class _Stdout:
         """Write all of it."""
         rest = memoryview(data)
         while rest:
-            rest = rest[await trio.to_thread.run_sync(os.write, 1, rest, abandon_on_cancel=True) :]
+            rest = rest[await trio.to_thread.run_sync(write_some, STDOUT, rest, abandon_on_cancel=True) :]
 
     def write_nowait(self, data: bytes) -> int:
         """Nothing is written without waiting."""
@@ -241,7 +263,7 @@ async def run_pipe(
     """Serve clients through a supervised chain until a signal. Raises FwsError.
 
     `read_commands` gives the chain as it is to be from now on, and raises FwsError; `environment` is the stages';
-    `stdout` the descriptor that they know as $FWS_STDOUT_FD.
+    `stdout` the number of the descriptor that they know as $FWS_STDOUT_FD.
     """
     name = config.name or secrets.token_hex(3)
     redis = replace(config.redis, server=name, run=secrets.token_hex(8)) if config.redis else None
@@ -249,8 +271,9 @@ async def run_pipe(
         plain = stage_environment(environment, config.pass_env, is_clean=config.clean_env)
         if kept := sorted(environment.keys() - plain.keys()):
             log.debug(f"kept from the stages' environment: {', '.join(kept)}")
+        server_stdout = ServerStdout(stdout, log)
         surroundings = Surroundings(
-            {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, stdout
+            {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, server_stdout
         )
         sink = module_program("sink", "fws_pipe.sink", redis.to_environment() if redis else {})
         async with _front(config, name, log, checks_actions=False) as front:
@@ -275,7 +298,15 @@ async def run_pipe(
                 stopping = trio.Event()
                 if config.watch:
                     watching.start_soon(_watch_files, config, commands, read_commands, reload, stopping, log)
-                await _serve(config, front, Together([chain, *sources]), handover, stopping, reload, log)
+                await _serve(
+                    config,
+                    front,
+                    Together([chain, *sources], server_stdout, front.counters),
+                    handover,
+                    stopping,
+                    reload,
+                    log,
+                )
                 watching.cancel_scope.cancel()
 
 

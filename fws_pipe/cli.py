@@ -60,7 +60,7 @@ def server_main() -> None:
 
         config = parse()
         try:
-            _serve_chain(config, parse, environment, MachineCommands(stage_path(environment)))
+            _serve_chain(config, parse, environment)
         except* FwsError as group:
             raise server_command.reworded(_first(group), config) from None
 
@@ -101,9 +101,8 @@ def _first(group: BaseExceptionGroup[ErrorT]) -> ErrorT:
 def _pipe(argv: Sequence[str]) -> None:
     environment = current_environment()
     config = parse_pipe(argv, environment)
-    commands = MachineCommands(stage_path(environment))
     if isinstance(config, Query):
-        _answer(config, commands)
+        _answer(config, MachineCommands(stage_path(environment), config.shell))
         return
 
     def parse() -> Config:
@@ -111,17 +110,16 @@ def _pipe(argv: Sequence[str]) -> None:
         assert isinstance(again, Config), "the same command line"
         return again
 
-    _serve_chain(config, parse, environment, commands)
+    _serve_chain(config, parse, environment)
 
 
-def _serve_chain(
-    config: Config, parse: Callable[[], Config], environment: dict[str, str], commands: MachineCommands
-) -> None:
+def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[str, str]) -> None:
     """Serve; `parse` reads the configuration again, of which the chain may be another then."""
     handover = take_over(environment)
-    # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`.
+    # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`. Each stage gets a pipe
+    # under this number, see pipeline/stdout.py.
     stdout = _duplicate_of_stdout()
-    chain = resolve_chain(config.chain, commands)
+    chain = resolve_chain(config.chain, MachineCommands(stage_path(environment), config.shell))
     if config.quarantine is not None and os.path.exists(config.quarantine) and not os.path.isdir(config.quarantine):
         raise UsageError(f"--quarantine {config.quarantine}: expected a folder, and that is none")
     if config.storage_module is not None:
@@ -143,7 +141,7 @@ def _serve_chain(
     def read_commands() -> Sequence[Command]:
         nonlocal latest
         latest = _parse_again(latest, parse)
-        return resolve_chain(latest.chain, MachineCommands(stage_path(environment)))
+        return resolve_chain(latest.chain, MachineCommands(stage_path(environment), config.shell))
 
     _run(log, run_pipe, config, chain, read_commands, environment, stdout, handover, log)
 

@@ -612,10 +612,11 @@ class Config:
 
 @dataclass(frozen=True)
 class Query:
-    """Instead of serving: answer `list`, `filters-dir` or `check` (of `chain`) on stdout."""
+    """Instead of serving: answer `list`, `filters-dir` or `check` (of `chain`, for `shell`) on stdout."""
 
     kind: str
     chain: str = ""
+    shell: str = "/bin/sh"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -642,7 +643,8 @@ def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | 
     if arguments.filters_dir:
         return Query("filters-dir")
     if arguments.check is not None:
-        return Query("check", arguments.check)
+        shell: str = arguments.shell or environment.get("FWS_SHELL") or Query.shell
+        return Query("check", arguments.check, shell)
     file = read_file(arguments.config)
     chain = arguments.chain if arguments.chain is not None else chain_of(file)
     config = make_config(_given(arguments, options), environment, file, chain)

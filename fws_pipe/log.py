@@ -1,20 +1,117 @@
-"""The server's own words, and its stages', on stderr.
+"""Lines for people: the server's own words and its stages' on stderr, and the stages' text on stdout.
 
-A thread of its own writes: a terminal that is held or a full pipe behind stderr must not stop the server, nor the
-draining of the stages' stderr. The queue before it is bounded in bytes; when it is full new lines are dropped and
-counted, and the count is told as soon as there is room.
+A thread of its own writes: a terminal that is held (Ctrl-S), a pager, or a full pipe must stop neither the server nor
+the draining of what its stages write. The queue before it is bounded in bytes; when it is full new lines are dropped,
+counted and told.
 """
 
 from __future__ import annotations
 
 import enum
-import os
-import select
 import threading
-from collections import deque
+from collections.abc import Callable
+
+from fws_pipe.protocol.blocks import write_some
 
 QUEUE_LIMIT_BYTES = 8 * 1024 * 1024
 _FLUSH_S = 2.0
+
+_WRITE_BYTES = 64 * 1024
+"""How much is written at once: as much as a pipe holds, so that what is left is known when the time is up."""
+
+
+class LineWriter:
+    """Writes lines to a descriptor, in order, without its owner ever waiting for that.
+
+    `on_loss` is called with the reason when lines begin to be dropped, `on_recovery` with their number once lines are
+    written again without a loss; either by the owner's thread or by the writer's.
+    """
+
+    def __init__(self, descriptor: int, on_loss: Callable[[str], None], on_recovery: Callable[[int], None]) -> None:
+        self._descriptor = descriptor
+        self._on_loss = on_loss
+        self._on_recovery = on_recovery
+        self._blocks: list[bytes] = []
+        self._size = 0
+        self._unwritten = memoryview(b"")
+        """What the thread has taken, and the descriptor not yet."""
+        self._untold = 0
+        """Lines dropped since the last recovery."""
+        self.dropped = 0
+        """Lines dropped in all."""
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+
+    def write(self, block: bytes) -> None:
+        """Queue lines, each with its newline; those that find no room are dropped."""
+        with self._changed:
+            room = QUEUE_LIMIT_BYTES - self._size
+            end = len(block) if len(block) <= room else block.rfind(b"\n", 0, max(room, 0)) + 1
+            self._blocks.append(block[:end])
+            self._size += end
+            if self._thread is None:
+                # A daemon: a descriptor that nobody reads must not keep the process alive.
+                self._thread = threading.Thread(target=self._run, name="lines", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+            is_first = end < len(block) and self._count_dropped(block[end:])
+        if is_first:
+            self._on_loss("its reader is too slow")
+
+    def finish(self, timeout_s: float) -> None:
+        """Write what waits, for so many seconds at most."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    @property
+    def waiting(self) -> int:
+        """How many lines are not written yet."""
+        with self._changed:
+            return _count_lines(b"".join([self._unwritten, *self._blocks]))
+
+    def _count_dropped(self, lines: bytes) -> bool:
+        """Count lines that are dropped; returns whether they are the first since the last recovery."""
+        is_first = not self._untold
+        self._untold += _count_lines(lines)
+        self.dropped += _count_lines(lines)
+        return is_first
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._blocks:
+                    if self._ended:
+                        return
+                    self._changed.wait()
+                self._unwritten = memoryview(b"".join(self._blocks))
+                self._blocks.clear()
+                self._size = 0
+                dropped = self.dropped
+            self._write_taken()
+            with self._changed:
+                told, self._untold = (self._untold, 0) if dropped == self.dropped else (0, self._untold)
+            if told:
+                self._on_recovery(told)
+
+    def _write_taken(self) -> None:
+        while self._unwritten:
+            try:
+                self._unwritten = self._unwritten[write_some(self._descriptor, self._unwritten[:_WRITE_BYTES]) :]
+            except OSError as error:
+                # The reader has gone (`| head`), or the disk is full. What comes later may find it well again.
+                with self._changed:
+                    is_first = self._count_dropped(bytes(self._unwritten))
+                    self._unwritten = memoryview(b"")
+                if is_first:
+                    self._on_loss(error.strerror or type(error).__name__)
+
+
+def _count_lines(text: bytes) -> int:
+    return text.count(b"\n") + (not text.endswith(b"\n") and bool(text))
 
 
 class Level(enum.IntEnum):
@@ -31,13 +128,7 @@ class Log:
     def __init__(self, program: str, level: Level = Level.INFO, descriptor: int = 2) -> None:
         self._program = program
         self.level = level
-        self._descriptor = descriptor
-        self._lines: deque[bytes] = deque()
-        self._size = 0
-        self._dropped = 0
-        self._ended = False
-        self._changed = threading.Condition()
-        self._writer: threading.Thread | None = None
+        self._writer = LineWriter(descriptor, lambda reason: None, self._tell_of_loss)
 
     def debug(self, text: str) -> None:
         """Tell what only -v shows: clients that come and go."""
@@ -55,51 +146,11 @@ class Log:
 
     def line(self, line: bytes) -> None:
         """Pass on one line, without its newline."""
-        with self._changed:
-            if self._size + len(line) > QUEUE_LIMIT_BYTES:
-                self._dropped += 1
-                return
-            self._lines.append(line)
-            self._size += len(line)
-            if self._writer is None:
-                # A daemon: a stderr that nobody reads must not keep the process alive.
-                self._writer = threading.Thread(target=self._write, name="log", daemon=True)
-                self._writer.start()
-            self._changed.notify()
+        self._writer.write(line + b"\n")
+
+    def _tell_of_loss(self, count: int) -> None:
+        self.always(f"{count} lines were dropped: stderr was too slow")
 
     def close(self) -> None:
         """Write what waits, for two seconds at most."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify()
-        if self._writer is not None:
-            self._writer.join(_FLUSH_S)
-
-    def _write(self) -> None:
-        while True:
-            with self._changed:
-                while not self._lines:
-                    if self._ended:
-                        return
-                    self._changed.wait()
-                block = b"".join(line + b"\n" for line in self._lines)
-                self._lines.clear()
-                self._size = 0
-                if self._dropped:
-                    block += f"{self._program}: {self._dropped} lines were dropped: stderr is too slow\n".encode()
-                    self._dropped = 0
-            if not self._write_all(block):
-                return
-
-    def _write_all(self, block: bytes) -> bool:
-        rest = memoryview(block)
-        while rest:
-            try:
-                rest = rest[os.write(self._descriptor, rest) :]
-            except BlockingIOError:
-                # Somebody who shares stderr with us has made it non-blocking.
-                select.select([], [self._descriptor], [])
-            except OSError:
-                # Nobody is there to be told. The lines that follow pile up to the limit and are dropped.
-                return False
-        return True
+        self._writer.finish(_FLUSH_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
@@ -61,8 +62,9 @@ def _scripts_dir() -> Path:
 class MachineCommands:
     """The commands that a chain can name here (`resolve.Commands`)."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, shell: str = "/bin/sh") -> None:
         self._path = path
+        self._shell = shell
         self._filters = filter_paths()
 
     def filter_path(self, name: str) -> str | None:
@@ -81,3 +83,10 @@ class MachineCommands:
     def names(self) -> Sequence[str]:
         """The shipped filters' names, the only commands worth suggesting."""
         return list(self._filters)
+
+    def has_dollar_quotes(self) -> bool:
+        """Whether the shell that runs the stages takes $'…' for a quotation: bash and most others do, dash does not."""
+        try:
+            return subprocess.run([self._shell, "-c", "test $'a' = a"], check=False).returncode == 0
+        except OSError:
+            return False  # the start of the chain will say what is wrong with it

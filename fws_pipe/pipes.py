@@ -6,8 +6,10 @@ shell may share.
 
 from __future__ import annotations
 
+import array
 import fcntl
 import os
+import termios
 from typing import NamedTuple, Protocol
 
 import trio
@@ -22,10 +24,10 @@ class Pipe(NamedTuple):
     write_end: int
 
 
-def make_pipe() -> Pipe:
-    """Make a pipe, enlarged where the kernel allows."""
+def make_pipe(*, is_large: bool = True) -> Pipe:
+    """Make a pipe, enlarged where the kernel allows. Raises OSError."""
     pipe = Pipe(*os.pipe())
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
+    if is_large and hasattr(fcntl, "F_SETPIPE_SZ"):
         try:
             fcntl.fcntl(pipe.write_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         except OSError:
@@ -85,6 +87,40 @@ class PipeWriter:
         """Close the end: the reader sees the end of input once the pipe is empty. Idempotent."""
         if self._descriptor >= 0:
             trio.lowlevel.notify_closing(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+class PipeGauge:
+    """Tells how much waits in a pipe whose ends belong to other processes. Owns a descriptor.
+
+    That is neither end (O_PATH, open(2)), so the pipe breaks and ends as if it weren't there. Only Linux has that:
+    elsewhere nothing ever seems to wait.
+    """
+
+    def __init__(self, end: int) -> None:
+        """`end` is a descriptor of either end."""
+        try:
+            self._descriptor = os.open(f"/proc/self/fd/{end}", os.O_PATH)
+        except (OSError, AttributeError):
+            self._descriptor = -1
+
+    def measure(self) -> int:
+        """How many bytes wait (FIONREAD, ioctl_tty(2))."""
+        try:
+            reader = os.open(f"/proc/self/fd/{self._descriptor}", os.O_RDONLY | os.O_NONBLOCK)
+        except OSError:
+            return 0
+        try:
+            count = array.array("i", [0])
+            fcntl.ioctl(reader, termios.FIONREAD, count)
+            return count[0]
+        finally:
+            os.close(reader)
+
+    def close(self) -> None:
+        """Give the descriptor back. Idempotent."""
+        if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 

@@ -15,12 +15,12 @@ from fws_pipe.protocol.actions import ACTION_TYPES
 from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks, lines_of_blocks, run_program
 from fws_pipe.protocol.codec import Frame, encode
 from fws_pipe.protocol.events import EVENT_TYPES
-from fws_pipe.protocol.json_form import JsonFormError, from_json, to_json
+from fws_pipe.protocol.json_form import JsonFormError, decode_line, from_json, is_blank, to_json
 
 _CAT_HELP = """usage: fws-cat [FILE…]
 
 Prints frames as JSON, an object a line. Without a FILE, or for -, from stdin.
-Bytes become "base64:…"; fws-emit and from_json read the same form.
+Bytes become "\\u0010base64:…"; fws-emit and from_json read the same form.
 """
 
 _EMIT_HELP = """usage: fws-emit TYPE [--FIELD VALUE…]
@@ -29,7 +29,7 @@ _EMIT_HELP = """usage: fws-emit TYPE [--FIELD VALUE…]
 Writes frames on stdout: one, from its arguments, or one for each line of JSON on stdin.
 
   fws-emit message --id a --data hello          text
-  fws-emit message --id a --data base64:AAEC    bytes
+  fws-emit message --id a --base64 data=AAEC    bytes
   fws-emit send --to '*' --except a --data hi
   fws-emit open --id a --json headers='[["origin", "x"]]'   any JSON value, with --json FIELD=VALUE
 
@@ -52,8 +52,8 @@ def _cat(paths: Sequence[str]) -> None:
     output = BlockWriter()
     for path in paths:
         descriptor = 0 if path == "-" else _open(path)
-        for frame, _ in frames_of_blocks("stdin" if path == "-" else path, output.flush, descriptor):
-            output.add(to_json(frame))
+        for frame, raw in frames_of_blocks("stdin" if path == "-" else path, output.flush, descriptor):
+            output.add(to_json(frame, raw))
         output.flush()
 
 
@@ -75,12 +75,15 @@ def emit_main() -> None:
 
 def _emit(arguments: Sequence[str]) -> None:
     output = BlockWriter()
-    frames = [_frame_of(arguments)] if arguments else frames_of_json("fws-emit", output.flush)
-    for seq, frame in enumerate(frames, start=1):
+    if arguments:
         try:
-            output.add(encode(_completed(frame, seq)))
+            output.add(encode(_completed(_frame_of(arguments), 1)))
         except (OverflowError, ValueError) as error:
             _fail(f"this has no msgpack form ({error})")
+    else:
+        for seq, (frame, raw) in enumerate(frames_of_json("fws-emit", output.flush), start=1):
+            completed = _completed(frame, seq)
+            output.add(raw if completed is frame else encode(completed))
     output.flush()
 
 
@@ -102,11 +105,11 @@ def _frame_of(arguments: Sequence[str]) -> Frame:
         if not flag.startswith("--") or not rest:
             _fail(f"expected --FIELD VALUE, got {flag!r}" + ("" if rest else " at the end"))
         value, *rest = rest
-        if flag == "--json":
+        if flag in _FORMS:
             name, equals, text = value.partition("=")
             if not equals:
-                _fail(f"expected --json FIELD=VALUE, got {value!r}")
-            frame[name] = _json_value(text)
+                _fail(f"expected {flag} FIELD=VALUE, got {value!r}")
+            frame[name] = _FORMS[flag](text)
         else:
             frame[flag[2:]] = _field(flag[2:], value)
     return frame
@@ -118,12 +121,14 @@ def _field(name: str, text: str) -> object:
             return int(text)
         except ValueError:
             _fail(f"--{name}: expected a whole number, got {text!r}")
-    if text.startswith("base64:"):
-        try:
-            return base64.b64decode(text.removeprefix("base64:"), validate=True)
-        except binascii.Error:
-            _fail(f"--{name}: this is not base64: {text!r}")
     return text
+
+
+def _base64_value(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        _fail(f"--base64: this is not base64: {text!r}")
 
 
 def _json_value(text: str) -> object:
@@ -133,22 +138,26 @@ def _json_value(text: str) -> object:
         _fail(f"--json: {error}")
 
 
+_FORMS: dict[str, Callable[[str], object]] = {"--json": _json_value, "--base64": _base64_value}
+"""What a field's value may be besides text."""
+
+
 def _fail(problem: str) -> NoReturn:
     print(f"fws-emit: {problem}; see fws-emit --help", file=sys.stderr)
     sys.exit(EXIT_USAGE)
 
 
-def frames_of_json(program: str, after_block: Callable[[], None]) -> Iterator[Frame]:
-    """The frames of the lines of JSON on stdin; a line that holds none is told on stderr, and dropped."""
+def frames_of_json(program: str, after_block: Callable[[], None]) -> Iterator[tuple[Frame, bytes]]:
+    """The frames of the lines of JSON on stdin, with their bytes; a line that holds none is told and dropped."""
     for number, line in enumerate(lines_of_blocks(after_block), start=1):
-        if not line.strip():
+        if is_blank(line):
             continue
         try:
-            frame = from_json(line)
+            frame, raw = decode_line(line)
         except JsonFormError as error:
             print(f"{program}: line {number}: {error}; dropped", file=sys.stderr, flush=True)
             continue
         if isinstance(frame.get("type"), str):
-            yield frame
+            yield frame, raw
         else:
             print(f"{program}: line {number}: a frame must have a type; dropped", file=sys.stderr, flush=True)

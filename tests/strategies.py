@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 ids = st.text(st.characters(codec="ascii", categories=("L", "N"), include_characters="-"), min_size=1, max_size=12)
 texts = st.text(st.characters(codec="utf-8"), max_size=60)
-prefixed_texts = st.builds(str.__add__, st.sampled_from(["base64:", "msgpack:", "text:", "text:base64:"]), texts)
+prefixed_texts = st.builds(
+    str.__add__, st.sampled_from(["\x10", "\x1a", "\x10base64:", "\x10msgpack:", "\x1ad", "base64:"]), texts
+)
 payloads = st.one_of(texts, prefixed_texts, st.binary(max_size=60))
 codes = st.sampled_from([1000, 1001, 1003, 1007, 1011, 3000, 4999])
 receivers = st.one_of(st.just("*"), ids, st.lists(ids, max_size=3))

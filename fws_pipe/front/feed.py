@@ -91,6 +91,8 @@ class Feed:
         self._closed = False
         self._is_finishing = False
         """Whether `run` is to end where a frame ends."""
+        self._is_nudged = False
+        """Whether a tick is to be written though nothing waits."""
         self._pipe: Outlet | None = None
         """The chain's, while it takes events and none is being written."""
         self._rest = b""
@@ -245,7 +247,8 @@ class Feed:
                     rest, self._rest = self._rest, b""
                     await pipe.write(rest)
                     self._note_written()
-                elif heartbeat.cancelled_caught and not self._is_journal_full:
+                elif (heartbeat.cancelled_caught or self._is_nudged) and not self._is_journal_full:
+                    self._is_nudged = False
                     await pipe.write(self._take_batch())
                     self._note_written()
         finally:
@@ -454,6 +457,16 @@ class Feed:
             now = self._awaited_tick, self._ticks_back, self._signs_of_life
             checks = checks + 1 if now[0] is not None and now == awaited else 0
             awaited = now
+
+    @property
+    def ticks_under_way(self) -> tuple[int | None, int]:
+        """The oldest tick that the chain has not returned, or None; and the last one that was written."""
+        return self._journal.awaited, self._last_tick
+
+    def nudge(self) -> None:
+        """Write a tick now: it waits before a stage that does not read, which shows which one that is."""
+        self._is_nudged = True
+        self._work.set()
 
     @property
     def _awaited_tick(self) -> int | None:

@@ -376,6 +376,15 @@ class Front:
         """Wait until the chain has returned no tick for the stall timeout though it owes one."""
         await self.feed.wait_stalled(self._limits.stall_timeout)
 
+    @property
+    def ticks_under_way(self) -> tuple[int | None, int]:
+        """The oldest tick that the chain has not returned, or None; and the last one that was written."""
+        return self.feed.ticks_under_way
+
+    def nudge(self) -> None:
+        """Write a tick now: it waits before a stage that does not read."""
+        self.feed.nudge()
+
     def give_up_on_ticks(self) -> None:
         """The chain lets no tick through: serve all the same."""
         self.feed.give_up_on_ticks()

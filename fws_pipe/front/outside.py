@@ -92,6 +92,14 @@ class Outside:
         """For ever: silence is an error of `execute_all`."""
         await trio.sleep_forever()
 
+    @property
+    def ticks_under_way(self) -> tuple[int | None, int]:
+        """All are back: no client waits for the source."""
+        return None, 0
+
+    def nudge(self) -> None:
+        """No-op."""
+
     def prepare_restart(self, *, is_replaced: bool, is_changed: bool) -> list[str]:
         """The source has died: the next one is told everything again, so nothing is lost and nothing waits."""
         self.ready = trio.Event()

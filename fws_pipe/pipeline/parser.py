@@ -14,8 +14,31 @@ from typing import NamedTuple
 from fws_pipe.errors import ChainError
 
 # The longest first: "||" is not two pipes, ">|" is a redirection.
-_OPERATORS = ("<<-", "&&", "||", ";;", "<<", ">>", "<&", ">&", "<>", ">|", "|", "&", ";", "<", ">", "(", ")", "\n")
-_REDIRECTIONS = frozenset({"<", ">", ">>", "<&", ">&", "<>", ">|", "<<", "<<-"})
+_OPERATORS = (
+    "<<<",
+    "<<-",
+    "&&",
+    "||",
+    ";;",
+    "<<",
+    ">>",
+    "<&",
+    ">&",
+    "<>",
+    ">|",
+    "|",
+    "&",
+    ";",
+    "<",
+    ">",
+    "(",
+    ")",
+    "\n",
+)
+_REDIRECTIONS = frozenset({"<", ">", ">>", "<&", ">&", "<>", ">|", "<<", "<<-", "<<<"})
+_HERE_DOCUMENTS = frozenset({"<<", "<<-"})
+_TEXT = "<<text"
+_QUOTES = re.compile(r"""['"\\]""")
 _SEPARATORS = frozenset({";", "&", "&&", "||", "\n", ";;"})
 _OPERATOR_CHARACTERS = frozenset("|&;<>()\n")
 
@@ -26,6 +49,12 @@ _WORDS_BEFORE_A_COMMAND = frozenset({"!", "{", "if", "then", "else", "elif", "wh
 _RESERVED_WORDS = _OPENING_WORDS | _CLOSING_WORDS | _WORDS_BEFORE_A_COMMAND
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
+
+
+_NO_HERE_DOCUMENT = (
+    "`<<` is not for chains: its text would stand behind all stages; put the command and its text into ( … ), or into "
+    "a script"
+)
 
 
 @dataclass(frozen=True)
@@ -53,20 +82,29 @@ class _Token(NamedTuple):
     is_word: bool
 
 
-def split_chain(chain: str) -> list[Stage]:
-    """Cut a chain into its stages. Raises ChainError for an empty stage or anything left open."""
+def split_chain(chain: str, *, has_dollar_quotes: bool = False) -> list[Stage]:
+    """Cut a chain into its stages. Raises ChainError for an empty stage or anything left open.
+
+    `has_dollar_quotes`: the shell takes $'…' for a quotation, in which \\' is a quote (POSIX since 2024; not dash).
+    """
     stages: list[Stage] = []
     start = 0
     tokens: list[_Token] = []
     grammar = _Grammar(chain)
-    for token in _tokens(chain):
+    scanner = _Scanner(chain, has_dollar_quotes=has_dollar_quotes)
+    for token in scanner.tokens():
         if token.text == "|" and not token.is_word and grammar.at_top_level:
+            awaited = scanner.here_documents.awaited_since
+            if awaited is not None:
+                raise ChainError(_NO_HERE_DOCUMENT, chain, awaited)
             stages.append(_stage(chain, tokens, culprit=token.start))
             start, tokens = token.end, []
             if chain[start : start + 1] == "&":
                 problem = "`|&` is not for chains: what stages write to stderr goes to the server's stderr"
                 raise ChainError(problem, chain, token.start)
             grammar.begin_command()
+        elif token.text in _HERE_DOCUMENTS and not token.is_word and grammar.at_top_level:
+            raise ChainError(_NO_HERE_DOCUMENT, chain, token.start)
         else:
             grammar.take(token)
             tokens.append(token)
@@ -164,108 +202,156 @@ class _Grammar:
             raise ChainError(problem, self._chain, token.start)
 
 
-def _tokens(chain: str) -> Iterator[_Token]:
-    """Words and operators, comments and blanks left out. Raises ChainError for an open quote or expansion."""
-    i = 0
-    while i < len(chain):
-        character = chain[i]
-        if character in " \t" or chain.startswith("\\\n", i):
-            i += 1 if character in " \t" else 2
-        elif character == "#":
-            i = _find(chain, "\n", i)
-        elif chain.startswith(("<(", ">("), i):
+class _Scanner:
+    """Finds words and operators. Raises ChainError for an open quote or expansion."""
+
+    def __init__(self, chain: str, *, has_dollar_quotes: bool) -> None:
+        self._chain = chain
+        self._has_dollar_quotes = has_dollar_quotes
+        self.here_documents = _HereDocuments()
+
+    def tokens(self) -> Iterator[_Token]:
+        """Words and operators, comments and blanks left out; the text of here-documents is one, called _TEXT."""
+        chain, i = self._chain, 0
+        while i < len(chain):
+            character = chain[i]
+            if character in " \t" or chain.startswith("\\\n", i):
+                i += 1 if character in " \t" else 2
+            elif character == "#":
+                i = self._find("\n", i)
+            else:
+                token = self._token(i)
+                yield token
+                i = self.here_documents.end_after(token, chain)
+                if i > token.end:
+                    yield _Token(_TEXT, token.end, i, is_word=False)
+
+    def _token(self, i: int) -> _Token:
+        chain = self._chain
+        if chain.startswith(("<(", ">("), i):
             # Process substitution is a word, in the shells that have it.
-            end = _end_of_word(chain, _end_of_parentheses(chain, i + 1))
-            yield _Token(chain[i:end], i, end, is_word=True)
-            i = end
-        elif character in _OPERATOR_CHARACTERS:
+            end = self._end_of_word(self._end_of_parentheses(i + 1))
+        elif chain[i] in _OPERATOR_CHARACTERS:
             operator = next(text for text in _OPERATORS if chain.startswith(text, i))
-            yield _Token(operator, i, i + len(operator), is_word=False)
-            i += len(operator)
+            return _Token(operator, i, i + len(operator), is_word=False)
         else:
-            end = _end_of_word(chain, i)
-            yield _Token(chain[i:end], i, end, is_word=True)
-            i = end
+            end = self._end_of_word(i)
+        return _Token(chain[i:end], i, end, is_word=True)
+
+    def _end_of_word(self, i: int) -> int:
+        chain = self._chain
+        while i < len(chain) and chain[i] not in " \t" and chain[i] not in _OPERATOR_CHARACTERS:
+            i = self._end_of_piece(i)
+        return i
+
+    def _end_of_piece(self, i: int) -> int:
+        """The end of the character, quotation or expansion that begins at `i`."""
+        chain, character = self._chain, self._chain[i]
+        if character == "\\":
+            return min(i + 2, len(chain))
+        if character == "'":
+            return self._past(self._find("'", i + 1), i, "'")
+        if character == '"':
+            return self._end_of_double_quotes(i)
+        if character == "`":
+            return self._end_of_escaped(i, i + 1, "`")
+        if self._has_dollar_quotes and chain.startswith("$'", i):
+            return self._end_of_escaped(i, i + 2, "'")
+        if chain.startswith("$(", i):
+            return self._end_of_parentheses(i + 1)
+        if chain.startswith("${", i):
+            return self._end_of_braces(i + 1)
+        return i + 1
+
+    def _end_of_double_quotes(self, opening: int) -> int:
+        chain, i = self._chain, opening + 1
+        while i < len(chain) and chain[i] != '"':
+            # A single quote is nothing special in here, nor behind a dollar.
+            i = i + 1 if chain[i] == "'" or chain.startswith("$'", i) else self._end_of_piece(i)
+        return self._past(i, opening, '"')
+
+    def _end_of_escaped(self, opening: int, i: int, mark: str) -> int:
+        """The end of what `mark` closes, in which a backslash takes away the next character's meaning."""
+        while i < len(self._chain) and self._chain[i] != mark:
+            i += 2 if self._chain[i] == "\\" else 1
+        return self._past(i, opening, mark)
+
+    def _end_of_braces(self, opening: int) -> int:
+        chain, i = self._chain, opening + 1
+        while i < len(chain) and chain[i] != "}":
+            i = self._end_of_piece(i)
+        return self._past(i, opening, "}")
+
+    def _end_of_parentheses(self, opening: int) -> int:
+        """The end of `( … )`, shell text of its own, in which a quoted or commented parenthesis does not count."""
+        chain, i = self._chain, opening
+        depth = 0
+        at_word_start = True
+        while i < len(chain):
+            character = chain[i]
+            if character == "#" and at_word_start:
+                i = self._find("\n", i)
+                continue
+            if character in "()":
+                depth += 1 if character == "(" else -1
+                i += 1
+                if depth == 0:
+                    return i
+            else:
+                i = self._end_of_piece(i)
+            at_word_start = character in " \t" or character in _OPERATOR_CHARACTERS
+        return self._past(i, opening, ")")
+
+    def _past(self, i: int, opening: int, mark: str) -> int:
+        chain = self._chain
+        if i >= len(chain):
+            kind = "quote" if mark in "'\"`" else "bracket"
+            raise ChainError(f"{kind} `{chain[opening]}` is never closed: `{mark}` is missing", chain, opening)
+        return i + 1
+
+    def _find(self, text: str, i: int) -> int:
+        found = self._chain.find(text, i)
+        return len(self._chain) if found < 0 else found
 
 
-def _end_of_word(chain: str, i: int) -> int:
-    while i < len(chain) and chain[i] not in " \t" and chain[i] not in _OPERATOR_CHARACTERS:
-        i = _end_of_piece(chain, i)
-    return i
+class _HereDocuments:
+    """Those that have been announced (`<<word`), and whose texts begin behind the next line break (POSIX, 2.7.4)."""
+
+    def __init__(self) -> None:
+        self._operator = ""
+        """The one whose word comes next."""
+        self._announced: list[tuple[str, bool]] = []
+        """The line that ends each, and whether tabs may stand before it."""
+        self._start = 0
+        """Where the last one was announced."""
+
+    @property
+    def awaited_since(self) -> int | None:
+        """Where one was announced whose text has not come yet."""
+        return self._start if self._announced else None
+
+    def end_after(self, token: _Token, chain: str) -> int:
+        """Where scanning goes on behind this token: past the texts that begin there."""
+        i = token.end
+        if not token.is_word:
+            self._operator = token.text if token.text in _HERE_DOCUMENTS else ""
+            if token.text == "\n":
+                for last_line, may_be_indented in self._announced:
+                    i = _end_of_here_document(chain, i, last_line, may_be_indented=may_be_indented)
+                self._announced.clear()
+        elif self._operator:
+            self._start = token.start
+            self._announced.append((_QUOTES.sub("", token.text), self._operator == "<<-"))
+            self._operator = ""
+        return i
 
 
-def _end_of_piece(chain: str, i: int) -> int:
-    """The end of the character, quotation or expansion that begins at `i`."""
-    character = chain[i]
-    if character == "\\":
-        return min(i + 2, len(chain))
-    if character == "'":
-        return _closing(chain, "'", i, i + 1)
-    if character == '"':
-        return _end_of_double_quotes(chain, i)
-    if character == "`":
-        return _end_of_backquotes(chain, i)
-    if chain.startswith("$(", i):
-        return _end_of_parentheses(chain, i + 1)
-    if chain.startswith("${", i):
-        return _end_of_braces(chain, i + 1)
-    return i + 1
-
-
-def _end_of_double_quotes(chain: str, opening: int) -> int:
-    i = opening + 1
-    while i < len(chain) and chain[i] != '"':
-        # A single quote is nothing special in here.
-        i = i + 1 if chain[i] == "'" else _end_of_piece(chain, i)
-    return _past(chain, i, opening, '"')
-
-
-def _end_of_backquotes(chain: str, opening: int) -> int:
-    i = opening + 1
-    while i < len(chain) and chain[i] != "`":
-        i += 2 if chain[i] == "\\" else 1
-    return _past(chain, i, opening, "`")
-
-
-def _end_of_braces(chain: str, opening: int) -> int:
-    i = opening + 1
-    while i < len(chain) and chain[i] != "}":
-        i = _end_of_piece(chain, i)
-    return _past(chain, i, opening, "}")
-
-
-def _end_of_parentheses(chain: str, opening: int) -> int:
-    """The end of `( … )`, seen as shell text of its own, so that a quoted or commented parenthesis does not count."""
-    depth = 0
-    i = opening
-    at_word_start = True
+def _end_of_here_document(chain: str, i: int, last_line: str, *, may_be_indented: bool) -> int:
     while i < len(chain):
-        character = chain[i]
-        if character == "#" and at_word_start:
-            i = _find(chain, "\n", i)
-            continue
-        if character in "()":
-            depth += 1 if character == "(" else -1
-            i += 1
-            if depth == 0:
-                return i
-        else:
-            i = _end_of_piece(chain, i)
-        at_word_start = character in " \t" or character in _OPERATOR_CHARACTERS
-    return _past(chain, i, opening, ")")
-
-
-def _closing(chain: str, mark: str, opening: int, i: int) -> int:
-    return _past(chain, _find(chain, mark, i), opening, mark)
-
-
-def _past(chain: str, i: int, opening: int, mark: str) -> int:
-    if i >= len(chain):
-        kind = "quote" if mark in "'\"`" else "bracket"
-        raise ChainError(f"{kind} `{chain[opening]}` is never closed: `{mark}` is missing", chain, opening)
-    return i + 1
-
-
-def _find(chain: str, text: str, i: int) -> int:
-    found = chain.find(text, i)
-    return len(chain) if found < 0 else found
+        end = chain.find("\n", i)
+        end = len(chain) if end < 0 else end
+        line = chain[i:end]
+        i = end + 1
+        if (line.lstrip("\t") if may_be_indented else line) == last_line:
+            break
+    return min(i, len(chain))

@@ -41,6 +41,9 @@ class Commands(Protocol):
     def names(self) -> Sequence[str]:
         """The shipped filters' names, and whatever else is worth suggesting."""
 
+    def has_dollar_quotes(self) -> bool:
+        """Whether the shell that runs the stages takes $'…' for a quotation."""
+
 
 @dataclass(frozen=True)
 class Command:
@@ -61,7 +64,10 @@ class Command:
 
 def resolve_chain(chain: str, commands: Commands) -> list[Command]:
     """Cut and resolve a chain. Raises ChainError that points at the word at fault."""
-    return [_resolve(stage, number, chain, commands) for number, stage in enumerate(split_chain(chain), start=1)]
+    # Only there does it matter which shell it is, and it costs a process to find out.
+    has_dollar_quotes = "$'" in chain and commands.has_dollar_quotes()
+    stages = split_chain(chain, has_dollar_quotes=has_dollar_quotes)
+    return [_resolve(stage, number, chain, commands) for number, stage in enumerate(stages, start=1)]
 
 
 def _resolve(stage: Stage, number: int, chain: str, commands: Commands) -> Command:

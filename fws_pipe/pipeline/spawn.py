@@ -15,6 +15,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -22,8 +23,10 @@ from typing import NamedTuple
 import trio
 
 from fws_pipe.log import Log
+from fws_pipe.pipeline.delay import stage_waited_for
 from fws_pipe.pipeline.stderr import StderrRelay
-from fws_pipe.pipes import PipeReader, PipeWriter, make_pipe
+from fws_pipe.pipeline.stdout import ServerStdout, StdoutRelay
+from fws_pipe.pipes import PipeGauge, PipeReader, PipeWriter, make_pipe
 from fws_pipe.protocol.blocks import identity_of
 
 
@@ -49,26 +52,42 @@ _LAST_WORDS_S = 0.2
 """How long a dead stage's stderr is waited for; something that it has started may hold it open."""
 
 
+_SAMPLES = 4
+"""How many checks show what waits all the time, and not just now."""
+
 _LEFTOVERS_S = 1.0
 """After a death nobody waits longer for what is left of a stage: clients want their chain back."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all processes of a chain are started with. `stdout` is the descriptor of the server's own stdout."""
+    """What all processes of a chain are started with."""
 
     environment: Mapping[str, str]
-    stdout: int
+    stdout: ServerStdout
 
 
 class _Stage:
     """One process of the chain."""
 
-    def __init__(self, label: str, process: trio.Process, relay: StderrRelay, stderr: PipeReader) -> None:
+    def __init__(
+        self,
+        label: str,
+        process: trio.Process,
+        relay: StderrRelay,
+        text: StdoutRelay,
+        readers: Sequence[PipeReader],
+        input_gauge: PipeGauge,
+    ) -> None:
         self.label = label
         self.process = process
+        self.input_gauge = input_gauge
+        """How much waits for it to be read."""
         self.relay = relay
-        self._stderr = stderr
+        self.text = text
+        """What it writes for people on the server's stdout."""
+        self._readers = readers
+        """Those of both, which are ours."""
 
     def signal_group(self, number: signal.Signals) -> None:
         # The group can be empty, or hold only what may not be signalled: gone is gone.
@@ -80,7 +99,9 @@ class _Stage:
         return self.process.returncode is not None
 
     def close(self) -> None:
-        self._stderr.close()
+        for reader in self._readers:
+            reader.close()
+        self.input_gauge.close()
 
     @property
     def innocence(self) -> int:
@@ -120,14 +141,17 @@ class RunningChain:
         """Whether processes had to be ended by signals, and so may not have read all that they were given."""
         self.known: Mapping[str, bytes] = {}
         """What it has been told of whom before it took over."""
+        self._inputs: deque[Sequence[int]] = deque(maxlen=_SAMPLES)
+        """How many bytes waited before each stage, at the last few checks."""
         self.leftovers_s = _LEFTOVERS_S
         """How long what a stage has started may outlive it. It shares the stage's stderr, whose end tells of its."""
 
     async def watch(self) -> None:
-        """Drain stderr and wait for the processes, to their end."""
+        """Drain what is for people, and wait for the processes, to their end."""
         async with trio.open_nursery() as nursery:
             for stage in self._stages:
                 nursery.start_soon(stage.relay.run)
+                nursery.start_soon(stage.text.run)
             async with trio.open_nursery() as processes:
                 for stage in self._stages:
                     processes.start_soon(self._wait_for, stage)
@@ -181,6 +205,15 @@ class RunningChain:
         last = max(exited, default=-1)
         for stage in self._stages[: last + 1]:
             stage.signal_group(signal.SIGKILL)
+
+    def name_waited_for(self) -> str:
+        """Which stage events wait for, and what shows that; after some checks it knows best."""
+        self._inputs.append([stage.input_gauge.measure() for stage in self._stages])
+        index = stage_waited_for(self._inputs)
+        if index is None:
+            return "one of its stages has read all and does not answer"
+        stage = self._stages[index]
+        return f"{stage.label} (pid {stage.process.pid}) leaves its input unread, {self._inputs[-1][index]} bytes"
 
     def end_input(self) -> None:
         """Give the first stage the end of its input, once it has read what is in the pipe."""
@@ -270,7 +303,7 @@ async def start_chain(programs: Sequence[Program], surroundings: Surroundings, l
             environment = {
                 **surroundings.environment,
                 **program.environment,
-                "FWS_STDOUT_FD": str(surroundings.stdout),
+                "FWS_STDOUT_FD": str(surroundings.stdout.number),
                 "FWS_STAGE": program.label,
                 "FWS_READS_FROM": writer,
             }
@@ -291,23 +324,29 @@ async def start_chain(programs: Sequence[Program], surroundings: Surroundings, l
 
 
 async def _start(
-    program: Program, stdin: int, stdout: int, environment: dict[str, str], server_stdout: int, log: Log
+    program: Program, stdin: int, stdout: int, environment: dict[str, str], server_stdout: ServerStdout, log: Log
 ) -> _Stage:
-    stderr = make_pipe()
-    reader = PipeReader(stderr.read_end)
-    try:
-        process = await trio.lowlevel.open_process(
-            list(program.argv),
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr.write_end,
-            env=environment,
-            process_group=0,
-            pass_fds=(server_stdout,),
-        )
-    except OSError:
-        reader.close()
-        raise
-    finally:
-        os.close(stderr.write_end)
-    return _Stage(program.label, process, StderrRelay(reader, program.label, log), reader)
+    with contextlib.ExitStack() as undo, contextlib.ExitStack() as childs_ends:
+        stderr = make_pipe()
+        childs_ends.callback(os.close, stderr.write_end)
+        errors = PipeReader(stderr.read_end)
+        undo.callback(errors.close)
+        text = make_pipe(is_large=False)
+        childs_ends.callback(os.close, text.write_end)
+        lines = PipeReader(text.read_end)
+        undo.callback(lines.close)
+        gauge = PipeGauge(stdin)
+        undo.callback(gauge.close)
+        async with server_stdout.lent(text.write_end):
+            process = await trio.lowlevel.open_process(
+                list(program.argv),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr.write_end,
+                env=environment,
+                process_group=0,
+                pass_fds=(server_stdout.number,),
+            )
+        undo.pop_all()
+    relay = StderrRelay(errors, program.label, log)
+    return _Stage(program.label, process, relay, server_stdout.relay(lines), (errors, lines), gauge)

@@ -16,6 +16,7 @@ import trio
 
 from fws_pipe.errors import FrameError, FwsError, GaveUpError, SilenceError, StageError, SystemRefusedError
 from fws_pipe.log import Log
+from fws_pipe.pipeline.delay import CHECK_S, Delay
 from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT, FINAL, RUNNING, TRANSITIONS, Event, RestartPolicy, State
 from fws_pipe.pipeline.spawn import LADDER, Program, Rung, RunningChain, Surroundings, start_chain, wait_for_any
 from fws_pipe.pipeline.successor import TICK_TIMEOUT_S, Successor
@@ -63,6 +64,13 @@ class Exchange(Protocol):
 
     async def wait_stalled(self) -> None:
         """Wait until the chain owes a tick for too long."""
+
+    @property
+    def ticks_under_way(self) -> tuple[int | None, int]:
+        """The oldest tick that the chain has not returned, or None; and the last one that was written."""
+
+    def nudge(self) -> None:
+        """Write a tick now: it waits before a stage that does not read."""
 
     def prepare_restart(self, *, is_replaced: bool, is_changed: bool) -> list[str]:
         """The chain has died, or (`is_replaced`) gives way to another, which may work otherwise (`is_changed`).
@@ -122,6 +130,7 @@ class Supervisor:
         self._hurry = trio.Event()
         self._ending = trio.Event()
         self._grace_s = 0.0
+        self._delay = Delay()
         self._successor = Successor(surroundings, exchange, log)
 
     def reload(self, programs: Sequence[Program]) -> None:
@@ -235,6 +244,7 @@ class Supervisor:
         """Let the chain run until it has to end. Returns what ends it."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write_events, chain)
+            nursery.start_soon(self._tell_of_delay, chain)
             while self._state in RUNNING:
                 event = await self._wait_event(chain)
                 self._take(event)
@@ -245,6 +255,22 @@ class Supervisor:
             else:
                 nursery.cancel_scope.cancel()
         return event
+
+    async def _tell_of_delay(self, chain: RunningChain) -> None:
+        """Name the stage that keeps all clients waiting, while it does."""
+        delay = self._delay
+        delay.begin()
+        while True:
+            await trio.sleep(CHECK_S)
+            delay.check(*(self._exchange.ticks_under_way if self._state is State.UP else (None, 0)))
+            if delay.take_end():
+                self._log.always(f"{self._role.name} keeps up again")
+            if delay.seconds:
+                waited_for = chain.name_waited_for()
+                if delay.is_nearly_told_of:
+                    self._exchange.nudge()
+                if delay.take_beginning():
+                    self._log.always(f"events wait in {self._role.name}, {delay.seconds:.0f} s so far: {waited_for}")
 
     async def _wait_event(self, chain: RunningChain) -> Event:
         """What happens next to a chain that runs."""
@@ -271,7 +297,10 @@ class Supervisor:
     def _note(self, event: Event, chain: RunningChain) -> None:
         """Tell those who must know."""
         if event is Event.STALLS:
-            chain.fail(f"{self._role.name} hangs: it has returned no tick for too long (see --stall-timeout)")
+            chain.fail(
+                f"{self._role.name} hangs: it has returned no tick for too long (see --stall-timeout), "
+                f"{chain.name_waited_for()}"
+            )
         elif event in (Event.SERVES, Event.SILENT):
             if event is Event.SILENT:
                 self._exchange.give_up_on_ticks()
@@ -302,7 +331,7 @@ class Supervisor:
             failure = await chain.epitaph()
             chain.kill_up_to_the_dead()
             if ended_by is Event.STALLS:
-                ladder = LADDER[-1:]  # one that hangs is deaf to the rest, and which one it is nobody knows
+                ladder = LADDER[-1:]  # one that hangs is deaf to the rest
         await chain.climb_down(ladder, hurry, self._role.name)
         self.was_cut_off = self._state is State.DRAINING and chain.was_cut_off
         chain.kill_leftovers()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import select
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -85,11 +86,29 @@ def identity_of(descriptor: int) -> str:
 
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all of it, waiting as long as it takes."""
-    count = os.write(descriptor, data) if data else 0
+    count = write_some(descriptor, data) if data else 0
     if count < len(data):
         rest = memoryview(data)[count:]
         while rest:
-            rest = rest[os.write(descriptor, rest) :]
+            rest = rest[write_some(descriptor, rest) :]
+
+
+def write_some(descriptor: int, data: bytes | memoryview) -> int:
+    """Write what is taken, after waiting for that; returns how many bytes that were. Raises OSError.
+
+    A program that shares the descriptor may have made it non-blocking: that belongs to the open file (fcntl(2)).
+    """
+    while True:
+        try:
+            return os.write(descriptor, data)
+        except BlockingIOError:
+            _wait_for(descriptor, select.POLLOUT)
+
+
+def _wait_for(descriptor: int, readiness: int) -> None:
+    poll = select.poll()
+    poll.register(descriptor, readiness)
+    poll.poll()
 
 
 class ReadBuffer:
@@ -106,10 +125,18 @@ class ReadBuffer:
         room = self._whole if limit >= len(self._view) else (self._view[:limit],)
         return self._view[: os.readv(descriptor, room)].tobytes()
 
+    def read_waiting(self, descriptor: int) -> bytes:
+        """Read what there is, after waiting for it, also where the descriptor is non-blocking. Raises OSError."""
+        while True:
+            try:
+                return self.read(descriptor)
+            except BlockingIOError:
+                _wait_for(descriptor, select.POLLIN)
+
 
 def _read(buffer: ReadBuffer, descriptor: int, source: str) -> bytes:
     try:
-        return buffer.read(descriptor)
+        return buffer.read_waiting(descriptor)
     except OSError as error:
         raise SystemRefusedError(f"can't read from {source}: {error.strerror}") from None
 

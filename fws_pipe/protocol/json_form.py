@@ -1,13 +1,15 @@
-"""The JSON form of frames: one object a line, for jq, grep, sed and awk to stand between filters.
+"""The JSON form of frames: one object a line, for jq, grep, sed and awk to stand between filters. No I/O.
 
-A str is a JSON string and stays one. What JSON has no word for becomes a string with a prefix:
+A str is a JSON string and stays one. What JSON has no word for becomes a string that begins with the control character
+DLE, which JSON always writes as an escape sequence:
 
-    base64:AAEC        bytes
-    msgpack:xwz/...    any other value: the base64 of its msgpack form (extension types, NaN, keys that aren't text)
-    text:base64:AAEC   a str that itself begins with one of these three prefixes
+    "\\u0010base64:AAEC"       bytes
+    "\\u0010msgpack:xwz/..."   any other value: the base64 of its msgpack form (extension types, NaN, what is too deep)
 
-So `.data` of a message is always a string, whatever the client sent, and `{type: "send", to: .id, data: .data}` in
-jq answers binary with binary. Every frame comes back from `to_json | from_json` as it was.
+Text never holds that character: within it DLE is written as SUB and d, SUB as SUB and s. So whatever part of a text a
+filter cuts out, and whatever it joins, stays text. `.data` of a message is always a string, and
+`{type: "send", to: .id, data}` in jq answers binary with binary. Every frame comes back from `to_json | from_json` as
+it was; one that is deeper than msgpack packs is `{"type": ..., "\\u0010frame": base64}`.
 """
 
 from __future__ import annotations
@@ -16,78 +18,115 @@ import base64
 import binascii
 import json
 import math
+import re
 from typing import Any
 
 import msgpack
 
-from fws_pipe.protocol.codec import Frame, describe, encode
+from fws_pipe.errors import FrameError
+from fws_pipe.protocol.codec import Frame, FrameDecoder, describe, encode, pack, type_of
 
-BASE64 = "base64:"
-MSGPACK = "msgpack:"
-TEXT = "text:"
-_PREFIXES = (BASE64, MSGPACK, TEXT)
+MARK = "\x10"
+BASE64 = f"{MARK}base64:"
+MSGPACK = f"{MARK}msgpack:"
+WHOLE = f"{MARK}frame"
+"""The field of a whole frame that has no other form."""
+
+_ESCAPES = str.maketrans({"\x1a": "\x1as", MARK: "\x1ad"})
+_UNESCAPED = {"\x1as": "\x1a", "\x1ad": MARK}
+_ESCAPED = re.compile("\x1a[sd]")
+
+_DEPTH_LIMIT = 100
+"""Deeper values are packed: jq 1.6 reads 256 levels, and Python must not run out of stack."""
+
+_BEFORE_A_TEXT = "\ufeff\x1e \t\r"
+"""A byte order mark (RFC 8259, section 8.1), RS (JSON text sequences, RFC 7464), and blanks."""
 
 
 class JsonFormError(ValueError):
     """A line that is not the JSON form of a frame; the text says why."""
 
 
-def to_json(frame: Frame) -> bytes:
-    """One frame as one line of JSON, newline included."""
+def to_json(frame: Frame, raw: bytes | None = None) -> bytes:
+    """One frame as one line of JSON, newline included. `raw` is its msgpack form, where that is known."""
     try:
-        plain = _to_plain(frame)
-        text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    except RecursionError:
-        # Deeper than Python goes; msgpack's own form of the values does it.
-        text = json.dumps({_to_plain_key(key): _packed(value) for key, value in frame.items()}, separators=(",", ":"))
+        text = _dump(_to_plain(frame, _DEPTH_LIMIT))
+    except (ValueError, RecursionError):
+        # Deeper than msgpack packs: some other program has made it.
+        whole = {WHOLE: base64.b64encode(encode(frame) if raw is None else raw).decode()}
+        kind = type_of(frame)
+        text = _dump(whole if kind is None else {"type": _escape(kind), **whole})
     # What isn't UTF-8 in a str came in as a lone surrogate, and goes out as the byte that it was.
     return text.encode("utf-8", "surrogateescape") + b"\n"
 
 
 def from_json(line: bytes) -> Frame:
     """The frame of one line. Raises JsonFormError."""
+    return decode_line(line)[0]
+
+
+def decode_line(line: bytes) -> tuple[Frame, bytes]:
+    """The frame of one line, and its msgpack form. Raises JsonFormError."""
     try:
-        value = json.loads(line.decode("utf-8", "surrogateescape"))
+        value = json.loads(_text_of(line))
     except (ValueError, RecursionError) as error:
         raise JsonFormError(f"not JSON ({error})") from None
     if not isinstance(value, dict):
         raise JsonFormError(f"expected an object, got {describe(value)}")
+    if WHOLE in value:
+        return _decode_whole(value[WHOLE])
     try:
         frame: Frame = _from_plain(value)
-        encode(frame)
+        return frame, encode(frame)
     except JsonFormError:
         raise
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise JsonFormError(f"has no msgpack form ({error})") from None
-    return frame
 
 
-def _to_plain(value: Any) -> Any:
+def is_blank(line: bytes) -> bool:
+    """Whether a line holds nothing: no JSON, and nothing that is wrong either."""
+    return not _text_of(line).strip()
+
+
+def _text_of(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape").lstrip(_BEFORE_A_TEXT)
+
+
+def _dump(plain: object) -> str:
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _to_plain(value: Any, depth_left: int) -> Any:
     if isinstance(value, str):
-        return TEXT + value if value.startswith(_PREFIXES) else value
+        return _escape(value)
     if isinstance(value, bytes):
         return BASE64 + base64.b64encode(value).decode()
-    if isinstance(value, dict):
-        return {_to_plain_key(key): _to_plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_to_plain(item) for item in value]
+    if isinstance(value, dict) and depth_left:
+        return {_to_plain_key(key): _to_plain(item, depth_left - 1) for key, item in value.items()}
+    if isinstance(value, list) and depth_left:
+        return [_to_plain(item, depth_left - 1) for item in value]
     if value is None or isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     return _packed(value)
 
 
 def _to_plain_key(key: Any) -> str:
-    plain = _to_plain(key)
+    plain = _to_plain(key, 0)
     return plain if isinstance(plain, str) else _packed(key)
 
 
 def _packed(value: Any) -> str:
-    return MSGPACK + base64.b64encode(msgpack.packb(value)).decode()
+    return MSGPACK + base64.b64encode(pack(value)).decode()
+
+
+def _escape(text: str) -> str:
+    return text.translate(_ESCAPES) if MARK in text or "\x1a" in text else text
 
 
 def _from_plain(value: Any) -> Any:
     if isinstance(value, str):
-        return _from_text(value) if value.startswith(_PREFIXES) else value
+        return _from_text(value)
     if isinstance(value, dict):
         return {_from_plain(key): _from_plain(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -96,11 +135,38 @@ def _from_plain(value: Any) -> Any:
 
 
 def _from_text(text: str) -> Any:
-    if text.startswith(TEXT):
-        return text.removeprefix(TEXT)
-    prefix = BASE64 if text.startswith(BASE64) else MSGPACK
+    for prefix in (BASE64, MSGPACK):
+        if text.startswith(prefix):
+            data = _decode_base64(text, prefix)
+            return data if prefix == BASE64 else _unpacked(text, data)
+    return _ESCAPED.sub(lambda found: _UNESCAPED[found[0]], text) if "\x1a" in text else text
+
+
+def _decode_base64(text: str, prefix: str) -> bytes:
     try:
-        data = base64.b64decode(text.removeprefix(prefix), validate=True)
-        return data if prefix == BASE64 else msgpack.unpackb(data, use_list=False, strict_map_key=False)
-    except (binascii.Error, ValueError, msgpack.UnpackException) as error:
+        return base64.b64decode(text.removeprefix(prefix), validate=True)
+    except (binascii.Error, ValueError) as error:
         raise JsonFormError(f"{describe(text)} does not hold what its prefix says ({error})") from None
+
+
+def _unpacked(text: str, data: bytes) -> Any:
+    try:
+        return msgpack.unpackb(data, use_list=False, strict_map_key=False, unicode_errors="surrogateescape")
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
+        raise JsonFormError(f"{describe(text)} does not hold what its prefix says ({error})") from None
+
+
+def _decode_whole(text: object) -> tuple[Frame, bytes]:
+    if not isinstance(text, str):
+        raise JsonFormError(f"{WHOLE!r}: expected a string, got {describe(text)}")
+    raw = _decode_base64(text, "")
+    decoder = FrameDecoder("the line")
+    try:
+        decoder.feed(raw)
+        frames = list(decoder.frames())
+        decoder.finish()
+    except FrameError as error:
+        raise JsonFormError(f"{WHOLE!r}: {error}") from None
+    if len(frames) != 1:
+        raise JsonFormError(f"{WHOLE!r}: expected one frame, got {len(frames)}")
+    return frames[0], raw

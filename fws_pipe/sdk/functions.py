@@ -326,8 +326,9 @@ class Filter:
 class TextWriter:
     """Lines for people, collected while a block is worked on.
 
-    Written in pieces of whole lines that a pipe takes at once (PIPE_BUF, pipe(7)), so that two stages that share the
-    server's stdout don't tear each other's lines.
+    In a server they go into a pipe that is always drained, so they hold nothing up (see pipeline/stdout.py). They are
+    written in pieces of whole lines that a pipe takes at once (PIPE_BUF, pipe(7)): by hand several filters share one
+    stderr, and must not tear each other's lines.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -350,7 +351,8 @@ class TextWriter:
         try:
             write_all(self._descriptor, b"".join(lines))
         except OSError:
-            # Whoever read the log has gone (`| head`); that is no reason to stop serving.
+            # In a server its end of the pipe is always read. By hand the reader of our stderr has gone (`2>&1 | head`);
+            # that is no reason to stop filtering.
             pass
 
 
@@ -363,7 +365,7 @@ class ServerStdout(io.TextIOBase):
         self._line = ""
 
     def writable(self) -> bool:
-        """It is."""
+        """Always true."""
         return True
 
     def write(self, text: str) -> int:

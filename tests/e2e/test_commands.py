@@ -213,7 +213,10 @@ def test_sink_passes_right_actions_and_ticks_and_nothing_else() -> None:
     ("arguments", "frame"),
     [
         ("send --to '*' --data hi", {"type": "send", "to": "*", "data": "hi"}),
-        ('send --json \'to=["a","b"]\' --data base64:AAE=', {"type": "send", "to": ["a", "b"], "data": "base64:AAE="}),
+        (
+            'send --json \'to=["a","b"]\' --base64 data=AAE=',
+            {"type": "send", "to": ["a", "b"], "data": "\x10base64:AAE="},
+        ),
         (
             "close --to a --code 4000 --reason 'bye bye'",
             {"type": "close", "to": "a", "code": 4000, "reason": "bye bye"},
@@ -239,7 +242,8 @@ def test_emit_makes_frames_of_lines() -> None:
         ("fws-emit message --id", 2, "expected --FIELD VALUE, got '--id' at the end"),
         ("fws-emit message id a", 2, "expected --FIELD VALUE, got 'id'"),
         ("fws-emit close --code x", 2, "--code: expected a whole number, got 'x'"),
-        ("fws-emit send --data base64:!", 2, "this is not base64"),
+        ("fws-emit send --base64 data=!", 2, "this is not base64"),
+        ("fws-emit send --base64 data", 2, "expected --base64 FIELD=VALUE"),
         ("fws-emit send --json to", 2, "expected --json FIELD=VALUE"),
         ("fws-emit send --json to=[", 2, "--json: not JSON"),
         ("fws-cat /no/such/file", 5, "can't read /no/such/file"),
@@ -334,3 +338,15 @@ def test_a_database_that_cannot_be_is_told_at_the_start(servers: Servers) -> Non
 
 def test_commands_are_on_path() -> None:
     assert shutil.which("fws-python", path=COMMAND_PATH)
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="bash is not installed")
+def test_the_chain_is_cut_as_its_shell_cuts_it() -> None:
+    chain = r"printf $'it\'s | ' | cat"
+    done = run("fws-pipe", "--shell", str(shutil.which("bash")), "--check", chain)
+    assert [line.split()[0] for line in done.stdout.decode().splitlines()] == ["1", "2"]
+    dash = shutil.which("dash")
+    if dash is not None:
+        done = run("fws-pipe", "--shell", dash, "--check", chain)
+        assert done.returncode == 2
+        assert b"quote `'` is never closed" in done.stderr

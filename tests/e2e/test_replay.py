@@ -173,16 +173,77 @@ def test_the_last_words_of_who_has_left_reach_its_group_though_the_chain_dies(se
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("stage", ["cat", "mirror", "fws_pipe.sink"])
-def test_a_chain_that_hangs_is_replaced(servers: Servers, stage: str) -> None:
+each_stage = pytest.mark.parametrize(
+    ("stage", "label"), [("cat", 'stage 1 "cat"'), ("mirror", 'stage 2 "mirror"'), ("fws_pipe.sink", "sink")]
+)
+
+
+def stop_stage(server: Server, stage: str, client: ClientConnection) -> int:
+    """Stop a stage that has served the client, which sends something then; returns its pid."""
+    client.send("before")
+    assert client.recv(PATIENCE_S) == "before"
+    pid = stage_of(server.pid, stage)
+    os.kill(pid, signal.SIGSTOP)
+    client.send("after")
+    return pid
+
+
+@each_stage
+def test_a_chain_that_hangs_is_replaced(servers: Servers, stage: str, label: str) -> None:
     server = servers.start("--stall-timeout", "1", "cat | mirror")
     with connect(server.url) as client:
-        client.send("before")
-        assert client.recv(PATIENCE_S) == "before"
-        os.kill(stage_of(server.pid, stage), signal.SIGSTOP)
-        client.send("after")
+        stuck = stop_stage(server, stage, client)
         assert client.recv(PATIENCE_S) == "after"
-    assert "the chain hangs: it has returned no tick for too long (see --stall-timeout)" in server.stderr.text
+    hangs = "the chain hangs: it has returned no tick for too long (see --stall-timeout)"
+    assert f"{hangs}, {label} (pid {stuck}) leaves its input unread" in server.stderr.text
+    assert server.stop() == 0
+
+
+@each_stage
+def test_the_stage_that_all_clients_wait_for_is_named_while_they_wait(servers: Servers, stage: str, label: str) -> None:
+    server = servers.start("cat | mirror")
+    with connect(server.url) as client:
+        stuck = stop_stage(server, stage, client)
+        line = server.stderr.wait_for("events wait in the chain, 1 s so far")
+        assert f": {label} (pid {stuck}) leaves its input unread" in line
+        os.kill(stuck, signal.SIGCONT)
+        assert client.recv(PATIENCE_S) == "after"
+        server.stderr.wait_for("the chain keeps up again")
+    assert server.stop() == 0
+
+
+def test_a_stage_that_reads_slowly_is_named_though_ticks_come_back(servers: Servers) -> None:
+    servers.script(
+        "slow",
+        "#!/usr/bin/env python3\nimport os, time\n"
+        "while block := os.read(0, 4096):\n    os.write(1, block)\n    time.sleep(0.02)\n",
+    )
+    server = servers.start("cat | ./slow | mirror")
+    with connect(server.url) as client:
+        for _ in range(400):
+            client.send("x" * 2000)
+        line = server.stderr.wait_for("events wait in the chain, 1 s so far")
+        assert 'stage 2 "slow"' in line
+        for _ in range(400):
+            client.recv(PATIENCE_S)
+        server.stderr.wait_for("the chain keeps up again")
+    assert "hangs" not in server.stderr.text
+    assert server.stop() == 0
+
+
+def test_a_stage_that_sleeps_over_a_single_event_is_named(servers: Servers) -> None:
+    servers.script(
+        "sleepy",
+        "#!/usr/bin/env fws-python\nimport time\nfrom fws_pipe.sdk import on, run\n"
+        "@on('message')\ndef think(event):\n    time.sleep(2)\nrun()\n",
+    )
+    server = servers.start("cat | ./sleepy | mirror")
+    with connect(server.url) as client:
+        client.send("x")
+        line = server.stderr.wait_for("events wait in the chain, 1 s so far")
+        assert 'stage 2 "sleepy"' in line
+        assert client.recv(PATIENCE_S) == "x"
+        server.stderr.wait_for("the chain keeps up again")
     assert server.stop() == 0
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +36,7 @@ def filtered(command: str, *sent: Frame) -> list[Frame]:
         ("mirror", MESSAGE, {"type": "send", "to": "a-1", "data": "hello", "seq": 7}),
         ("publish", MESSAGE, {"type": "publish", "channel": "global", "data": "hello", "seq": 7}),
         ("publish my-channel", MESSAGE, {"type": "publish", "channel": "my-channel", "data": "hello", "seq": 7}),
-        ("broadcast_pubsub", CONSUMER, {"type": "send", "to": "*", "data": "base64:AA==", "seq": 8}),
+        ("broadcast_pubsub", CONSUMER, {"type": "send", "to": "*", "data": "\x10base64:AA==", "seq": 8}),
     ],
 )
 def test_acts_on_its_event_and_passes_it_on(command: str, event: Frame, action: Frame) -> None:
@@ -120,3 +122,29 @@ def test_broken_framing_is_one_line_and_exit_1(command: str, garbage: bytes, pro
     assert line.startswith(f"{command.split()[0]}: broken frame from stdin, at byte {len(whole)}: {problem}")
     # What came before it has been passed on.
     assert done.stdout in (whole, b'{"type":"tick","seq":1}\n')
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
+@pytest.mark.parametrize(
+    "text", ["xxxxxbase64:AAEC", "xxxxx\x10base64:AAEC", "xxxxx\x10msgpack:kA==", "xxxxxtext:text:"]
+)
+def test_what_jq_cuts_out_of_text_is_text(text: str) -> None:
+    frame = encode({"type": "message", "seq": 1, "time": 1.5, "id": "a", "data": text})
+    cut = "jq -c '{type, seq, time, id, data: .data[5:]}'"
+    done = shell(f"to_json | {cut} | from_json", stdin=frame)
+    assert msgpack.unpackb(done.stdout)["data"] == text[5:]
+
+
+@pytest.mark.skipif(not shutil.which("jq"), reason="jq is not installed")
+def test_jq_answers_binary_with_binary_and_in_sequences() -> None:
+    frame = encode({"type": "message", "seq": 1, "time": 1.5, "id": "a", "data": b"\x00\xff"})
+    done = shell("""to_json | sed 's/^/\x1e/' | jq --seq -c '{type: "send", to: .id, data}' | from_json""", stdin=frame)
+    assert msgpack.unpackb(done.stdout) == {"type": "send", "to": "a", "data": b"\x00\xff"}
+    assert done.stderr == b""
+
+
+def test_a_frame_that_json_cannot_hold_passes_as_it_passes_broadcast() -> None:
+    frame = b"\x82\xa4type\xa1x\xa4deep" + b"\x91" * 700 + b"\xc0"
+    for chain in ("broadcast", "to_json | from_json"):
+        done = shell(chain, stdin=frame)
+        assert (done.stdout, done.stderr) == (frame, b"")

@@ -19,6 +19,7 @@ SANS_IO = (
     "pipeline/parser.py",
     "pipeline/resolve.py",
     "pipeline/lifecycle.py",
+    "pipeline/delay.py",
     "front/journal.py",
     "protocol/progress.py",
     "front/suspicion.py",

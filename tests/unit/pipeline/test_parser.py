@@ -44,6 +44,12 @@ def texts(chain: str) -> list[str]:
         ("a |\n b\n| c", ["a", "b", "c"]),
         ("$(( 1 | 2 )) | b", ["$(( 1 | 2 ))", "b"]),
         ("$( # ) |\n a ) | b", ["$( # ) |\n a )", "b"]),
+        ("cat <<<'a|b' | c", ["cat <<<'a|b'", "c"]),
+        ("( cat <<E\na | ) it's\nE\n) | b", ["( cat <<E\na | ) it's\nE\n)", "b"]),
+        ("( cat <<'E' <<-F\n)\nE\n)\n\tF\n) | b", ["( cat <<'E' <<-F\n)\nE\n)\n\tF\n)", "b"]),
+        ("a | while b; do cat <<E; done\n|\nE\n", ["a", "while b; do cat <<E; done\n|\nE\n"]),
+        ("( cat <<E )\n|", ["( cat <<E )\n|"]),
+        ("a $'b' | c", ["a $'b'", "c"]),
     ],
 )
 def test_cuts_at_top_level_pipes_only(chain: str, stages: list[str]) -> None:
@@ -70,6 +76,9 @@ def test_cuts_at_top_level_pipes_only(chain: str, stages: list[str]) -> None:
         ("while a; do b | c", "`while` is never closed: `done` is missing", 0),
         ("a; } | b", "`}` closes nothing", 3),
         ("a |& b", "`|&` is not for chains", 2),
+        ("cat <<E | b\na|b\nE\n", "`<<` is not for chains", 4),
+        ("a | cat <<-E", "`<<` is not for chains", 8),
+        ("while a; do cat <<E; done | b\n|\nE\n", "`<<` is not for chains", 18),
     ],
 )
 def test_what_is_wrong_and_where(chain: str, problem: str, position: int) -> None:
@@ -77,6 +86,25 @@ def test_what_is_wrong_and_where(chain: str, problem: str, position: int) -> Non
         split_chain(chain)
     assert problem in caught.value.message
     assert caught.value.position == position
+
+
+@pytest.mark.parametrize(
+    ("chain", "stages"),
+    [
+        (r"printf $'it\'s | ' | cat", [r"printf $'it\'s | '", "cat"]),
+        ("""a "$'" | b "$'x" | c""", ["""a "$'\"""", """b "$'x\"""", "c"]),
+        (r"a${x:-$'}\''} | b", [r"a${x:-$'}\''}", "b"]),
+        (r"a $'\\' | b", [r"a $'\\'", "b"]),
+    ],
+)
+def test_a_shell_with_dollar_quotes(chain: str, stages: list[str]) -> None:
+    assert [stage.text for stage in split_chain(chain, has_dollar_quotes=True)] == stages
+
+
+def test_a_shell_without_dollar_quotes() -> None:
+    assert texts(r"printf $'it\' | cat") == [r"printf $'it\'", "cat"]
+    with pytest.raises(ChainError, match="quote `'` is never closed"):
+        split_chain(r"printf $'it\'s | ' | cat")
 
 
 def test_the_caret_stands_under_the_culprit() -> None:

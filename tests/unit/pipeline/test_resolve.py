@@ -22,6 +22,9 @@ class Machine:
     def exists(self, path: str) -> bool:
         return path in {"./plain.py", "notes.py"}
 
+    def has_dollar_quotes(self) -> bool:
+        return True
+
     def names(self) -> Sequence[str]:
         return ["broadcast", "stdout_log"]
 

@@ -122,7 +122,7 @@ def test_the_chat_server_of_the_old_readme(tmp_path: Path) -> None:
 
 def test_bytes_go_out_as_the_message_came_in(tmp_path: Path) -> None:
     frames, _ = hosted(tmp_path, CHAT, events=[message(b"abc")])
-    assert {frame["data"] for frame in frames} == {"base64:YWJj"}
+    assert {frame["data"] for frame in frames} == {"\x10base64:YWJj"}
 
 
 def test_data_is_changed_in_place_for_the_filters_and_stages_behind(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_queue_consumers_and_raw_data(tmp_path: Path) -> None:
     want, *frames = hosted(tmp_path, QUEUE, events=[message("work"), published, queued, raw])[0]
     assert want == {"type": "want", "events": ["data"]}
     assert [frame for frame in frames if frame["type"] == "enqueue"] == [
-        {"type": "enqueue", "data": "base64:d29yaw==", "seq": 3}
+        {"type": "enqueue", "data": "\x10base64:d29yaw==", "seq": 3}
     ]
     assert [(frame["to"], frame["data"]) for frame in frames if frame["type"] == "send"] == [
         ("a", "news"),
@@ -205,7 +205,7 @@ def test_queue_consumers_and_raw_data(tmp_path: Path) -> None:
         ("a", "work"),
         ("b", "work"),
     ]
-    assert frames[-1]["data"] == "base64:WGJj"
+    assert frames[-1]["data"] == "\x10base64:WGJj"
 
 
 def test_a_dotted_module_and_functions_are_hosted_too(tmp_path: Path) -> None:
@@ -283,6 +283,6 @@ class Publish(WebSocketMessageFilter):
 def test_publish_of_a_storage_is_an_action(tmp_path: Path) -> None:
     frames, _ = hosted(tmp_path, PUBLISH, events=[message("x")])
     assert [(frame["channel"], frame["data"]) for frame in frames[1:]] == [
-        ("global", "base64:eA=="),
+        ("global", "\x10base64:eA=="),
         ("global", "text"),
     ]
