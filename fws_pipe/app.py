@@ -440,12 +440,15 @@ def _entrance_settings(config: Config) -> EntranceSettings:
     if config.cert is None and (config.key or config.client_ca):
         raise UsageError(f"--{'key' if config.key else 'client-ca'} makes no sense without --cert")
     tls = TlsFiles(config.cert, config.key, config.client_ca) if config.cert else None
-    wants_token = config.auth_tokens is not None or config.auth_jwt is not None
-    if config.auth_jwt is None and (config.auth_audience or config.auth_issuer):
-        raise UsageError(f"--auth-{'audience' if config.auth_audience else 'issuer'} makes no sense without --auth-jwt")
+    takes_jwt = config.auth_jwt is not None or config.auth_jwt_secret is not None
+    wants_token = config.auth_tokens is not None or takes_jwt
+    if not takes_jwt and (config.auth_audience or config.auth_issuer):
+        option = "audience" if config.auth_audience else "issuer"
+        raise UsageError(f"--auth-{option} makes no sense without --auth-jwt or --auth-jwt-secret")
     auth = AuthSettings(
         tokens_file=config.auth_tokens,
         jwt_key_file=config.auth_jwt,
+        jwt_secret_file=config.auth_jwt_secret,
         audience=config.auth_audience,
         issuer=config.auth_issuer,
         cookie=config.auth_cookie,

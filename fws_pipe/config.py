@@ -335,8 +335,13 @@ OPTIONS = (
         "FILE", _ADMISSION,
     ),
     Option(
-        "auth-jwt", parse_text, None, "none", "the key that a client's JWT is signed with; one without a JWT gets 401",
-        "KEYFILE", _ADMISSION,
+        "auth-jwt", parse_text, None, "none",
+        "public keys (PEM or JWKS) that check a client's JWT; a client without a JWT gets 401", "KEYFILE", _ADMISSION,
+    ),
+    Option(
+        "auth-jwt-secret", parse_text, None, "none",
+        "the secret, 32 bytes or more, that a client's JWT is signed with (HS256); may stand beside --auth-jwt",
+        "FILE", _ADMISSION,
     ),
     Option(
         "auth-audience", parse_text, None, "any", "the audience that a JWT must be for: it may be meant for others",
@@ -531,6 +536,7 @@ class Config:
     origin: Sequence[OriginPattern]
     auth_tokens: str | None
     auth_jwt: str | None
+    auth_jwt_secret: str | None
     auth_audience: str | None
     auth_issuer: str | None
     auth_cookie: str

@@ -11,13 +11,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-EXPECTED = "expected [scheme://]host[:port], *.domain, or one of *, same, null, none"
+import idna
+
+EXPECTED = "expected [scheme://]host[:port], *.domain, or one of *, same, null, none, file://"
 
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _WEB_SCHEMES = ("http", "https")
 _PAGES_SCHEMES = (*_WEB_SCHEMES, "chrome-extension", "moz-extension", "safari-web-extension")
 _NO_PAGES_SCHEMES = ("ws", "wss", "file", "ftp")
 """Where a WebSocket goes, not where it is from, and what has the origin `null` (WHATWG URL, section 4.7)."""
+_FILE = "file://"
+"""The Origin that web views of apps send for pages from the disk, where browsers send `null`."""
 _ORIGIN = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?(\[[0-9a-f:.]+\]|[^\s/\[\]:@?#*]+)(?::([0-9]{1,5}))?")
 
 
@@ -27,7 +31,7 @@ class OriginPattern:
 
     text: str
     word: str | None = None
-    """`*`, `same`, `null` or `none`, which are no hosts."""
+    """`*`, `same`, `null`, `none` or `file://`, which are no hosts."""
     scheme: str | None = None
     host: str = ""
     port: int | None = None
@@ -45,7 +49,7 @@ class _Origin:
 def parse_origin(text: str) -> OriginPattern:
     """Parse an entry. Raises ValueError with what was expected."""
     lowered = text.strip().lower()
-    if lowered in ("*", "same", "null", "none"):
+    if lowered in ("*", "same", "null", "none", _FILE):
         return OriginPattern(lowered, word=lowered)
     scheme, separator, rest = lowered.rpartition("://")
     has_subdomains = rest.startswith("*.")
@@ -54,8 +58,8 @@ def parse_origin(text: str) -> OriginPattern:
         raise ValueError(EXPECTED)
     _check_scheme(found[1])
     try:
-        host = found[2] if found[2].isascii() else found[2].encode("idna").decode()  # as browsers send it
-    except UnicodeError:
+        host = found[2] if found[2].isascii() else idna.encode(found[2], uts46=True).decode()  # as browsers send it
+    except UnicodeError:  # idna.IDNAError is one
         raise ValueError(EXPECTED) from None
     return OriginPattern(lowered, None, found[1], host, int(found[3]) if found[3] else None, has_subdomains)
 
@@ -87,6 +91,8 @@ def allows(patterns: Sequence[OriginPattern], origins: Sequence[str], host: str)
     lowered = origins[0].lower()
     if lowered == "null":  # a sandboxed frame, a file: any page can make itself one
         return any(pattern.word == "null" for pattern in patterns)
+    if any(pattern.word == "*" or pattern.word == lowered == _FILE for pattern in patterns):
+        return True  # whatever it says, also what is no origin: an empty text, one with a path
     origin = _parsed(lowered)
     return origin is not None and any(_fits(pattern, origin, host.lower()) for pattern in patterns)
 
@@ -100,7 +106,7 @@ def _parsed(text: str) -> _Origin | None:
 
 def _fits(pattern: OriginPattern, origin: _Origin, host: str) -> bool:
     if pattern.word is not None:
-        return pattern.word == "*" or (pattern.word == "same" and _is_same(origin, host))
+        return pattern.word == "same" and _is_same(origin, host)
     schemes = _WEB_SCHEMES if pattern.scheme is None else (pattern.scheme,)
     if origin.scheme not in schemes or pattern.port not in (None, origin.port):
         return False

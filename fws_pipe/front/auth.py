@@ -22,6 +22,7 @@ import msgpack
 from fws_pipe.errors import UsageError
 from fws_pipe.front.handshake import Refusal, Upgrade
 from fws_pipe.front.jwt_keys import BadTokenError, JwtKeys
+from fws_pipe.front.key_forms import BYTE_ORDER_MARK, form_of
 
 TOKEN_LIMIT_BYTES = 8 * 1024
 """The longest token: half of the largest request head, unless that is set. None that is longer is looked into."""
@@ -30,7 +31,6 @@ CLAIMS_DEPTH = 32
 """How deep claims may nest: msgpack and JSON libraries stop at a few hundred levels, some with a crash."""
 
 _PARAMETER = b"token"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class AuthSettings:
 
     tokens_file: str | None = None
     jwt_key_file: str | None = None
+    jwt_secret_file: str | None = None
     audience: str | None = None
     issuer: str | None = None
     cookie: str = "token"
@@ -85,14 +86,19 @@ class Authenticator:
 
     def reload(self) -> None:
         """Read the files again. Raises UsageError, and then goes on with all that it had."""
-        tokens_file, key_file = self._settings.tokens_file, self._settings.jwt_key_file
-        tokens = () if tokens_file is None else _parse_tokens(self._content("--auth-tokens", tokens_file), tokens_file)
-        keys = None if key_file is None else JwtKeys(self._content("--auth-jwt", key_file), key_file)
+        tokens_file = self._file("--auth-tokens", self._settings.tokens_file)
+        key_file = self._file("--auth-jwt", self._settings.jwt_key_file)
+        secret_file = self._file("--auth-jwt-secret", self._settings.jwt_secret_file)
+        tokens = _parse_tokens(*tokens_file) if tokens_file else ()
+        keys = JwtKeys(key_file, secret_file) if key_file or secret_file else None
         self._tokens, self._keys = tokens, keys
 
-    def _content(self, option: str, path: str) -> bytes:
+    def _file(self, option: str, path: str | None) -> tuple[str, bytes] | None:
+        """A file's path and content; None when there is none to read. Raises UsageError."""
+        if path is None:
+            return None
         try:
-            return self._read(path)
+            return path, self._read(path)
         except OSError as error:
             raise UsageError(f"{option} {path}: the file can't be read: {error.strerror or error}") from None
 
@@ -181,14 +187,17 @@ def _is_named(cookie: str) -> Callable[[str], bool]:
     return lambda crumb: crumb.partition("=")[0].strip(" \t") == cookie
 
 
-def _parse_tokens(content: bytes, path: str) -> Sequence[_StaticToken]:
+def _parse_tokens(path: str, content: bytes) -> Sequence[_StaticToken]:
     """Parse a file with a token, and perhaps white space and a name, on each line. Raises UsageError."""
-    if b"-----BEGIN" in content:
-        raise UsageError(f"--auth-tokens {path}: this is a key, not a list of tokens; is it meant for --auth-jwt?")
+    form = form_of(content)
+    if form is not None and not form.is_token:
+        raise UsageError(
+            f"--auth-tokens {path}: this looks like {form.name}, not like a list of tokens; is it meant for --auth-jwt?"
+        )
     if b"\0" in content:
         raise UsageError(f"--auth-tokens {path}: there are NUL bytes in it; a list of tokens is a text file in UTF-8")
     tokens: dict[bytes, _StaticToken] = {}
-    for number, line in enumerate(content.removeprefix(_BYTE_ORDER_MARK).splitlines(), 1):
+    for number, line in enumerate(content.removeprefix(BYTE_ORDER_MARK).splitlines(), 1):
         token, name = (*line.split(None, 1), b"", b"")[:2]
         if not token or token.startswith(b"#"):
             continue

@@ -1,8 +1,9 @@
 """The keys that JSON Web Tokens are checked with (RFC 7515, 7517, 7518 and 7519).
 
-Reads: what a key file holds. The keys decide which algorithms a token may be signed with, the token never does: a
-public key that may also be a secret lets everybody sign (RFC 8725, section 2.1). PyJWT and cryptography are loaded
-when there is a key file, and not before. No I/O, and no clock.
+Reads: what a key file or a secret file holds; which of the two it is, the option says, never the look of the content.
+The keys decide which algorithms a token may be signed with, the token never does: a public key that may also be a
+secret lets everybody sign (RFC 8725, section 2.1). PyJWT and cryptography are loaded when there is such a file, and not
+before. No I/O, and no clock.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from fws_pipe.errors import UsageError
+from fws_pipe.front.key_forms import BYTE_ORDER_MARK, Form, form_of
 
 _SECRET_ALGORITHMS = (("HS256", 32), ("HS384", 48), ("HS512", 64))
 """Each with the bytes that its secret must have: those of the hash (RFC 7518, section 3.2)."""
@@ -27,6 +29,8 @@ _RSA_BITS = 2048
 """The shortest RSA key (RFC 7518, section 3.3)."""
 
 _CURVE_ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512", "secp256k1": "ES256K"}
+
+_SECRET_MEND = "give a key as --auth-jwt, and make a secret with: openssl rand -hex 32"
 
 _PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
@@ -55,17 +59,25 @@ class _Key:
 
 
 class JwtKeys:
-    """What a key file holds: a PEM public key or certificate, a JWK, a JWKS, or else a secret.
+    """The keys of the files that are given, as (path, content).
 
-    Raises UsageError when PyJWT isn't there, or when the content is none of these; `path` is for that text only.
+    A `key_file` holds a PEM public key or certificate, a JWK or a JWKS; a `secret_file` one secret of HMAC. Raises
+    UsageError when PyJWT isn't there, or when a file holds something else; the paths are for that text only.
     """
 
-    def __init__(self, content: bytes, path: str) -> None:
-        self._jwt = _load_pyjwt()
-        try:
-            self._keys = self._read(content, path)
-        except _BadKeyError as error:
-            raise UsageError(f"--auth-jwt {path}: {error}") from None
+    def __init__(self, key_file: tuple[str, bytes] | None, secret_file: tuple[str, bytes] | None = None) -> None:
+        self._jwt = _load_pyjwt("--auth-jwt" if key_file else "--auth-jwt-secret")
+        self._keys: list[_Key] = []
+        for option, file, read in (
+            ("--auth-jwt", key_file, self._read_keys),
+            ("--auth-jwt-secret", secret_file, self._read_secret),
+        ):
+            if file is not None:
+                path, content = file
+                try:
+                    self._keys += read(content.removeprefix(BYTE_ORDER_MARK), path)
+                except _BadKeyError as error:
+                    raise UsageError(f"{option} {path}: {error}") from None
 
     def claims(self, token: bytes) -> dict[str, Any]:
         """The claims of a token that one of the keys has signed; none of them is checked.
@@ -105,25 +117,29 @@ class JwtKeys:
         claims: dict[str, Any] = self._jwt.decode(token, key.value, algorithms=list(key.algorithms), options=unchecked)
         return claims
 
-    def _read(self, content: bytes, path: str) -> Sequence[_Key]:
-        if not content.strip():
-            raise _BadKeyError("the file is empty")
-        # Without the NULs, too: a public key in UTF-16 must not become a secret.
+    def _read_keys(self, content: bytes, path: str) -> Sequence[_Key]:
+        _check_not_empty(content)
+        # Without the NULs, too: it is still a key in UTF-16.
         if b"-----BEGIN" in content.replace(b"\0", b""):
             return [_public_key(_from_pem(content, path))]
         if content.lstrip().startswith(b"{"):
             return self._from_json(content)
-        secret = content.rstrip(b"\r\n")
-        self._check_secret(secret)
-        return [_secret_key(secret)]
+        raise _BadKeyError(_no_key(form_of(content)))
 
-    def _check_secret(self, secret: bytes) -> None:
+    def _read_secret(self, content: bytes, _path: str) -> Sequence[_Key]:
+        _check_not_empty(content)
+        return [self._secret_key(content.rstrip(b"\r\n"))]
+
+    def _secret_key(self, secret: bytes) -> _Key:
+        """The key of a secret. Raises _BadKeyError for one that is too short, or that others may know."""
+        form = form_of(secret)
+        if form is not None:
+            raise _BadKeyError(f"this looks like {form.name}, which is no secret; {_SECRET_MEND}")
         try:
             self._jwt.get_algorithm_by_name("HS256").prepare_key(secret)
         except self._jwt.InvalidKeyError:
-            raise _BadKeyError(
-                "this is a public key in a form that isn't taken, and it must not be a secret; give a PEM file"
-            ) from None
+            raise _BadKeyError(f"this looks like a key to PyJWT, which is no secret; {_SECRET_MEND}") from None
+        return _secret_key(secret)
 
     def _from_json(self, content: bytes) -> Sequence[_Key]:
         try:
@@ -139,7 +155,11 @@ class JwtKeys:
             raise _BadKeyError('"keys" must be a list of JWKs')
         keys = [key for member in members if (key := self._from_jwk(member)) is not None]
         if not keys:
-            raise _BadKeyError("there is no JWK in it that can check a signature")
+            form = form_of(content)
+            mend = (
+                f": {form.name}; {form.mend}" if form is not None and "keys" not in data and "kty" not in data else ""
+            )
+            raise _BadKeyError(f"there is no JWK in it that can check a signature{mend}")
         return keys
 
     def _from_jwk(self, member: dict[str, Any]) -> _Key | None:
@@ -154,27 +174,42 @@ class JwtKeys:
         # Not only PyJWT's own errors: not every version turns those of base64 and cryptography into them.
         except (self._jwt.PyJWTError, ValueError, TypeError):
             return None
-        key = _secret_key(value) if isinstance(value, bytes) else _public_key(value)
+        key = self._secret_key(value) if isinstance(value, bytes) else _public_key(value)
         algorithms = tuple(name for name in key.algorithms if member.get("alg", name) == name)
         return _Key(value, algorithms, member.get("kid")) if algorithms else None
 
 
-def _load_pyjwt() -> ModuleType:
+def _check_not_empty(content: bytes) -> None:
+    if not content.strip():
+        raise _BadKeyError("the file is empty")
+
+
+def _no_key(form: Form | None) -> str:
+    """Why --auth-jwt doesn't take a file without PEM or a JWK, by its form."""
+    if form is not None:
+        return f"this looks like {form.name}; {form.mend}"
+    return (
+        "this is no PEM public key or certificate, and no JWKS; if tokens are signed with it as a secret "
+        "(HS256, HS384, HS512), give it as --auth-jwt-secret"
+    )
+
+
+def _load_pyjwt(option: str) -> ModuleType:
     """PyJWT. Raises UsageError as well for the package `jwt`, which is another one with the same import name."""
-    module = _load("jwt", "PyJWT")
+    module = _load("jwt", "PyJWT", option)
     if not hasattr(module, "PyJWTError"):
         raise UsageError(
-            f"--auth-jwt needs PyJWT, and {getattr(module, '__file__', 'jwt')} is something else: "
+            f"{option} needs PyJWT, and {getattr(module, '__file__', 'jwt')} is something else: "
             f'{sys.executable} -m pip uninstall jwt, then -m pip install --force-reinstall "PyJWT[crypto]"'
         )
     return module
 
 
-def _load(module: str, package: str = "cryptography") -> ModuleType:
+def _load(module: str, package: str = "cryptography", option: str = "--auth-jwt") -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise UsageError(f'--auth-jwt needs {package}: {sys.executable} -m pip install "PyJWT[crypto]"') from None
+        raise UsageError(f'{option} needs {package}: {sys.executable} -m pip install "PyJWT[crypto]"') from None
 
 
 def _from_pem(content: bytes, path: str) -> Any:
@@ -188,7 +223,8 @@ def _from_pem(content: bytes, path: str) -> Any:
             return _load("cryptography.x509").load_pem_x509_certificate(content).public_key()
         return _load("cryptography.hazmat.primitives.serialization").load_pem_public_key(content)
     except (ValueError, unsupported):
-        raise _BadKeyError("this is not a PEM public key or certificate that can be read") from None
+        mend = "; its line ends are written as \\n: printf '%b' writes them out" if b"\\n" in content else ""
+        raise _BadKeyError(f"this is not a PEM public key or certificate that can be read{mend}") from None
 
 
 def _public_key(value: Any) -> _Key:

@@ -7,6 +7,7 @@ so there only a task can. Never: looks into what it carries.
 from __future__ import annotations
 
 import contextlib
+import re
 import select
 import socket
 import ssl
@@ -158,7 +159,10 @@ class TlsTransport:
     def describe_tls(self) -> dict[str, Any]:
         """TLS's version and, when the client has shown a certificate, its subject."""
         certificate: dict[str, Any] = self._stream.getpeercert() or {}
-        return {"version": self._stream.version(), "subject": _as_map(certificate["subject"]) if certificate else None}
+        return {
+            "version": self._stream.version(),
+            "subject": subject_as_map(certificate["subject"]) if certificate else None,
+        }
 
     async def receive_some(self, max_bytes: int) -> bytes:
         """Some bytes, or none at the end."""
@@ -211,10 +215,18 @@ async def _discard(stream: trio.SocketStream) -> None:
         pass
 
 
-def _as_map(subject: Any) -> dict[str, str]:
-    """A certificate's subject, as Python's ssl gives it, as a map; several values of one name with commas."""
+_SPECIAL = re.compile(r'[,=+"\\<>;]|^[ #]| $')
+
+
+def subject_as_map(subject: Any) -> dict[str, str]:
+    """A certificate's subject, as Python's ssl gives it, as a map; several values of one name with commas.
+
+    In each value a backslash stands before `,` `=` and the other characters that RFC 4514 (section 2.4) escapes, so a
+    comma without one is always between two values.
+    """
     names: dict[str, str] = {}
     for relative_name in subject:
         for name, value in relative_name:
-            names[name] = f"{names[name]}, {value}" if name in names else value
+            escaped = _SPECIAL.sub(r"\\\g<0>", value).replace("\0", "\\00")
+            names[name] = f"{names[name]}, {escaped}" if name in names else escaped
     return names

@@ -11,6 +11,7 @@ import fcntl
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 
 from fws_pipe.errors import SystemRefusedError
@@ -18,6 +19,11 @@ from fws_pipe.errors import SystemRefusedError
 _LONGEST_PATH_BYTES = 107
 """What sockaddr_un has room for, without the NUL behind it."""
 
+
+_LOCK_S = 1.0
+"""How long to wait for another server: each holds the lock for less than a millisecond."""
+
+_LOCK_RETRY_S = 0.01
 
 _NO_SOCKET = "there is a file that is no socket; remove it if it may go"
 
@@ -106,13 +112,28 @@ def _is_dead(path: str) -> bool:
 
 @contextlib.contextmanager
 def _folder_locked(folder: str) -> Iterator[None]:
-    """Two servers that start at once must not take each other's new socket for a dead one (flock(2))."""
+    """Keep two servers that start at once from taking each other's new socket for a dead one (flock(2))."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a folder, if that is possible within `_LOCK_S`.
+
+    Anybody who may read the folder may lock it too, for ever: that must not keep a server from starting.
+    """
+    deadline = time.monotonic() + _LOCK_S
+    while time.monotonic() < deadline:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_RETRY_S)
+        else:
+            return
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -5,6 +5,7 @@ Each call is one statement and its own transaction, so that what several process
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -42,6 +43,7 @@ class SqliteStorage(Storage):
     def __init__(self, path: str) -> None:
         self._path = path
         self._lock = threading.Lock()
+        _make_private(path)
         try:
             # isolation_level None is autocommit. The lock is what lets threads share the connection.
             self._connection = sqlite3.connect(
@@ -102,6 +104,17 @@ class SqliteStorage(Storage):
     def _refused(self, error: sqlite3.Error) -> SystemRefusedError:
         mend = _MENDS.get(_code_of(error), "name another file")
         return SystemRefusedError(f"can't keep sets in the SQLite file {self._path!r}: {error}; {mend}")
+
+
+def _make_private(path: str) -> None:
+    """Make the file, if it isn't there, for this user alone: what filters keep is nobody else's to read.
+
+    SQLite gives its -wal and -shm the same permissions. Those of a file that is there are its owner's decision.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError:
+        pass  # it is there, or SQLite says better than we could what is wrong with the place
 
 
 def _code_of(error: sqlite3.Error) -> int:

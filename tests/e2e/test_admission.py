@@ -34,7 +34,7 @@ def jwt_of(**claims: object) -> str:
 
 def jwt_server(servers: Servers, *options: str) -> Server:
     (servers.folder / "secret").write_text(SECRET + "\n")
-    return servers.start("--auth-jwt", "secret", *options, f"mirror | {servers.reporter()}")
+    return servers.start("--auth-jwt-secret", "secret", *options, f"mirror | {servers.reporter()}")
 
 
 def test_a_static_token_lets_in_and_the_chain_never_sees_it(servers: Servers) -> None:
@@ -125,7 +125,8 @@ def test_wrong_key_files_are_one_clear_line(servers: Servers) -> None:
     (servers.folder / "short").write_text("short")
     for options, words in (
         (["--auth-jwt", "gone"], "gone"),
-        (["--auth-jwt", "short"], "32 is the least"),
+        (["--auth-jwt", "short"], "give it as --auth-jwt-secret"),
+        (["--auth-jwt-secret", "short"], "32 is the least"),
         (["--auth-tokens", "gone"], "gone"),
     ):
         server = servers.start(*options, "mirror")

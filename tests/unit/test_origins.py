@@ -58,7 +58,14 @@ def is_allowed(entries: str, *origins: str, host: str = HOST) -> bool:
         ("example.com", "https://user@example.com", False),
         ("example.com", "https://a.org https://example.com", False),
         ("example.com", "example.com", False),
-        ("*", "", False),
+        ("*", "", True),
+        ("*", "file://", True),
+        ("*", "https://example.com/page", True),
+        ("file://", "file://", True),
+        ("https://a.example", "file://", False),
+        ("file://", "https://a.example", False),
+        ("https://straße.de", "https://strasse.de", False),
+        ("https://straße.de", "https://xn--strae-oqa.de", True),
     ],
 )
 def test_entries(entries: str, origin: str, expected: bool) -> None:

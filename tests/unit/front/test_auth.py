@@ -37,12 +37,19 @@ TOKENS = f"{STATIC} alice\n# nobody\n\nnameless\n".encode()
 
 
 def authenticator(
-    tokens: bytes | None = None, key: bytes | None = None, *, audience: str | None = None, issuer: str | None = None
+    tokens: bytes | None = None,
+    key: bytes | None = None,
+    *,
+    secret: bytes | None = None,
+    audience: str | None = None,
+    issuer: str | None = None,
 ) -> Authenticator:
-    files = {name: content for name, content in (("tokens", tokens), ("key", key)) if content is not None}
+    given = (("tokens", tokens), ("key", key), ("secret", secret))
+    files = {name: content for name, content in given if content is not None}
     settings = AuthSettings(
         tokens_file="tokens" if tokens is not None else None,
         jwt_key_file="key" if key is not None else None,
+        jwt_secret_file="secret" if secret is not None else None,
         audience=audience,
         issuer=issuer,
     )
@@ -322,7 +329,7 @@ class TestKeyFiles:
         ("size", "taken"), [(32, ["HS256"]), (48, ["HS256", "HS384"]), (64, ["HS256", "HS384", "HS512"])]
     )
     def test_a_secret_is_good_for_hashes_up_to_its_size(self, size: int, taken: list[str]) -> None:
-        keys = authenticator(key=SECRET[:size] + b"\r\n")
+        keys = authenticator(secret=SECRET[:size] + b"\r\n")
         for algorithm in ("HS256", "HS384", "HS512"):
             signature = jwt.get_algorithm_by_name(algorithm)
             head, _ = raw_token(json.dumps({"alg": algorithm}).encode()).rsplit(".", 1)
@@ -368,7 +375,10 @@ class TestKeyFiles:
         [
             (lambda: b"", "the file is empty"),
             (lambda: b" \n\n", "the file is empty"),
-            (lambda: SECRET[:31] + b"\n", "the secret has 31 bytes, 32 is the least (RFC 7518, section 3.2)"),
+            (
+                lambda: SECRET,
+                "if tokens are signed with it as a secret (HS256, HS384, HS512), give it as --auth-jwt-secret",
+            ),
             (lambda: private_pem(rsa_key()), "this is a private key; give its public part: openssl pkey -in key -pub"),
             (lambda: private_pem(rsa_key(), PrivateFormat.TraditionalOpenSSL), "this is a private key"),
             (lambda: private_pem(ec_key(), PrivateFormat.TraditionalOpenSSL), "this is a private key"),
@@ -380,9 +390,9 @@ class TestKeyFiles:
             (lambda: public_pem(rsa_key(1024)), "the RSA key has 1024 bits, 2048 is the least"),
             (lambda: public_pem(ec_key("secp224r1")), "of a kind that no token is signed with"),
             (lambda: public_pem(dsa.generate_private_key(2048)), "of a kind that no token is signed with"),
-            (lambda: openssh(rsa_key()), "it must not be a secret"),
-            (lambda: der(rsa_key()), "it must not be a secret"),
-            (lambda: json.dumps([jwk(ec_key().public_key())]).encode(), "it must not be a secret"),
+            (lambda: openssh(rsa_key()), "a key in OpenSSH's form; turn it into PEM: ssh-keygen"),
+            (lambda: der(rsa_key()), "a public key in DER; turn it into PEM: openssl pkey -pubin"),
+            (lambda: json.dumps([jwk(ec_key().public_key())]).encode(), "a list of JWKs; write"),
             (lambda: json.dumps(jwk(ec_key().public_key())).encode()[:-1], "it is not JSON"),
             (lambda: b'{"a":' + b"[" * 100_000, "it is not JSON"),
             (lambda: json.dumps(jwk(rsa_key())).encode(), "there is a private key in it"),
@@ -401,17 +411,17 @@ class TestKeyFiles:
         assert str(caught.value).startswith("--auth-jwt key: ")
         assert "\n" not in str(caught.value)
 
-    @given(st.binary(max_size=60) | st.binary(max_size=60).map(b"-----BEGIN PUBLIC KEY-----\n".__add__))
-    def test_any_file_is_taken_or_refused_in_one_line(self, content: bytes) -> None:
+    @given(st.binary(max_size=60) | st.binary(max_size=60).map(b"-----BEGIN PUBLIC KEY-----\n".__add__), st.booleans())
+    def test_any_file_is_taken_or_refused_in_one_line(self, content: bytes, is_secret: bool) -> None:
         try:
-            authenticator(key=content)
+            authenticator(secret=content) if is_secret else authenticator(key=content)
         except UsageError as error:
             assert len(str(error).splitlines()) == 1
 
     @pytest.mark.parametrize(
         ("module", "content", "package"),
         [
-            ("jwt", SECRET, "PyJWT"),
+            ("jwt", b"-----BEGIN PUBLIC KEY-----", "PyJWT"),
             ("cryptography.exceptions", b"-----BEGIN PUBLIC KEY-----", "cryptography"),
             ("cryptography", b'{"kty": "EC"}', "cryptography"),
         ],
@@ -426,12 +436,111 @@ class TestKeyFiles:
 
     def test_another_package_is_in_the_place_of_pyjwt(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "jwt", types.ModuleType("jwt"))
-        with pytest.raises(UsageError, match=r"^--auth-jwt needs PyJWT, and jwt is something else: .*PyJWT\[crypto\]"):
-            authenticator(key=SECRET)
+        with pytest.raises(
+            UsageError, match=r"^--auth-jwt-secret needs PyJWT, and jwt is something else: .*PyJWT\[crypto\]"
+        ):
+            authenticator(secret=SECRET)
 
     def test_nothing_is_loaded_before_there_is_a_key_file(self) -> None:
         check = "import sys, fws_pipe.front.auth; sys.exit('jwt' in sys.modules or 'cryptography' in sys.modules)"
         assert subprocess.run([sys.executable, "-c", check]).returncode == 0
+
+
+def x5c() -> bytes:
+    """A certificate's DER in base64, as it stands in an x5c."""
+    return b"".join(certificate(ec_key()).splitlines()[1:-1])
+
+
+def bare(key: Any) -> bytes:
+    """A public key's DER in base64, without PEM's lines around it."""
+    return base64.b64encode(der(key))
+
+
+def public_jwks() -> bytes:
+    return json.dumps({"keys": [jwk(ec_key().public_key())]}).encode()
+
+
+KEYS_IN_DISGUISE: list[tuple[Callable[[], bytes], str]] = [
+    (lambda: bare(rsa_key()), "the bare base64 of a public key"),
+    (lambda: bare(ec_key()) + b"\n", "the bare base64 of a public key"),
+    (lambda: bare(ed25519_key()), "the bare base64 of a public key"),
+    (lambda: base64.urlsafe_b64encode(der(rsa_key())).rstrip(b"="), "the bare base64 of a public key"),
+    (lambda: base64.encodebytes(der(rsa_key())), "the bare base64 of a public key"),
+    (lambda: bare(rsa_key()).decode().encode("utf-16"), "the bare base64 of a public key"),
+    (lambda: b"key=" + bare(ec_key()), "the bare base64 of a public key"),
+    (lambda: der(rsa_key()).hex().encode(), "the bare hex of a public key"),
+    (lambda: base64.b64encode(public_pem(ec_key())), "the base64 of a key or certificate in PEM"),
+    (lambda: base64.b64encode(public_jwks()), "the base64 of a JWK or a set of JWKs"),
+    (lambda: b"".join(private_pem(ec_key()).splitlines()[1:-1]), "the bare base64 of a private key"),
+    (x5c, "the bare base64 of a certificate"),
+    (lambda: json.dumps([x5c().decode()]).encode(), "an x5c list of certificates"),
+    (lambda: b'"%b","%b"' % (x5c(), x5c()), "the bare base64 of a certificate"),
+    (lambda: json.dumps(public_jwks().decode()).encode(), "a JSON string that holds a JWK or a set of JWKs"),
+    (lambda: json.dumps([jwk(ec_key().public_key())]).encode(), "a list of JWKs"),
+    (lambda: b"https://issuer.example/.well-known/jwks.json\n", "a URL"),
+    (lambda: b"/etc/keys/issuer-public-key-of-2026.pem\n", "the name of a file"),
+    (lambda: openssh(ec_key()), "a key in OpenSSH's form"),
+    (lambda: der(ec_key()), "a public key in DER"),
+    (lambda: der(rsa_key()) + b"\n", "a public key in DER"),
+    (lambda: signed({"sub": "alice"}).encode(), "a token, which clients hold"),
+    (lambda: b"<RSAKeyValue><Modulus>x</Modulus></RSAKeyValue>", "XML"),
+]
+KEYS_FOR_AUTH_JWT: list[tuple[Callable[[], bytes], str]] = [
+    (lambda: public_pem(rsa_key()), "a key or certificate in PEM"),
+    (lambda: private_pem(rsa_key()), "a key or certificate in PEM"),
+    (lambda: public_pem(rsa_key()).decode().encode("utf-16"), "a key or certificate in PEM"),
+    (lambda: certificate(ec_key()), "a key or certificate in PEM"),
+    (public_jwks, "a JWK or a set of JWKs"),
+    (lambda: public_jwks()[:-1], "a JWK or a set of JWKs"),
+    (lambda: b'{"issuer": "x", "jwks_uri": "https://issuer.example/keys"}', "an OpenID configuration"),
+]
+
+
+class TestSecretFiles:
+    @pytest.mark.parametrize(("content", "form"), KEYS_IN_DISGUISE + KEYS_FOR_AUTH_JWT)
+    def test_regression_what_others_may_know_becomes_no_secret(self, content: Callable[[], bytes], form: str) -> None:
+        """A file that was no PEM and no JWKS became an HMAC secret: anybody could sign with a public key."""
+        with pytest.raises(UsageError) as caught:
+            authenticator(secret=content())
+        assert str(caught.value).startswith(f"--auth-jwt-secret secret: this looks like {form}")
+        assert "--auth-jwt" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(("content", "form"), KEYS_IN_DISGUISE)
+    def test_auth_jwt_says_what_a_file_looks_like_that_it_does_not_take(
+        self, content: Callable[[], bytes], form: str
+    ) -> None:
+        with pytest.raises(UsageError) as caught:
+            authenticator(key=content())
+        assert str(caught.value).startswith(f"--auth-jwt key: this looks like {form}")
+        assert ";" in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(("content", "form"), KEYS_IN_DISGUISE + KEYS_FOR_AUTH_JWT)
+    def test_none_is_a_list_of_tokens(self, content: Callable[[], bytes], form: str) -> None:
+        """The first word of a public key would let everybody in who knows it."""
+        if form.startswith("a token"):
+            assert admitted(authenticator(content()).admit(bearing(content().decode()), NOW)).claims == {}
+            return
+        with pytest.raises(UsageError, match="--auth-tokens tokens: this looks like .*, not like a list of tokens"):
+            authenticator(content())
+
+    @pytest.mark.parametrize("content", [b"", b"\n", SECRET[:31], SECRET[:31] + b"\r\n"])
+    def test_one_that_is_too_short(self, content: bytes) -> None:
+        problem = "the secret has 31 bytes, 32 is the least" if content.strip() else "the file is empty"
+        with pytest.raises(UsageError, match=f"^--auth-jwt-secret secret: {problem}"):
+            authenticator(secret=content)
+
+    @given(st.binary(min_size=32, max_size=64).filter(lambda secret: secret == secret.rstrip(b"\r\n")))
+    def test_random_bytes_in_any_encoding_are_taken(self, secret: bytes) -> None:
+        for content in (secret.hex().encode(), base64.b64encode(secret), base64.urlsafe_b64encode(secret)):
+            admitted(authenticator(secret=content + b"\n").admit(bearing(signed({}, content)), NOW))
+
+    def test_a_key_and_a_secret_may_stand_side_by_side(self) -> None:
+        both = authenticator(key=public_pem(rsa_key()), secret=SECRET)
+        admitted(both.admit(bearing(signed({}, rsa_key(), "RS256", kid="any")), NOW))
+        admitted(both.admit(bearing(signed({})), NOW))
+        refused(both.admit(bearing(signed({}, OTHER_SECRET)), NOW))
 
 
 def openssh(key: Any) -> bytes:
@@ -455,14 +564,14 @@ class TestJsonWebTokens:
         ],
     )
     def test_good(self, claims: dict[str, Any], expires: float | None) -> None:
-        admission = admitted(authenticator(key=SECRET).admit(bearing(signed(claims)), NOW))
+        admission = admitted(authenticator(secret=SECRET).admit(bearing(signed(claims)), NOW))
         assert admission.claims == claims
         assert admission.expires == expires
         assert expires is None or isinstance(admission.expires, float)
 
     @pytest.mark.parametrize("audience", ["us", ["them", "us"]])
     def test_meant_for_us(self, audience: str | list[str]) -> None:
-        keys = authenticator(key=SECRET, audience="us", issuer="me")
+        keys = authenticator(secret=SECRET, audience="us", issuer="me")
         admitted(keys.admit(bearing(signed({"aud": audience, "iss": "me"})), NOW))
 
     @pytest.mark.parametrize(
@@ -487,7 +596,7 @@ class TestJsonWebTokens:
     def test_bad_claims(self, claims: dict[str, Any], text: str) -> None:
         # Not through jwt.encode: it would refuse some of these itself.
         token = signed_text(json.dumps(claims).encode())
-        assert text in refused(authenticator(key=SECRET).admit(bearing(token), NOW))
+        assert text in refused(authenticator(secret=SECRET).admit(bearing(token), NOW))
 
     @pytest.mark.parametrize(
         ("claims", "text"),
@@ -502,7 +611,7 @@ class TestJsonWebTokens:
         ],
     )
     def test_meant_for_others(self, claims: dict[str, Any], text: str) -> None:
-        keys = authenticator(key=SECRET, audience="us", issuer="me")
+        keys = authenticator(secret=SECRET, audience="us", issuer="me")
         assert text in refused(keys.admit(bearing(signed_text(json.dumps(claims).encode())), NOW))
 
     @pytest.mark.parametrize(
@@ -533,18 +642,19 @@ class TestJsonWebTokens:
         ],
     )
     def test_bad_tokens(self, token: str, text: str) -> None:
-        told = refused(authenticator(key=SECRET).admit(bearing(token), NOW))
+        told = refused(authenticator(secret=SECRET).admit(bearing(token), NOW))
         assert text in told
         assert len(token) < 5 or token not in told
 
     @pytest.mark.parametrize("alg", ["none", "None", "NONE", "nOnE"])
-    @pytest.mark.parametrize("content", [lambda: SECRET, lambda: public_pem(rsa_key())])
-    def test_regression_alg_none(self, alg: str, content: Callable[[], bytes]) -> None:
+    @pytest.mark.parametrize(
+        "keys", [lambda: authenticator(secret=SECRET), lambda: authenticator(key=public_pem(rsa_key()))]
+    )
+    def test_regression_alg_none(self, alg: str, keys: Callable[[], Authenticator]) -> None:
         """A token may say that it isn't signed, and old libraries believed it (RFC 8725, section 2.1)."""
         header = json.dumps({"alg": alg}).encode()
-        keys = authenticator(key=content())
         for token in (raw_token(header), raw_token(header, signature=b"")):
-            assert "algorithm (alg)" in refused(keys.admit(bearing(token), NOW))
+            assert "algorithm (alg)" in refused(keys().admit(bearing(token), NOW))
 
     @pytest.mark.parametrize("form", [public_pem, certificate, openssh, der])
     @pytest.mark.parametrize("key", [rsa_key, ec_key])
@@ -564,7 +674,7 @@ class TestJsonWebTokens:
     @given(st.text(st.characters(codec="latin-1"), max_size=80) | st.binary(max_size=60).map(raw_token))
     def test_any_token_gets_a_verdict(self, token: str) -> None:
         """Nothing is raised, and no bytes that nobody has signed are let in."""
-        verdict = authenticator(TOKENS, SECRET).admit(request(query=f"token={quote(token)}"), NOW)
+        verdict = authenticator(TOKENS, secret=SECRET).admit(request(query=f"token={quote(token)}"), NOW)
         refused(verdict, "invalid_token" if token else "invalid_request")
 
     json_values = st.recursive(
@@ -576,7 +686,7 @@ class TestJsonWebTokens:
     @given(st.dictionaries(st.sampled_from(["exp", "nbf", "iat", "aud", "iss", "sub", "a"]), json_values))
     def test_the_claims_of_an_admitted_token_fit_into_an_event(self, claims: dict[str, Any]) -> None:
         """Whatever an issuer signs is refused, or has a msgpack form and a time that is to come."""
-        verdict = authenticator(key=SECRET).admit(bearing(signed_text(json.dumps(claims).encode())), NOW)
+        verdict = authenticator(secret=SECRET).admit(bearing(signed_text(json.dumps(claims).encode())), NOW)
         if isinstance(verdict, Admission):
             codec.encode({"type": "open", "auth": verdict.claims})
             assert verdict.expires is None or verdict.expires > NOW
@@ -586,7 +696,7 @@ class TestJsonWebTokens:
 
 class TestAuthenticator:
     def test_either_kind_will_do(self) -> None:
-        both = authenticator(TOKENS, SECRET)
+        both = authenticator(TOKENS, secret=SECRET)
         assert admitted(both.admit(bearing(STATIC), NOW)).claims == {"sub": "alice"}
         assert admitted(both.admit(bearing(signed({"sub": "bob"})), NOW)).claims == {"sub": "bob"}
         assert refused(both.admit(bearing("s3cret"), NOW)) == "Unknown token."
@@ -623,7 +733,7 @@ class TestAuthenticator:
 
     def test_reload(self) -> None:
         files = {"tokens": b"old", "key": SECRET}
-        both = Authenticator(AuthSettings("tokens", "key"), files.__getitem__)
+        both = Authenticator(AuthSettings("tokens", None, "key"), files.__getitem__)
         files.update(tokens=b"new", key=OTHER_SECRET)
         refused(both.admit(bearing("new"), NOW))
         both.reload()
@@ -635,7 +745,7 @@ class TestAuthenticator:
     @pytest.mark.parametrize(("tokens", "key"), [(b"new", b"short"), (b"", OTHER_SECRET)])
     def test_a_reload_takes_all_or_nothing(self, tokens: bytes, key: bytes) -> None:
         files = {"tokens": b"old", "key": SECRET}
-        both = Authenticator(AuthSettings("tokens", "key"), files.__getitem__)
+        both = Authenticator(AuthSettings("tokens", None, "key"), files.__getitem__)
         files.update(tokens=tokens, key=key)
         with pytest.raises(UsageError):
             both.reload()
@@ -651,7 +761,7 @@ class TestAuthenticator:
         assert admitted(tokens.admit(bearing(STATIC), NOW)).claims == {"sub": "alice"}
 
     def test_no_secret_is_shown(self) -> None:
-        both = authenticator(TOKENS, SECRET)
+        both = authenticator(TOKENS, secret=SECRET)
         token = signed({"exp": NOW + 1})
         parts = [both, vars(both), vars(both._keys), admitted(both.admit(bearing(token), NOW))]
         shown = " ".join(map(repr, parts))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
 import stat
@@ -46,6 +47,17 @@ def test_a_living_one_is_refused_and_still_serves(tmp_path: Path) -> None:
             listen_unix(str(path), 0o660, 10)
         assert refused.value.exit_code == EXIT_SYSTEM
         connect(path)
+
+
+def test_a_lock_that_another_keeps_on_the_folder_stops_nobody(tmp_path: Path) -> None:
+    """Any user who may read the folder may lock it, and never let go."""
+    held = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with listen_unix(str(tmp_path / "socket"), 0o660, 10):
+            connect(tmp_path / "socket")
+    finally:
+        os.close(held)
 
 
 def test_one_whose_queue_is_full_is_alive(tmp_path: Path) -> None:

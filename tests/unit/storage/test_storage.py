@@ -165,6 +165,15 @@ def test_memory_forgets_keys_that_have_become_empty() -> None:
     assert storage._sets == {}
 
 
+def test_a_new_sqlite_file_is_private_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
+    SqliteStorage(str(tmp_path / "new")).add("a", "b")
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    (tmp_path / "old").touch(0o660)
+    (tmp_path / "old").chmod(0o660)
+    SqliteStorage(str(tmp_path / "old")).close()
+    assert (tmp_path / "old").stat().st_mode & 0o777 == 0o660
+
+
 def test_sqlite_outlives_its_process_and_shows_ids_readably(tmp_path: Path) -> None:
     path = f"{tmp_path}/sets"
     first, second = SqliteStorage(path), SqliteStorage(path)

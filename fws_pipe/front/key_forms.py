@@ -1,0 +1,155 @@
+"""Recognises keys, certificates and tokens by their look, so that none is taken for a secret. No I/O.
+
+A secret must be known to nobody else. A public key is known to all, in whichever form it is written down: with that for
+a secret anybody could sign tokens (RFC 8725, section 2.1).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class Form(NamedTuple):
+    """What some bytes look like: "a URL", and how --auth-jwt could take it."""
+
+    name: str
+    mend: str
+    is_token: bool = False
+    """Whether it is a JSON Web Token: no key, and good for a list of tokens."""
+
+
+_PEM = Form("a key or certificate in PEM", "give it to --auth-jwt as it is")
+_JWKS = Form("a JWK or a set of JWKs", "give it to --auth-jwt as it is")
+_JSON = Form("JSON without a JWK", "write the keys as a JWKS (RFC 7517)")
+_OPENID = Form("an OpenID configuration", "fetch what its jwks_uri names, and give that file")
+_URL = Form("a URL", "fetch what it names into a file, and give that file: curl -o FILE URL")
+_FILE_NAME = Form("the name of a file", "give that file itself")
+_OPENSSH = Form("a key in OpenSSH's form", "turn it into PEM: ssh-keygen -e -m PKCS8 -f FILE")
+_XML = Form("XML", "turn the key into PEM")
+_TOKEN = Form("a token, which clients hold", "give the key that its signature is checked with", is_token=True)
+_JWK_LIST = Form("a list of JWKs", 'write {"keys": LIST}')
+_X5C = Form("an x5c list of certificates", "write its first entry as PEM, behind -----BEGIN CERTIFICATE-----")
+
+_URL_TEXT = re.compile(rb"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
+_FILE_NAME_TEXT = re.compile(rb"\S+\.(?:pem|json|jwks?|crt|cer|der|key|pub|p8|p12|txt)", re.IGNORECASE)
+_OPENSSH_TEXT = re.compile(rb"(?:\S+ )?(?:ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)\S+ +AAAA")
+_XML_TEXT = re.compile(rb"<\?xml |<(?:\w+:)?\w*(?:KeyValue|KeyInfo|Certificate)\b")
+_TOKEN_TEXT = re.compile(rb"eyJ[\w-]*\.[\w-]+\.[\w-]*(?:\.[\w-]*\.[\w-]*)?")
+_JWK_TEXT = re.compile(rb'\\?"(?:kty|keys|x5c|jwks_uri)\\?"\s*:')
+_BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/_-]{56,}")
+_HEX_TEXT = re.compile(rb"(?:0x)?((?:[0-9a-f]{2}[:\s]?){44,})", re.IGNORECASE)
+
+
+def form_of(content: bytes) -> Form | None:
+    """The form of a key, or of something else that is no secret; None: it looks like none."""
+    # Without NULs: in UTF-16 it is the same key. The marks of UTF-16 are those of its two byte orders.
+    text = content.replace(b"\0", b"").removeprefix(BYTE_ORDER_MARK).lstrip(b"\xff\xfe").strip()
+    return _form_of_text(text) or _form_of_json(text) or _form_of_der(content) or _form_of_encoded(text)
+
+
+def _form_of_text(text: bytes) -> Form | None:
+    if b"---- BEGIN" in text or b"-----BEGIN" in text:
+        return _PEM
+    if _XML_TEXT.match(text):
+        return _XML
+    if _OPENSSH_TEXT.match(text):
+        return _OPENSSH
+    whole = ((_URL_TEXT, _URL), (_FILE_NAME_TEXT, _FILE_NAME), (_TOKEN_TEXT, _TOKEN))
+    return next((form for pattern, form in whole if pattern.fullmatch(text)), None)
+
+
+def _form_of_json(text: bytes) -> Form | None:
+    if text[:1] not in (b"{", b"[", b'"'):
+        return None
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return _JWKS if _JWK_TEXT.search(text) else None
+    if isinstance(value, str):
+        inner = form_of(value.encode(errors="replace"))
+        name = f"a JSON string that holds {inner.name}" if inner else "a JSON string"
+        return Form(name, "take off its quotes and backslashes: jq -r . FILE")
+    return _form_of_list(value) if isinstance(value, list) else _form_of_object(value)
+
+
+def _form_of_list(value: list[Any]) -> Form:
+    if any(isinstance(item, dict) and "kty" in item for item in value):
+        return _JWK_LIST
+    return _X5C if any(isinstance(item, str) and form_of(item.encode(errors="replace")) for item in value) else _JSON
+
+
+def _form_of_object(value: dict[str, Any]) -> Form:
+    if "kty" in value or "keys" in value:
+        return _JWKS
+    return _OPENID if "jwks_uri" in value else _JSON
+
+
+def _form_of_der(data: bytes) -> Form | None:
+    kind = _kind_of_der(data)
+    command = "x509" if kind == "certificate" else "pkey -pubin"
+    return Form(f"a {kind} in DER", f"turn it into PEM: openssl {command} -inform DER -in FILE") if kind else None
+
+
+def _form_of_encoded(text: bytes) -> Form | None:
+    for encoding, data in _decodings(text):
+        kind = _kind_of_der(data)
+        if kind:
+            label = kind.upper()
+            around = f"write it between -----BEGIN {label}----- and -----END {label}-----"
+            mend = around if encoding == "base64" else "turn it into PEM"
+            return Form(f"the bare {encoding} of a {kind}", mend)
+        inner = _form_of_text(data.strip()) or _form_of_json(data.strip())
+        if inner:
+            return Form(
+                f"the {encoding} of {inner.name}", "decode it" + (": base64 -d" if encoding == "base64" else "")
+            )
+    return None
+
+
+def _decodings(text: bytes) -> Iterator[tuple[str, bytes]]:
+    """What the text, or a long word in it, stands for."""
+    if found := _HEX_TEXT.fullmatch(text):
+        yield "hex", bytes.fromhex(re.sub(rb"[:\s]", b"", found[1]).decode())
+    for word in (b"".join(text.split()), *_BASE64_TEXT.findall(text)):
+        bare = word.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
+        try:
+            yield "base64", base64.b64decode(bare + b"=" * (-len(bare) % 4), validate=True)
+        except binascii.Error:
+            continue
+
+
+_SEQUENCE, _INTEGER, _OBJECT_IDENTIFIER = 0x30, 0x02, 0x06
+_SHORTEST_KEY_BYTES = 44
+"""An Ed25519 public key with its header. So few random secrets look like DER: about one in a million."""
+
+
+def _kind_of_der(data: bytes) -> str | None:
+    """Whether DER (X.690) of a private key, a public key (RFC 5280 or 8017) or a certificate begins here."""
+    outer = _tag_and_rest(data)
+    inner = _tag_and_rest(outer[1]) if outer else None
+    if outer is None or inner is None or outer[0] != _SEQUENCE or len(data) < _SHORTEST_KEY_BYTES:
+        return None
+    if inner[0] == _INTEGER:
+        # A version number, of one byte, or the modulus of an RSA key.
+        return "private key" if len(inner[1]) == 1 else "public key"
+    if inner[0] != _SEQUENCE:
+        return None
+    return "public key" if inner[1][:1] == bytes((_OBJECT_IDENTIFIER,)) else "certificate"
+
+
+def _tag_and_rest(data: bytes) -> tuple[int, bytes] | None:
+    """The tag of the value that the data begins with, and its content; None when it isn't all there."""
+    if len(data) < 2:
+        return None
+    size, begin = data[1], 2
+    if size & 0x80:
+        begin += size & 0x7F
+        size = int.from_bytes(data[2:begin], "big")
+    return (data[0], data[begin : begin + size]) if 0 < size <= len(data) - begin else None
