@@ -419,7 +419,8 @@ OPTIONS = (
     ),
     Option(
         "outbox-limit", parse_outbox_size, 1024**2, "1M",
-        "what may wait for a client that reads slowly; for one more message see --slow-client", "BYTES", _LIMITS,
+        "what others send to a client that reads slowly and may wait for it; for one more message see --slow-client",
+        "BYTES", _LIMITS,
     ),
     Option(
         "slow-client", one_of(*SLOW_CLIENT), "close", "close",

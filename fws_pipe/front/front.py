@@ -112,7 +112,7 @@ class Front:
         self.feed = Feed(limits.journal)
         self.progress = Progress(lambda: self.feed.last_event)
         self._quarantine = Quarantine(quarantine, name)
-        self.clients = Clients(limits.slow_client)
+        self.clients = Clients(limits.slow_client, self.feed.owner_of)
         self._connections = 0
         self.lobby = Lobby(limits.max_handshakes)
         self._places = Places(limits.max_clients, limits.max_clients_per_address)
@@ -516,10 +516,10 @@ class Front:
         self.progress.acknowledge(tick["seq"])
 
     def _execute_publish(self, action: Frame) -> None:
-        self._put_consumer(events.consumer_event(action["channel"], action["data"], self.name))
+        self._put_consumer(events.consumer_event(action["channel"], action["data"], self.name), action.get("seq"))
 
     def _execute_enqueue(self, action: Frame) -> None:
-        self._put_consumer(events.consumer_event(None, action["data"], self.name))
+        self._put_consumer(events.consumer_event(None, action["data"], self.name), action.get("seq"))
 
     def _execute_join(self, action: Frame) -> None:
         leaving = self.feed.leaving(action["id"])
@@ -550,8 +550,10 @@ class Front:
         is_known = name in self.counters or len(self.counters) < MOST_COUNTERS
         self.counters[name if is_known else "counts under further names"] += action.get("by", 1)
 
-    def _put_consumer(self, event: Frame) -> None:
-        if not self.feed.put_nowait(event) and self.feed.dropped == 1:
+    def _put_consumer(self, event: Frame, seq: object = None) -> None:
+        """Queue an event that the chain has caused, on behalf of whose event `seq` is."""
+        client = self.feed.owner_of(seq) if type(seq) is int else None
+        if not self.feed.put_nowait(event, client) and self.feed.dropped == 1:
             self._log.always("dropped a consumer event: the chain makes more of them than it reads")
 
     _actions: dict[str, Callable[[Front, Frame], None]] = {
@@ -590,8 +592,7 @@ class Front:
         if client.pinged is None or client.pinged.since != since:
             if now - since >= self._limits.ping_interval:
                 client.pinged = Ping(since, now)
-                wire.post(PING_FRAME)
-                wire.flush()
+                wire.send_control(PING_FRAME)
         elif 0 < self._limits.ping_timeout <= now - client.pinged.sent:
             self.counters["silent"] += 1
             wire.fail(INTERNAL_ERROR, f"no sign of life for {now - since:.0f} s, in spite of a ping")

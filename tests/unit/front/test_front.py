@@ -143,9 +143,9 @@ def test_what_waits_for_room_when_its_client_is_lost_comes_before_the_disconnect
         await trio.to_thread.run_sync(client.upgrade)
         await served.wait_until(lambda: served.events == ["open"])
         served.write = write_later  # type: ignore[method-assign]
-        # Each takes more than half of the client's share, and in fragments the way through trio-websocket.
-        message = frame(b"x" * 600_000, first=0x01) + frame(b"", first=0x80)
-        await trio.to_thread.run_sync(client.send, message + message)
+        # In fragments both take the way through trio-websocket; together they are more than the client's share.
+        small, large = (frame(b"x" * size, first=0x01) + frame(b"", first=0x80) for size in (10_000, 600_000))
+        await trio.to_thread.run_sync(client.send, small + large)
         [there] = served.front.clients
         conversation = served.front._conversations[there]
         await served.wait_until(lambda: conversation._expected == 2)
