@@ -363,8 +363,8 @@ OPTIONS = (
     ),
     Option(
         "ping-interval", parse_seconds, 25.0, "25",
-        "a client that has been silent for so long is pinged (proxies give up after 30 to 60); 0: never", "SECONDS",
-        _LIMITS,
+        "a client that has sent or been sent nothing for so long is pinged (proxies give up after 30 to 60); 0: never",
+        "SECONDS", _LIMITS,
     ),
     Option(
         "ping-timeout", parse_seconds, 20.0, "20",

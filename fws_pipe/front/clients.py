@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -19,7 +20,7 @@ from fws_pipe.protocol.codec import Frame
 
 
 class Ping(NamedTuple):
-    """A ping that was sent at `sent` because there had been no sign of life since `since` (trio's clock)."""
+    """A ping that was sent at `sent`, when the last sign of life had been at `since` (trio's clock)."""
 
     since: float
     sent: float
@@ -80,6 +81,7 @@ class Client:
         "_under_way",
         "_under_way_count",
         "_window",
+        "addressed",
         "auth",
         "event_tail",
         "groups",
@@ -119,6 +121,8 @@ class Client:
         """is called when there may be some."""
         self.pinged: Ping | None = None
         """The last ping."""
+        self.addressed = -math.inf
+        """When the keep-alive last saw that something had been sent to it, or waited for that (trio's clock)."""
         wire.on_room = self._note_room
 
     def judge(self, verdict: Verdict) -> None:

@@ -43,7 +43,7 @@ from fws_pipe.protocol.progress import Progress
 _EXPIRY_CHECK_S = 60.0
 
 _KEEP_ALIVE_CHECKS = 4
-"""How many times an interval the idle clients are looked through: a ping is late by a quarter of it at most."""
+"""How many times an interval the idle clients are looked through: a ping is early by a quarter of it at most."""
 
 MOST_COUNTERS = 1000
 """How many names are counted; a filter that counts under a new name each time must not fill our memory."""
@@ -572,30 +572,43 @@ class Front:
     # All clients.
 
     async def keep_alive(self) -> None:
-        """Ping clients that have been silent for an interval; end those that then stay silent for the timeout."""
+        """Ping clients that have sent, or been sent, nothing for an interval; end those that then stay silent.
+
+        A proxy in between may end a connection of which one direction is idle, whatever passes in the other.
+        """
         interval, timeout = self._limits.ping_interval, self._limits.ping_timeout
         if interval <= 0:
             return
+        pause = min(interval, timeout or interval) / _KEEP_ALIVE_CHECKS
         while True:
-            await trio.sleep(min(interval, timeout or interval) / _KEEP_ALIVE_CHECKS)
+            await trio.sleep(pause)
             now = trio.current_time()
             for client in self.clients:
-                self._keep_client_alive(client, now)
+                if client.is_open and not client.wire.is_closing:
+                    self._keep_client_alive(client, now, interval - pause)
 
-    def _keep_client_alive(self, client: Client, now: float) -> None:
+    def _keep_client_alive(self, client: Client, now: float, patience: float) -> None:
+        """`patience`: after so many seconds a ping is due, or it would come later than the interval says."""
         wire = client.wire
+        if wire.has_sent or wire.outbox:
+            client.addressed = now
+            wire.has_sent = False
         # A client that takes what waits for it lives, though the ping may be far behind in its queue.
         signs_of_life = [since for since in (wire.waiting_since, wire.blocked_since) if since is not None]
-        if not signs_of_life or wire.is_closing:
-            return
-        since = max(signs_of_life)
-        if client.pinged is None or client.pinged.since != since:
-            if now - since >= self._limits.ping_interval:
-                client.pinged = Ping(since, now)
-                wire.send_control(PING_FRAME)
-        elif 0 < self._limits.ping_timeout <= now - client.pinged.sent:
+        since = max(signs_of_life, default=now)
+        is_unanswered = client.pinged is not None and client.pinged.since == since
+        if is_unanswered and self._is_silent(client.pinged, now):
             self.counters["silent"] += 1
             wire.fail(INTERNAL_ERROR, f"no sign of life for {now - since:.0f} s, in spite of a ping")
+        elif now - client.addressed >= patience or (now - since >= patience and not is_unanswered):
+            if not is_unanswered:
+                client.pinged = Ping(since, now)
+            wire.send_control(PING_FRAME)
+
+    def _is_silent(self, pinged: Ping | None, now: float) -> bool:
+        """Whether a client that has not answered this ping has had its time for that, and been silent before it."""
+        interval, timeout = self._limits.ping_interval, self._limits.ping_timeout
+        return pinged is not None and 0 < timeout <= now - pinged.sent and now - pinged.since >= interval + timeout
 
     async def close_idle(self) -> None:
         """Close clients that have sent no message for the idle timeout, as long as it is them whom we wait for."""

@@ -21,6 +21,7 @@ from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import MOST_COUNTERS, Front, Limits
 from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
 from fws_pipe.front.places import Lobby
+from fws_pipe.front.rfc6455 import PING_FRAME
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder, encode
 from tests.e2e.raw import CLOSE, PONG, RawClient, frame, request
@@ -188,6 +189,39 @@ def test_a_client_that_sends_now_and_then_is_not_idle(tmp_path: Path) -> None:
             nursery.cancel_scope.cancel()
 
     serve(scenario, tmp_path, clock, dataclasses.replace(LIMITS, idle_timeout=10.0))
+
+
+def test_a_client_that_speaks_and_hears_nothing_is_pinged_and_need_not_answer(tmp_path: Path) -> None:
+    clock = trio.testing.MockClock()
+
+    async def scenario(served: Served) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(served.front.keep_alive)
+            with RawClient(served.port) as client:
+                await trio.to_thread.run_sync(client.upgrade)
+                for count in range(1, 8):
+                    client.send(frame(b"still here"))
+                    for _ in range(10_000):
+                        if served.events.count("message") == count:
+                            break
+                        await trio.testing.wait_all_tasks_blocked(0.001)
+                    assert served.events.count("message") == count
+                    for _ in range(5):
+                        clock.jump(1.0)
+                        await trio.testing.wait_all_tasks_blocked()
+                # In 35 s; the check after each message is all that it hears.
+                assert await trio.to_thread.run_sync(client.read, 6) == PING_FRAME * 3
+                client.socket.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    client.socket.recv(1)
+                assert served.front.counters["silent"] == 0
+                for _ in range(30):
+                    clock.jump(1.0)
+                    await trio.testing.wait_all_tasks_blocked()
+                assert served.front.counters["silent"] == 1
+            nursery.cancel_scope.cancel()
+
+    serve(scenario, tmp_path, clock, dataclasses.replace(LIMITS, ping_interval=10.0, ping_timeout=4.0))
 
 
 def test_two_hundred_connections_of_all_kinds_leave_no_task(tmp_path: Path) -> None:
