@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import itertools
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import trio
 
 from fws_pipe.front.frames import event_tail
 from fws_pipe.front.handshake import Refusal
+from fws_pipe.front.holdings import OBJECT_BYTES
 from fws_pipe.front.rfc6455 import TRY_AGAIN_LATER, encode_message
 from fws_pipe.front.wire import Wire
 from fws_pipe.protocol.actions import EVERYONE
@@ -215,6 +217,11 @@ class Client:
             self._share.unpark_all()
 
 
+def weight_of_group(name: str) -> int:
+    """About how much memory it takes that a client is in a group, in bytes: each keeps the name for itself."""
+    return sys.getsizeof(name) + 2 * OBJECT_BYTES
+
+
 _Target = tuple[str | list[str] | None, str | None, str | list[str] | None, bool]
 """`to`, `group`, `except` of a send, and whether it is for the clients of other servers as well."""
 
@@ -246,14 +253,20 @@ class Clients:
     """
 
     def __init__(
-        self, slow_client: SlowClient = SlowClient.CLOSE, owner_of: Callable[[int], Client | None] = _nobody
+        self,
+        slow_client: SlowClient = SlowClient.CLOSE,
+        owner_of: Callable[[int], Client | None] = _nobody,
+        max_groups: int = 0,
     ) -> None:
         self._slow_client = slow_client
         self._owner_of = owner_of
+        self._max_groups = max_groups
         self._by_id: dict[str, Client] = {}
         self._before_the_gate = 0
         self._followers: list[Callable[[Client], object]] = []
         self._groups: dict[str, dict[str, Client]] = {}
+        self.groups_weight = 0
+        """About how much memory it takes who is in which group, in bytes."""
         self._touched: set[Wire] = set()
         self._target: _Target = _NOBODY
         self._frames: list[bytes] = []
@@ -311,11 +324,16 @@ class Clients:
             self.counters["gone"] += 1
         return client
 
+    def may_join(self, client: Client, group: str) -> bool:
+        """Whether a client is in this group, or may be put into it beside those that it is in."""
+        return not 0 < self._max_groups <= len(client.groups) or group in client.groups
+
     def join(self, client_id: str, group: str) -> None:
         """Put a client into a group; nothing happens when it has left."""
         client = self.of(client_id)
         if client is not None and group not in client.groups:
             client.groups = {*client.groups, group}
+            self.groups_weight += weight_of_group(group)
             self._groups.setdefault(group, {})[client_id] = client
             self._tell(client)
 
@@ -328,6 +346,7 @@ class Clients:
             self._tell(client)
 
     def _forget_member(self, client: Client, group: str) -> None:
+        self.groups_weight -= weight_of_group(group)
         members = self._groups[group]
         del members[client.id]
         if not members:

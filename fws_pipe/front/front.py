@@ -19,15 +19,24 @@ import trio
 
 from fws_pipe.front import handshake
 from fws_pipe.front.auth import Admission
-from fws_pipe.front.clients import Client, Clients, Load, Ping, SlowClient, Verdict
+from fws_pipe.front.clients import Client, Clients, Load, Ping, SlowClient, Verdict, weight_of_group
 from fws_pipe.front.conversation import READ_BYTES, Conversation, Readers
 from fws_pipe.front.entrance import Entrance
 from fws_pipe.front.feed import JOURNAL_LIMIT_BYTES, Culprit, Feed
+from fws_pipe.front.holdings import SWEEP_S, greediest
 from fws_pipe.front.meter import Meter, Pace
 from fws_pipe.front.places import Lobby, Places
 from fws_pipe.front.quarantine import Quarantine
 from fws_pipe.front.request import read_request
-from fws_pipe.front.rfc6455 import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, PING_FRAME, TOKEN_EXPIRED
+from fws_pipe.front.rfc6455 import (
+    ABNORMAL,
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    PING_FRAME,
+    POLICY_VIOLATION,
+    TOKEN_EXPIRED,
+    TRY_AGAIN_LATER,
+)
 from fws_pipe.front.suspicion import DEATHS_ALONE
 from fws_pipe.front.switchboard import HAS_EPOLL, AllReaders, Laggards, Switchboard, TaskReaders
 from fws_pipe.front.transport import SocketAddress
@@ -36,7 +45,7 @@ from fws_pipe.log import Level, Log
 from fws_pipe.pipes import Inlet, Outlet
 from fws_pipe.protocol import actions, events
 from fws_pipe.protocol.actions import ACTION_TYPES, check_action
-from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
+from fws_pipe.protocol.codec import Frame, FrameDecoder, describe, type_of
 from fws_pipe.protocol.events import CONFIRM, CONSUMER, DATA, EVENT_TYPES, TICK
 from fws_pipe.protocol.progress import Progress
 
@@ -63,6 +72,9 @@ class Limits:
     max_header: int = 16 * 1024
     handshake_timeout: float = 10.0
     max_fragments: int = 65536
+    message_timeout: float = 0.0
+    max_groups: int = 0
+    memory: int = 0
     idle_timeout: float = 0.0
     pace: Pace = Pace()
     slow_client: SlowClient = SlowClient.CLOSE
@@ -112,7 +124,7 @@ class Front:
         self.feed = Feed(limits.journal)
         self.progress = Progress(lambda: self.feed.last_event)
         self._quarantine = Quarantine(quarantine, name)
-        self.clients = Clients(limits.slow_client, self.feed.owner_of)
+        self.clients = Clients(limits.slow_client, self.feed.owner_of, limits.max_groups)
         self._connections = 0
         self.lobby = Lobby(limits.max_handshakes)
         self._places = Places(limits.max_clients, limits.max_clients_per_address)
@@ -522,11 +534,21 @@ class Front:
         self._put_consumer(events.consumer_event(None, action["data"], self.name), action.get("seq"))
 
     def _execute_join(self, action: Frame) -> None:
-        leaving = self.feed.leaving(action["id"])
-        if leaving is None:
-            self.clients.join(action["id"], action["group"])
+        client_id, group = action["id"], action["group"]
+        leaving = self.feed.leaving(client_id)
+        client = leaving or self.clients.get(client_id)
+        if client is not None and not self.clients.may_join(client, group):
+            self._refuse_group(client, group)
+        elif leaving is None:
+            self.clients.join(client_id, group)
         else:
-            leaving.groups = leaving.groups | {action["group"]}
+            leaving.groups = leaving.groups | {group}
+
+    def _refuse_group(self, client: Client, group: str) -> None:
+        self.counters["joins over --max-groups"] += 1
+        if self.counters["joins over --max-groups"] == 1:
+            in_groups = f"{client.id} is in {len(client.groups)} groups, as many as --max-groups allows"
+            self._log.always(f"dropped join {describe(group)}: {in_groups}; further ones are only counted")
 
     def _execute_leave(self, action: Frame) -> None:
         leaving = self.feed.leaving(action["id"])
@@ -622,6 +644,51 @@ class Front:
                 if is_idle and wire.waiting_since is not None and not wire.is_closing:
                     self.counters["idle"] += 1
                     wire.begin_close(GOING_AWAY, f"no message for {timeout:g} s")
+
+    async def bound_holdings(self) -> None:
+        """Close clients that take too long for a message, and those that hold most when all hold too much."""
+        patience = self._limits.message_timeout / SWEEP_S
+        while True:
+            await trio.sleep(SWEEP_S)
+            for conversation in list(self._conversations.values()):
+                if conversation.is_unfinished:
+                    conversation.sweeps_unfinished += 1
+                    if 0 < patience < conversation.sweeps_unfinished:
+                        self._fail_unfinished(conversation.wire)
+            if 0 < self._limits.memory < self._held():
+                self._close_greediest()
+
+    def _fail_unfinished(self, wire: Wire) -> None:
+        if not wire.is_closing:
+            self.counters["message too slow"] += 1
+            wire.fail(POLICY_VIOLATION, f"a message may take {self._limits.message_timeout:g} s to arrive")
+
+    def _held(self) -> int:
+        """About how much memory all that clients hold takes, in bytes."""
+        begun = sum(conversation.weight for conversation in self._conversations.values())
+        return begun + sum(wire.weight for wire in self._wires) + self.clients.groups_weight
+
+    def _close_greediest(self) -> None:
+        conversations = {conversation.wire: conversation for conversation in self._conversations.values()}
+
+        def weight_of(wire: Wire) -> int:
+            conversation = conversations.get(wire)
+            if conversation is None:
+                return wire.weight
+            return wire.weight + conversation.weight + sum(map(weight_of_group, conversation.client.groups))
+
+        if not self.counters["memory full"]:
+            self._log.always(
+                f"clients hold more than --memory-limit, {self._limits.memory} bytes: "
+                "those that hold most are closed with 1013; further ones are only counted"
+            )
+        for wire in greediest(((wire, weight_of(wire)) for wire in self._wires), self._limits.memory):
+            self.counters["memory full"] += 1
+            if wire in conversations and not wire.is_closing:
+                wire.outbox.drop_unstarted()
+                wire.fail(TRY_AGAIN_LATER, "the server has no memory left for what you send, or don't read")
+            else:
+                wire.abort()
 
     def lift_rates(self) -> None:
         """Hold no client to its rate any more: the server stops, and what it has read is to be dealt with."""

@@ -3,7 +3,7 @@
 Two parties fill it. What others send to the client may wait up to the limit. When it finds no room (DESIGN: a slow
 client costs only itself) the owner is told by `fits`, and closes the client, drops what has come, or has `make_room`
 drop what has waited longest. The replies to the client's own messages wait beside that, and none is dropped: where they
-are more than `share`, half of the limit, the client is read no further (clients.py).
+are more than the limit, the client is read no further (clients.py).
 
 Whose a frame is has to be found out only for a client that is behind. What was queued before that counts as its own.
 """
@@ -33,7 +33,6 @@ class Outbox:
         "_response",
         "_written_of_first",
         "limit",
-        "share",
         "size",
         "weight",
     )
@@ -43,8 +42,6 @@ class Outbox:
         self._response = b""
         """What is left of the HTTP response before all frames: it is never joined with them, and never dropped."""
         self.limit = limit
-        self.share = limit // 2
-        """How many bytes of replies to the client's own messages may wait beside what others send."""
         self._written_of_first = 0
         self._gone = 0
         """Bytes that have left, ever: where in the stream the first byte stands that waits."""

@@ -157,7 +157,7 @@ class Wire:
         if self.close_sent is not None or self._closed:
             return False
         outbox = self.outbox if self._is_released else self._held_outbox()
-        if self._writing or (outbox.size and outbox.size + len(frame) > outbox.share):
+        if self._writing or (outbox.size and outbox.size + len(frame) > outbox.limit):
             return False
         outbox.append(frame, weight)
         return True
@@ -274,7 +274,7 @@ class Wire:
 
     def send_control(self, frame: bytes) -> None:
         """Send a control frame, but for one that finds no room: pongs may be left out (RFC 6455, section 5.5.3)."""
-        has_room = self.outbox.own + len(frame) <= self.outbox.share
+        has_room = self.outbox.own + len(frame) <= self.outbox.limit
         if self.post(frame) or (has_room and self.post_behind(frame, is_own=True)):
             self.flush()
 
