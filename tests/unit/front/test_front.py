@@ -167,7 +167,7 @@ def test_what_waits_for_room_when_its_client_is_lost_comes_before_the_disconnect
         await trio.to_thread.run_sync(client.send, small + large)
         [there] = served.front.clients
         conversation = served.front._conversations[there]
-        await served.wait_until(lambda: conversation._expected == 2)
+        await served.wait_until(lambda: conversation._expected == 2 and bool(there._share))
         client.reset()
 
         def is_noticed() -> bool:
