@@ -415,6 +415,9 @@ async def _front(config: Config, name: str, log: Log, *, checks_actions: bool) -
         max_header=config.max_header,
         handshake_timeout=config.handshake_timeout,
         max_fragments=config.max_fragments,
+        message_timeout=config.message_timeout,
+        max_groups=config.max_groups,
+        memory=config.memory_limit,
         idle_timeout=config.idle_timeout,
         pace=Pace(config.rate, config.rate_bytes, closes=config.rate_policy == "close"),
         slow_client=SlowClient(config.slow_client),
@@ -546,6 +549,7 @@ async def _accept_and_drain(
         await backend.serving.wait()
         accepting.start_soon(front.keep_alive)
         accepting.start_soon(front.close_idle)
+        accepting.start_soon(front.bound_holdings)
         log.always("listening on " + ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners))
         for listener in listeners:
             accepting.start_soon(accept_all, listener, front.serve, log, front.lobby)

@@ -164,6 +164,13 @@ def parse_text(text: str) -> str:
     return text
 
 
+def parse_group(text: str) -> str:
+    """The name of a group that clients are put into. Raises ValueError."""
+    if not text or len(text.encode(errors="replace")) > 1000:
+        raise ValueError("expected 1 to 1000 bytes")
+    return text
+
+
 def parse_time(text: str) -> float:
     """Seconds, more than 0. Raises ValueError."""
     try:
@@ -368,8 +375,8 @@ OPTIONS = (
     ),
     Option(
         "ping-interval", parse_seconds, 25.0, "25",
-        "a client that has been silent for so long is pinged (proxies give up after 30 to 60); 0: never", "SECONDS",
-        _LIMITS,
+        "a client that has sent or been sent nothing for so long is pinged (proxies give up after 30 to 60); 0: never",
+        "SECONDS", _LIMITS,
     ),
     Option(
         "ping-timeout", parse_seconds, 20.0, "20",
@@ -404,6 +411,18 @@ OPTIONS = (
         _LIMITS,
     ),
     Option(
+        "message-timeout", parse_seconds, 60.0, "60",
+        "a message that takes longer to arrive closes its client with 1008; 0: any time", "SECONDS", _LIMITS,
+    ),
+    Option(
+        "max-groups", parse_count, 1024, "1024", "groups that one client may be in; 0: any number", "COUNT", _LIMITS,
+    ),
+    Option(
+        "memory-limit", parse_size, 512 * 1024**2, "512M",
+        "unfinished messages, outboxes and group names of all clients; those that hold most get 1013; 0: any size",
+        "BYTES", _LIMITS,
+    ),
+    Option(
         "rate", parse_rate, None, "0",
         "messages of one client, as 100/s or 6000/m, so many of them at once; fragments and pings count too; 0: any",
         "RATE", _LIMITS,
@@ -424,7 +443,8 @@ OPTIONS = (
     ),
     Option(
         "outbox-limit", parse_outbox_size, 1024**2, "1M",
-        "what may wait for a client that reads slowly; for one more message see --slow-client", "BYTES", _LIMITS,
+        "what others send to a client that reads slowly and may wait for it; for one more message see --slow-client",
+        "BYTES", _LIMITS,
     ),
     Option(
         "slow-client", one_of(*SLOW_CLIENT), "close", "close",
@@ -473,7 +493,7 @@ OPTIONS = (
         is_flag=True, for_front=False,
     ),
     Option(
-        "token", parse_text, None, "none",
+        "token", parse_group, None, "none",
         "the group of clients that have not chosen one, for broadcast_by_token and filters that are classes", "NAME",
         _CHAIN, for_front=False, old_flags=("-token",),
     ),
@@ -551,6 +571,9 @@ class Config:
     handshake_timeout: float
     max_header: int
     max_fragments: int
+    message_timeout: float
+    max_groups: int
+    memory_limit: int
     rate: Rate | None
     rate_bytes: Rate | None
     rate_policy: str

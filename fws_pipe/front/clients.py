@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import enum
+import itertools
+import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
@@ -11,6 +14,7 @@ import trio
 
 from fws_pipe.front.frames import event_tail
 from fws_pipe.front.handshake import Refusal
+from fws_pipe.front.holdings import OBJECT_BYTES
 from fws_pipe.front.rfc6455 import TRY_AGAIN_LATER, encode_message
 from fws_pipe.front.wire import Wire
 from fws_pipe.protocol.actions import EVERYONE
@@ -18,7 +22,7 @@ from fws_pipe.protocol.codec import Frame
 
 
 class Ping(NamedTuple):
-    """A ping that was sent at `sent` because there had been no sign of life since `since` (trio's clock)."""
+    """A ping that was sent at `sent`, when the last sign of life had been at `since` (trio's clock)."""
 
     since: float
     sent: float
@@ -32,6 +36,9 @@ class Verdict(NamedTuple):
 
 
 _ANY_SIZE = 1 << 62
+
+_FIRST_WINDOW_BYTES = 64 * 1024
+"""What a new client may have under way in the chain: one read. It grows while the replies find room."""
 
 UNDER_WAY_LIMIT = 2048
 """How many events one client may have in the chain: some milliseconds of its time, so that others don't wait long."""
@@ -58,7 +65,12 @@ def _nothing() -> None:
 
 
 class Client:
-    """One connection. `share_limit` bounds, in bytes, what it has under way in the chain and in its outbox.
+    """One connection.
+
+    `share_limit` bounds, in bytes, what it has under way in the chain and the replies to that in its outbox. What is
+    under way can't be called back, and a filter may answer with much more than it was sent. So a window bounds it as
+    well, as TCP's does (RFC 5681): it opens by what has come through, and closes by as much as the replies were too
+    long.
 
     `load` counts what all clients have under way.
     """
@@ -70,6 +82,8 @@ class Client:
         "_share_limit",
         "_under_way",
         "_under_way_count",
+        "_window",
+        "addressed",
         "auth",
         "event_tail",
         "groups",
@@ -101,6 +115,7 @@ class Client:
         self._load = load or Load()
         self._under_way = 0
         self._under_way_count = 0
+        self._window = min(_FIRST_WINDOW_BYTES, share_limit)
         self._share: trio.lowlevel.ParkingLot | None = None
         self.is_held = False
         """Whether what it sends is not read for want of room; then"""
@@ -108,6 +123,8 @@ class Client:
         """is called when there may be some."""
         self.pinged: Ping | None = None
         """The last ping."""
+        self.addressed = -math.inf
+        """When the keep-alive last saw that something had been sent to it, or waited for that (trio's clock)."""
         wire.on_room = self._note_room
 
     def judge(self, verdict: Verdict) -> None:
@@ -134,6 +151,8 @@ class Client:
         self._under_way -= size
         self._under_way_count -= count
         self._load.events -= count
+        if self._window < self._share_limit or self.wire.outbox.size > self._share_limit:
+            self._fit_window(size)
         if self.is_held or self._share is not None:
             self._note_room()
 
@@ -143,13 +162,24 @@ class Client:
         if self.is_held:
             self.on_room()
 
+    def _fit_window(self, size: int) -> None:
+        """So many bytes have come through: how much may be under way from now on?"""
+        replies = self.wire.outbox.own
+        if replies > self._share_limit:
+            if not self._under_way_count:  # now they have all come
+                self._window = max(self._window * self._share_limit // replies, 1)
+        elif replies <= self._share_limit // 2:
+            self._window = min(self._window + size, self._share_limit)
+
     @property
     def budget(self) -> int:
         """How many bytes of messages it may send now; one message of any size is always allowed."""
         if self.wire.is_closing:
             return self._share_limit
-        used = self._under_way + self.wire.outbox.size
-        return self._share_limit - used if used else max(self._share_limit, _ANY_SIZE)
+        used = self._under_way + self.wire.outbox.own
+        if used:
+            return min(self._share_limit - used, self._window - self._under_way)
+        return _ANY_SIZE if self._window >= min(_FIRST_WINDOW_BYTES, self._share_limit) else self._window
 
     @property
     def count_budget(self) -> int:
@@ -163,11 +193,15 @@ class Client:
     def must_wait(self, size: int) -> bool:
         """Whether this client's next event, of so many bytes, must wait for its earlier ones and their replies.
 
-        A client that sends faster than it reads the replies is so held back before its outbox overflows, and none can
-        fill the chain alone. One event is always allowed.
+        A client that sends faster than it reads the replies is so held back, and leaves room for what others send it;
+        and none can fill the chain alone. One event is always allowed.
         """
-        used = self._under_way + self.wire.outbox.size
-        if self.count_budget > 0 and (used == 0 or used + size <= self._share_limit):
+        used = self._under_way + self.wire.outbox.own
+        if (
+            self.count_budget > 0
+            and (not used or used + size <= self._share_limit)
+            and (not self._under_way or self._under_way + size <= self._window)
+        ):
             return False
         return not self.wire.is_closing
 
@@ -181,6 +215,11 @@ class Client:
         """There is no time left: let go whoever waits for its share."""
         if self._share is not None:
             self._share.unpark_all()
+
+
+def weight_of_group(name: str) -> int:
+    """About how much memory it takes that a client is in a group, in bytes: each keeps the name for itself."""
+    return sys.getsizeof(name) + 2 * OBJECT_BYTES
 
 
 _Target = tuple[str | list[str] | None, str | None, str | list[str] | None, bool]
@@ -203,18 +242,36 @@ class SlowClient(enum.StrEnum):
     """What has just come is dropped."""
 
 
-class Clients:
-    """All clients of this server that the chain knows of, by id, and the groups."""
+def _nobody(seq: int) -> Client | None:
+    return None
 
-    def __init__(self, slow_client: SlowClient = SlowClient.CLOSE) -> None:
+
+class Clients:
+    """All clients of this server that the chain knows of, by id, and the groups.
+
+    `owner_of` tells whose event a `seq` is, as long as the chain is at work on it.
+    """
+
+    def __init__(
+        self,
+        slow_client: SlowClient = SlowClient.CLOSE,
+        owner_of: Callable[[int], Client | None] = _nobody,
+        max_groups: int = 0,
+    ) -> None:
         self._slow_client = slow_client
+        self._owner_of = owner_of
+        self._max_groups = max_groups
         self._by_id: dict[str, Client] = {}
         self._before_the_gate = 0
         self._followers: list[Callable[[Client], object]] = []
         self._groups: dict[str, dict[str, Client]] = {}
+        self.groups_weight = 0
+        """About how much memory it takes who is in which group, in bytes."""
         self._touched: set[Wire] = set()
         self._target: _Target = _NOBODY
         self._frames: list[bytes] = []
+        self._sends: list[Frame] = []
+        """The actions that these frames are from."""
         self._frames_size = 0
         self.counters: Counter[str] = Counter()
         """What was dropped, by reason: `gone` (the client has left), `slow` (it was closed for a full outbox), and the
@@ -267,11 +324,16 @@ class Clients:
             self.counters["gone"] += 1
         return client
 
+    def may_join(self, client: Client, group: str) -> bool:
+        """Whether a client is in this group, or may be put into it beside those that it is in."""
+        return not 0 < self._max_groups <= len(client.groups) or group in client.groups
+
     def join(self, client_id: str, group: str) -> None:
         """Put a client into a group; nothing happens when it has left."""
         client = self.of(client_id)
         if client is not None and group not in client.groups:
             client.groups = {*client.groups, group}
+            self.groups_weight += weight_of_group(group)
             self._groups.setdefault(group, {})[client_id] = client
             self._tell(client)
 
@@ -284,6 +346,7 @@ class Clients:
             self._tell(client)
 
     def _forget_member(self, client: Client, group: str) -> None:
+        self.groups_weight -= weight_of_group(group)
         members = self._groups[group]
         del members[client.id]
         if not members:
@@ -299,6 +362,7 @@ class Clients:
         if target != self._target:
             self.deliver()
             self._target = target
+        self._sends.append(action)
         if type(data) is list:
             frames = [encode_message(message) for message in data]
             self._frames += frames
@@ -318,22 +382,55 @@ class Clients:
     def _pass_on(self, *, at_once: bool) -> list[Client]:
         """Give what has been sent to the wires of its receivers, to be queued or to be written; returns these."""
         frames, self._frames, self._frames_size = self._frames, [], 0
+        sends, self._sends = self._sends, []
         to, group, without, is_everywhere = self._target
         self._target = _NOBODY
         block = frames[0] if len(frames) == 1 else b"".join(frames)
         is_run = len(frames) > 1
         # Of clients everywhere most are other servers': that they are not here is not worth a count.
         receivers = self._receivers(to, group, without, 0 if is_everywhere else len(frames))
+        weight = len(block) // len(receivers) + 1 if receivers else 0
+        owners: list[Client | None] | None = None
         for client in receivers:
             wire = client.wire
             if is_run and len(block) > wire.outbox.limit:
                 is_taken = False
             else:
-                is_taken = wire.write(block) if at_once else wire.post(block)
+                is_taken = wire.write(block, weight) if at_once else wire.post(block, weight)
             if not is_taken:
-                for frame in frames:  # a part of it may fit
-                    self._post(client, frame)
+                if owners is None:
+                    owners = self._owners(sends)
+                self._pass_on_behind(client, frames, owners, block, weight)
         return receivers
+
+    def _owners(self, sends: Iterable[Frame]) -> list[Client | None]:
+        """Whose event each message of these actions has been caused by, as far as that is known."""
+        owners: list[Client | None] = []
+        for action in sends:
+            data, seq = action["data"], action.get("seq")
+            count = len(data) if type(data) is list else 1
+            seqs = seq if type(seq) is list else [seq] * count
+            owners += [self._owner_of(seq) if type(seq) is int else None for seq in seqs]
+        return owners
+
+    def _pass_on_behind(
+        self, client: Client, frames: list[bytes], owners: list[Client | None], block: bytes, weight: int
+    ) -> None:
+        """Queue frames, which are a block together, for a client that is behind."""
+        if client not in owners:
+            self._post_run(client, frames, block, weight, is_own=False)
+            return
+        for is_own, run in itertools.groupby(zip(frames, owners, strict=True), lambda each: each[1] is client):
+            part = [frame for frame, _ in run]
+            self._post_run(client, part, b"".join(part), 0, is_own=is_own)
+
+    def _post_run(self, client: Client, frames: list[bytes], block: bytes, weight: int, *, is_own: bool) -> None:
+        is_too_long = not is_own and len(frames) > 1 and len(block) > client.wire.outbox.limit
+        if not is_too_long and client.wire.post_behind(block, weight, is_own=is_own):
+            self._touched.add(client.wire)
+        else:
+            for frame in frames:  # a part of it may fit
+                self._post(client, frame, is_own=is_own)
 
     def _receivers(
         self, to: str | list[str] | None, group: str | None, without: str | list[str] | None, messages: int
@@ -370,8 +467,8 @@ class Clients:
             else:
                 self.counters["gone"] += messages
 
-    def _post(self, client: Client, frame: bytes) -> None:
-        if client.wire.post(frame):
+    def _post(self, client: Client, frame: bytes, *, is_own: bool) -> None:
+        if client.wire.post_behind(frame, is_own=is_own):
             self._touched.add(client.wire)
         elif client.wire.is_closing:
             self.counters["gone"] += 1
@@ -390,7 +487,7 @@ class Clients:
             return
         if self._slow_client is SlowClient.DROP_OLDEST:
             self.counters["dropped for slow clients"] += wire.outbox.make_room(len(frame))
-            if wire.post(frame):
+            if wire.post_behind(frame, is_own=False):
                 return
         self.counters["dropped for slow clients"] += 1
 

@@ -21,6 +21,7 @@ import trio
 from fws_pipe.front.clients import Client
 from fws_pipe.front.feed import Feed
 from fws_pipe.front.frames import Judgement, Kind, close_from, judge_frame, payload_of, skip_controls
+from fws_pipe.front.holdings import OBJECT_BYTES
 from fws_pipe.front.library import Library
 from fws_pipe.front.meter import Meter, ends_of_messages
 from fws_pipe.front.rfc6455 import ABNORMAL, CLOSE, POLICY_VIOLATION, PONG, TOO_BIG, encode_frame
@@ -113,6 +114,7 @@ class Conversation:
         "has_ended",
         "is_tapped",
         "meter",
+        "sweeps_unfinished",
         "wire",
     )
 
@@ -131,6 +133,8 @@ class Conversation:
         """Bytes of the fragmented message that is under way; -1 when there is none."""
         self._fragment_count = 0
         """and how many fragments they are in."""
+        self.sweeps_unfinished = 0
+        """How many sweeps (holdings.py) have found the message unfinished that is under way, and the client read."""
         self._library: Library | None = None
         self._expected = 0
         """Messages that trio-websocket has been fed the end of,"""
@@ -209,6 +213,17 @@ class Conversation:
         else:
             self._end((ABNORMAL, ""), lingers=False)
 
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether the client has begun something that it has yet to send the end of, and is read."""
+        return self._is_reading and (self._have > 0 or self._fragments >= 0)
+
+    @property
+    def weight(self) -> int:
+        """About how much memory it takes what the client has sent of a message, or has been held back with."""
+        objects = len(self._blocks) + self._fragment_count
+        return self._have + max(self._fragments, 0) + objects * OBJECT_BYTES if objects else 0
+
     # Frames.
 
     @property
@@ -277,6 +292,8 @@ class Conversation:
                     position = self._host.feed.put_messages(self.client, block, position, self._host.max_message)
                 else:
                     position = self._put_measured(block, position, self.meter)
+                if position > before:
+                    self.sweeps_unfinished = 0
                 if position == len(block):
                     break
                 if self.meter is not None and position > before:
@@ -401,6 +418,7 @@ class Conversation:
             self._fragment_count = 0
         if kind in (Kind.MESSAGE, Kind.LAST_FRAGMENT):
             self._expected += 1
+            self.sweeps_unfinished = 0
         # Behind what no client may send nobody knows where a frame begins; trio-websocket closes there.
         self._is_raw = kind is Kind.BROKEN
         end = len(block) if self._is_raw else judgement.end
@@ -493,6 +511,9 @@ class Conversation:
         self.has_ended = True
         self._stop_reading()
         self._blocks = []
+        self._have = 0
+        if self._library is not None:
+            self._library.end()  # it lets go of the fragments that it holds
         self._host.depart(self.client, *close, clean=is_clean)
         return True
 

@@ -132,8 +132,9 @@ class Feed:
         return position
 
     def _add(self, client: Client, size: int, count: int) -> None:
+        """The events that have just been numbered are a client's."""
         client.charge(size, count)
-        self._charges.append(Charge(client, size, count))
+        self._charges.append(Charge(client, size, count, self._seq - count + 1))
         self._size += size
 
     async def put(self, event: Frame, client: Client) -> None:
@@ -191,8 +192,10 @@ class Feed:
         client, _ = self._leaving.get(client_id, (None, 0))
         return client
 
-    def put_nowait(self, event: Frame) -> bool:
+    def put_nowait(self, event: Frame, client: Client | None = None) -> bool:
         """Queue an event that the chain itself has caused. False, and counted, when there is no room.
+
+        `client` had caused what the chain was at work on: the event takes of its share.
 
         Waiting would be a deadlock: the chain would wait for the front to take its actions, and the front for the
         chain to take this event. Clients wait instead, since these events fill the queue first.
@@ -200,7 +203,10 @@ class Feed:
         if self._size >= LOOP_LIMIT_BYTES:
             self.dropped += 1
             return False
-        self._append(event)
+        if client is None:
+            self._append(event)
+        else:
+            self.put_at_once(event, client)
         return True
 
     def _append(self, event: Frame) -> None:
@@ -438,6 +444,10 @@ class Feed:
         while self.swallows_ticks or self._journal.awaited is not None:
             await self._settled.park()
 
+    def owner_of(self, seq: int) -> Client | None:
+        """The client whose event has this number, as long as the chain is at work on it."""
+        return self._journal.owner_of(seq)
+
     @property
     def unfinished(self) -> int:
         """How many events the chain has not been seen to be done with."""
@@ -554,5 +564,5 @@ def _snapshot_of(client: Client, opening: Frame) -> bytes:
 
 def _release(charges: Iterable[Charge[Client]]) -> None:
     """Free the owners of their charges."""
-    for client, size, count in charges:
+    for client, size, count, _ in charges:
         client.discharge(size, count)

@@ -19,15 +19,24 @@ import trio
 
 from fws_pipe.front import handshake
 from fws_pipe.front.auth import Admission
-from fws_pipe.front.clients import Client, Clients, Load, Ping, SlowClient, Verdict
+from fws_pipe.front.clients import Client, Clients, Load, Ping, SlowClient, Verdict, weight_of_group
 from fws_pipe.front.conversation import READ_BYTES, Conversation, Readers
 from fws_pipe.front.entrance import Entrance
 from fws_pipe.front.feed import JOURNAL_LIMIT_BYTES, Culprit, Feed
+from fws_pipe.front.holdings import SWEEP_S, greediest
 from fws_pipe.front.meter import Meter, Pace
 from fws_pipe.front.places import Lobby, Places
 from fws_pipe.front.quarantine import Quarantine
 from fws_pipe.front.request import read_request
-from fws_pipe.front.rfc6455 import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, PING_FRAME, TOKEN_EXPIRED
+from fws_pipe.front.rfc6455 import (
+    ABNORMAL,
+    GOING_AWAY,
+    INTERNAL_ERROR,
+    PING_FRAME,
+    POLICY_VIOLATION,
+    TOKEN_EXPIRED,
+    TRY_AGAIN_LATER,
+)
 from fws_pipe.front.suspicion import DEATHS_ALONE
 from fws_pipe.front.switchboard import HAS_EPOLL, AllReaders, Laggards, Switchboard, TaskReaders
 from fws_pipe.front.transport import SocketAddress
@@ -36,14 +45,14 @@ from fws_pipe.log import Level, Log
 from fws_pipe.pipes import Inlet, Outlet
 from fws_pipe.protocol import actions, events
 from fws_pipe.protocol.actions import ACTION_TYPES, check_action
-from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
+from fws_pipe.protocol.codec import Frame, FrameDecoder, describe, type_of
 from fws_pipe.protocol.events import CONFIRM, CONSUMER, DATA, EVENT_TYPES, TICK
 from fws_pipe.protocol.progress import Progress
 
 _EXPIRY_CHECK_S = 60.0
 
 _KEEP_ALIVE_CHECKS = 4
-"""How many times an interval the idle clients are looked through: a ping is late by a quarter of it at most."""
+"""How many times an interval the idle clients are looked through: a ping is early by a quarter of it at most."""
 
 MOST_COUNTERS = 1000
 """How many names are counted; a filter that counts under a new name each time must not fill our memory."""
@@ -63,6 +72,9 @@ class Limits:
     max_header: int = 16 * 1024
     handshake_timeout: float = 10.0
     max_fragments: int = 65536
+    message_timeout: float = 0.0
+    max_groups: int = 0
+    memory: int = 0
     idle_timeout: float = 0.0
     pace: Pace = Pace()
     slow_client: SlowClient = SlowClient.CLOSE
@@ -112,7 +124,7 @@ class Front:
         self.feed = Feed(limits.journal)
         self.progress = Progress(lambda: self.feed.last_event)
         self._quarantine = Quarantine(quarantine, name)
-        self.clients = Clients(limits.slow_client)
+        self.clients = Clients(limits.slow_client, self.feed.owner_of, limits.max_groups)
         self._connections = 0
         self.lobby = Lobby(limits.max_handshakes)
         self._places = Places(limits.max_clients, limits.max_clients_per_address)
@@ -516,17 +528,27 @@ class Front:
         self.progress.acknowledge(tick["seq"])
 
     def _execute_publish(self, action: Frame) -> None:
-        self._put_consumer(events.consumer_event(action["channel"], action["data"], self.name))
+        self._put_consumer(events.consumer_event(action["channel"], action["data"], self.name), action.get("seq"))
 
     def _execute_enqueue(self, action: Frame) -> None:
-        self._put_consumer(events.consumer_event(None, action["data"], self.name))
+        self._put_consumer(events.consumer_event(None, action["data"], self.name), action.get("seq"))
 
     def _execute_join(self, action: Frame) -> None:
-        leaving = self.feed.leaving(action["id"])
-        if leaving is None:
-            self.clients.join(action["id"], action["group"])
+        client_id, group = action["id"], action["group"]
+        leaving = self.feed.leaving(client_id)
+        client = leaving or self.clients.get(client_id)
+        if client is not None and not self.clients.may_join(client, group):
+            self._refuse_group(client, group)
+        elif leaving is None:
+            self.clients.join(client_id, group)
         else:
-            leaving.groups = leaving.groups | {action["group"]}
+            leaving.groups = leaving.groups | {group}
+
+    def _refuse_group(self, client: Client, group: str) -> None:
+        self.counters["joins over --max-groups"] += 1
+        if self.counters["joins over --max-groups"] == 1:
+            in_groups = f"{client.id} is in {len(client.groups)} groups, as many as --max-groups allows"
+            self._log.always(f"dropped join {describe(group)}: {in_groups}; further ones are only counted")
 
     def _execute_leave(self, action: Frame) -> None:
         leaving = self.feed.leaving(action["id"])
@@ -550,8 +572,10 @@ class Front:
         is_known = name in self.counters or len(self.counters) < MOST_COUNTERS
         self.counters[name if is_known else "counts under further names"] += action.get("by", 1)
 
-    def _put_consumer(self, event: Frame) -> None:
-        if not self.feed.put_nowait(event) and self.feed.dropped == 1:
+    def _put_consumer(self, event: Frame, seq: object = None) -> None:
+        """Queue an event that the chain has caused, on behalf of whose event `seq` is."""
+        client = self.feed.owner_of(seq) if type(seq) is int else None
+        if not self.feed.put_nowait(event, client) and self.feed.dropped == 1:
             self._log.always("dropped a consumer event: the chain makes more of them than it reads")
 
     _actions: dict[str, Callable[[Front, Frame], None]] = {
@@ -570,31 +594,43 @@ class Front:
     # All clients.
 
     async def keep_alive(self) -> None:
-        """Ping clients that have been silent for an interval; end those that then stay silent for the timeout."""
+        """Ping clients that have sent, or been sent, nothing for an interval; end those that then stay silent.
+
+        A proxy in between may end a connection of which one direction is idle, whatever passes in the other.
+        """
         interval, timeout = self._limits.ping_interval, self._limits.ping_timeout
         if interval <= 0:
             return
+        pause = min(interval, timeout or interval) / _KEEP_ALIVE_CHECKS
         while True:
-            await trio.sleep(min(interval, timeout or interval) / _KEEP_ALIVE_CHECKS)
+            await trio.sleep(pause)
             now = trio.current_time()
             for client in self.clients:
-                self._keep_client_alive(client, now)
+                if client.is_open and not client.wire.is_closing:
+                    self._keep_client_alive(client, now, interval - pause)
 
-    def _keep_client_alive(self, client: Client, now: float) -> None:
+    def _keep_client_alive(self, client: Client, now: float, patience: float) -> None:
+        """`patience`: after so many seconds a ping is due, or it would come later than the interval says."""
         wire = client.wire
+        if wire.has_sent or wire.outbox:
+            client.addressed = now
+            wire.has_sent = False
         # A client that takes what waits for it lives, though the ping may be far behind in its queue.
         signs_of_life = [since for since in (wire.waiting_since, wire.blocked_since) if since is not None]
-        if not signs_of_life or wire.is_closing:
-            return
-        since = max(signs_of_life)
-        if client.pinged is None or client.pinged.since != since:
-            if now - since >= self._limits.ping_interval:
-                client.pinged = Ping(since, now)
-                wire.post(PING_FRAME)
-                wire.flush()
-        elif 0 < self._limits.ping_timeout <= now - client.pinged.sent:
+        since = max(signs_of_life, default=now)
+        is_unanswered = client.pinged is not None and client.pinged.since == since
+        if is_unanswered and self._is_silent(client.pinged, now):
             self.counters["silent"] += 1
             wire.fail(INTERNAL_ERROR, f"no sign of life for {now - since:.0f} s, in spite of a ping")
+        elif now - client.addressed >= patience or (now - since >= patience and not is_unanswered):
+            if not is_unanswered:
+                client.pinged = Ping(since, now)
+            wire.send_control(PING_FRAME)
+
+    def _is_silent(self, pinged: Ping | None, now: float) -> bool:
+        """Whether a client that has not answered this ping has had its time for that, and been silent before it."""
+        interval, timeout = self._limits.ping_interval, self._limits.ping_timeout
+        return pinged is not None and 0 < timeout <= now - pinged.sent and now - pinged.since >= interval + timeout
 
     async def close_idle(self) -> None:
         """Close clients that have sent no message for the idle timeout, as long as it is them whom we wait for."""
@@ -608,6 +644,51 @@ class Front:
                 if is_idle and wire.waiting_since is not None and not wire.is_closing:
                     self.counters["idle"] += 1
                     wire.begin_close(GOING_AWAY, f"no message for {timeout:g} s")
+
+    async def bound_holdings(self) -> None:
+        """Close clients that take too long for a message, and those that hold most when all hold too much."""
+        patience = self._limits.message_timeout / SWEEP_S
+        while True:
+            await trio.sleep(SWEEP_S)
+            for conversation in list(self._conversations.values()):
+                if conversation.is_unfinished:
+                    conversation.sweeps_unfinished += 1
+                    if 0 < patience < conversation.sweeps_unfinished:
+                        self._fail_unfinished(conversation.wire)
+            if 0 < self._limits.memory < self._held():
+                self._close_greediest()
+
+    def _fail_unfinished(self, wire: Wire) -> None:
+        if not wire.is_closing:
+            self.counters["message too slow"] += 1
+            wire.fail(POLICY_VIOLATION, f"a message may take {self._limits.message_timeout:g} s to arrive")
+
+    def _held(self) -> int:
+        """About how much memory all that clients hold takes, in bytes."""
+        begun = sum(conversation.weight for conversation in self._conversations.values())
+        return begun + sum(wire.weight for wire in self._wires) + self.clients.groups_weight
+
+    def _close_greediest(self) -> None:
+        conversations = {conversation.wire: conversation for conversation in self._conversations.values()}
+
+        def weight_of(wire: Wire) -> int:
+            conversation = conversations.get(wire)
+            if conversation is None:
+                return wire.weight
+            return wire.weight + conversation.weight + sum(map(weight_of_group, conversation.client.groups))
+
+        if not self.counters["memory full"]:
+            self._log.always(
+                f"clients hold more than --memory-limit, {self._limits.memory} bytes: "
+                "those that hold most are closed with 1013; further ones are only counted"
+            )
+        for wire in greediest(((wire, weight_of(wire)) for wire in self._wires), self._limits.memory):
+            self.counters["memory full"] += 1
+            if wire in conversations and not wire.is_closing:
+                wire.outbox.drop_unstarted()
+                wire.fail(TRY_AGAIN_LATER, "the server has no memory left for what you send, or don't read")
+            else:
+                wire.abort()
 
     def lift_rates(self) -> None:
         """Hold no client to its rate any more: the server stops, and what it has read is to be dealt with."""

@@ -14,8 +14,10 @@ hold; only where the chain has died are some of them taken apart again.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Generic, NamedTuple, TypeVar
 
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
@@ -27,11 +29,12 @@ BATCH_BYTES = 500
 
 
 class Charge(NamedTuple, Generic[OwnerT]):
-    """How many bytes and events of a batch are an owner's."""
+    """How many bytes and events of a batch are an owner's, and the number of the first; the others follow it."""
 
     owner: OwnerT
     size: int
     events: int
+    first: int
 
 
 class Batch(NamedTuple, Generic[OwnerT]):
@@ -119,6 +122,18 @@ class Journal(Generic[OwnerT]):
         """The oldest tick that is not back, or None."""
         return self._under_way[0].seq if self._under_way else None
 
+    def owner_of(self, seq: int) -> OwnerT | None:
+        """Whose event in the chain has this number; None where it is nobody's, or not there."""
+        if not self._under_way or seq > self._under_way[-1].seq:
+            return None
+        # The charges of a batch that is written in parts are with the last of these.
+        batches = chain(self._under_way, self._to_write)
+        batch = next((batch for batch in batches if batch.seq >= seq and batch.charges), None)
+        if batch is None:
+            return None
+        charge = batch.charges[max(bisect_right(batch.charges, seq, key=_first_of) - 1, 0)]
+        return charge.owner if charge.first <= seq < charge.first + charge.events else None
+
     @property
     def batches_under_way(self) -> int:
         """How many batches are in the chain."""
@@ -173,6 +188,10 @@ class Journal(Generic[OwnerT]):
     @property
     def _all(self) -> tuple[deque[Batch[OwnerT]], ...]:
         return self._unconfirmed, self._under_way, self._to_write
+
+
+def _first_of(charge: Charge[OwnerT]) -> int:
+    return charge.first
 
 
 def _parts_of(batch: Batch[OwnerT]) -> list[Batch[OwnerT]]:

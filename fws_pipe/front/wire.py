@@ -55,6 +55,7 @@ class Wire:
         "blocked_since",
         "close_sent",
         "has_failed",
+        "has_sent",
         "on_closed",
         "on_failed",
         "on_room",
@@ -85,6 +86,8 @@ class Wire:
         """Since when we have been waiting for this client (trio's clock); None while it is us who don't read."""
         self.blocked_since: float | None = None
         """Since when the kernel has taken nothing of what waits in the outbox; None while nothing waits."""
+        self.has_sent = False
+        """Set whenever something is written, for whoever wants to know whether anything has been since it was unset."""
         self.on_room: Callable[[], object] = _nothing
         """Called whenever something has gone out, or nobody need wait for that any more."""
         self.on_failed: Callable[[], object] = _nothing
@@ -146,25 +149,53 @@ class Wire:
             self._held = None
             self.flush()
 
-    def post(self, frame: bytes) -> bool:
-        """Queue a whole WebSocket frame for the next `flush`. False when it doesn't fit, or the client is closing."""
+    def post(self, frame: bytes, weight: int = 0) -> bool:
+        """Queue whole WebSocket frames for the next `flush`; `weight` as in the outbox.
+
+        False when the client is closing, or is behind: then it matters whose they are, and `post_behind` may take them.
+        """
         if self.close_sent is not None or self._closed:
             return False
-        outbox = self.outbox
-        if not self._is_released:
-            self._held = outbox = self._held or Outbox(outbox.limit)
-        elif outbox.size and not outbox.fits(len(frame)):
-            # Perhaps the kernel takes some: a client that reads must not be closed for one large batch.
-            self.flush()
-        if outbox.size and not outbox.fits(len(frame)):
+        outbox = self.outbox if self._is_released else self._held_outbox()
+        if self._writing or (outbox.size and outbox.size + len(frame) > outbox.limit):
             return False
-        outbox.append(frame)
+        outbox.append(frame, weight)
         return True
 
-    def write(self, frame: bytes) -> bool:
-        """Write a whole WebSocket frame now, and queue what the kernel doesn't take. False as for `post`."""
+    def post_behind(self, frame: bytes, weight: int = 0, *, is_own: bool) -> bool:
+        """Queue frames for a client that is behind. `is_own`: its own messages have caused them.
+
+        False when they are others' and find no room, or the client is closing.
+        """
+        if self._is_released:
+            self.flush()  # perhaps the kernel takes some: a client that reads must not be closed for one large batch
+        if self.is_closing:
+            return False
+        outbox = self.outbox if self._is_released else self._held_outbox()
+        if not outbox.size:
+            outbox.append(frame, weight)
+        elif is_own:
+            outbox.append_own(frame)
+        elif outbox.fits(len(frame)):
+            outbox.append_others(frame, weight)
+        else:
+            return False
+        return True
+
+    def _held_outbox(self) -> Outbox:
+        if self._held is None:
+            self._held = Outbox(self.outbox.limit)
+        return self._held
+
+    @property
+    def weight(self) -> int:
+        """About how much memory what waits for the client takes."""
+        return self.outbox.weight + (self._held.weight if self._held is not None else 0)
+
+    def write(self, frame: bytes, weight: int = 0) -> bool:
+        """Write whole WebSocket frames now, and queue what the kernel doesn't take. False as for `post`."""
         if self.outbox.size or not self._is_released or self.close_sent is not None or self._closed:
-            is_queued = self.post(frame)
+            is_queued = self.post(frame, weight)
             self.flush()
             return is_queued
         try:
@@ -174,8 +205,9 @@ class Wire:
         except OSError:
             self.abort()
             return True
+        self.has_sent = True
         if count < len(frame):
-            self.outbox.append(frame)
+            self.outbox.append(frame, weight)
             self.outbox.advance(count)
             self._start_draining()
         return True
@@ -185,6 +217,7 @@ class Wire:
         outbox = self.outbox
         if self._writing or self._closed or not outbox.size:
             return
+        self.has_sent = True
         try:
             outbox.write_with(self._send_now)
         except OSError:
@@ -205,6 +238,7 @@ class Wire:
         try:
             while self.outbox and not self._closed:
                 await self.transport.write_more(self.outbox)
+                self.has_sent = True
                 self.blocked_since = trio.current_time()
                 self.on_room()
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
@@ -240,7 +274,8 @@ class Wire:
 
     def send_control(self, frame: bytes) -> None:
         """Send a control frame, but for one that finds no room: pongs may be left out (RFC 6455, section 5.5.3)."""
-        if self.post(frame):
+        has_room = self.outbox.own + len(frame) <= self.outbox.limit
+        if self.post(frame) or (has_room and self.post_behind(frame, is_own=True)):
             self.flush()
 
     def fail(self, code: int, reason: str) -> None:

@@ -37,6 +37,9 @@ REFUSAL_STATUSES = frozenset(
 )  # fmt: skip
 """What may answer a handshake instead of 101 (the IANA registry); the module http would cost every filter its time."""
 
+GROUP_LIMIT_BYTES = 1024
+"""The longest name of a group, in UTF-8: the front keeps those of each client, and clients may choose them."""
+
 Check = Callable[[object], str | None]
 """Says what was expected, or None when the value will do."""
 
@@ -47,6 +50,12 @@ def _is_text(value: object) -> str | None:
 
 def _is_filled_text(value: object) -> str | None:
     return None if value and _is_text(value) is None else "a string that isn't empty"
+
+
+def _is_group(value: object) -> str | None:
+    if isinstance(value, str) and _is_utf8(value) and is_group_name(value):
+        return None
+    return f"a string of at most {GROUP_LIMIT_BYTES} bytes"
 
 
 def _is_payload(value: object) -> str | None:
@@ -111,6 +120,11 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
+def is_group_name(name: str) -> bool:
+    """Whether a group may have this name."""
+    return len(name) <= GROUP_LIMIT_BYTES and len(name.encode()) <= GROUP_LIMIT_BYTES
+
+
 def may_be_sent(code: int) -> bool:
     """Whether an endpoint may put this code into a Close frame (RFC 6455, section 7.4, and the IANA registry)."""
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
@@ -126,8 +140,8 @@ _FIELDS: dict[str, _Fields] = {
         {"data": _is_payloads}, {"to": _is_ids, "group": _is_text, "except": _is_ids, "everywhere": _is_flag}
     ),
     CLOSE: _Fields({"to": _is_ids}, {"code": _is_close_code, "reason": _is_close_reason}),
-    JOIN: _Fields({"id": _is_text, "group": _is_text}, {}),
-    LEAVE: _Fields({"id": _is_text, "group": _is_text}, {}),
+    JOIN: _Fields({"id": _is_text, "group": _is_group}, {}),
+    LEAVE: _Fields({"id": _is_text, "group": _is_group}, {}),
     PUBLISH: _Fields({"channel": _is_filled_text, "data": _is_payload}, {}),
     ENQUEUE: _Fields({"data": _is_anything}, {}),
     WANT: _Fields({"events": _is_event_types}, {}),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 
+from fws_pipe.protocol.actions import GROUP_LIMIT_BYTES, is_group_name
 from fws_pipe.sdk.functions import Event, join, leave, on, send
 
 _PREFIX = "token:"
@@ -84,7 +85,9 @@ class TokenGroups:
 
     def _choose(self, client: str, name: str) -> None:
         before = self.group(client)
-        if name:
+        if not is_group_name(_PREFIX + name):
+            send(client, f"Error: A token may have {GROUP_LIMIT_BYTES - len(_PREFIX)} bytes")
+        elif name:
             self.move(client, name)
             send(client, f"Successfully registered with broadcast group: {name}")
         elif before is not None:

@@ -14,6 +14,7 @@ class Wire:
     def __init__(self) -> None:
         self.outbox = Outbox(10**6)
         self.posted: list[bytes] = []
+        self.own: list[bytes] = []
         self.flushed = 0
         self.closed: list[tuple[int, str]] = []
         self.has_room = True
@@ -23,13 +24,19 @@ class Wire:
     def is_closing(self) -> bool:
         return bool(self.closed)
 
-    def post(self, frame: bytes) -> bool:
+    def post(self, frame: bytes, weight: int = 0) -> bool:
         if self.has_room and not self.closed:
             self.posted.append(frame)
             return True
         return False
 
-    def write(self, frame: bytes) -> bool:
+    def post_behind(self, frame: bytes, weight: int = 0, *, is_own: bool) -> bool:
+        if is_own and not self.closed:
+            self.own.append(frame)
+            return True
+        return self.post(frame)
+
+    def write(self, frame: bytes, weight: int = 0) -> bool:
         is_taken = self.post(frame)
         self.flush()
         return is_taken
@@ -182,3 +189,74 @@ def test_close_actions(clients: Clients, wires: dict[str, Wire]) -> None:
     assert (wires["a"].closed, wires["b"].closed, wires["c"].closed) == ([(1000, "")], [(4000, "bye")], [])
     clients.close({"type": "close", "to": "*", "code": 4001})
     assert wires["c"].closed == [(4001, "")]
+
+
+def test_replies_to_a_clients_own_messages_are_queued_however_far_it_is_behind(wires: dict[str, Wire]) -> None:
+    here: Clients = Clients(owner_of=lambda seq: here.get("a") if seq < 10 else here.get("b"))
+    for name, wire in wires.items():
+        client = Client(name, wire, 10**6)  # type: ignore[arg-type]
+        here.add(client)
+        here.open(client)
+    wires["a"].has_room = False
+    here.send({"type": "send", "to": "a", "data": ["1", "2"], "seq": [1, 2]})
+    here.send({"type": "send", "to": "*", "data": "3", "seq": 3})
+    here.deliver()
+    assert wires["a"].own == [b"\x81\x011\x81\x012", b"\x81\x013"]
+    assert not wires["a"].closed
+    here.send({"type": "send", "to": "a", "data": ["4", "5", "6"], "seq": [4, 11, 5]})
+    here.flush()
+    assert wires["a"].own == [b"\x81\x011\x81\x012", b"\x81\x013", b"\x81\x014"]
+    assert [code for code, _ in wires["a"].closed] == [1013]
+    assert wires["b"].posted == wires["c"].posted == [b"\x81\x013"]
+
+
+@pytest.mark.parametrize("seq", [{}, {"seq": 11}, {"seq": "1"}])
+def test_what_the_client_has_not_caused_is_others(wires: dict[str, Wire], seq: dict[str, object]) -> None:
+    here: Clients = Clients(owner_of=lambda seq: here.get("a") if seq < 10 else None)
+    client = Client("a", wires["a"], 10**6)  # type: ignore[arg-type]
+    here.add(client)
+    here.open(client)
+    wires["a"].has_room = False
+    here.send({"type": "send", "to": "a", "data": "x", **seq})
+    here.deliver()
+    assert [code for code, _ in wires["a"].closed] == [1013]
+
+
+def send_all_that_it_may(client: Client, size: int) -> int:
+    count = 0
+    while not client.must_wait(size):
+        client.charge(size, 1)
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("factor", [1, 3, 10, 100])
+def test_what_is_under_way_is_fitted_to_the_length_of_the_replies(factor: int) -> None:
+    share, size = 500_000, 1000
+    wire = Wire()
+    wire.outbox = Outbox(2 * share)
+    client = Client("a", wire, share)  # type: ignore[arg-type]
+    peaks = []
+    for _ in range(20):
+        count = send_all_that_it_may(client, size)
+        assert count
+        for _ in range(count):
+            wire.outbox.append_own(b"x" * size * factor)
+        peaks.append(wire.outbox.size)
+        for _ in range(count):
+            client.discharge(size, 1)
+        while wire.outbox:
+            wire.outbox.advance(len(wire.outbox.next_bytes()))
+    assert peaks[0] <= 65536 * factor
+    assert max(peaks[5:]) <= max(2 * share, 2 * size * factor)
+    assert min(peaks[10:]) >= min(share // 4, size * factor)
+
+
+def test_others_messages_do_not_hold_a_client() -> None:
+    wire = Wire()
+    client = Client("a", wire, 500)  # type: ignore[arg-type]
+    wire.outbox.append_others(b"x" * 900)
+    assert not client.must_wait(500)
+    wire.outbox.append_own(b"x" * 500)
+    assert client.must_wait(1)
+    assert client.budget == 0

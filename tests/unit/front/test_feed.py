@@ -591,3 +591,18 @@ def test_a_chain_that_gives_way_is_no_death() -> None:
         assert types(again.frames) == ["tick", "message", "tick"]
 
     run(scenario)
+
+
+def test_what_a_client_has_the_chain_publish_takes_of_its_share() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a", share=100)
+        assert feed.put_nowait(consumer_event("global", "x" * 90, "here"), client)
+        await trio.testing.wait_all_tasks_blocked()
+        *_, event, tick = chain.frames
+        assert feed.owner_of(event["seq"]) is client
+        assert client.must_wait(50)
+        feed.acknowledge(tick["seq"])
+        assert feed.owner_of(event["seq"]) is None
+        assert not client.must_wait(50)
+
+    run(scenario)

@@ -19,11 +19,13 @@ import trio.testing
 from fws_pipe.errors import FrameError
 from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import MOST_COUNTERS, Front, Limits
+from fws_pipe.front.holdings import SWEEP_S
 from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
 from fws_pipe.front.places import Lobby
+from fws_pipe.front.rfc6455 import PING_FRAME
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder, encode
-from tests.e2e.raw import CLOSE, PONG, RawClient, frame, request
+from tests.e2e.raw import CLOSE, PING, PONG, RawClient, frame, request
 
 LIMITS = Limits(max_message=1 << 20, max_clients=0, outbox=1 << 20, ping_interval=0.0, ping_timeout=0.0)
 
@@ -55,6 +57,18 @@ class Served:
             while not condition():
                 await trio.sleep(0.001)
 
+    async def settle(self, event: str, count: int) -> None:
+        """Let the front run while a fake clock stands still until so many events of a type have come."""
+        await self.look_until(lambda: self.events.count(event) >= count)
+
+    async def look_until(self, condition: Callable[[], bool]) -> None:
+        """Let the front run while a fake clock stands still until something is so."""
+        for _ in range(10_000):  # not seconds: the clock stands still
+            if condition():
+                break
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        assert condition()
+
 
 def serve(
     scenario: Callable[[Served], Awaitable[None]],
@@ -62,7 +76,10 @@ def serve(
     clock: trio.abc.Clock | None = None,
     limits: Limits = LIMITS,
     entrance: EntranceSettings | None = None,
+    said: tuple[str, ...] = (),
 ) -> None:
+    """Run a scenario; what the front logs is, a line each, what `said` has a part of."""
+
     async def main() -> None:
         log = Log("test", descriptor=log_file.fileno())
         [listener] = await open_listeners(["127.0.0.1"], 0)
@@ -78,7 +95,9 @@ def serve(
 
     with (tmp_path / "log").open("wb") as log_file:
         trio.run(main, clock=clock)
-    assert (tmp_path / "log").read_text() == ""
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert len(lines) == len(said), lines
+    assert all(part in line for part, line in zip(said, lines, strict=True)), lines
 
 
 def test_a_handshake_that_is_never_finished_is_answered_at_the_deadline(tmp_path: Path) -> None:
@@ -143,12 +162,12 @@ def test_what_waits_for_room_when_its_client_is_lost_comes_before_the_disconnect
         await trio.to_thread.run_sync(client.upgrade)
         await served.wait_until(lambda: served.events == ["open"])
         served.write = write_later  # type: ignore[method-assign]
-        # Each takes more than half of the client's share, and in fragments the way through trio-websocket.
-        message = frame(b"x" * 600_000, first=0x01) + frame(b"", first=0x80)
-        await trio.to_thread.run_sync(client.send, message + message)
+        # In fragments both take the way through trio-websocket; together they are more than the client's share.
+        small, large = (frame(b"x" * size, first=0x01) + frame(b"", first=0x80) for size in (10_000, 1_040_000))
+        await trio.to_thread.run_sync(client.send, small + large)
         [there] = served.front.clients
         conversation = served.front._conversations[there]
-        await served.wait_until(lambda: conversation._expected == 2)
+        await served.wait_until(lambda: conversation._expected == 2 and bool(there._share))
         client.reset()
 
         def is_noticed() -> bool:
@@ -175,12 +194,7 @@ def test_a_client_that_sends_now_and_then_is_not_idle(tmp_path: Path) -> None:
                 for count in range(1, 6):
                     clock.jump(7.0)
                     client.send(frame(b"still here"))
-                    # The clock stands still; so this is bounded by the number of looks.
-                    for _ in range(10_000):
-                        if served.events.count("message") == count:
-                            break
-                        await trio.testing.wait_all_tasks_blocked(0.001)
-                    assert served.events.count("message") == count
+                    await served.settle("message", count)
                 client.send(frame(b"", PONG))
                 clock.jump(10.0)
                 assert (await trio.to_thread.run_sync(client.read, 4))[2:] == struct.pack("!H", 1001)
@@ -188,6 +202,147 @@ def test_a_client_that_sends_now_and_then_is_not_idle(tmp_path: Path) -> None:
             nursery.cancel_scope.cancel()
 
     serve(scenario, tmp_path, clock, dataclasses.replace(LIMITS, idle_timeout=10.0))
+
+
+def test_a_client_that_speaks_and_hears_nothing_is_pinged_and_need_not_answer(tmp_path: Path) -> None:
+    clock = trio.testing.MockClock()
+
+    async def scenario(served: Served) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(served.front.keep_alive)
+            with RawClient(served.port) as client:
+                await trio.to_thread.run_sync(client.upgrade)
+                for count in range(1, 8):
+                    client.send(frame(b"still here"))
+                    await served.settle("message", count)
+                    for _ in range(5):
+                        clock.jump(1.0)
+                        await trio.testing.wait_all_tasks_blocked()
+                # In 35 s; the check after each message is all that it hears.
+                assert await trio.to_thread.run_sync(client.read, 6) == PING_FRAME * 3
+                client.socket.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    client.socket.recv(1)
+                assert served.front.counters["silent"] == 0
+                for _ in range(30):
+                    clock.jump(1.0)
+                    await trio.testing.wait_all_tasks_blocked()
+                assert served.front.counters["silent"] == 1
+            nursery.cancel_scope.cancel()
+
+    serve(scenario, tmp_path, clock, dataclasses.replace(LIMITS, ping_interval=10.0, ping_timeout=4.0))
+
+
+async def let_it_look(clock: trio.testing.MockClock, seconds: float) -> None:
+    """Let so much of the front's time pass, a sweep at a time."""
+    for _ in range(int(seconds / SWEEP_S)):
+        clock.jump(SWEEP_S)
+        await trio.testing.wait_all_tasks_blocked(0.001)
+
+
+BEGUN = {
+    "a frame": [frame(b"x" * 60_000)[:-1]],
+    "fragments": [frame(b"x" * 20_000, first=0x01), *[frame(b"x" * 20_000, first=0x00)] * 2],
+}
+
+
+@pytest.mark.parametrize("begun", BEGUN)
+def test_when_clients_hold_too_much_those_that_hold_most_are_closed(tmp_path: Path, begun: str) -> None:
+    clock = trio.testing.MockClock()
+
+    async def scenario(served: Served) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(served.front.bound_holdings)
+            with RawClient(served.port) as small, RawClient(served.port) as large, RawClient(served.port) as other:
+                for client, blocks in (
+                    (small, [frame(b"x" * 30_000)[:-1]]),
+                    (large, BEGUN[begun]),
+                    (other, [frame(b"x" * 30_000)[:-1]]),
+                ):
+                    await trio.to_thread.run_sync(client.upgrade)
+                    for block in blocks:
+                        client.send(block)
+                conversations = list(served.front._conversations.values())
+                await served.look_until(lambda: served.front._held() > 115_000)
+                await let_it_look(clock, 1.0)
+                assert served.front.counters["memory full"] == 1
+                assert (await trio.to_thread.run_sync(large.read, 4))[2:] == struct.pack("!H", 1013)
+                assert served.front._held() < 100_000
+                await served.look_until(lambda: all(each._library is None for each in conversations))
+                for client in (small, other):
+                    client.send(b"x")
+                await served.settle("message", 2)
+            nursery.cancel_scope.cancel()
+
+    limits = dataclasses.replace(LIMITS, memory=100_000)
+    serve(scenario, tmp_path, clock, limits, said=("clients hold more than --memory-limit, 100000 bytes",))
+
+
+def test_what_many_are_sent_is_held_once(tmp_path: Path) -> None:
+    async def scenario(served: Served) -> None:
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(RawClient(served.port, receive_buffer=4096)) for _ in range(10)]
+            for client in clients:
+                await trio.to_thread.run_sync(client.upgrade)
+            size = 5_000_000
+            served.front.execute_block([{"type": "send", "to": "*", "data": "x" * size}])
+            assert size / 5 < served.front._held() < size
+
+    serve(scenario, tmp_path)
+
+
+def test_a_message_that_takes_too_long_closes_its_client_unless_it_is_us_who_do_not_read(tmp_path: Path) -> None:
+    clock = trio.testing.MockClock()
+
+    async def scenario(served: Served) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(served.front.bound_holdings)
+            with RawClient(served.port) as slow, RawClient(served.port) as quick, RawClient(served.port) as held:
+                for client in (slow, quick, held):
+                    await trio.to_thread.run_sync(client.upgrade)
+                *_, its = served.front.clients
+                slow.send(frame(b"begun", first=0x01))
+                held.send(frame(b"begun")[:-1])
+                await served.look_until(lambda: served.front._held() > 0)
+                its.charge(1 << 30, 1)  # as if the chain had much to do for it
+                for count in range(1, 12):
+                    # Always in the middle of a message, and never long in the same.
+                    end_and_begin = frame(b"n")[-1:] if count > 1 else b""
+                    quick.send(end_and_begin + frame(b"next")[:-1])
+                    await served.settle("message", count - 1)
+                    slow.send(frame(b"", PING))
+                    held.send(b"" if count > 1 else b"n" + frame(b"behind")[:-1])
+                    await let_it_look(clock, 1.0)
+                assert (await trio.to_thread.run_sync(slow.read_to_end)).endswith(b"to arrive")
+                assert served.front.counters["message too slow"] == 1
+                its.discharge(1 << 30, 1)
+                await let_it_look(clock, 11.0)
+                assert served.front.counters["message too slow"] == 3
+            nursery.cancel_scope.cancel()
+
+    serve(scenario, tmp_path, clock, dataclasses.replace(LIMITS, message_timeout=10.0))
+
+
+def test_a_client_is_in_a_limited_number_of_groups(tmp_path: Path) -> None:
+    async def scenario(served: Served) -> None:
+        with RawClient(served.port) as client:
+            await trio.to_thread.run_sync(client.upgrade)
+            [there] = served.front.clients
+            join = {"type": "join", "id": there.id}
+            served.front.execute_block([{**join, "group": str(number)} for number in range(5)])
+            assert there.groups == {"0", "1", "2"}
+            served.front.execute_block([{**join, "type": "leave", "group": "0"}, {**join, "group": "4"}])
+            assert there.groups == {"1", "2", "4"}
+            served.front.execute_block([{**join, "group": "4"}, {**join, "group": "x" * 1025}])
+            assert served.front.counters["joins over --max-groups"] == 2
+            assert served.front.counters["bad action"] == 1
+            assert served.front._held() > 0
+            client.reset()
+            await served.wait_until(lambda: not list(served.front.clients))
+            assert served.front._held() == 0
+
+    said = ("dropped join str '3'", "join.group: expected a string of at most 1024 bytes")
+    serve(scenario, tmp_path, limits=dataclasses.replace(LIMITS, max_groups=3), said=said)
 
 
 def test_two_hundred_connections_of_all_kinds_leave_no_task(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class JournalMachine(RuleBasedStateMachine):
         numbers = list(range(self.seq + 1, self.seq + 1 + count))
         self.seq += count + 1
         data = b"".join(map(event_of, numbers)) + tick_of(self.seq)
-        self.journal.add(data, self.seq, count, [Charge("me", count, count)])
+        self.journal.add(data, self.seq, count, [Charge("me", count, count, self.seq - count + 1)])
         self.charge += count
         self.kept += numbers
         self.in_chain.append((numbers, self.seq))
@@ -153,6 +153,27 @@ def test_the_size_is_what_is_kept(sizes: list[int]) -> None:
 def test_an_acknowledgement_covers_all_before_it() -> None:
     journal: Journal[int] = Journal()
     for seq in (1, 2, 3):
-        journal.add(event_of(seq) + tick_of(seq), seq, 1, [Charge(seq, 1, 1)])
+        journal.add(event_of(seq) + tick_of(seq), seq, 1, [Charge(seq, 1, 1, seq)])
     assert [charge.owner for charge in journal.acknowledge(2)] == [1, 2]
     assert journal.acknowledge(2) == []
+
+
+def test_whose_an_event_is_that_the_chain_is_at_work_on() -> None:
+    journal: Journal[str] = Journal()
+    assert journal.owner_of(1) is None
+    data = b"".join(map(event_of, range(1, 7))) + tick_of(7)
+    # 1 and 2 are a's, 4 and 5 b's, 6 a's; 3 is nobody's.
+    charges = [Charge("a", 2, 2, 1), Charge("b", 2, 2, 4), Charge("a", 1, 1, 6)]
+    journal.add(data, 7, 6, charges)
+    journal.add(tick_of(8), 8, 0, [])
+    journal.add(event_of(9) + tick_of(10), 10, 1, [Charge("c", 1, 1, 9)])
+    owners = ["a", "a", None, "b", "b", "a", None, None, "c", None, None]
+    assert [journal.owner_of(seq) for seq in range(1, 12)] == owners
+    assert journal.owner_of(0) is None
+    # One at a time again: 4 is still b's.
+    journal.restart(careful=True)
+    assert journal.owner_of(1) is None
+    for seq in (1, 2, 3, 4):
+        assert journal.next_to_write() == event_of(seq) + tick_of(seq)
+        assert [journal.owner_of(number) for number in (seq, seq + 1)] == [owners[seq - 1], None]
+        journal.acknowledge(seq)

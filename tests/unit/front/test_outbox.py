@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from typing import NamedTuple
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fws_pipe.front.outbox import Outbox
-from fws_pipe.front.rfc6455 import count_frames, encode_message, end_of_frame
+from fws_pipe.front.rfc6455 import encode_message, end_of_frame
 
 
 @given(st.lists(st.one_of(st.binary(min_size=1, max_size=300), st.integers(1, 400)), max_size=30))
@@ -42,12 +43,67 @@ def test_large_frames_are_not_joined_and_small_ones_are() -> None:
     assert len(large.next_bytes()) == 10**6
 
 
-def test_it_is_full_by_bytes_but_takes_one_frame_of_any_size() -> None:
+def test_others_may_add_up_to_the_limit_whatever_the_clients_own_replies_take() -> None:
     outbox = Outbox(limit=100)
     assert outbox.fits(5000)
     outbox.append(b"x" * 60)
+    outbox.append_own(b"y" * 500)
+    assert outbox.fits(5000)
+    outbox.append_others(b"z" * 60)
     assert outbox.fits(40)
     assert not outbox.fits(41)
+    outbox.advance(570)
+    assert not outbox.fits(51)
+    assert outbox.fits(50)
+
+
+class Entry(NamedTuple):
+    """A frame that was queued."""
+
+    frame: bytes
+    is_others: bool
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.sampled_from(["own", "others"]), st.integers(0, 300)),
+            st.tuples(st.just("write"), st.integers(1, 400)),
+        ),
+        max_size=40,
+    )
+)
+def test_how_much_is_others_is_exact(steps: list[tuple[str, int]]) -> None:
+    outbox = Outbox(limit=10**6)
+    stream: list[bool] = []
+    for step, size in steps:
+        if step == "write":
+            count = min(size, outbox.size)
+            while count:
+                part = min(count, len(outbox.next_bytes()))
+                outbox.advance(part)
+                count -= part
+            del stream[: min(size, len(stream))]
+        else:
+            frame = encode_message(b"x" * size)
+            (outbox.append_own if step == "own" else outbox.append_others)(frame)
+            stream += [step == "others"] * len(frame)
+        assert outbox.size == len(stream)
+        assert outbox.others == sum(stream)
+        assert 0 <= outbox.weight <= outbox.size
+
+
+def test_of_what_many_get_each_has_a_part_of_the_weight() -> None:
+    outbox = Outbox(limit=10**6)
+    outbox.append(b"x" * 1000, weight=10)
+    outbox.append_others(b"y" * 1000, weight=20)
+    assert outbox.weight == 30
+    outbox.advance(1000)
+    assert outbox.weight == 15
+    outbox.append_own(b"z" * 100)
+    assert outbox.weight == 115
+    outbox.advance(1100)
+    assert outbox.weight == 0
 
 
 def test_dropping_keeps_the_rest_of_a_frame_that_has_begun() -> None:
@@ -67,41 +123,51 @@ def test_dropping_keeps_the_rest_of_a_frame_that_has_begun() -> None:
 frames_of_ours = st.lists(st.integers(0, 300).map(lambda size: encode_message("x" * size)), min_size=1, max_size=4)
 
 
-@given(st.lists(frames_of_ours, min_size=1, max_size=8), st.integers(0, 500), st.integers(1, 500))
-def test_room_is_made_by_whole_frames_from_the_oldest_on(blocks: list[list[bytes]], written: int, size: int) -> None:
+@given(
+    st.lists(st.tuples(frames_of_ours, st.booleans()), min_size=1, max_size=8),
+    st.integers(0, 500),
+    st.integers(1, 500),
+)
+def test_room_is_made_by_whole_frames_of_others_from_the_oldest_on(
+    blocks: list[tuple[list[bytes], bool]], written: int, size: int
+) -> None:
     outbox = Outbox(limit=600)
-    for block in blocks:
-        outbox.append(b"".join(block))
-    frames = [frame for block in blocks for frame in block]
-    stream = b"".join(frames)
+    entries = [Entry(frame, is_others) for frames, is_others in blocks for frame in frames]
+    for frames, is_others in blocks:
+        (outbox.append_others if is_others else outbox.append_own)(b"".join(frames))
+    stream = b"".join(entry.frame for entry in entries)
     out = b""
     while len(out) < min(written, len(stream)):
         part = bytes(outbox.next_bytes()[: written - len(out)])
         out += part
         outbox.advance(len(part))
+    begun = next(end for end in accumulate((len(entry.frame) for entry in entries), initial=0) if end >= len(out))
     dropped = outbox.make_room(size)
-    rest = bytearray()
-    while outbox:
-        rest += outbox.next_bytes()
-        outbox.advance(len(outbox.next_bytes()))
-    # What is left of the frame that had begun, then the newest ones.
-    begun = next(end for end in accumulate(map(len, frames), initial=0) if end >= len(out))
-    assert bytes(rest[: begun - len(out)]) == stream[len(out) : begun]
-    newest = bytes(rest[begun - len(out) :])
-    assert stream.endswith(newest)
-    assert count_frames(newest) + dropped + count_frames(stream[:begun]) == len(frames)
-    assert not newest or len(rest) + size <= 600 or not dropped
+    assert dropped == 0 or outbox.fits(size)
+    rest = outbox.take()
+    # What is left of the frame that had begun, then all that is the client's own, and the newest of others'.
+    assert rest[: begun - len(out)] == stream[len(out) : begun]
+    ends = list(accumulate(len(entry.frame) for entry in entries))
+    waiting = [entry for entry, end in zip(entries, ends, strict=True) if end > begun]
+    gone = [entry for entry in waiting if entry.is_others][:dropped]
+    assert len(gone) == dropped
+    left = [entry for entry in waiting if not any(entry is each for each in gone)]
+    assert rest[begun - len(out) :] == b"".join(entry.frame for entry in left)
 
 
-def test_nothing_is_dropped_where_no_room_can_be_made() -> None:
+def test_nothing_of_the_clients_own_is_dropped() -> None:
     outbox = Outbox(limit=1000)
     begun = encode_message("b" * 900)
     outbox.append(begun)
     outbox.advance(10)
     small = encode_message("s" * 10)
-    outbox.append(small)
-    assert outbox.make_room(200) == 0
-    assert outbox.take() == begun[10:] + small
+    outbox.append_own(small)
+    others = encode_message("o" * 990)
+    outbox.append_others(others)
+    outbox.append_own(small)
+    assert outbox.make_room(200) == 1
+    assert outbox.make_room(2000) == 0
+    assert outbox.take() == begun[10:] + small + small
 
 
 def whole_messages(stream: bytes) -> list[bytes]:
@@ -118,7 +184,7 @@ def whole_messages(stream: bytes) -> list[bytes]:
 
 steps_of_an_outbox = st.lists(
     st.one_of(
-        st.tuples(st.just("append"), st.integers(1, 300)),
+        st.tuples(st.sampled_from(["append", "append others"]), st.integers(1, 300)),
         st.tuples(st.just("write"), st.integers(1, 400)),
         st.tuples(st.just("make room"), st.integers(1, 400)),
         st.tuples(st.just("drop"), st.just(0)),
@@ -136,9 +202,9 @@ def test_the_stream_stays_whole_behind_a_response(response_size: int, steps: lis
     written = b""
     dropped = 0
     for step, size in steps:
-        if step == "append":
+        if step in ("append", "append others"):
             appended.append(encode_message(len(appended).to_bytes(2, "big") * size))
-            outbox.append(appended[-1])
+            (outbox.append if step == "append" else outbox.append_others)(appended[-1])
         elif step == "make room":
             dropped += outbox.make_room(size)
         elif step == "drop":

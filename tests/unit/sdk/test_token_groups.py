@@ -59,6 +59,23 @@ def test_a_token_in_the_middle_of_a_message_is_part_of_the_message(made: Made) -
     assert made == [("join", "a", "token:lobby"), ("send", "token:lobby", "say token:tea to join us", "a", True)]
 
 
+def test_a_token_that_is_too_long_is_an_error_and_changes_nothing(made: Made) -> None:
+    groups = TokenGroups(None)
+    longest = "x" * 1018
+    groups.said(said("a", "token:" + longest))
+    groups.said(said("a", "token:" + longest + "x"))
+    groups.said(said("a", "token:" + "\u00fc" * 600))
+    groups.said(said("a", "hello"))
+    error = ("send", "a", "Error: A token may have 1018 bytes")
+    assert made == [
+        ("join", "a", "token:" + longest),
+        ("send", "a", REGISTERED + longest),
+        error,
+        error,
+        ("send", "token:" + longest, "hello", "a", True),
+    ]
+
+
 def test_an_empty_token_leaves(made: Made) -> None:
     groups = TokenGroups("lobby")
     groups.opened({"id": "a"})
