@@ -90,6 +90,7 @@ def serve(
                 nursery.start_soon(front.write_events, served)
                 nursery.start_soon(accept_all, listener, front.serve, log)
                 await scenario(served)
+                front.abort_all()
                 nursery.cancel_scope.cancel()
         log.close()
 

@@ -171,7 +171,7 @@ def test_whose_an_event_is_that_the_chain_is_at_work_on() -> None:
     assert [journal.owner_of(seq) for seq in range(1, 12)] == owners
     assert journal.owner_of(0) is None
     # One at a time again: 4 is still b's.
-    journal.restart(careful=True)
+    journal.restart(careful_until=7)
     assert journal.owner_of(1) is None
     for seq in (1, 2, 3, 4):
         assert journal.next_to_write() == event_of(seq) + tick_of(seq)
