@@ -1,11 +1,18 @@
 """Makes a checkout's virtual environment when it is needed: `bootstrap.py FOLDER EXTRA [PYTHON-VERSION]`.
 
-Standard library only, since it runs before anything is installed. Prints nothing when there is nothing to do; of two
-that start at once the second waits, and says so. Exit 5 and one line with the cause when it can't be done; an interrupt
-ends it with 130, and the next start begins anew.
+Standard library only, since it runs before anything is installed: so Python starts it with -S, in half the time.
+Prints nothing when there is nothing to do; of two that start at once the second waits, and says so. Exit 5 and one line
+with the cause when it can't be done; an interrupt ends it with 130, and the next start begins anew.
 """
 
+# ruff: noqa: E402
 from __future__ import annotations
+
+import signal
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # What follows takes a tenth of a second to load, in which an interrupt must not show a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 import errno
 import fcntl
@@ -47,6 +54,7 @@ def main() -> None:
     if is_current(stamp, made_from):
         return
     try:
+        tell_of_interrupts()
         with open(ROOT / f"{folder}.lock", "w") as lock:
             take(lock, folder)
             if not is_current(stamp, made_from):
@@ -57,6 +65,12 @@ def main() -> None:
     except KeyboardInterrupt:
         print(f"fws-pipe: interrupted while setting up {folder}; the next start does it anew", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def tell_of_interrupts() -> None:
+    """From now on SIGINT raises KeyboardInterrupt, unless it is ignored, as behind a script's `&`."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def take(lock: IO[str], folder: str) -> None:

@@ -1,32 +1,34 @@
 """The commands: each sees to its signals first, and only then loads what it is made of.
 
-To load that takes some tenths of a second, in which an interrupt must not show a traceback.
+To load that takes some tenths of a second, in which an interrupt must not show a traceback. So this module itself loads
+next to nothing: not even typing, which takes longer than Python's own start.
 """
 
 from __future__ import annotations
 
 import importlib
 
-from fws_pipe.first_process import serve_as_child
 from fws_pipe.signals import die_of_interrupts
+
+TYPE_CHECKING = False
+"""Type checkers take it for true. The original is in typing, which must not be loaded."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def fws_pipe() -> None:
     """Run fws-pipe."""
-    serve_as_child()
-    _run("cli", "pipe_main")
+    _serve("pipe_main")
 
 
 def fws_front() -> None:
     """Run fws-front."""
-    serve_as_child()
-    _run("cli", "front_main")
+    _serve("front_main")
 
 
 def fws_server() -> None:
     """Run fws_server."""
-    serve_as_child()
-    _run("cli", "server_main")
+    _serve("server_main")
 
 
 def fws_sink() -> None:
@@ -59,6 +61,17 @@ def fws_python() -> None:
     _run("script", "main")
 
 
+def _serve(function: str) -> None:
+    die_of_interrupts()
+    _load("first_process", "serve_as_child")()
+    _load("cli", function)()
+
+
 def _run(module: str, function: str) -> None:
     die_of_interrupts()
-    getattr(importlib.import_module(f"fws_pipe.{module}"), function)()
+    _load(module, function)()
+
+
+def _load(module: str, function: str) -> Callable[[], None]:
+    found: Callable[[], None] = getattr(importlib.import_module(f"fws_pipe.{module}"), function)
+    return found

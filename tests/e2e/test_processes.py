@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from tests.harness import BIN, PATIENCE_S, Server, Servers, eventually
+from tests.harness import BIN, FILTERS, PATIENCE_S, Server, Servers, eventually
 
 DEAF = "sleep 1000"
 """A chain that reads nothing, and so returns no tick."""
@@ -57,6 +57,16 @@ def test_an_interrupt_while_a_command_loads_shows_no_traceback(command: str) -> 
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
+
+
+def test_what_is_loaded_before_a_command_sees_to_its_signals_is_next_to_nothing() -> None:
+    """Without site (-S), which on some machines loads things of its own."""
+    code = "import sys, fws_pipe.entry; print(sorted(name for name in sys.modules if name.startswith('fws_pipe')))\n"
+    code += "assert not sys.modules.keys() & {'typing', 're', 'subprocess', 'trio'}"
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], cwd=FILTERS.parent, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("['fws_pipe', 'fws_pipe.entry', 'fws_pipe.signals']\n", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
@@ -199,6 +209,13 @@ def test_a_set_up_in_a_folder_that_can_not_be_written_says_so(checkout: Path) ->
     [line] = done.stderr.decode().splitlines()
     assert line.startswith(f"fws-pipe: can't set up: .venv can't be made in {checkout} (")
     assert "make the folder writable for this user, or install it elsewhere" in line
+
+
+def test_an_interrupt_while_the_set_up_loads_shows_no_traceback(checkout: Path) -> None:
+    """What lies beside a script is found before the standard library: here it sends the interrupt."""
+    (checkout / "bin" / "hashlib.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    done = _set_up(checkout)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGINT, b"")
 
 
 def test_an_interrupted_set_up_that_waits_behind_another_says_both(checkout: Path) -> None:
