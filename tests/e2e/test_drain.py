@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from contextlib import ExitStack
 
 from websockets.sync.client import connect
 
@@ -112,3 +113,18 @@ def test_publishes_that_redis_does_not_take_are_told(servers: Servers, redis_ser
         server.signal(signal.SIGTERM)
         assert server.wait() == 6
     assert "publishes that Redis has not confirmed" in server.stderr.text
+
+
+def test_many_clients_that_answer_at_once_have_all_closed_in_order(servers: Servers) -> None:
+    server = servers.start(servers.reporter())
+    with ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(server.port)) for _ in range(300)]
+        for client in clients:
+            client.upgrade()
+        server.signal(signal.SIGTERM)
+        for client in clients:
+            head = client.read(2)
+            client.send(frame(client.read(head[1]), CLOSE))
+        assert server.wait() == 0
+    gone = server.events("disconnect", 300)
+    assert [(event["code"], event["clean"]) for event in gone] == [(1001, True)] * 300
