@@ -1,17 +1,19 @@
 """Judges the head of an HTTP request: an upgrade that trio-websocket may have, or a refusal that we answer.
 
-trio-websocket never sees a request that it would refuse: the tasks behind a refused handshake would live on, and
-HTTP/1.0 and keys that aren't 16 bytes would get through (RFC 6455, section 4.2.1). No I/O.
+trio-websocket never sees a client's request: the tasks behind a handshake that it refused would live on, and HTTP/1.0
+and keys that aren't 16 bytes would get through (RFC 6455, section 4.2.1). No I/O.
 """
 
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
+import ipaddress
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
+from typing import NamedTuple
 
 import h11
 
@@ -31,7 +33,7 @@ class Upgrade:
     @property
     def key(self) -> str:
         """The client's key, which the answer must prove to have been read."""
-        return _value(self.headers, "sec-websocket-key") or ""
+        return next(value for name, value in self.headers if name == "sec-websocket-key")
 
     @property
     def origins(self) -> list[str]:
@@ -40,8 +42,8 @@ class Upgrade:
 
     @property
     def host(self) -> str:
-        """Whom the client thinks that it speaks to."""
-        return _value(self.headers, "host") or ""
+        """The Host header: the host and port of the URL that the client has connected to."""
+        return next(value for name, value in self.headers if name == "host")
 
     @property
     def subprotocol(self) -> str | None:
@@ -57,6 +59,8 @@ class Refusal:
     status: int
     text: str
     headers: tuple[tuple[str, str], ...] = ()
+    has_body: bool = True
+    """Whether the text is sent; the answer to HEAD only tells its length."""
 
     def encode(self) -> bytes:
         """The whole HTTP response; the connection ends behind it (RFC 9112, section 9.6)."""
@@ -65,10 +69,14 @@ class Refusal:
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
             "Content-Type: text/plain; charset=utf-8",
             f"Content-Length: {len(body)}",
-            "Connection: close",
+            *(_UPGRADE_REQUIRED if self.status == HTTPStatus.UPGRADE_REQUIRED else ("Connection: close",)),
             *(f"{name}: {value}" for name, value in self.headers),
         ]
-        return "\r\n".join(lines).encode() + END_OF_HEAD + body
+        return "\r\n".join(lines).encode() + END_OF_HEAD + (body if self.has_body else b"")
+
+
+_UPGRADE_REQUIRED = ("Connection: Upgrade, close", "Upgrade: websocket")
+"""RFC 9110, sections 7.8 and 15.5.22: what to upgrade to stands in Upgrade, and Connection names that header."""
 
 
 TOO_SLOW = Refusal(408, "The request did not arrive in time.")
@@ -80,9 +88,9 @@ CLOSING = Refusal(503, "The server is shutting down.", (("Retry-After", "5"),))
 NO_ANSWER = Refusal(503, "Nobody has said in time whether you may come in. Try again later.", (("Retry-After", "5"),))
 
 
-def too_large(limit: int) -> Refusal:
-    """For a request head of more than so many bytes."""
-    return Refusal(431, f"The request's headers are larger than {limit} bytes.")
+def too_large(head: bytes, limit: int) -> Refusal:
+    """For a request head, whole or not, of more than so many bytes."""
+    return refuse(head, Refusal(431, f"The request's headers are larger than {limit} bytes."))
 
 
 def full_for_address(limit: int) -> Refusal:
@@ -115,66 +123,135 @@ def judge(head: bytes) -> Upgrade | Refusal:
     try:
         request = parse_head(head)
     except h11.RemoteProtocolError as error:
-        return Refusal(400, f"This is not an HTTP request: {error}.")
+        return refuse(head, Refusal(400, f"This is not an HTTP request: {error}."))
     if request is None:
-        return Refusal(400, "This is not an HTTP request.")
-    return _judge_request(request)
+        return refuse(head, Refusal(400, "This is not an HTTP request."))
+    verdict = _judge_request(request)
+    return refuse(head, verdict) if isinstance(verdict, Refusal) else verdict
+
+
+def refuse(head: bytes, refusal: Refusal) -> Refusal:
+    """The refusal as this request may get it: the answer to HEAD has no body (RFC 9110, section 9.3.2)."""
+    return replace(refusal, has_body=False) if head.startswith(b"HEAD ") else refusal
 
 
 def _judge_request(request: RequestHead) -> Upgrade | Refusal:
-    fields = dict(request.headers)  # of several values the last, which is the one that trio-websocket's parser takes
-    if not _asks_for_websocket(request.headers):
+    fields = _combined(request.headers)
+    if not _asks_for_websocket(fields):
         return _plain_request(fields.get("host") or "HOST:PORT")
-    problem = _problem(request, fields)
-    if problem:
+    target = _split_target(request.target)
+    problem = _problem(request, fields, target)
+    if target is None or problem:
         return Refusal(400, f"This WebSocket handshake can't be answered: {problem}.")
     if fields["sec-websocket-version"] != "13":
         return Refusal(426, "This server speaks version 13 of WebSocket.", (("Sec-WebSocket-Version", "13"),))
-    path, _, query = request.target.partition("?")
-    return Upgrade(path, query, request.headers)
+    if target.authority is None:
+        return Upgrade(target.path, target.query, request.headers)
+    return Upgrade(target.path, target.query, _with_host(request.headers, target.authority))
 
 
-def _asks_for_websocket(headers: list[tuple[str, str]]) -> bool:
-    return any(name == "upgrade" and value.lower() == "websocket" for name, value in headers) or any(
-        name.startswith("sec-websocket-") for name, _ in headers
+def _combined(headers: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    """Each header's value; of a header in several lines the list of all their values (RFC 9110, section 5.3)."""
+    fields = dict(headers)
+    if len(fields) < len(headers):
+        return {name: ", ".join(value for found, value in headers if found == name) for name in fields}
+    return fields
+
+
+def _with_host(headers: Sequence[tuple[str, str]], host: str) -> list[tuple[str, str]]:
+    """The headers as if the client had sent this Host: an absolute target's beats it (RFC 9112, section 3.2.2)."""
+    return [(name, host if name == "host" else value) for name, value in headers]
+
+
+def _tokens(value: str) -> list[str]:
+    """The members of a list, in lower case; empty ones don't count (RFC 9110, section 5.6.1.2)."""
+    return [token for token in (member.strip(" \t").lower() for member in value.split(",")) if token]
+
+
+def _asks_for_websocket(fields: Mapping[str, str]) -> bool:
+    return "websocket" in _tokens(fields.get("upgrade", "")) or any(
+        name.startswith("sec-websocket-") for name in fields
     )
 
 
 def _plain_request(host: str) -> Refusal:
-    text = (
+    return Refusal(
+        426,
         "This is fws-pipe, a WebSocket server. It speaks WebSocket only.\n"
-        f"Connect a WebSocket client to ws://{host}/ - in a browser: new WebSocket('ws://{host}/')"
+        f"Connect a WebSocket client to ws://{host}/ - in a browser: new WebSocket('ws://{host}/')",
     )
-    return Refusal(426, text, (("Upgrade", "websocket"),))
 
 
-def _problem(request: RequestHead, fields: Mapping[str, str]) -> str | None:
+class _Target(NamedTuple):
+    """What a request is for (RFC 9112, section 3.2); `authority` is None unless the target names it itself."""
+
+    authority: str | None
+    path: str
+    query: str
+
+
+_ABSOLUTE = re.compile(r"(?:ws|wss|http|https)://([^/?]+)(.*)", re.IGNORECASE)
+
+
+def _split_target(target: str) -> _Target | None:
+    """The parts of a target in origin-form or absolute-form; None for any other, which no WebSocket has."""
+    found = None if target.startswith("/") else _ABSOLUTE.fullmatch(target)
+    if found is None and not target.startswith("/"):
+        return None
+    authority, rest = (None, target) if found is None else found.groups()
+    path, _, query = rest.partition("?")
+    return _Target(authority, path or "/", query)
+
+
+def _problem(request: RequestHead, fields: Mapping[str, str], target: _Target | None) -> str | None:
     if request.method != "GET":
         return "the method must be GET"
     if request.version != "1.1":
         return "it must be HTTP/1.1"
-    if any(not value.isascii() for name, value in request.headers if name in _PARSED_HEADERS):
+    if any(not fields.get(name, "").isascii() for name in _ASCII_HEADERS):
         return "a header that must be ASCII isn't"
-    if "upgrade" not in [token.strip().lower() for token in fields.get("connection", "").split(",")]:
+    if "upgrade" not in _tokens(fields.get("connection", "")):
         return "the header Connection: Upgrade is missing"
-    if fields.get("upgrade", "").lower() != "websocket":
+    if "websocket" not in _tokens(fields.get("upgrade", "")):
         return "the header Upgrade: websocket is missing"
     if "sec-websocket-version" not in fields:
         return "the header Sec-WebSocket-Version is missing"
     if not _is_key(fields.get("sec-websocket-key")):
-        return "Sec-WebSocket-Key must be the base64 form of 16 bytes"
-    if not _is_host(fields.get("host")):
+        return "Sec-WebSocket-Key must be there once, and be the base64 form of 16 bytes"
+    if not is_authority(fields.get("host", "")):
         return "the header Host is missing or malformed"
-    if not request.target.isascii():
-        return "the target isn't ASCII"
+    if target is None or not is_authority(target.authority or "host"):
+        return "the target must be a path such as /chat, or a URL such as ws://host/chat"
+    if fields.get("content-length", "0").strip("0") or "transfer-encoding" in fields:
+        return "it must have no body"
     return None
 
 
-# Those that trio-websocket's parser decodes as ASCII without asking first.
-_PARSED_HEADERS = frozenset(
-    {"connection", "host", "upgrade", "sec-websocket-extensions", "sec-websocket-key", "sec-websocket-protocol",
-     "sec-websocket-version"}
-)  # fmt: skip
+_ASCII_HEADERS = ("connection", "upgrade", "sec-websocket-extensions", "sec-websocket-protocol")
+"""Those that hold tokens, and quoted strings of tokens, alone (RFC 6455, section 4.3)."""
+
+_AUTHORITY = re.compile(
+    r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+"  # a name, or IPv4
+    r"|\[(?:([0-9A-Fa-f:.]+)|[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\])"  # IPv6, or what may follow it
+    r"(?::0*([0-9]{0,5}))?"
+)
+"""host [ ":" port ] (RFC 3986, section 3.2): any name will do, also one that IDNA knows nothing of."""
+
+
+def is_authority(text: str) -> bool:
+    """Whether this is a host, perhaps with a port, as Host has it (RFC 9112, section 3.2)."""
+    found = _AUTHORITY.fullmatch(text)
+    if found is None or int(found[2] or 0) > 65535:
+        return False
+    return found[1] is None or _is_ipv6(found[1])
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_key(key: str | None) -> bool:
@@ -182,20 +259,5 @@ def _is_key(key: str | None) -> bool:
         return False
     try:
         return len(base64.b64decode(key, validate=True)) == 16
-    except binascii.Error:
+    except ValueError:  # binascii.Error, or letters that are not ASCII
         return False
-
-
-def _is_host(host: str | None) -> bool:
-    if not host:
-        return False
-    try:
-        host.encode("ascii").decode("idna")
-    except UnicodeError:
-        return False
-    return True
-
-
-def _value(headers: list[tuple[str, str]], name: str) -> str | None:
-    """The last value, which is the one that trio-websocket's parser takes."""
-    return next((value for found, value in reversed(headers) if found == name), None)

@@ -31,10 +31,11 @@ async def read_request(transport: Transport, limit: int, tap: Callable[[bytes], 
     if not await transport.begin():
         return None
     received = b""
+    skipped = 0
     while not (end := _END_OF_HEAD.search(received)):
-        if len(received) > limit:
-            return Request(handshake.too_large(limit))
-        if received and received[0] < _SPACE and not received.startswith((b"\r", b"\n")):
+        if skipped + len(received) > limit:
+            return Request(handshake.too_large(received, limit))
+        if received and received[0] < _SPACE:
             return Request(handshake.judge(received))  # a TLS hello, or other bytes that will never be a request
         try:
             block = await transport.receive_some(_READ_BYTES)
@@ -44,7 +45,11 @@ async def read_request(transport: Transport, limit: int, tap: Callable[[bytes], 
             return None
         if tap is not None:
             tap(block)
+        if not received:  # some clients send an empty line before the request (RFC 9112, section 2.2)
+            request = block.lstrip(b"\r\n")
+            skipped += len(block) - len(request)
+            block = request
         received += block
-    if end.end() > limit:
-        return Request(handshake.too_large(limit))
+    if skipped + end.end() > limit:
+        return Request(handshake.too_large(received, limit))
     return Request(handshake.judge(received[: end.end()]), received[end.end() :])
