@@ -454,6 +454,7 @@ def _entrance_settings(config: Config) -> EntranceSettings:
         tls,
         auth if wants_token else None,
         config.gate_timeout if config.gate else None,
+        subprotocols=config.subprotocol,
         origins=config.origin,
         proxies=config.trusted_proxy,
     )

@@ -19,6 +19,7 @@ from fws_pipe.config_file import ConfigFile, Given, chain_of, load_config_file
 from fws_pipe.errors import EXIT_CODES, UsageError
 from fws_pipe.log import Level
 from fws_pipe.origins import OriginPattern, parse_origin
+from fws_pipe.protocol.actions import is_token
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES
 from fws_pipe.proxies import Proxy, parse_proxy
 from fws_pipe.rates import EXPECTED as EXPECTED_RATE
@@ -198,9 +199,16 @@ def parse_expiry(text: str) -> float:
 
 
 def parse_cookie_name(text: str) -> str:
-    """A cookie's name: a token, RFC 6265 section 4.1.1, RFC 9110 section 5.6.2. Raises ValueError."""
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):
+    """A cookie's name: a token (RFC 6265, section 4.1.1). Raises ValueError."""
+    if not is_token(text):
         raise ValueError("expected a cookie's name: letters, digits and any of !#$%&'*+-.^_`|~")
+    return text
+
+
+def parse_subprotocol(text: str) -> str:
+    """A subprotocol's name: a token (RFC 6455, section 4.1). Raises ValueError."""
+    if not is_token(text):
+        raise ValueError("expected a subprotocol's name: letters, digits and any of !#$%&'*+-.^_`|~")
     return text
 
 
@@ -356,6 +364,11 @@ OPTIONS = (
     Option(
         "gate-timeout", parse_time, 5.0, "5", "a handshake that the chain has not answered for so long is refused",
         "SECONDS", _ADMISSION,
+    ),
+    Option(
+        "subprotocol", parse_subprotocol, (), "none",
+        "what the server speaks within WebSocket: a client gets the first of these that it offers, too", "NAME",
+        _ADMISSION, is_list=True,
     ),
     Option(
         "max-message", parse_message_size, 1024**2, "1M",
@@ -536,6 +549,7 @@ class Config:
     auth_cookie: str
     gate: bool
     gate_timeout: float
+    subprotocol: Sequence[str]
     max_message: int
     ping_interval: float
     ping_timeout: float

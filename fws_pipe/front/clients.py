@@ -29,6 +29,7 @@ class Verdict(NamedTuple):
 
     refusal: Refusal | None
     auth: dict[str, object] | None = None
+    subprotocol: str | None = None
 
 
 _ANY_SIZE = 1 << 62
@@ -79,6 +80,7 @@ class Client:
         "on_room",
         "open_event",
         "pinged",
+        "subprotocol",
         "verdict",
         "wire",
     )
@@ -93,6 +95,8 @@ class Client:
         """The `open` that told the chain of this client, as it was written; repeated in snapshots."""
         self.auth: dict[str, Any] | None = None
         """Who it is, as far as anybody has found out."""
+        self.subprotocol: str | None = None
+        """What it speaks within WebSocket; None: nothing has been agreed on."""
         self.is_open = False
         """Whether its handshake is over; with a gate the chain knows of it before."""
         self.verdict: Verdict | None = None

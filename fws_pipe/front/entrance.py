@@ -27,6 +27,8 @@ class EntranceSettings:
     tls: TlsFiles | None = None
     auth: AuthSettings | None = None
     gate_timeout: float | None = None
+    subprotocols: Sequence[str] = ()
+    """What the server speaks within WebSocket, the best first."""
     origins: Sequence[OriginPattern] = ()
     """The pages that may connect; none: any."""
     proxies: Sequence[Proxy] = ()
@@ -90,6 +92,11 @@ class Entrance:
         if not origins or allows(origins, request.origins, request.host):
             return None
         return wrong_origin(request.origins)
+
+    def subprotocol_for(self, request: Upgrade) -> str | None:
+        """The first of the server's subprotocols that the client offers, too (RFC 6455, section 4.2.2)."""
+        offers = request.subprotocols
+        return next((name for name in self._settings.subprotocols if name in offers), None)
 
     def admit(self, request: Upgrade, now: float) -> Admission | Refusal:
         """Look at the token, if one is wanted. `now` is in seconds since the epoch."""

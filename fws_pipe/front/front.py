@@ -11,7 +11,7 @@ import functools
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -219,22 +219,22 @@ class Front:
         self.lobby.leave(wire)
         self._places.take(wire.remote[0])
         wire.on_closed = functools.partial(self._leave, client, wire)
-        client.auth = admission.claims
         request = admission.request
+        client.auth, client.subprotocol = admission.claims, self.entrance.subprotocol_for(request)
         event = events.open_event(
             client.id,
             path=request.path,
             query=request.query,
             headers=request.headers,
             remote=wire.remote,
-            subprotocol=request.subprotocol,
+            subprotocol=client.subprotocol,
             tls=wire.transport.describe_tls(),
             auth=admission.claims,
         )
         if self.entrance.gate_timeout is None:
             await self._announce(client, event)
         else:
-            said_meanwhile = await self._pass_gate(client, wire, event, self.entrance.gate_timeout)
+            said_meanwhile = await self._pass_gate(client, wire, event, request.subprotocols)
             if said_meanwhile is None:
                 return False
             early += said_meanwhile
@@ -246,13 +246,13 @@ class Front:
         # No checkpoint between the two: the chain's first action for this client must find it.
         self.clients.add(client)
 
-    async def _pass_gate(self, client: Client, wire: Wire, event: Frame, timeout: float) -> bytes | None:
+    async def _pass_gate(self, client: Client, wire: Wire, event: Frame, offers: Collection[str]) -> bytes | None:
         """Ask the chain; returns what the client has sent meanwhile, None when it does not come in."""
         said_meanwhile = b""
-        with trio.move_on_after(timeout) as gate:
+        with trio.move_on_after(self.entrance.gate_timeout or 0.0) as gate:
             await self._announce(client, event)
             said_meanwhile = await self._wait_judged(client, wire)
-        refusal = self._refusal_of(client)
+        refusal = self._refusal_of(client, offers)
         if client not in self.clients or wire.is_closed:
             if gate.cancelled_caught:
                 await self._refuse(wire, handshake.NO_ANSWER)  # the chain is so slow that it has not even been asked
@@ -284,16 +284,30 @@ class Front:
             nursery.cancel_scope.cancel()
         return early
 
-    def _refusal_of(self, client: Client) -> handshake.Refusal | None:
-        if client.verdict is None:
+    def _refusal_of(self, client: Client, offers: Collection[str]) -> handshake.Refusal | None:
+        verdict = client.verdict
+        if verdict is None:
             return handshake.NO_ANSWER
-        if client.verdict.auth is not None:
-            client.auth = client.verdict.auth
-        return client.verdict.refusal
+        if verdict.subprotocol is not None and verdict.subprotocol not in offers:
+            self._note_not_offered(verdict.subprotocol)
+            return handshake.NOT_OFFERED
+        if verdict.auth is not None:
+            client.auth = verdict.auth
+        client.subprotocol = verdict.subprotocol or client.subprotocol
+        return verdict.refusal
+
+    def _note_not_offered(self, subprotocol: str) -> None:
+        """Tell it once: each client that comes may make the chain do it again."""
+        if not self.counters["accepted with a subprotocol that was not offered"]:
+            self._log.always(
+                f"accept.subprotocol: {subprotocol!r} is not among those that the client offers, so it is refused; "
+                "leave the field out for a client whose Sec-WebSocket-Protocol does not name it"
+            )
+        self.counters["accepted with a subprotocol that was not offered"] += 1
 
     def _open(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
         """Let a client in. False when it has gone meanwhile: the first write to it is what tells that."""
-        wire.send_response(handshake.accept(admission.request))
+        wire.send_response(handshake.accept(admission.request, client.subprotocol))
         if wire.is_closed:
             return False
         if admission.expires is not None:
@@ -538,7 +552,7 @@ class Front:
     def _execute_accept(self, action: Frame) -> None:
         client = self.clients.of(action["id"])
         if client is not None:
-            client.judge(Verdict(None, action.get("auth")))
+            client.judge(Verdict(None, action.get("auth"), action.get("subprotocol")))
 
     def _execute_reject(self, action: Frame) -> None:
         client = self.clients.of(action["id"])

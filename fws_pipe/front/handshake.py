@@ -18,6 +18,7 @@ from typing import NamedTuple
 import h11
 
 from fws_pipe.front.request_head import RequestHead, parse_head
+from fws_pipe.protocol.actions import is_token
 
 END_OF_HEAD = b"\r\n\r\n"
 
@@ -46,10 +47,9 @@ class Upgrade:
         return next(value for name, value in self.headers if name == "host")
 
     @property
-    def subprotocol(self) -> str | None:
-        """The one that the client gets: the first that it offers. A browser gives up when none of its is chosen."""
-        offers = ",".join(value for name, value in self.headers if name == "sec-websocket-protocol")
-        return next(filter(None, (offer.strip() for offer in offers.split(","))), None)
+    def subprotocols(self) -> list[str]:
+        """Those that the client offers. A browser gives up unless one of them is chosen."""
+        return _members(", ".join(value for name, value in self.headers if name == "sec-websocket-protocol"))
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ FULL = Refusal(503, "This server has as many clients as it may have. Try again l
 CONTRADICTION = Refusal(400, "X-Forwarded-For and Forwarded name different clients: one of them is made up.")
 
 CLOSING = Refusal(503, "The server is shutting down.", (("Retry-After", "5"),))
+NOT_OFFERED = Refusal(500, "The chain has chosen a subprotocol that you do not offer.")
 NO_ANSWER = Refusal(503, "Nobody has said in time whether you may come in. Try again later.", (("Retry-After", "5"),))
 
 
@@ -108,13 +109,13 @@ def wrong_origin(origins: Sequence[str]) -> Refusal:
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-def accept(request: Upgrade) -> bytes:
+def accept(request: Upgrade, subprotocol: str | None) -> bytes:
     """The whole response that opens the connection (RFC 6455, section 4.2.2)."""
     digest = base64.b64encode(hashlib.sha1(request.key.encode() + _GUID).digest()).decode()
-    subprotocol = f"Sec-WebSocket-Protocol: {request.subprotocol}\r\n" if request.subprotocol else ""
+    chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
     return (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {digest}\r\n{subprotocol}\r\n"
+        f"Sec-WebSocket-Accept: {digest}\r\n{chosen}\r\n"
     ).encode()
 
 
@@ -163,13 +164,13 @@ def _with_host(headers: Sequence[tuple[str, str]], host: str) -> list[tuple[str,
     return [(name, host if name == "host" else value) for name, value in headers]
 
 
-def _tokens(value: str) -> list[str]:
-    """The members of a list, in lower case; empty ones don't count (RFC 9110, section 5.6.1.2)."""
-    return [token for token in (member.strip(" \t").lower() for member in value.split(",")) if token]
+def _members(value: str) -> list[str]:
+    """The members of a list; empty ones don't count (RFC 9110, section 5.6.1.2)."""
+    return [member for member in (part.strip(" \t") for part in value.split(",")) if member]
 
 
 def _asks_for_websocket(fields: Mapping[str, str]) -> bool:
-    return "websocket" in _tokens(fields.get("upgrade", "")) or any(
+    return "websocket" in _members(fields.get("upgrade", "").lower()) or any(
         name.startswith("sec-websocket-") for name in fields
     )
 
@@ -210,14 +211,16 @@ def _problem(request: RequestHead, fields: Mapping[str, str], target: _Target | 
         return "it must be HTTP/1.1"
     if any(not fields.get(name, "").isascii() for name in _ASCII_HEADERS):
         return "a header that must be ASCII isn't"
-    if "upgrade" not in _tokens(fields.get("connection", "")):
+    if "upgrade" not in _members(fields.get("connection", "").lower()):
         return "the header Connection: Upgrade is missing"
-    if "websocket" not in _tokens(fields.get("upgrade", "")):
+    if "websocket" not in _members(fields.get("upgrade", "").lower()):
         return "the header Upgrade: websocket is missing"
     if "sec-websocket-version" not in fields:
         return "the header Sec-WebSocket-Version is missing"
     if not _is_key(fields.get("sec-websocket-key")):
         return "Sec-WebSocket-Key must be there once, and be the base64 form of 16 bytes"
+    if not all(map(is_token, _members(fields.get("sec-websocket-protocol", "")))):
+        return "Sec-WebSocket-Protocol must be a list of names, of letters, digits and any of !#$%&'*+-.^_`|~"
     if not is_authority(fields.get("host", "")):
         return "the header Host is missing or malformed"
     if target is None or not is_authority(target.authority or "host"):
@@ -227,7 +230,7 @@ def _problem(request: RequestHead, fields: Mapping[str, str], target: _Target | 
     return None
 
 
-_ASCII_HEADERS = ("connection", "upgrade", "sec-websocket-extensions", "sec-websocket-protocol")
+_ASCII_HEADERS = ("connection", "upgrade", "sec-websocket-extensions")
 """Those that hold tokens, and quoted strings of tokens, alone (RFC 6455, section 4.3)."""
 
 _AUTHORITY = re.compile(

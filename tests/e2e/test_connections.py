@@ -53,16 +53,16 @@ def test_each_open_has_exactly_one_disconnect(servers: Servers, ending: str, exp
 
 
 def test_the_open_event_tells_all_about_the_request(servers: Servers) -> None:
-    server = servers.start("--name", "alpha", servers.reporter())
+    server = servers.start("--name", "alpha", "--subprotocol", "v1.chat,v2.chat", servers.reporter())
     url = f"{server.url}/chat/room?user=a%20b&x"
     with connect(url, additional_headers={"X-Thing": "yes"}, subprotocols=["v2.chat", "v1.chat"]) as client:  # type: ignore[list-item]
-        assert client.subprotocol == "v2.chat"
+        assert client.subprotocol == "v1.chat"
         [event] = server.events("open", 1)
     assert event["id"].startswith("alpha-")
     assert (event["path"], event["query"]) == ("/chat/room", "user=a%20b&x")
     assert ["x-thing", "yes"] in event["headers"]
     assert event["remote"][0] == "127.0.0.1"
-    assert event["subprotocol"] == "v2.chat"
+    assert event["subprotocol"] == "v1.chat"
     assert (event["tls"], event["auth"], event["replay"]) == (None, None, False)
 
 

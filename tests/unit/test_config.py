@@ -290,6 +290,8 @@ def test_redis_in_full() -> None:
         (["--presence-expiry", "0.9"], "--presence-expiry: expected a number of seconds, 1 or more, got '0.9'"),
         (["--gate-timeout", "0"], "--gate-timeout: expected a number of seconds above 0"),
         (["--auth-cookie", "a b;="], "--auth-cookie: expected a cookie's name: .*, got 'a b;='"),
+        (["--subprotocol", "chat,a b"], "--subprotocol: expected a subprotocol's name: .*, got 'a b'"),
+        (["--subprotocol", ""], "--subprotocol: expected a subprotocol's name"),
         (["--auth-cookie", "a="], "--auth-cookie: expected a cookie's name"),
         (["-c", "/nope"], "can't read the config file /nope: No such file or directory"),
     ],
