@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fws_pipe.errors import UsageError
@@ -17,7 +17,7 @@ from fws_pipe.front.handshake import CONTRADICTION, Refusal, Upgrade, wrong_orig
 from fws_pipe.front.tls import TlsFiles, load_context
 from fws_pipe.front.transport import PlainTransport, SocketAddress, TlsTransport, Transport
 from fws_pipe.origins import OriginPattern, allows, parse_origin
-from fws_pipe.proxies import ContradictionError, Proxy, client_of
+from fws_pipe.proxies import ContradictionError, Proxy, client_of, site_of
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class EntranceSettings:
     origins: Sequence[OriginPattern] = ()
     """The pages that may connect; none: any."""
     proxies: Sequence[Proxy] = ()
-    """Whose word about a client's address counts."""
+    """Those whose word about a client's address counts."""
 
 
 class Reloaded(NamedTuple):
@@ -86,10 +86,15 @@ class Entrance:
         except ContradictionError:
             return CONTRADICTION
 
+    def with_site(self, request: Upgrade, peer: str) -> Upgrade:
+        """The request with what `peer` tells of where the client has connected to, where that is a trusted proxy."""
+        proxies = self._settings.proxies
+        return replace(request, site=site_of(peer, request.headers, proxies)) if proxies else request
+
     def refusal_of_page(self, request: Upgrade) -> Refusal | None:
         """Why the page that asks may not connect, if it may not."""
         origins = self._settings.origins
-        if not origins or allows(origins, request.origins, request.host):
+        if not origins or self._allows(origins, request):
             return None
         return wrong_origin(request.origins)
 
@@ -105,8 +110,11 @@ class Entrance:
         answer = self._authenticator.admit(request, now)
         if isinstance(answer, Admission) and answer.is_by_cookie and not self._settings.origins:
             # A browser shows the cookie whichever page asks, so any page could act for its user (RFC 6455, 10.2).
-            return answer if allows(_OWN_PAGES, request.origins, request.host) else wrong_origin(request.origins)
+            return answer if self._allows(_OWN_PAGES, request) else wrong_origin(request.origins)
         return answer
+
+    def _allows(self, patterns: Sequence[OriginPattern], request: Upgrade) -> bool:
+        return allows(patterns, request.origins, request.host)
 
     def reload(self) -> Reloaded:
         """Read the files again, each kind by itself: what is wrong with one doesn't stop the other."""

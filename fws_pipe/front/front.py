@@ -204,9 +204,10 @@ class Front:
         remote = self.entrance.client_of(verdict, wire.remote)
         if isinstance(remote, handshake.Refusal):
             return remote
+        request = self.entrance.with_site(verdict, wire.remote[0])
         wire.transport.remote = remote
-        refusal = self.entrance.refusal_of_page(verdict) or self._places.refusal_for(remote[0])
-        return refusal or self.entrance.admit(verdict, time.time())
+        refusal = self.entrance.refusal_of_page(request) or self._places.refusal_for(remote[0])
+        return refusal or self.entrance.admit(request, time.time())
 
     async def _refuse(self, wire: Wire, refusal: handshake.Refusal) -> None:
         self.counters[f"refused {refusal.status}"] += 1

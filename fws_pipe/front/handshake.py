@@ -19,6 +19,7 @@ import h11
 
 from fws_pipe.front.request_head import RequestHead, parse_head
 from fws_pipe.protocol.actions import is_token
+from fws_pipe.proxies import Site
 
 END_OF_HEAD = b"\r\n\r\n"
 
@@ -30,6 +31,13 @@ class Upgrade:
     path: str
     query: str
     headers: list[tuple[str, str]]
+    site: Site = Site()
+    """What a trusted proxy tells of where the client has connected to."""
+
+    @property
+    def host(self) -> str:
+        """The host and port that the client has connected to: Host, unless a trusted proxy tells another."""
+        return self.site.host or next((value for name, value in self.headers if name == "host"), "")
 
     @property
     def key(self) -> str:
@@ -40,11 +48,6 @@ class Upgrade:
     def origins(self) -> list[str]:
         """The pages that ask: one, or none."""
         return [value for name, value in self.headers if name == "origin"]
-
-    @property
-    def host(self) -> str:
-        """The Host header: the host and port of the URL that the client has connected to."""
-        return next(value for name, value in self.headers if name == "host")
 
     @property
     def subprotocols(self) -> list[str]:
@@ -146,9 +149,8 @@ def _judge_request(request: RequestHead) -> Upgrade | Refusal:
         return Refusal(400, f"This WebSocket handshake can't be answered: {problem}.")
     if fields["sec-websocket-version"] != "13":
         return Refusal(426, "This server speaks version 13 of WebSocket.", (("Sec-WebSocket-Version", "13"),))
-    if target.authority is None:
-        return Upgrade(target.path, target.query, request.headers)
-    return Upgrade(target.path, target.query, _with_host(request.headers, target.authority))
+    headers = request.headers if target.authority is None else _with_host(request.headers, target.authority)
+    return Upgrade(target.path, target.query, headers)
 
 
 def _combined(headers: Sequence[tuple[str, str]]) -> Mapping[str, str]:

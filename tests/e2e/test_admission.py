@@ -169,6 +169,16 @@ def test_the_chain_accepts_or_rejects(servers: Servers) -> None:
     assert [event["id"] for event in server.events("open", 2)] == [event["id"] for event in disconnects]
 
 
+def test_the_host_that_a_trusted_proxy_tells_is_the_one_of_same(servers: Servers) -> None:
+    told = {"X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "http"}
+    for options, status in (((), 403), (("--trusted-proxy", "127.0.0.1"), 101)):
+        server = servers.start("--origin", "same", *options, "mirror")
+        lines = [f"{name}: {value}" for name, value in {**told, "Origin": "http://chat.example"}.items()]
+        with RawClient(server.port) as client:
+            client.send(request(server.port, *lines))
+            assert client.read_head().startswith(b"HTTP/1.1 %d " % status)
+
+
 @pytest.mark.parametrize(
     ("spoken", "offered", "chosen"),
     [
