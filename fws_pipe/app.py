@@ -457,6 +457,8 @@ def _entrance_settings(config: Config) -> EntranceSettings:
         subprotocols=config.subprotocol,
         origins=config.origin,
         proxies=config.trusted_proxy,
+        has_proxy_protocol=config.proxy_protocol,
+        health_path=config.health_path,
     )
 
 

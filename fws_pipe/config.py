@@ -220,6 +220,13 @@ def parse_switch(text: str) -> bool:
     return word in _ON
 
 
+def parse_health_path(text: str) -> str:
+    """A path of a URL, without a query. Raises ValueError."""
+    if not re.fullmatch(r"/[!-\"$->@-~]*", text):
+        raise ValueError("expected a path such as /health, without ? or #")
+    return text
+
+
 def parse_channel(text: str) -> str:
     """A channel's name. Raises ValueError."""
     if not text or any(character.isspace() for character in text):
@@ -316,6 +323,16 @@ OPTIONS = (
         "trusted-proxy", parse_proxy, (), "none",
         "a proxy's address or network, or unix, whose X-Forwarded-For or Forwarded tells where its clients come from",
         "NETWORK", _LISTENING, is_list=True,
+    ),
+    Option(
+        "proxy-protocol", parse_switch, False, "off",
+        "trusted proxies begin each connection with a header of the PROXY protocol (v1, v2), before TLS; others don't",
+        "", _LISTENING, is_flag=True,
+    ),
+    Option(
+        "health-path", parse_health_path, None, "none",
+        "a path where GET, HEAD and OPTIONS get 200 and the chain hears nothing, for the health checks of proxies",
+        "PATH", _LISTENING,
     ),
     Option(
         "name", parse_name, None, "random", "this server's name: every client's id begins with it", "NAME", _LISTENING
@@ -537,6 +554,8 @@ class Config:
     unix: Sequence[str]
     unix_mode: int
     trusted_proxy: Sequence[Proxy]
+    proxy_protocol: bool
+    health_path: str | None
     name: str | None
     cert: str | None
     key: str | None
@@ -739,6 +758,8 @@ def _check(config: Config) -> None:
         raise UsageError("--storage redis: where is Redis? Add --redis-url redis://localhost:6379/0, or another")
     if config.redis_sharded and config.redis_url is None:
         raise UsageError("--redis-sharded makes no sense without --redis-url")
+    if config.proxy_protocol and not config.trusted_proxy:
+        raise UsageError("--proxy-protocol: whose? Name the proxies: --trusted-proxy 10.0.0.0/8, or another")
     check_channels(config.redis_channels, sharded=config.redis_sharded)
 
 

@@ -401,12 +401,13 @@ class Clients:
     def close(self, action: Frame) -> None:
         """Carry out a `close` action."""
         to = action["to"]
+        text = "The chain has closed this connection."
         targets = list(self._everyone() if to == EVERYONE else self._named(to))
         for client in targets:
             if client.is_open:
                 client.wire.begin_close(action.get("code", 1000), action.get("reason", ""))
             else:
-                client.judge(Verdict(Refusal(403, action.get("reason") or "The chain has closed this connection.")))
+                client.judge(Verdict(Refusal(403, action.get("reason") or text, reason="the chain has closed it")))
 
     def flush(self) -> None:
         """Write to each client that got something since the last flush."""

@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from fws_pipe.errors import UsageError
 from fws_pipe.front.auth import Admission, Authenticator, AuthSettings
-from fws_pipe.front.handshake import CONTRADICTION, Refusal, Upgrade, wrong_origin
+from fws_pipe.front.handshake import CONTRADICTION, Refusal, Upgrade, Verdict, judge, wrong_origin
 from fws_pipe.front.tls import TlsFiles, load_context
 from fws_pipe.front.transport import PlainTransport, SocketAddress, TlsTransport, Transport
 from fws_pipe.origins import OriginPattern, allows, parse_origin
-from fws_pipe.proxies import ContradictionError, Proxy, client_of, site_of
+from fws_pipe.proxies import ContradictionError, Proxy, client_of, is_trusted, site_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class EntranceSettings:
     """The pages that may connect; none: any."""
     proxies: Sequence[Proxy] = ()
     """Those whose word about a client's address counts."""
+    has_proxy_protocol: bool = False
+    """Whether their connections begin with a header of the PROXY protocol."""
+    health_path: str | None = None
+    """Where a proxy asks whether this server serves."""
 
 
 class Reloaded(NamedTuple):
@@ -79,8 +83,21 @@ class Entrance:
             return PlainTransport(connection, remote)
         return TlsTransport(connection, remote, self._context)
 
-    def client_of(self, request: Upgrade, remote: SocketAddress) -> SocketAddress | Refusal:
-        """Where a client comes from, by the word of the proxies that are trusted."""
+    def judge(self, head: bytes) -> Verdict:
+        """Judge a request's head by its form."""
+        return judge(head, self._settings.health_path)
+
+    def begins_with_proxy_header(self, peer: SocketAddress) -> bool:
+        """Whether a connection from there must begin with a header of the PROXY protocol; others must not."""
+        return self._settings.has_proxy_protocol and is_trusted(peer[0], self._settings.proxies)
+
+    def client_of(self, request: Upgrade, remote: SocketAddress, peer: SocketAddress) -> SocketAddress | Refusal:
+        """Where a client comes from, by the word of the proxies that are trusted.
+
+        `peer` is where its connection comes from, `remote` what a header of the PROXY protocol has told.
+        """
+        if remote == peer and self.begins_with_proxy_header(peer):
+            return peer  # it has told no address: then the request must not do so, which may be the client's own
         try:
             return client_of(remote, request.headers, self._settings.proxies)
         except ContradictionError:

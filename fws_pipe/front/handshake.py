@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import h11
 
@@ -56,12 +56,14 @@ class Upgrade:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Response:
     """What a request gets that will not be upgraded."""
 
     status: int
     text: str
     headers: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
+    """What the log says of it, where `text` holds what the client has written."""
     has_body: bool = True
     """Whether the text is sent; the answer to HEAD only tells its length."""
 
@@ -82,19 +84,40 @@ _UPGRADE_REQUIRED = ("Connection: Upgrade, close", "Upgrade: websocket")
 """RFC 9110, sections 7.8 and 15.5.22: what to upgrade to stands in Upgrade, and Connection names that header."""
 
 
+class Refusal(Response):
+    """The request is refused."""
+
+
+class Page(Response):
+    """The request asks for something else than a WebSocket, and gets it."""
+
+
+Verdict = Upgrade | Refusal | Page
+
+HEALTHY = Page(200, "fws-pipe serves.")
+
 TOO_SLOW = Refusal(408, "The request did not arrive in time.")
 FULL = Refusal(503, "This server has as many clients as it may have. Try again later.", (("Retry-After", "5"),))
 
 CONTRADICTION = Refusal(400, "X-Forwarded-For and Forwarded name different clients: one of them is made up.")
 
 CLOSING = Refusal(503, "The server is shutting down.", (("Retry-After", "5"),))
+
+
+def no_proxy_header(problem: str) -> Refusal:
+    """For a connection of a trusted proxy that does not begin as --proxy-protocol asks for."""
+    return Refusal(
+        400, f"A trusted proxy must begin with a header of the PROXY protocol (--proxy-protocol): {problem}."
+    )
+
+
 NOT_OFFERED = Refusal(500, "The chain has chosen a subprotocol that you do not offer.")
 NO_ANSWER = Refusal(503, "Nobody has said in time whether you may come in. Try again later.", (("Retry-After", "5"),))
 
 
 def too_large(head: bytes, limit: int) -> Refusal:
     """For a request head, whole or not, of more than so many bytes."""
-    return refuse(head, Refusal(431, f"The request's headers are larger than {limit} bytes."))
+    return for_method(head, Refusal(431, f"The request's headers are larger than {limit} bytes."))
 
 
 def full_for_address(limit: int) -> Refusal:
@@ -106,7 +129,8 @@ def full_for_address(limit: int) -> Refusal:
 def wrong_origin(origins: Sequence[str]) -> Refusal:
     """For a page, or a program, that may not connect: browsers say with each WebSocket which page asks for it."""
     who = f"a page of {' and '.join(origins)}" if origins else "a client that names no Origin"
-    return Refusal(403, f"This server is not for {who}. Its --origin says who may connect.")
+    text = f"This server is not for {who}. Its --origin says who may connect."
+    return Refusal(403, text, reason="--origin does not name this page")
 
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -122,28 +146,38 @@ def accept(request: Upgrade, subprotocol: str | None) -> bytes:
     ).encode()
 
 
-def judge(head: bytes) -> Upgrade | Refusal:
-    """Judge a request head, `head` being all up to and with the empty line."""
+_NO_REQUEST = "This is not an HTTP request"
+
+
+def judge(head: bytes, health_path: str | None = None) -> Verdict:
+    """Judge a request head, `head` being all up to and with the empty line.
+
+    `health_path` is where a proxy asks whether this server serves.
+    """
     try:
         request = parse_head(head)
     except h11.RemoteProtocolError as error:
-        return refuse(head, Refusal(400, f"This is not an HTTP request: {error}."))
+        return for_method(head, Refusal(400, f"{_NO_REQUEST}: {error}.", reason=_NO_REQUEST))
     if request is None:
-        return refuse(head, Refusal(400, "This is not an HTTP request."))
-    verdict = _judge_request(request)
-    return refuse(head, verdict) if isinstance(verdict, Refusal) else verdict
+        return for_method(head, Refusal(400, f"{_NO_REQUEST}."))
+    verdict = _judge_request(request, health_path)
+    return verdict if isinstance(verdict, Upgrade) else for_method(head, verdict)
 
 
-def refuse(head: bytes, refusal: Refusal) -> Refusal:
-    """The refusal as this request may get it: the answer to HEAD has no body (RFC 9110, section 9.3.2)."""
-    return replace(refusal, has_body=False) if head.startswith(b"HEAD ") else refusal
+Answer = TypeVar("Answer", bound=Response)
 
 
-def _judge_request(request: RequestHead) -> Upgrade | Refusal:
+def for_method(head: bytes, response: Answer) -> Answer:
+    """The response as this request may get it: that to HEAD has no body (RFC 9110, section 9.3.2)."""
+    return replace(response, has_body=False) if head.startswith(b"HEAD ") else response
+
+
+def _judge_request(request: RequestHead, health_path: str | None) -> Verdict:
     fields = _combined(request.headers)
-    if not _asks_for_websocket(fields):
-        return _plain_request(fields.get("host") or "HOST:PORT")
     target = _split_target(request.target)
+    if not _asks_for_websocket(fields):
+        is_check = target is not None and target.path == health_path and request.method in ("GET", "HEAD", "OPTIONS")
+        return HEALTHY if is_check else _plain_request(fields.get("host") or "HOST:PORT")
     problem = _problem(request, fields, target)
     if target is None or problem:
         return Refusal(400, f"This WebSocket handshake can't be answered: {problem}.")
@@ -182,6 +216,7 @@ def _plain_request(host: str) -> Refusal:
         426,
         "This is fws-pipe, a WebSocket server. It speaks WebSocket only.\n"
         f"Connect a WebSocket client to ws://{host}/ - in a browser: new WebSocket('ws://{host}/')",
+        reason="This is no WebSocket handshake",
     )
 
 

@@ -1,4 +1,4 @@
-"""Reads the head of a client's HTTP request, and keeps what came behind it."""
+"""Reads the head of a client's HTTP request, and keeps what came behind it; and a proxy's header before that."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import trio
 
 from fws_pipe.front import handshake
+from fws_pipe.front.proxy_protocol import missing
 from fws_pipe.front.transport import Transport
 
 _READ_BYTES = 16 * 1024
@@ -19,11 +20,38 @@ _SPACE = 0x20
 class Request(NamedTuple):
     """What a client wants. `early` came with the request: it belongs to the connection once that is open."""
 
-    verdict: handshake.Upgrade | handshake.Refusal
+    verdict: handshake.Verdict
     early: bytes = b""
 
+    @property
+    def origins(self) -> list[str]:
+        """The pages that it names, as far as it could be read."""
+        return self.verdict.origins if isinstance(self.verdict, handshake.Upgrade) else []
 
-async def read_request(transport: Transport, limit: int, tap: Callable[[bytes], object] | None) -> Request | None:
+
+async def read_proxy_header(transport: Transport, limit: int) -> bytes | None:
+    """Read the whole header of the PROXY protocol, of `limit` bytes at most; None when the connection has ended.
+
+    Raises ProxyHeaderError.
+    """
+    header = b""
+    while count := missing(header, limit):
+        try:
+            block = await transport.receive_first(count)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return None
+        if not block:
+            return None
+        header += block
+    return header
+
+
+async def read_request(
+    transport: Transport,
+    limit: int,
+    tap: Callable[[bytes], object] | None,
+    judge: Callable[[bytes], handshake.Verdict] = handshake.judge,
+) -> Request | None:
     """Read the request's head, of `limit` bytes at most, and judge it; None when the client has gone without one.
 
     `tap` sees each block.
@@ -36,7 +64,7 @@ async def read_request(transport: Transport, limit: int, tap: Callable[[bytes], 
         if skipped + len(received) > limit:
             return Request(handshake.too_large(received, limit))
         if received and received[0] < _SPACE:
-            return Request(handshake.judge(received))  # a TLS hello, or other bytes that will never be a request
+            return Request(judge(received))  # a TLS hello, or other bytes that will never be a request
         try:
             block = await transport.receive_some(_READ_BYTES)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -52,4 +80,4 @@ async def read_request(transport: Transport, limit: int, tap: Callable[[bytes], 
         received += block
     if skipped + end.end() > limit:
         return Request(handshake.too_large(received, limit))
-    return Request(handshake.judge(received[: end.end()]), received[end.end() :])
+    return Request(judge(received[: end.end()]), received[end.end() :])

@@ -26,6 +26,7 @@ SANS_IO = (
     "front/outbox.py",
     "front/rfc6455.py",
     "front/handshake.py",
+    "front/proxy_protocol.py",
     "front/frames.py",
     "protocol/relay.py",
     "front/meter.py",
