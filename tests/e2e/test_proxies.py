@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import shutil
 import socket
 import ssl
 import struct
+from collections.abc import Iterator
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -214,3 +216,110 @@ def test_of_many_refusals_the_rest_is_counted(servers: Servers) -> None:
     hidden = sum(int(line.split()[2]) for line in server.stderr.lines if "which are not shown" in line)
     assert 20 <= shown < 50
     assert shown + hidden == 50
+
+
+# Real proxies, where they are installed.
+
+HAPROXY = """
+global
+  log stdout format raw local0
+defaults
+  mode {mode}
+  log global
+  option log-health-checks
+  timeout connect 10s
+  timeout client 60s
+  timeout server 60s
+frontend front
+  bind fd@{descriptor}
+  default_backend back
+backend back
+  option httpchk
+  http-check send meth {method} uri /health
+  server one 127.0.0.1:{port} check inter 100ms {options}
+"""
+
+NGINX = """
+daemon off;
+worker_processes 1;
+pid nginx.pid;
+error_log stderr;
+events {{}}
+http {{
+  access_log off;
+  {temporary}
+  server {{
+    listen 127.0.0.1:{own};
+    location / {{
+      proxy_pass http://127.0.0.1:{port};
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection upgrade;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_set_header X-Forwarded-Proto $scheme;
+    }}
+  }}
+}}
+"""
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """What a proxy is to listen on: so no port is guessed."""
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        sock.setblocking(False)
+        yield sock
+
+
+def client_from(address: str, port: int) -> socket.socket:
+    """A connection from an address that is not the proxy's."""
+    return socket.create_connection(("127.0.0.1", port), PATIENCE_S, (address, 0))
+
+
+@pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
+@pytest.mark.parametrize(
+    ("mode", "options", "tls"),
+    [("tcp", "send-proxy", False), ("http", "send-proxy-v2", False), ("tcp", "send-proxy-v2 ssl verify none", True)],
+)
+def test_haproxy_tells_where_clients_are_from_and_checks_health(
+    servers: Servers, listener: socket.socket, mode: str, options: str, tls: bool
+) -> None:
+    certificate = Authority(servers.folder).issue() if tls else []
+    server = start(servers, *certificate, "--health-path", "/health", "-v")
+    port = int(server.stderr.wait_for("listening").rpartition(":")[2])
+    method = "GET" if mode == "http" else "OPTIONS"
+    values = {"mode": mode, "descriptor": listener.fileno(), "port": port, "options": options, "method": method}
+    (servers.folder / "haproxy.cfg").write_text(HAPROXY.format(**values))
+    proxy = servers.start_command("haproxy", "-db", "-f", "haproxy.cfg", descriptors=[listener.fileno()])
+    proxy.stdout.wait_for("Health check for server back/one succeeded.*200")
+    own = listener.getsockname()[1]
+    with client_from("127.0.0.9", own) as raw, connect(f"ws://127.0.0.1:{own}", sock=raw) as client:
+        client.send("hello")
+        assert client.recv(PATIENCE_S) == "hello"
+        assert remote_of_a_client(server, 1) == list(raw.getsockname())
+    assert len(server.events("open", 1)) == 1
+    assert "refused" not in server.stderr.text
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
+def test_nginx_tells_the_client_and_the_host(servers: Servers, listener: socket.socket) -> None:
+    server = servers.start("--trusted-proxy", "127.0.0.1", "--origin", "same", f"mirror | {servers.reporter()}")
+    own = listener.getsockname()[1]
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temporary = " ".join(f"{kind}_temp_path {servers.folder}/{kind};" for kind in kinds)
+    text = NGINX.format(own=own, port=server.port, temporary=temporary)
+    (servers.folder / "nginx.conf").write_text(text)
+    servers.start_command(
+        "nginx", "-p", str(servers.folder), "-c", "nginx.conf", "-e", "stderr", descriptors=[listener.fileno()],
+        environment=servers.environment(NGINX=f"{listener.fileno()};"),
+    )  # fmt: skip
+    url = f"ws://127.0.0.1:{own}"
+    forged = {"X-Forwarded-For": "9.9.9.9", "X-Forwarded-Proto": "https"}
+    page = Origin(f"http://127.0.0.1:{own}")
+    with client_from("127.0.0.9", own) as raw, connect(url, sock=raw, origin=page, additional_headers=forged) as client:
+        client.send("hello")
+        assert client.recv(PATIENCE_S) == "hello"
+        assert remote_of_a_client(server, 1) == ["127.0.0.9", 0]
+    with pytest.raises(InvalidStatus, match="403"), connect(url, origin=Origin("http://elsewhere.example")):
+        pass
