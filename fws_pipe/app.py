@@ -439,6 +439,8 @@ async def _front(config: Config, name: str, log: Log, *, checks_actions: bool) -
 def _entrance_settings(config: Config) -> EntranceSettings:
     if config.cert is None and (config.key or config.client_ca):
         raise UsageError(f"--{'key' if config.key else 'client-ca'} makes no sense without --cert")
+    if config.proxy_protocol and not config.trusted_proxy:
+        raise UsageError("--proxy-protocol: of which proxy? Name it: --trusted-proxy 10.0.0.0/8, or another")
     tls = TlsFiles(config.cert, config.key, config.client_ca) if config.cert else None
     wants_token = config.auth_tokens is not None or config.auth_jwt is not None
     if config.auth_jwt is None and (config.auth_audience or config.auth_issuer):

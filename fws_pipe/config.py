@@ -758,8 +758,6 @@ def _check(config: Config) -> None:
         raise UsageError("--storage redis: where is Redis? Add --redis-url redis://localhost:6379/0, or another")
     if config.redis_sharded and config.redis_url is None:
         raise UsageError("--redis-sharded makes no sense without --redis-url")
-    if config.proxy_protocol and not config.trusted_proxy:
-        raise UsageError("--proxy-protocol: whose? Name the proxies: --trusted-proxy 10.0.0.0/8, or another")
     check_channels(config.redis_channels, sharded=config.redis_sharded)
 
 
@@ -779,7 +777,7 @@ def _parser(program: str, about: str, options: Sequence[Option]) -> _Parser:
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument(
         "-v", "--verbose", action="store_const", dest="loudness", const="verbose",
-        help="tell of each client that comes and goes as well",
+        help="also tell of each client that comes, goes or is refused",
     )  # fmt: skip
     loudness.add_argument(
         "-q", "--quiet", action="store_const", dest="loudness", const="quiet", help="tell only what goes wrong"

@@ -117,8 +117,9 @@ class Entrance:
 
     def subprotocol_for(self, request: Upgrade) -> str | None:
         """The first of the server's subprotocols that the client offers, too (RFC 6455, section 4.2.2)."""
-        offers = request.subprotocols
-        return next((name for name in self._settings.subprotocols if name in offers), None)
+        spoken = self._settings.subprotocols
+        offers = request.subprotocols if spoken else ()
+        return next((name for name in spoken if name in offers), None)
 
     def admit(self, request: Upgrade, now: float) -> Admission | Refusal:
         """Look at the token, if one is wanted. `now` is in seconds since the epoch."""

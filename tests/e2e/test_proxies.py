@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import shutil
 import socket
@@ -139,7 +140,7 @@ def test_proxy_protocol_without_a_proxy_is_a_mistake(servers: Servers) -> None:
     server = servers.start("--proxy-protocol", "mirror")
     assert server.wait() == 2
     [line] = server.stderr.lines
-    assert "--proxy-protocol: whose? Name the proxies: --trusted-proxy" in line
+    assert "--proxy-protocol: of which proxy? Name it: --trusted-proxy" in line
 
 
 @pytest.mark.parametrize(
@@ -203,6 +204,22 @@ def test_refused_clients_are_told_of_with_their_page_and_without_their_secrets(s
         client.read_to_end()
     assert quiet.stop() == 0
     assert "refused 127" not in quiet.stderr.text
+
+
+def test_a_client_that_tls_keeps_out_is_told_of(servers: Servers) -> None:
+    authority = Authority(servers.folder)
+    server = servers.start("-v", *authority.issue(), "--client-ca", "ca.pem", "mirror")
+    port = int(server.stderr.wait_for("listening").rpartition(":")[2])
+    with (
+        socket.create_connection(("127.0.0.1", port), PATIENCE_S) as raw,
+        contextlib.suppress(ssl.SSLError, ConnectionError),
+        authority.client_context().wrap_socket(raw, server_hostname="localhost") as tls,
+    ):
+        tls.sendall(request(port))  # the client's part of the handshake may be over by now
+        tls.recv(1)
+    server.stderr.wait_for(r"refused 127\.0\.0\.1:\d+: the TLS handshake has failed: peer did not return a certificate")
+    assert server.stop() == 0
+    assert "TLS handshake failed: 1" in server.stderr.text
 
 
 def test_of_many_refusals_the_rest_is_counted(servers: Servers) -> None:

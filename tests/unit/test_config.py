@@ -291,6 +291,8 @@ def test_redis_in_full() -> None:
         (["--gate-timeout", "0"], "--gate-timeout: expected a number of seconds above 0"),
         (["--auth-cookie", "a b;="], "--auth-cookie: expected a cookie's name: .*, got 'a b;='"),
         (["--subprotocol", "chat,a b"], "--subprotocol: expected a subprotocol's name: .*, got 'a b'"),
+        (["--health-path", "health"], "--health-path: expected a path such as /health"),
+        (["--health-path", "/a?b"], "--health-path: expected a path such as /health"),
         (["--subprotocol", ""], "--subprotocol: expected a subprotocol's name"),
         (["--auth-cookie", "a="], "--auth-cookie: expected a cookie's name"),
         (["-c", "/nope"], "can't read the config file /nope: No such file or directory"),
