@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import trio
@@ -36,14 +36,18 @@ async def read_proxy_header(transport: Transport, limit: int) -> bytes | None:
     """
     header = b""
     while count := missing(header, limit):
-        try:
-            block = await transport.receive_first(count)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return None
-        if not block:
+        if not (block := await _block(transport.receive_first, count)):
             return None
         header += block
     return header
+
+
+async def _block(receive: Callable[[int], Awaitable[bytes]], max_bytes: int) -> bytes:
+    """The next bytes; none when the connection has ended, in good manners or not."""
+    try:
+        return await receive(max_bytes)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return b""
 
 
 async def read_request(
@@ -65,11 +69,7 @@ async def read_request(
             return Request(handshake.too_large(received, limit))
         if received and received[0] < _SPACE:
             return Request(judge(received))  # a TLS hello, or other bytes that will never be a request
-        try:
-            block = await transport.receive_some(_READ_BYTES)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            return None
-        if not block:
+        if not (block := await _block(transport.receive_some, _READ_BYTES)):
             return None
         if tap is not None:
             tap(block)
