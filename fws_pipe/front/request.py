@@ -54,11 +54,11 @@ async def read_request(
     transport: Transport,
     limit: int,
     tap: Callable[[bytes], object] | None,
-    judge: Callable[[bytes], handshake.Verdict] = handshake.judge,
+    judge: Callable[[bytes], handshake.Verdict],
 ) -> Request | None:
-    """Read the request's head, of `limit` bytes at most, and judge it; None when the client has gone without one.
+    """Read the request's head, of `limit` bytes at most; None when the client has gone without one.
 
-    `tap` sees each block.
+    `tap` sees each block, `judge` the whole head.
     """
     if not await transport.begin():
         return None

@@ -136,6 +136,19 @@ def test_the_header_stands_before_tls(servers: Servers, header: bytes) -> None:
     server.stderr.wait_for("refused 127.0.0.1:.*: 400, A trusted proxy must begin with a header")
 
 
+def test_a_proxy_on_a_unix_socket(servers: Servers) -> None:
+    server = servers.start_command(
+        "fws-pipe", "--unix", "socket", "--trusted-proxy", "unix", "--proxy-protocol", servers.reporter()
+    )
+    server.stderr.wait_for("listening on")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(PATIENCE_S)
+        client.connect(str(servers.folder / "socket"))
+        client.sendall(V1 + request(1))
+        assert client.recv(12) == b"HTTP/1.1 101"
+        assert remote_of_a_client(server, 1) == ["203.0.113.5", 56324]
+
+
 def test_proxy_protocol_without_a_proxy_is_a_mistake(servers: Servers) -> None:
     server = servers.start("--proxy-protocol", "mirror")
     assert server.wait() == 2
