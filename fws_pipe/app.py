@@ -442,6 +442,8 @@ async def _front(config: Config, name: str, log: Log, *, checks_actions: bool) -
 def _entrance_settings(config: Config) -> EntranceSettings:
     if config.cert is None and (config.key or config.client_ca):
         raise UsageError(f"--{'key' if config.key else 'client-ca'} makes no sense without --cert")
+    if config.proxy_protocol and not config.trusted_proxy:
+        raise UsageError("--proxy-protocol: of which proxy? Name it: --trusted-proxy 10.0.0.0/8, or another")
     tls = TlsFiles(config.cert, config.key, config.client_ca) if config.cert else None
     takes_jwt = config.auth_jwt is not None or config.auth_jwt_secret is not None
     wants_token = config.auth_tokens is not None or takes_jwt
@@ -460,8 +462,11 @@ def _entrance_settings(config: Config) -> EntranceSettings:
         tls,
         auth if wants_token else None,
         config.gate_timeout if config.gate else None,
+        subprotocols=config.subprotocol,
         origins=config.origin,
         proxies=config.trusted_proxy,
+        has_proxy_protocol=config.proxy_protocol,
+        health_path=config.health_path,
     )
 
 

@@ -19,6 +19,7 @@ from fws_pipe.config_file import ConfigFile, Given, chain_of, load_config_file
 from fws_pipe.errors import EXIT_CODES, UsageError
 from fws_pipe.log import Level
 from fws_pipe.origins import OriginPattern, parse_origin
+from fws_pipe.protocol.actions import is_token
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES
 from fws_pipe.proxies import Proxy, parse_proxy
 from fws_pipe.rates import EXPECTED as EXPECTED_RATE
@@ -205,9 +206,16 @@ def parse_expiry(text: str) -> float:
 
 
 def parse_cookie_name(text: str) -> str:
-    """A cookie's name: a token, RFC 6265 section 4.1.1, RFC 9110 section 5.6.2. Raises ValueError."""
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):
+    """A cookie's name: a token (RFC 6265, section 4.1.1). Raises ValueError."""
+    if not is_token(text):
         raise ValueError("expected a cookie's name: letters, digits and any of !#$%&'*+-.^_`|~")
+    return text
+
+
+def parse_subprotocol(text: str) -> str:
+    """A subprotocol's name: a token (RFC 6455, section 4.1). Raises ValueError."""
+    if not is_token(text):
+        raise ValueError("expected a subprotocol's name: letters, digits and any of !#$%&'*+-.^_`|~")
     return text
 
 
@@ -217,6 +225,13 @@ def parse_switch(text: str) -> bool:
     if word not in _ON and word not in _OFF:
         raise ValueError(f"expected one of {', '.join(_ON)}, or one of {', '.join(_OFF)}")
     return word in _ON
+
+
+def parse_health_path(text: str) -> str:
+    """A path of a URL, without a query. Raises ValueError."""
+    if not re.fullmatch(r"/[!-\"$->@-~]*", text):
+        raise ValueError("expected a path such as /health, without ? or #")
+    return text
 
 
 def parse_channel(text: str) -> str:
@@ -317,6 +332,16 @@ OPTIONS = (
         "NETWORK", _LISTENING, is_list=True,
     ),
     Option(
+        "proxy-protocol", parse_switch, False, "off",
+        "trusted proxies begin each connection with a header of the PROXY protocol (v1, v2), before TLS; others don't",
+        "", _LISTENING, is_flag=True,
+    ),
+    Option(
+        "health-path", parse_health_path, None, "none",
+        "a path where GET, HEAD and OPTIONS get 200 and the chain hears nothing, for the health checks of proxies",
+        "PATH", _LISTENING,
+    ),
+    Option(
         "name", parse_name, None, "random", "this server's name: every client's id begins with it", "NAME", _LISTENING
     ),
     Option(
@@ -368,6 +393,11 @@ OPTIONS = (
     Option(
         "gate-timeout", parse_time, 5.0, "5", "a handshake that the chain has not answered for so long is refused",
         "SECONDS", _ADMISSION,
+    ),
+    Option(
+        "subprotocol", parse_subprotocol, (), "none",
+        "what the server speaks within WebSocket: a client gets the first of these that it offers, too", "NAME",
+        _ADMISSION, is_list=True,
     ),
     Option(
         "max-message", parse_message_size, 1024**2, "1M",
@@ -549,6 +579,8 @@ class Config:
     unix: Sequence[str]
     unix_mode: int
     trusted_proxy: Sequence[Proxy]
+    proxy_protocol: bool
+    health_path: str | None
     name: str | None
     cert: str | None
     key: str | None
@@ -562,6 +594,7 @@ class Config:
     auth_cookie: str
     gate: bool
     gate_timeout: float
+    subprotocol: Sequence[str]
     max_message: int
     ping_interval: float
     ping_timeout: float
@@ -773,7 +806,7 @@ def _parser(program: str, about: str, options: Sequence[Option]) -> _Parser:
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument(
         "-v", "--verbose", action="store_const", dest="loudness", const="verbose",
-        help="tell of each client that comes and goes as well",
+        help="also tell of each client that comes, goes or is refused",
     )  # fmt: skip
     loudness.add_argument(
         "-q", "--quiet", action="store_const", dest="loudness", const="quiet", help="tell only what goes wrong"

@@ -1,8 +1,9 @@
-"""Whose word counts about where a client comes from: the entries of --trusted-proxy, and what such proxies say. No I/O.
+"""Finds the client's address, and the host that it has connected to, behind trusted proxies. No I/O.
 
-Each proxy adds the address of whoever has called it, at the right end of X-Forwarded-For or of Forwarded (RFC 7239).
-What stands further left was there before, and anybody can have written it: so the rightmost address that is no trusted
-proxy's is the client's.
+A proxy adds the address of its caller at the right end of X-Forwarded-For or of Forwarded (RFC 7239). What stands
+further left was there before, and anybody can have written it: so the rightmost address that is no trusted proxy's is
+the client's. A proxy that adds nothing passes on what the client has written, and so lets it choose its address: that
+can't be told from here.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 UNIX = "unix"
 """The host in `remote` of those who come through a Unix socket; as an entry: they are trusted."""
@@ -40,82 +42,137 @@ def parse_proxy(text: str) -> Proxy:
 
 
 def client_of(remote: tuple[str, int], headers: Headers, proxies: Sequence[Proxy]) -> tuple[str, int]:
-    """The (host, port) of the client behind `remote`, port 0 where nobody has told it.
+    """The (host, port) of the client behind `remote`, port 0 where no proxy tells it.
 
-    Raises ContradictionError.
+    A header that names no address (`unknown`, a pseudonym, only `proto`) says nothing against the other one. Raises
+    ContradictionError where both name one, and not the same.
     """
-    if not proxies or not _is_trusted(remote[0], proxies):
+    if not proxies or not is_trusted(remote[0], proxies):
         return remote
-    told = []
-    for name, parse in (("x-forwarded-for", _x_forwarded_for), ("forwarded", _forwarded)):
-        values = [value for found, value in headers if found == name]
-        if values:
-            told.append(_rightmost_untrusted(remote, parse(", ".join(values)), proxies))
-    if len({host for host, _ in told}) > 1:
+    ways = [_way(hops, proxies) for hops in (_x_forwarded_for(headers), _hops_of(_forwarded(headers)))]
+    known = [way.client for way in ways if way.client is not None and way.is_known]
+    known = known or [way.client for way in ways if way.client is not None]
+    if len({host for host, _ in known}) > 1:
         # A proxy that writes one of them lets the other through as the client has sent it.
         raise ContradictionError
-    return told[0] if told else remote
+    return known[0] if known else remote
+
+
+class Site(NamedTuple):
+    """Where a client has connected to, as the first trusted proxy on its way tells it; None: it doesn't."""
+
+    host: str | None = None
+    """host [":" port]"""
+    is_secure: bool | None = None
+    """Whether the client has come there with TLS."""
+
+
+def site_of(peer: str, headers: Headers, proxies: Sequence[Proxy]) -> Site:
+    """The site that the proxy `peer` tells of in X-Forwarded-Host and X-Forwarded-Proto, or else in Forwarded."""
+    if not proxies or not is_trusted(peer, proxies):
+        return Site()
+    hops, elements = _x_forwarded_for(headers), _forwarded(headers)
+    count = _way(hops or _hops_of(elements), proxies).hops
+    element = _from_the_right(elements, count) or {}
+    host = _from_the_right(_list_of(headers, "x-forwarded-host"), count) or element.get("host")
+    scheme = _from_the_right(_list_of(headers, "x-forwarded-proto"), count) or element.get("proto")
+    return Site(host, _SECURE.get((scheme or "").lower()))
+
+
+_SECURE = {"http": False, "ws": False, "https": True, "wss": True}
+
+
+def is_trusted(host: str, proxies: Sequence[Proxy]) -> bool:
+    """Whether this is a trusted proxy's address, or `unix` where that is trusted."""
+    if host == UNIX:
+        return UNIX in proxies
+    address = parse_address(host)
+    return address is not None and any(not isinstance(proxy, str) and address in proxy for proxy in proxies)
 
 
 def group_of(host: str) -> str:
     """What counts as one address: an IPv6 customer has a whole /64 of them (RFC 6177)."""
     if ":" not in host:
         return host
-    address = _address(host)
+    address = parse_address(host)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
     return host if address is None else str(address)
 
 
-def _rightmost_untrusted(
-    remote: tuple[str, int], hops: Sequence[tuple[str, int] | None], proxies: Sequence[Proxy]
-) -> tuple[str, int]:
+_Hop = tuple[str, int]
+"""The address of a client or of a proxy."""
+
+
+class _Way(NamedTuple):
+    """The way of a request, as one of the headers tells it from its right end."""
+
+    client: _Hop | None
+    """Where it begins: the first address that is no trusted proxy's, or the last one at all."""
+    is_known: bool
+    """Whether it begins there, and not further away, behind a hop that is no address."""
+    hops: int
+    """How many that is from the right end; 1 where there is no header."""
+
+
+def _way(hops: Sequence[_Hop | None], proxies: Sequence[Proxy]) -> _Way:
     """Behind a hop that is no address (`unknown`, a pseudonym, nonsense) nothing can be trusted."""
-    last = remote
-    for hop in reversed(hops):
+    client = None
+    for count, hop in enumerate(reversed(hops), 1):
         if hop is None:
-            break
-        last = hop
-        if not _is_trusted(hop[0], proxies):
-            break
-    return last
+            return _Way(client, is_known=False, hops=count)
+        client = hop
+        if not is_trusted(hop[0], proxies):
+            return _Way(client, is_known=True, hops=count)
+    return _Way(client, is_known=True, hops=max(len(hops), 1))
 
 
-def _is_trusted(host: str, proxies: Sequence[Proxy]) -> bool:
-    address = _address(host)
-    if address is None:
-        return host in proxies
-    return any(not isinstance(proxy, str) and address in proxy for proxy in proxies)
+Item = TypeVar("Item")
 
 
-def _address(host: str) -> Address | None:
+def _from_the_right(items: Sequence[Item], count: int) -> Item | None:
+    """What stands there; the first of all where there are fewer: not each proxy adds something."""
+    return items[-min(count, len(items))] if items else None
+
+
+def parse_address(text: str) -> Address | None:
+    """An IP address, an IPv4 address in IPv6 form as what it is; None: it isn't one."""
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
 
 
-def _x_forwarded_for(value: str) -> list[tuple[str, int] | None]:
+def _list_of(headers: Headers, name: str) -> list[str]:
+    """The members of a header that is a list, in one line or several (RFC 9110, section 5.3)."""
+    return [part.strip() for found, value in headers if found == name for part in value.split(",")]
+
+
+def _x_forwarded_for(headers: Headers) -> list[_Hop | None]:
     """Addresses with commas in between, some proxies add ports."""
-    return [_hop(part.strip()) for part in value.split(",")]
+    return [_hop(part) for part in _list_of(headers, "x-forwarded-for")]
 
 
 _PARAMETER = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[^\s",;]*)\s*(;|,|$)')
 
 
-def _forwarded(value: str) -> list[tuple[str, int] | None]:
-    """The `for` of each element (RFC 7239, section 4); None for an element without one, or that makes no sense."""
-    hops: list[tuple[str, int] | None] = []
-    node, is_open = "", False
-    for name, text, end in _parameters(value):
-        node = text if name == "for" else node
-        is_open = end == ";"
-        if not is_open:
-            hops.append(_hop(node))
-            node = ""
-    return [*hops, _hop(node)] if is_open else hops
+def _forwarded(headers: Headers) -> list[dict[str, str]]:
+    """The elements of Forwarded, with their parameters (RFC 7239, section 4); empty: one that makes no sense."""
+    elements: list[dict[str, str]] = []
+    element: dict[str, str] = {}
+    for name, text, end in _parameters(", ".join(value for found, value in headers if found == "forwarded")):
+        if name:
+            element[name] = text
+        if end != ";":
+            elements.append(element)
+            element = {}
+    return [*elements, element] if element else elements
+
+
+def _hops_of(elements: Sequence[dict[str, str]]) -> list[_Hop | None]:
+    return [_hop(element.get("for", "")) for element in elements]
 
 
 def _parameters(value: str) -> Iterator[tuple[str, str, str]]:
@@ -124,7 +181,7 @@ def _parameters(value: str) -> Iterator[tuple[str, str, str]]:
     while position < len(value):
         found = _PARAMETER.match(value, position)
         if found is None:
-            # A part that nobody understands stands for a hop that nobody knows; what follows it is looked at afresh.
+            # A part that makes no sense stands for a hop without an address; what follows it is looked at afresh.
             comma = value.find(",", position)
             yield "", "", ","
             position = len(value) if comma < 0 else comma + 1
@@ -139,11 +196,11 @@ def _parameters(value: str) -> Iterator[tuple[str, str, str]]:
 _HOP = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?|([0-9A-Fa-f:.]+)")
 
 
-def _hop(text: str) -> tuple[str, int] | None:
+def _hop(text: str) -> _Hop | None:
     """An address, in brackets if it is IPv6 and a port follows."""
     found = _HOP.fullmatch(text)
     if found is None:
         return None
-    address = _address(found[1] or found[2] or found[4])
+    address = parse_address(found[1] or found[2] or found[4])
     port = int(found[3] or 0)
     return None if address is None or port > 65535 else (str(address), port)

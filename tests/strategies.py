@@ -56,6 +56,7 @@ actions = st.one_of(
     _frame("leave", {"id": ids, "group": texts}, _cause),
     _frame("publish", {"channel": ids, "data": payloads}, _cause),
     _frame("enqueue", {"data": payloads | st.lists(st.integers(-5, 5), max_size=3)}, _cause),
+    _frame("accept", {"id": ids}, {**_cause, "auth": st.none(), "subprotocol": st.none() | st.just("v1.chat")}),
     _frame("want", {"events": st.lists(ids, max_size=2)}, _cause),
 )
 

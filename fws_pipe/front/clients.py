@@ -33,6 +33,7 @@ class Verdict(NamedTuple):
 
     refusal: Refusal | None
     auth: dict[str, object] | None = None
+    subprotocol: str | None = None
 
 
 _ANY_SIZE = 1 << 62
@@ -93,6 +94,7 @@ class Client:
         "on_room",
         "open_event",
         "pinged",
+        "subprotocol",
         "verdict",
         "wire",
     )
@@ -107,6 +109,8 @@ class Client:
         """The `open` that told the chain of this client, as it was written; repeated in snapshots."""
         self.auth: dict[str, Any] | None = None
         """Who it is, as far as anybody has found out."""
+        self.subprotocol: str | None = None
+        """What it speaks within WebSocket; None: nothing has been agreed on."""
         self.is_open = False
         """Whether its handshake is over; with a gate the chain knows of it before."""
         self.verdict: Verdict | None = None
@@ -494,12 +498,13 @@ class Clients:
     def close(self, action: Frame) -> None:
         """Carry out a `close` action."""
         to = action["to"]
+        text = "The chain has closed this connection."
         targets = list(self._everyone() if to == EVERYONE else self._named(to))
         for client in targets:
             if client.is_open:
                 client.wire.begin_close(action.get("code", 1000), action.get("reason", ""))
             else:
-                client.judge(Verdict(Refusal(403, action.get("reason") or "The chain has closed this connection.")))
+                client.judge(Verdict(Refusal(403, action.get("reason") or text, reason="the chain has closed it")))
 
     def flush(self) -> None:
         """Write to each client that got something since the last flush."""

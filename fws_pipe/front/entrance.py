@@ -8,16 +8,16 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from fws_pipe.errors import UsageError
 from fws_pipe.front.auth import Admission, Authenticator, AuthSettings
-from fws_pipe.front.handshake import CONTRADICTION, Refusal, Upgrade, wrong_origin
+from fws_pipe.front.handshake import CONTRADICTION, Refusal, Upgrade, Verdict, judge, wrong_origin
 from fws_pipe.front.tls import TlsFiles, load_context
 from fws_pipe.front.transport import PlainTransport, SocketAddress, TlsTransport, Transport
 from fws_pipe.origins import OriginPattern, allows, parse_origin
-from fws_pipe.proxies import ContradictionError, Proxy, client_of
+from fws_pipe.proxies import ContradictionError, Proxy, client_of, is_trusted, site_of
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,16 @@ class EntranceSettings:
     tls: TlsFiles | None = None
     auth: AuthSettings | None = None
     gate_timeout: float | None = None
+    subprotocols: Sequence[str] = ()
+    """What the server speaks within WebSocket, the best first."""
     origins: Sequence[OriginPattern] = ()
     """The pages that may connect; none: any."""
     proxies: Sequence[Proxy] = ()
-    """Whose word about a client's address counts."""
+    """Those whose word about a client's address counts."""
+    has_proxy_protocol: bool = False
+    """Whether their connections begin with a header of the PROXY protocol."""
+    health_path: str | None = None
+    """Where a proxy asks whether this server serves."""
 
 
 class Reloaded(NamedTuple):
@@ -77,19 +83,43 @@ class Entrance:
             return PlainTransport(connection, remote)
         return TlsTransport(connection, remote, self._context)
 
-    def client_of(self, request: Upgrade, remote: SocketAddress) -> SocketAddress | Refusal:
-        """Where a client comes from, by the word of the proxies that are trusted."""
+    def judge(self, head: bytes) -> Verdict:
+        """Judge a request's head by its form."""
+        return judge(head, self._settings.health_path)
+
+    def begins_with_proxy_header(self, peer: SocketAddress) -> bool:
+        """Whether a connection from there must begin with a header of the PROXY protocol; others must not."""
+        return self._settings.has_proxy_protocol and is_trusted(peer[0], self._settings.proxies)
+
+    def client_of(self, request: Upgrade, remote: SocketAddress, peer: SocketAddress) -> SocketAddress | Refusal:
+        """Where a client comes from, by the word of the proxies that are trusted.
+
+        `peer` is where its connection comes from, `remote` what a header of the PROXY protocol has told.
+        """
+        if remote == peer and self.begins_with_proxy_header(peer):
+            return peer  # it has told no address: then the request must not do so, which may be the client's own
         try:
             return client_of(remote, request.headers, self._settings.proxies)
         except ContradictionError:
             return CONTRADICTION
 
+    def with_site(self, request: Upgrade, peer: str) -> Upgrade:
+        """The request with what `peer` tells of where the client has connected to, where that is a trusted proxy."""
+        proxies = self._settings.proxies
+        return replace(request, site=site_of(peer, request.headers, proxies)) if proxies else request
+
     def refusal_of_page(self, request: Upgrade) -> Refusal | None:
         """Why the page that asks may not connect, if it may not."""
         origins = self._settings.origins
-        if not origins or allows(origins, request.origins, request.host):
+        if not origins or self._allows(origins, request):
             return None
         return wrong_origin(request.origins)
+
+    def subprotocol_for(self, request: Upgrade) -> str | None:
+        """The first of the server's subprotocols that the client offers, too (RFC 6455, section 4.2.2)."""
+        spoken = self._settings.subprotocols
+        offers = request.subprotocols if spoken else ()
+        return next((name for name in spoken if name in offers), None)
 
     def admit(self, request: Upgrade, now: float) -> Admission | Refusal:
         """Look at the token, if one is wanted. `now` is in seconds since the epoch."""
@@ -98,8 +128,11 @@ class Entrance:
         answer = self._authenticator.admit(request, now)
         if isinstance(answer, Admission) and answer.is_by_cookie and not self._settings.origins:
             # A browser shows the cookie whichever page asks, so any page could act for its user (RFC 6455, 10.2).
-            return answer if allows(_OWN_PAGES, request.origins, request.host) else wrong_origin(request.origins)
+            return answer if self._allows(_OWN_PAGES, request) else wrong_origin(request.origins)
         return answer
+
+    def _allows(self, patterns: Sequence[OriginPattern], request: Upgrade) -> bool:
+        return allows(patterns, request.origins, request.host)
 
     def reload(self) -> Reloaded:
         """Read the files again, each kind by itself: what is wrong with one doesn't stop the other."""

@@ -559,7 +559,8 @@ def _opening_of(client: Client) -> Frame | None:
 
 def _snapshot_of(client: Client, opening: Frame) -> bytes:
     """The same as a new chain gets it."""
-    return encode({**opening, "auth": client.auth, "groups": sorted(client.groups), "replay": True})
+    now = {"auth": client.auth, "subprotocol": client.subprotocol, "groups": sorted(client.groups)}
+    return encode({**opening, **now, "replay": True})
 
 
 def _release(charges: Iterable[Charge[Client]]) -> None:

@@ -11,7 +11,7 @@ import functools
 import socket
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -26,8 +26,10 @@ from fws_pipe.front.feed import JOURNAL_LIMIT_BYTES, Culprit, Feed
 from fws_pipe.front.holdings import SWEEP_S, greediest
 from fws_pipe.front.meter import Meter, Pace
 from fws_pipe.front.places import Lobby, Places
+from fws_pipe.front.proxy_protocol import ProxyHeaderError, source_of
 from fws_pipe.front.quarantine import Quarantine
-from fws_pipe.front.request import read_request
+from fws_pipe.front.refusals import Refusals
+from fws_pipe.front.request import Request, read_proxy_header, read_request
 from fws_pipe.front.rfc6455 import (
     ABNORMAL,
     GOING_AWAY,
@@ -127,6 +129,7 @@ class Front:
         self.clients = Clients(limits.slow_client, self.feed.owner_of, limits.max_groups)
         self._connections = 0
         self.lobby = Lobby(limits.max_handshakes)
+        self._refusals = Refusals(log, nursery.start_soon)
         self._places = Places(limits.max_clients, limits.max_clients_per_address)
         self._wants_data = False
         self._wants_are_old = False
@@ -192,61 +195,89 @@ class Front:
     async def _shake_hands(self, client: Client, wire: Wire) -> bool:
         """Whether the client is open now."""
         request = None
+        peer = wire.remote
         with trio.move_on_after(self._limits.handshake_timeout) as deadline:
-            request = await read_request(wire.transport, self._limits.max_header, self._tap_of_handshakes(client))
-        answer: Admission | handshake.Refusal
-        if deadline.cancelled_caught and wire.transport.has_begun:
-            answer = handshake.TOO_SLOW
-        elif deadline.cancelled_caught:
-            self.counters["TLS handshake too slow"] += 1
+            request = await self._read_request(client, wire)
+        if request is None or wire.is_closed:
+            await self._refuse_unheard(wire, is_late=deadline.cancelled_caught)
             return False
-        elif request is None or wire.is_closed:
-            return False
-        else:
-            answer = self._judge(request.verdict, wire)
-        if isinstance(answer, handshake.Refusal):
-            await self._refuse(wire, answer)
-            return False
-        return await self._admit(client, wire, answer, request.early if request else b"")
+        answer = self._judge(request.verdict, wire, peer)
+        if isinstance(answer, handshake.Page):
+            await self._respond(wire, answer)
+        elif isinstance(answer, handshake.Refusal):
+            await self._refuse(wire, answer, request.origins)
+        return isinstance(answer, Admission) and await self._admit(client, wire, answer, request.early)
 
-    def _judge(self, verdict: handshake.Upgrade | handshake.Refusal, wire: Wire) -> Admission | handshake.Refusal:
-        """Whether who asks may come in; the cheap questions first."""
-        if isinstance(verdict, handshake.Refusal):
+    async def _read_request(self, client: Client, wire: Wire) -> Request | None:
+        """Read all that comes before the handshake's answer; None: the client has gone."""
+        limit = self._limits.max_header
+        if self.entrance.begins_with_proxy_header(wire.remote):
+            try:
+                header = await read_proxy_header(wire.transport, limit)
+                if header is None:
+                    return None
+                wire.transport.remote = source_of(header) or wire.remote
+            except ProxyHeaderError as error:
+                return Request(handshake.no_proxy_header(str(error)))
+        return await read_request(wire.transport, limit, self._tap_of_handshakes(client), self.entrance.judge)
+
+    def _judge(self, verdict: handshake.Verdict, wire: Wire, peer: SocketAddress) -> Admission | handshake.Response:
+        """Whether the client may come in; the cheap questions first."""
+        if isinstance(verdict, handshake.Response):
             return verdict
-        remote = self.entrance.client_of(verdict, wire.remote)
+        remote = self.entrance.client_of(verdict, wire.remote, peer)
         if isinstance(remote, handshake.Refusal):
             return remote
+        request = self.entrance.with_site(verdict, peer[0])
         wire.transport.remote = remote
-        refusal = self.entrance.refusal_of_page(verdict) or self._places.refusal_for(remote[0])
-        return refusal or self.entrance.admit(verdict, time.time())
+        refusal = self.entrance.refusal_of_page(request) or self._places.refusal_for(remote[0])
+        return refusal or self.entrance.admit(request, time.time())
 
-    async def _refuse(self, wire: Wire, refusal: handshake.Refusal) -> None:
+    async def _refuse(self, wire: Wire, refusal: handshake.Refusal, origins: Sequence[str]) -> None:
+        """Refuse a client, which has named these pages."""
         self.counters[f"refused {refusal.status}"] += 1
-        wire.send_response(refusal.encode())
-        # Of who was too slow everything has been read; a lobby full of such must not wait for them any longer.
-        await wire.finish(lingers=refusal is not handshake.TOO_SLOW)
+        self._refusals.tell(wire.remote, f"{refusal.status}, {refusal.reason or refusal.text}", origins)
+        await self._respond(wire, refusal)
+
+    async def _refuse_unheard(self, wire: Wire, *, is_late: bool) -> None:
+        """End a connection without a request, if it has not gone by itself."""
+        if is_late and wire.transport.has_begun:
+            await self._refuse(wire, handshake.TOO_SLOW, ())
+        elif is_late:
+            self.counters["TLS handshake too slow"] += 1
+            self._refusals.tell(wire.remote, "the TLS handshake was too slow")
+        elif wire.transport.problem:
+            self.counters["TLS handshake failed"] += 1
+            self._refusals.tell(wire.remote, wire.transport.problem)
+
+    async def _respond(self, wire: Wire, response: handshake.Response) -> None:
+        if wire.is_closed or not wire.transport.has_begun:
+            return  # with TLS nothing can be said before its handshake
+        wire.send_response(response.encode())
+        # Of a client that was too slow everything has been read; a full lobby must not wait for such any longer.
+        await wire.finish(lingers=response is not handshake.TOO_SLOW)
 
     async def _admit(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
         # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
         self.lobby.leave(wire)
         self._places.take(wire.remote[0])
         wire.on_closed = functools.partial(self._leave, client, wire)
-        client.auth = admission.claims
         request = admission.request
+        client.auth, client.subprotocol = admission.claims, self.entrance.subprotocol_for(request)
         event = events.open_event(
             client.id,
             path=request.path,
             query=request.query,
             headers=request.headers,
             remote=wire.remote,
-            subprotocol=request.subprotocol,
+            subprotocol=client.subprotocol,
             tls=wire.transport.describe_tls(),
             auth=admission.claims,
         )
         if self.entrance.gate_timeout is None:
             await self._announce(client, event)
         else:
-            said_meanwhile = await self._pass_gate(client, wire, event, self.entrance.gate_timeout)
+            said_meanwhile = await self._pass_gate(client, wire, event, request)
             if said_meanwhile is None:
                 return False
             early += said_meanwhile
@@ -258,20 +289,21 @@ class Front:
         # No checkpoint between the two: the chain's first action for this client must find it.
         self.clients.add(client)
 
-    async def _pass_gate(self, client: Client, wire: Wire, event: Frame, timeout: float) -> bytes | None:
+    async def _pass_gate(self, client: Client, wire: Wire, event: Frame, request: handshake.Upgrade) -> bytes | None:
         """Ask the chain; returns what the client has sent meanwhile, None when it does not come in."""
         said_meanwhile = b""
-        with trio.move_on_after(timeout) as gate:
+        with trio.move_on_after(self.entrance.gate_timeout or 0.0) as gate:
             await self._announce(client, event)
             said_meanwhile = await self._wait_judged(client, wire)
-        refusal = self._refusal_of(client)
+        refusal = self._refusal_of(client, request.subprotocols)
         if client not in self.clients or wire.is_closed:
             if gate.cancelled_caught:
-                await self._refuse(wire, handshake.NO_ANSWER)  # the chain is so slow that it has not even been asked
+                # The chain is so slow that it has not even been asked.
+                await self._refuse(wire, handshake.NO_ANSWER, request.origins)
             return None
         if refusal is not None:
             self.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
-            await self._refuse(wire, refusal)
+            await self._refuse(wire, refusal, request.origins)
             return None
         return said_meanwhile
 
@@ -296,16 +328,30 @@ class Front:
             nursery.cancel_scope.cancel()
         return early
 
-    def _refusal_of(self, client: Client) -> handshake.Refusal | None:
-        if client.verdict is None:
+    def _refusal_of(self, client: Client, offers: Collection[str]) -> handshake.Refusal | None:
+        verdict = client.verdict
+        if verdict is None:
             return handshake.NO_ANSWER
-        if client.verdict.auth is not None:
-            client.auth = client.verdict.auth
-        return client.verdict.refusal
+        if verdict.subprotocol is not None and verdict.subprotocol not in offers:
+            self._note_not_offered(verdict.subprotocol)
+            return handshake.NOT_OFFERED
+        if verdict.auth is not None:
+            client.auth = verdict.auth
+        client.subprotocol = verdict.subprotocol or client.subprotocol
+        return verdict.refusal
+
+    def _note_not_offered(self, subprotocol: str) -> None:
+        """Tell it once: each client that comes may make the chain do it again."""
+        if not self.counters["accepted with a subprotocol that was not offered"]:
+            self._log.always(
+                f"accept.subprotocol: {subprotocol!r} is not among those that the client offers, so it is refused; "
+                "leave the field out for a client whose Sec-WebSocket-Protocol does not name it"
+            )
+        self.counters["accepted with a subprotocol that was not offered"] += 1
 
     def _open(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
         """Let a client in. False when it has gone meanwhile: the first write to it is what tells that."""
-        wire.send_response(handshake.accept(admission.request))
+        wire.send_response(handshake.accept(admission.request, client.subprotocol))
         if wire.is_closed:
             return False
         if admission.expires is not None:
@@ -560,12 +606,13 @@ class Front:
     def _execute_accept(self, action: Frame) -> None:
         client = self.clients.of(action["id"])
         if client is not None:
-            client.judge(Verdict(None, action.get("auth")))
+            client.judge(Verdict(None, action.get("auth"), action.get("subprotocol")))
 
     def _execute_reject(self, action: Frame) -> None:
         client = self.clients.of(action["id"])
         if client is not None:
-            client.judge(Verdict(handshake.Refusal(action.get("status", 403), action.get("reason") or "Not allowed.")))
+            status, text = action.get("status", 403), action.get("reason") or "Not allowed."
+            client.judge(Verdict(handshake.Refusal(status, text, reason="the chain has rejected it")))
 
     def _execute_count(self, action: Frame) -> None:
         name = action["name"]

@@ -38,6 +38,12 @@ class Transport(Protocol):
     """Writes what can be written without waiting; returns how many bytes that were. Raises BlockingIOError when it is
     nothing, another OSError when the client is gone."""
 
+    problem: str
+    """Why `begin` has failed; empty where the client has just gone."""
+
+    async def receive_first(self, max_bytes: int) -> bytes:
+        """Some bytes of what stands before TLS, or none at the end; before `begin`. Raises as `receive_some`."""
+
     async def begin(self) -> bool:
         """Do what comes before the first byte of HTTP. False when that has failed."""
 
@@ -66,7 +72,7 @@ class Transport(Protocol):
 class PlainTransport:
     """TCP with nothing around it. `connection` is not blocking."""
 
-    __slots__ = ("_has_read", "_socket", "descriptor", "has_begun", "remote", "send_now")
+    __slots__ = ("_has_read", "_socket", "descriptor", "has_begun", "problem", "remote", "send_now")
 
     def __init__(self, connection: socket.socket, remote: SocketAddress) -> None:
         self._socket = connection
@@ -74,7 +80,12 @@ class PlainTransport:
         self.remote = remote
         self.descriptor: int | None = connection.fileno()
         self.has_begun = True
+        self.problem = ""
         self.send_now: Callable[[bytes | memoryview], int] = connection.send
+
+    async def receive_first(self, max_bytes: int) -> bytes:
+        """There is no TLS: the same as `receive_some`."""
+        return await self.receive_some(max_bytes)
 
     async def begin(self) -> bool:
         """There is nothing to do."""
@@ -131,9 +142,16 @@ class TlsTransport:
         self.remote = remote
         self.descriptor: int | None = None
         self.has_begun = False
+        self.problem = ""
         self.send_now: Callable[[bytes | memoryview], int] = _takes_a_task
         # https_compatible: many clients end TCP without a word; WebSocket has its own end, so nothing is lost by it.
         self._stream = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+
+    async def receive_first(self, max_bytes: int) -> bytes:
+        """Some bytes of TCP."""
+        await trio.lowlevel.wait_readable(self._raw.socket)
+        self._has_read = True
+        return bytes(await self._raw.receive_some(max_bytes))
 
     async def begin(self) -> bool:
         """Shake hands."""
@@ -142,7 +160,10 @@ class TlsTransport:
             self._has_read = True
             await self._stream.do_handshake()
         except trio.BrokenResourceError as error:
-            if getattr(error.__cause__, "reason", None) == "HTTP_REQUEST":
+            reason = getattr(error.__cause__, "reason", None)
+            if reason:
+                self.problem = f"the TLS handshake has failed: {reason.lower().replace('_', ' ')}"
+            if reason == "HTTP_REQUEST":
                 with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                     await self._raw.send_all(_SPEAKS_TLS)
                     await _discard(self._raw)

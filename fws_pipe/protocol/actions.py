@@ -40,6 +40,8 @@ REFUSAL_STATUSES = frozenset(
 GROUP_LIMIT_BYTES = 1024
 """The longest name of a group, in UTF-8: the front keeps those of each client, and clients may choose them."""
 
+_TOKEN_LETTERS = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
 Check = Callable[[object], str | None]
 """Says what was expected, or None when the value will do."""
 
@@ -98,6 +100,10 @@ def _is_claims(value: object) -> str | None:
     return None if value is None or isinstance(value, dict) else "a map of claims, or nothing"
 
 
+def _is_subprotocol(value: object) -> str | None:
+    return None if value is None or (isinstance(value, str) and is_token(value)) else "a subprotocol's name, or nothing"
+
+
 def _is_refusal_status(value: object) -> str | None:
     return None if type(value) is int and value in REFUSAL_STATUSES else "an HTTP status of 400 to 511 that has a name"
 
@@ -125,6 +131,11 @@ def is_group_name(name: str) -> bool:
     return len(name) <= GROUP_LIMIT_BYTES and len(name.encode()) <= GROUP_LIMIT_BYTES
 
 
+def is_token(text: str) -> bool:
+    """Whether HTTP takes this for one word, as the name of a subprotocol or of a cookie (RFC 9110, section 5.6.2)."""
+    return bool(text) and _TOKEN_LETTERS.issuperset(text)
+
+
 def may_be_sent(code: int) -> bool:
     """Whether an endpoint may put this code into a Close frame (RFC 6455, section 7.4, and the IANA registry)."""
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
@@ -145,7 +156,7 @@ _FIELDS: dict[str, _Fields] = {
     PUBLISH: _Fields({"channel": _is_filled_text, "data": _is_payload}, {}),
     ENQUEUE: _Fields({"data": _is_anything}, {}),
     WANT: _Fields({"events": _is_event_types}, {}),
-    ACCEPT: _Fields({"id": _is_text}, {"auth": _is_claims}),
+    ACCEPT: _Fields({"id": _is_text}, {"auth": _is_claims, "subprotocol": _is_subprotocol}),
     REJECT: _Fields({"id": _is_text}, {"status": _is_refusal_status, "reason": _is_text}),
     COUNT: _Fields({"name": _is_filled_text}, {"by": _is_integer}),
 }

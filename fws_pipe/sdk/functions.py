@@ -462,9 +462,12 @@ def leave(client: str, group: str) -> Action:
     return _made(LEAVE, {"id": client, "group": group})
 
 
-def accept(client: str, auth: Mapping[str, Any] | None = None) -> Action:
-    """With --gate: let a client in that asks to; `auth` is who it is, for the snapshots of its `open`."""
-    return _made(ACCEPT, {"id": client, "auth": auth})
+def accept(client: str, auth: Mapping[str, Any] | None = None, subprotocol: str | None = None) -> Action:
+    """With --gate: let a client in that asks to; `auth` is who it is, for the snapshots of its `open`.
+
+    `subprotocol` is one of those that the client offers; unless it is given --subprotocol decides.
+    """
+    return _made(ACCEPT, {"id": client, "auth": auth, "subprotocol": subprotocol})
 
 
 def reject(client: str, status: int | None = None, reason: str | None = None) -> Action:

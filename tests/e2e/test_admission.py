@@ -11,6 +11,7 @@ import jwt
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
 
 from tests.e2e.raw import RawClient, frame, request
 from tests.harness import PATIENCE_S, Server, Servers
@@ -167,6 +168,89 @@ def test_the_chain_accepts_or_rejects(servers: Servers) -> None:
         assert client.recv(PATIENCE_S) == "hello"
     disconnects = server.events("disconnect", 2)
     assert [event["id"] for event in server.events("open", 2)] == [event["id"] for event in disconnects]
+
+
+def test_the_host_that_a_trusted_proxy_tells_is_the_one_of_same(servers: Servers) -> None:
+    told = {"X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "http"}
+    for options, status in (((), 403), (("--trusted-proxy", "127.0.0.1"), 101)):
+        server = servers.start("--origin", "same", *options, "mirror")
+        lines = [f"{name}: {value}" for name, value in {**told, "Origin": "http://chat.example"}.items()]
+        with RawClient(server.port) as client:
+            client.send(request(server.port, *lines))
+            assert client.read_head().startswith(b"HTTP/1.1 %d " % status)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "offered", "chosen"),
+    [
+        ("v2.chat,v1.chat", ["v1.chat", "v2.chat"], "v2.chat"),
+        ("v1.chat", ["V1.chat", "v1.chat"], "v1.chat"),
+        ("v1.chat", ["v3.chat"], None),
+        ("v1.chat", [], None),
+        ("", ["v1.chat"], None),
+    ],
+)
+def test_the_first_subprotocol_of_the_server_that_the_client_offers_too(
+    servers: Servers, spoken: str, offered: list[str], chosen: str | None
+) -> None:
+    server = servers.start(*(("--subprotocol", spoken) if spoken else ()), servers.reporter())
+    with RawClient(server.port) as client:
+        client.send(request(server.port, *(f"Sec-WebSocket-Protocol: {name}" for name in offered)))
+        answered = [line[24:].decode() for line in client.read_head().split(b"\r\n") if b"Sec-WebSocket-P" in line]
+        assert answered == ([] if chosen is None else [chosen])
+        [opened] = server.events("open", 1)
+    assert opened["subprotocol"] == chosen
+
+
+CHOOSER = """#!/usr/bin/env fws-python
+import os
+from fws_pipe.sdk import accept, on, run
+
+@on("open")
+def choose(event):
+    if not event["replay"]:
+        accept(event["id"], subprotocol=event["query"] or None)
+
+@on("message")
+def crash(event):
+    os._exit(1)
+
+run()
+"""
+
+
+def test_the_chain_chooses_a_subprotocol(servers: Servers) -> None:
+    chain = f"{servers.reporter()} | {servers.script('chooser', CHOOSER)}"
+    server = servers.start("--gate", "--subprotocol", "v1.chat", chain)
+    offers = [Subprotocol("v1.chat"), Subprotocol("v2.chat")]
+    with connect(server.url, subprotocols=offers) as client:
+        assert client.subprotocol == "v1.chat"  # the chain has left it to the server
+    with connect(server.url + "/?v2.chat", subprotocols=offers) as client:
+        assert client.subprotocol == "v2.chat"
+        client.send("crash")
+        server.stderr.wait_for("the chain serves again")
+        replayed = server.events("open", 3)[-1]
+        assert (replayed["replay"], replayed["subprotocol"]) == (True, "v2.chat")
+
+
+def test_a_subprotocol_that_the_client_does_not_offer_is_the_chains_fault(servers: Servers) -> None:
+    server = servers.start("--gate", f"{servers.reporter()} | {servers.script('chooser', CHOOSER)}")
+    for _ in range(2):
+        status, body = refusal_of(server, "/?v2.chat")
+        assert (status, body) == (500, "The chain has chosen a subprotocol that you do not offer.\n")
+    server.events("disconnect", 2)
+    assert server.stop() == 0
+    assert (
+        len(
+            [
+                line
+                for line in server.stderr.lines
+                if "accept.subprotocol: 'v2.chat' is not among those that the client offers" in line
+            ]
+        )
+        == 1
+    )
+    assert "accepted with a subprotocol that was not offered: 2" in server.stderr.text
 
 
 def test_no_answer_from_the_gate_is_503(servers: Servers) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import socket
 import struct
 
 import pytest
@@ -51,16 +53,16 @@ def test_each_open_has_exactly_one_disconnect(servers: Servers, ending: str, exp
 
 
 def test_the_open_event_tells_all_about_the_request(servers: Servers) -> None:
-    server = servers.start("--name", "alpha", servers.reporter())
+    server = servers.start("--name", "alpha", "--subprotocol", "v1.chat,v2.chat", servers.reporter())
     url = f"{server.url}/chat/room?user=a%20b&x"
     with connect(url, additional_headers={"X-Thing": "yes"}, subprotocols=["v2.chat", "v1.chat"]) as client:  # type: ignore[list-item]
-        assert client.subprotocol == "v2.chat"
+        assert client.subprotocol == "v1.chat"
         [event] = server.events("open", 1)
     assert event["id"].startswith("alpha-")
     assert (event["path"], event["query"]) == ("/chat/room", "user=a%20b&x")
     assert ["x-thing", "yes"] in event["headers"]
     assert event["remote"][0] == "127.0.0.1"
-    assert event["subprotocol"] == "v2.chat"
+    assert event["subprotocol"] == "v1.chat"
     assert (event["tls"], event["auth"], event["replay"]) == (None, None, False)
 
 
@@ -180,6 +182,26 @@ def test_what_is_no_upgrade_gets_an_answer_at_once(servers: Servers, data: bytes
     with RawClient(server.port) as client:
         client.send(data)
         assert client.read_to_end().startswith(answer)
+
+
+@pytest.mark.parametrize("cuts", [(), (1,), (2, 3), (5,)])
+def test_empty_lines_before_the_request_are_skipped(servers: Servers, cuts: tuple[int, ...]) -> None:
+    server = servers.start("mirror")
+    with RawClient(server.port) as client:
+        data = b"\r\n\n\r\n" + request(server.port)
+        for start, end in itertools.pairwise((0, *cuts, len(data))):
+            client.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            client.send(data[start:end])
+        assert b" 101 " in client.read_head()
+        client.send(frame(b"hello"))
+        assert client.read(7) == b"\x81\x05hello"
+
+
+def test_empty_lines_without_end_are_a_request_that_is_too_large(servers: Servers) -> None:
+    server = servers.start("--max-header", "1K", "mirror")
+    with RawClient(server.port) as client:
+        client.send(b"\r\n" * 600)
+        assert client.read_to_end().startswith(b"HTTP/1.1 431 ")
 
 
 def test_a_browser_is_told_what_this_is(servers: Servers) -> None:

@@ -27,6 +27,7 @@ SANS_IO = (
     "front/rfc6455.py",
     "front/handshake.py",
     "front/key_forms.py",
+    "front/proxy_protocol.py",
     "front/frames.py",
     "protocol/relay.py",
     "front/meter.py",

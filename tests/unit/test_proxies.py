@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.proxies import ContradictionError, client_of, group_of, parse_proxy
+from fws_pipe.proxies import ContradictionError, client_of, group_of, parse_proxy, site_of
 
 PROXIES = [parse_proxy(text) for text in ("10.0.0.0/8", "2001:db8::/32", "192.0.2.7", "unix")]
 PROXY = ("10.0.0.1", 4000)
@@ -57,10 +57,50 @@ def f(*values: str) -> list[tuple[str, str]]:
         (f('for="1.1.1.1', 'for="203.0.113.5";by="10.0.0.1"'), ("203.0.113.5", 0)),
         (f('for=1.1.1.1;x="\\', 'for="203.0.113.5";by="10.0.0.1"'), ("203.0.113.5", 0)),
         ([*x("203.0.113.5"), *f("for=203.0.113.5")], ("203.0.113.5", 0)),
+        # As lighttpd and nghttpx send them: what names no address contradicts nothing.
+        ([*x("203.0.113.5"), *f("proto=https;host=example.com")], ("203.0.113.5", 0)),
+        ([*x("203.0.113.5"), *f("for=unknown;by=_proxy")], ("203.0.113.5", 0)),
+        ([*x("203.0.113.5"), *f('for="_x"')], ("203.0.113.5", 0)),
+        ([*x("203.0.113.5"), *f("for=1.1.1.1, for=unknown")], ("203.0.113.5", 0)),
+        ([*x("203.0.113.5, 10.2.2.2"), *f("for=unknown, for=10.2.2.2")], ("203.0.113.5", 0)),
+        ([*x("unknown"), *f("for=203.0.113.5")], ("203.0.113.5", 0)),
+        ([*x(""), *f("for=203.0.113.5")], ("203.0.113.5", 0)),
+        ([*x("unknown"), *f("for=_x")], PROXY),
     ],
 )
 def test_a_trusted_proxy(headers: list[tuple[str, str]], expected: tuple[str, int]) -> None:
     assert client_of(PROXY, headers, PROXIES) == expected
+
+
+def h(**values: str) -> list[tuple[str, str]]:
+    return [(f"x-forwarded-{name}", value) for name, value in values.items()]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ([], (None, None)),
+        (h(host="a.example:8443", proto="https"), ("a.example:8443", True)),
+        (h(proto="HTTP"), (None, False)),
+        (h(proto="wss"), (None, True)),
+        (h(proto="gopher", host=""), (None, None)),
+        (f("for=1.1.1.1;host=a.example;proto=https"), ("a.example", True)),
+        ([*h(host="a.example"), *f("host=b.example;proto=https")], ("a.example", True)),
+        # What the client itself had written stands further left than what the proxy adds.
+        ([*x("9.9.9.9, 1.1.1.1"), *h(host="made.up, a.example")], ("a.example", None)),
+        (f("for=9.9.9.9;host=made.up, for=1.1.1.1;host=a.example"), ("a.example", None)),
+        # Two trusted proxies: the outer one's word counts, whether or not the inner one adds its own.
+        ([*x("1.1.1.1, 10.2.2.2"), *h(host="a.example, inner", proto="https, http")], ("a.example", True)),
+        ([*x("1.1.1.1, 10.2.2.2"), *h(host="a.example", proto="https")], ("a.example", True)),
+        ([*x("9.9.9.9, 1.1.1.1, 10.2.2.2"), *h(host="made.up, a.example, inner")], ("a.example", None)),
+    ],
+)
+def test_the_site_that_a_client_has_connected_to(
+    headers: list[tuple[str, str]], expected: tuple[str | None, bool | None]
+) -> None:
+    assert site_of("10.0.0.1", headers, PROXIES) == expected
+    assert site_of("203.0.113.9", headers, PROXIES) == (None, None)
+    assert site_of("10.0.0.1", headers, []) == (None, None)
 
 
 def test_headers_that_contradict_each_other_are_no_answer() -> None:
@@ -93,7 +133,8 @@ def test_whatever_a_client_writes_the_address_that_the_proxy_adds_is_its_own(
 
 @given(st.text(max_size=80), st.text(max_size=80))
 def test_any_headers_get_an_answer(one: str, other: str) -> None:
-    for headers in (x(one), f(other)):
+    for headers in (x(one), f(other), h(host=one, proto=other)):
+        site_of("10.0.0.1", [*headers, *f(other)], PROXIES)
         host, port = client_of(PROXY, headers, PROXIES)
         assert ipaddress.ip_address(host)
         assert 0 <= port <= 65535

@@ -36,6 +36,7 @@ fields = st.sampled_from(
         "events",
         "status",
         "auth",
+        "subprotocol",
     ]
 )
 
@@ -51,6 +52,10 @@ def test_any_action_is_right_or_has_a_problem_in_one_line(kind: str, given_field
     ("action", "problem"),
     [
         ({"type": "send", "to": "a"}, "send.data: is missing"),
+        (
+            {"type": "accept", "id": "a", "subprotocol": "b\r\nX: y"},
+            "accept.subprotocol: expected a subprotocol's name, or nothing, got str 'b\\r\\nX: y'",
+        ),
         ({"type": "send", "to": 5, "data": "x"}, "send.to: expected an id or a list of ids, got int 5"),
         ({"type": "send", "to": ["a", 5], "data": "x"}, "send.to: expected an id or a list of ids, got list ['a', 5]"),
         (
