@@ -578,6 +578,7 @@ async def _drain(config: Config, front: Front, backend: Backend) -> None:
             # Replies to what has been read go out before the Close frames do.
             await front.feed.wait_settled()
             await front.close_all(GOING_AWAY, "the server is shutting down")
+            front.feed.shut_out()  # nobody is left to hear it
             await front.feed.wait_settled()
     front.abort_all()
     backend.stop(max(deadline - trio.current_time(), 0.0))

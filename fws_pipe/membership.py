@@ -14,10 +14,11 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from fws_pipe.errors import SystemRefusedError, UsageError
+from fws_pipe.protocol.blocks import start_thread
 from fws_pipe.redis_link import AWAY, ERRORS, Client, RedisSettings, close_quietly, connect, explain
 
 _CHUNK = 500
@@ -82,6 +83,21 @@ def _expiry_s(settings: RedisSettings) -> int:
     return max(1, round(settings.expiry_s))
 
 
+def _key_bytes(key: str) -> bytes:
+    return key.encode(errors="surrogateescape")
+
+
+def _readable(entries: Mapping[bytes, bytes]) -> Iterator[tuple[str, set[str]]]:
+    """The clients of a hash and their groups, without what no server can have written."""
+    for client, groups in entries.items():
+        try:
+            names = json.loads(groups)
+            if isinstance(names, list):
+                yield client.decode(), {name for name in names if isinstance(name, str)}
+        except (ValueError, RecursionError):
+            continue
+
+
 class Membership:
     """Reads what all live servers have written. Raises one of `redis_link.ERRORS`."""
 
@@ -97,8 +113,9 @@ class Membership:
         """The clients of all live servers, each with its groups (SMEMBERS, HGETALL)."""
         found: dict[str, set[str]] = {}
         for server in self._client.smembers(self._settings.servers_key):
-            entries = self._client.hgetall(self._settings.presence_key(server.decode()))
-            found.update({client.decode(): set(json.loads(groups)) for client, groups in entries.items()})
+            name = server.decode(errors="surrogateescape")  # anybody may have written it
+            entries = self._client.hgetall(_key_bytes(self._settings.presence_key(name)))
+            found.update(_readable(entries))
         return found
 
     def members(self, group: str) -> set[str]:
@@ -150,9 +167,9 @@ class MembershipWriter:
             raise NameTakenError(self._settings)  # while we were away from Redis
         self.write()
         for server in self._client.smembers(self._settings.servers_key):
-            name = server.decode()
-            if name != self._settings.server and not self._client.exists(self._settings.presence_key(name)):
-                self._client.srem(self._settings.servers_key, name)
+            name = server.decode(errors="surrogateescape")  # anybody may have written it
+            if name != self._settings.server and not self._client.exists(_key_bytes(self._settings.presence_key(name))):
+                self._client.srem(self._settings.servers_key, server)
 
     def remove(self) -> None:
         """This server ends: nobody is here any more."""
@@ -210,8 +227,7 @@ class MembershipKeeper:
         self._ended = False
         self._told: str | None = None
         """Why it can't be written, as people know it."""
-        self._thread = threading.Thread(target=self._run, name="membership", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._run, "membership")
 
     def note(self, client_id: str, groups: Iterable[str] | None) -> None:
         """A client is in these groups now, or (None) gone."""

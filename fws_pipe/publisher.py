@@ -17,6 +17,7 @@ from collections.abc import Callable
 from itertools import islice, takewhile
 from typing import NamedTuple
 
+from fws_pipe.protocol.blocks import start_thread
 from fws_pipe.protocol.progress import Position
 from fws_pipe.redis_link import ERRORS, PASSING, Client, RedisSettings, close_quietly, connect, explain, jittered_delays
 
@@ -90,8 +91,7 @@ class Publisher:
         self._ended = False
         self._hurry = threading.Event()
         self._counts: Counter[str] = Counter()
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
-        self._thread.start()
+        self._thread = start_thread(self._run, "publisher")
 
     def put(self, channel: str, data: bytes, seq: object = None) -> None:
         """Queue a message; waits while the queue is full. When there is no time left it is dropped instead.

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from fws_pipe.errors import UsageError
 
@@ -14,6 +14,14 @@ VARIABLE = "FWS_REDIS"
 """The environment variable that hands the settings to the processes that need them; never argv, which all can read."""
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+
+_OPTIONS = frozenset(
+    {"db", "username", "password", "client_name", "socket_timeout", "socket_connect_timeout", "ssl_ca_certs",
+     "ssl_ca_path", "ssl_ca_data", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile", "ssl_password"}
+)  # fmt: skip
+"""What may stand behind the ? of a URL. Others of redis-py's change what its calls return (decode_responses, protocol,
+encoding) or undo what we rely on (retry_on_timeout, max_connections, health_check_interval).
+"""
 
 _DEFAULT_PORT = 6379
 _DEFAULT_SENTINEL_PORT = 26379
@@ -116,6 +124,7 @@ def check_url(url: str) -> str:
             "expected a URL such as redis://:PASSWORD@host:6379/0, with any of / ? # @ : [ ] in user and password, and "
             "any @ after the host, written as %2F %3F %23 %40 %3A %5B %5D"
         )
+    _check_options(parts)
     if parts.scheme == "unix" and not parts.path:
         raise ValueError("expected unix:///path/to/socket")
     if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):
@@ -126,6 +135,18 @@ def check_url(url: str) -> str:
     if parts.scheme != "unix" and database and not (database.isascii() and database.isdigit()):
         raise ValueError("expected the database as a number at the end, as in redis://host:6379/0")
     return url
+
+
+def _check_options(parts: SplitResult) -> None:
+    """Raise ValueError for an option that would be ignored, or would do harm; without its value."""
+    allowed: frozenset[str] = frozenset() if parts.scheme == "redis+sentinel" else _OPTIONS
+    wrong = next((name for name in parse_qs(parts.query, keep_blank_values=True) if name not in allowed), None)
+    if wrong is not None and not allowed:
+        raise ValueError(
+            f"expected a {parts.scheme}:// URL without options, since none is passed on: leave ?{wrong}= out"
+        )
+    if wrong is not None:
+        raise ValueError(f"expected none of redis-py's options but {', '.join(sorted(allowed))}: leave ?{wrong}= out")
 
 
 def sentinels_of(parts: SplitResult) -> list[tuple[str, int]]:

@@ -13,17 +13,25 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fws_pipe.errors import EXIT_OK, SystemRefusedError, UsageError
 from fws_pipe.membership import MembershipKeeper
 from fws_pipe.protocol.actions import COUNT
-from fws_pipe.protocol.blocks import OutputClosedError, block_writer_for_the_front, frames_of_blocks, run_program
-from fws_pipe.protocol.codec import Frame, encode, type_of
+from fws_pipe.protocol.blocks import (
+    OutputClosedError,
+    block_writer_for_the_front,
+    frames_of_blocks,
+    run_program,
+    start_thread,
+)
+from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES, Frame, encode, type_of
 from fws_pipe.protocol.events import PRESENCE, TICK, consumer_event, stamp
-from fws_pipe.protocol.relay import RelayReceiver
+from fws_pipe.protocol.relay import MalformedRelayError, RelayReceiver
 from fws_pipe.redis_link import (
     ERRORS,
+    REPLY_TIMEOUT_S,
     Client,
     RedisSettings,
     check_channels,
@@ -53,6 +61,9 @@ _PING_S = 5.0
 
 _BATCH = 1000
 
+_PAYLOAD_LIMIT_BYTES = FRAME_LIMIT_BYTES // 2
+"""As `--max-message` may be at most: the front takes a larger frame for a broken pipe."""
+
 
 class Source:
     """Several threads write through one of these: one for each subscription, one for the server's words."""
@@ -66,6 +77,7 @@ class Source:
         self._is_subscribed = False
         self._ticks: list[bytes] = []
         self._away_since: float | None = None
+        self._has_told_malformed = False
 
     # Subscriptions.
 
@@ -122,16 +134,23 @@ class Source:
                 failures.append(error)
                 failed.set()
 
-        threads = [threading.Thread(target=relay, args=(one,), daemon=True) for one in subscriptions]
-        for thread in threads:
-            thread.start()
+        for subscription in subscriptions:
+            start_thread(partial(relay, subscription), "subscription")
         failed.wait()
         raise failures[0]
 
     def _relay(self, subscription: _Subscription) -> None:
         while True:
             messages = subscription.receive()
-            self._write([frame for message in messages for frame in self._frames_of(message)])
+            self._write([frame for message in messages for frame in self._frames_that_fit(message)])
+
+    def _frames_that_fit(self, message: dict[str, Any]) -> list[bytes]:
+        if len(message["data"]) <= _PAYLOAD_LIMIT_BYTES:
+            return self._frames_of(message)
+        self._say(
+            f"dropped a message of {len(message['data'])} bytes, more than {_PAYLOAD_LIMIT_BYTES} fit into no frame"
+        )
+        return [_count("published messages over the size of a frame")]
 
     def _frames_of(self, message: dict[str, Any]) -> list[bytes]:
         channel = message["channel"].decode(errors="surrogateescape")
@@ -139,7 +158,10 @@ class Source:
             return [_encoded(consumer_event(channel, _as_payload(message["data"]), None))]
         if message["type"] == "pmessage":
             return []  # a subscription to "*" gets it a second time
-        relayed = self._receiver.unwrap(message["data"])
+        try:
+            relayed = self._receiver.unwrap(message["data"])
+        except MalformedRelayError as error:
+            return [self._note_malformed(error)]
         if relayed is None:
             return []
         frames = [encode(relayed.action)]
@@ -147,6 +169,12 @@ class Source:
             self._say(f"missed {relayed.missed} actions of other servers while away from Redis")
             frames.append(_count("actions of other servers missed", relayed.missed))
         return frames
+
+    def _note_malformed(self, error: MalformedRelayError) -> bytes:
+        if not self._has_told_malformed:
+            self._has_told_malformed = True
+            self._say(f"dropped a message on {self._settings.servers_channel!r}: {error}; this is told once")
+        return _count("malformed messages of other servers")
 
     def _note_lost(self, error: Exception) -> None:
         self._away_since = time.monotonic()
@@ -245,7 +273,14 @@ class _Subscription:
         return messages
 
     def _next(self, timeout: float) -> dict[str, Any] | None:
-        message: dict[str, Any] | None = self._pubsub.get_message(timeout=timeout)
+        """The next message, or None when none begins within `timeout` seconds.
+
+        A message that has begun has the whole reply timeout to arrive: from redis-py 8 the timeout of `get_message` is
+        that of reading it too, and half a message would pass for a lost connection.
+        """
+        if not self._pubsub.connection.can_read(timeout=timeout):
+            return None
+        message: dict[str, Any] | None = self._pubsub.get_message(timeout=REPLY_TIMEOUT_S)
         if message is not None:
             self._last_word = time.monotonic()
         return message
@@ -325,7 +360,7 @@ def _run(arguments: list[str]) -> None:
         _source(settings).run()
     else:
         source = _source(settings)
-        threading.Thread(target=source.follow_server, name="the server's words", daemon=True).start()
+        start_thread(source.follow_server, "the server's words")
         source.run()
 
 

@@ -89,6 +89,8 @@ class Feed:
         self._settled = trio.lowlevel.ParkingLot()
         self._settled_seq = 1
         self._closed = False
+        self._is_shut_out = False
+        """Whether nothing is taken from outside any more."""
         self._is_finishing = False
         """Whether `run` is to end where a frame ends."""
         self._is_nudged = False
@@ -178,9 +180,14 @@ class Feed:
             client.stop_waiting()
 
     async def put_from_outside(self, event: Frame) -> None:
-        """Queue an event that is no client's; waits while the chain is full."""
+        """Queue an event that is no client's; waits while the chain is full. No-op after `shut_out`."""
         await self.wait_room()
-        self._append(event)
+        if not self._is_shut_out:
+            self._append(event)
+
+    def shut_out(self) -> None:
+        """Take no more events from outside: the server ends, and a busy channel would keep the chain from settling."""
+        self._is_shut_out = True
 
     def put_disconnect(self, event: Frame, client: Client) -> None:
         """Queue a client's last event, which never waits: its `open` has waited, and it is smaller."""

@@ -11,10 +11,11 @@ import os
 import select
 import stat
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from fws_pipe.errors import EXIT_OK, FrameError, FwsError, SystemRefusedError
+from fws_pipe.errors import EXIT_BROKEN_PIPE, EXIT_OK, FrameError, FwsError, SystemRefusedError
 from fws_pipe.protocol.codec import BLOCK_BYTES, FRAME_LIMIT_BYTES, Frame, FrameDecoder
 from fws_pipe.signals import die_of_interrupts
 
@@ -206,6 +207,30 @@ def run_program(name: str, main: Callable[[], None]) -> NoReturn:
         print(f"{name}: {error}", file=sys.stderr, flush=True)
         os._exit(error.exit_code)
     sys.exit(EXIT_OK)
+
+
+def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
+    """Start a daemon thread whose failure ends the process, as that of the main thread does: the server restarts it.
+
+    A FwsError is one line and its exit code; anything else is a defect, and shows its traceback.
+    """
+
+    def run() -> None:
+        try:
+            work()
+        except OutputClosedError:
+            os._exit(EXIT_OK)
+        except FwsError as error:
+            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            os._exit(error.exit_code)
+        except BaseException:  # noqa: BLE001 - also what a thread's end would hide
+            sys.excepthook(*sys.exc_info())  # without the module traceback, which filters would have to load
+            sys.stderr.flush()
+            os._exit(EXIT_BROKEN_PIPE)
+
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def open_standard_streams() -> None:

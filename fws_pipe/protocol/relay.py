@@ -19,6 +19,14 @@ RELAY = "relay"
 _REMEMBERED_ORIGINS = 1000
 
 
+_NUMBER_LIMIT = 2**63
+"""More than any server ever sends; a number of more digits than this could not be counted on."""
+
+
+class MalformedRelayError(Exception):
+    """A message on the servers' channel that no server of ours writes."""
+
+
 class Relayed(NamedTuple):
     """An action of another server, and how many before it never arrived."""
 
@@ -49,16 +57,19 @@ class RelayReceiver:
         self._last: dict[str, tuple[str, int]] = {}
 
     def unwrap(self, message: bytes) -> Relayed | None:
-        """The action in a message; None when it is our own, or none that may be carried out."""
+        """The action in a message; None when it is our own. Raises MalformedRelayError for any other."""
         try:
             relay = msgpack.unpackb(message, unicode_errors="surrogateescape", strict_map_key=False)
         except (ValueError, TypeError, msgpack.UnpackException):
+            raise MalformedRelayError("it is not msgpack") from None
+        if not _is_relay(relay):
+            raise MalformedRelayError("it is no relayed send")
+        if relay["origin"] == self._origin:
             return None
-        if not _is_relay(relay) or relay["origin"] == self._origin:
-            return None
+        if problem := check_action(_bare(relay["action"])):
+            raise MalformedRelayError(problem)
         missed = self._missed(relay["origin"], relay["run"], relay["number"])
-        action = {name: value for name, value in relay["action"].items() if name not in ("everywhere", "seq")}
-        return None if check_action(action) else Relayed(action, missed)
+        return Relayed(_bare(relay["action"]), missed)
 
     def _missed(self, origin: str, run: str, number: int) -> int:
         last_run, last_number = self._last.pop(origin, ("", 0))
@@ -73,6 +84,15 @@ def _is_relay(relay: object) -> bool:
         return False
     if type_of(relay["action"]) != SEND:
         return False
+    number = relay.get("number")
     return (
-        isinstance(relay.get("origin"), str) and isinstance(relay.get("run"), str) and type(relay.get("number")) is int
+        isinstance(relay.get("origin"), str)
+        and isinstance(relay.get("run"), str)
+        and type(number) is int
+        and 0 < number < _NUMBER_LIMIT
     )
+
+
+def _bare(action: Frame) -> Frame:
+    """The action without what concerned its sender alone."""
+    return {name: value for name, value in action.items() if name not in ("everywhere", "seq")}

@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import traceback
 from typing import Any
 
-from fws_pipe.errors import EXIT_BROKEN_PIPE, EXIT_OK
-from fws_pipe.protocol.blocks import STDERR, STDOUT, BlockWriter, OutputClosedError, frames_of_blocks, run_program
+from fws_pipe.errors import EXIT_OK
+from fws_pipe.protocol.blocks import STDERR, STDOUT, BlockWriter, frames_of_blocks, run_program, start_thread
 from fws_pipe.protocol.codec import Frame, describe, encode, type_of
 from fws_pipe.protocol.events import TICK
 from fws_pipe.sdk.user_storage import storage_from
@@ -63,8 +62,8 @@ def run_subscriber() -> None:
     queue = Queue(_take_stdout())
     storage, options = storage_from(os.environ)
     subscriber = type(storage).get_subscriber()(client=storage.get_client(), options=options)
-    listening = threading.Thread(target=_listen, args=(subscriber, Instance(queue, storage)), daemon=True)
-    listening.start()
+    instance = Instance(queue, storage)
+    listening = start_thread(lambda: subscriber.listener(instance), "subscriber")
     for frame, _ in frames_of_blocks("the front", lambda: None):
         if type_of(frame) == TICK:
             queue.write(frame)
@@ -74,17 +73,6 @@ def run_subscriber() -> None:
     listening.join(_PATIENCE_S)
     sys.stdout.flush()
     os._exit(EXIT_OK)  # a listener that waits for its next message would wait for ever
-
-
-def _listen(subscriber: Any, instance: Instance) -> None:
-    """Run the listener; its failure is the process's, which the server starts again."""
-    try:
-        subscriber.listener(instance)
-    except OutputClosedError:
-        os._exit(EXIT_OK)
-    except BaseException:  # noqa: BLE001 - also what a thread's end would hide
-        traceback.print_exc()
-        os._exit(EXIT_BROKEN_PIPE)
 
 
 def _take_stdout() -> int:

@@ -296,7 +296,8 @@ def test_a_source_by_hand_and_large_messages_both_ways(servers: Servers, redis_s
     [
         (["--redis-url", "redis://:gehe1m@[::1"], {}, "--redis-url: expected a URL"),
         ([], {"FWS_REDIS_URL": "gehe1m"}, "FWS_REDIS_URL: expected a URL"),
-        (["--redis-url", "redis://:gehe1m@localhost:1?foo=1"], {}, "has an option that redis-py doesn't take"),
+        (["--redis-url", "redis://:gehe1m@localhost:1?foo=1"], {}, "leave ?foo= out"),
+        (["--redis-url", "redis://:gehe1m@localhost:1?db=x"], {}, "has an option that redis-py doesn't take"),
         ([], {"FWS_REDIS": "redis://:gehe1m@localhost"}, "FWS_REDIS is not as fws-pipe sets it"),
         (["--redis-sharded", "a*"], {}, "'a*' stands for many channels"),
     ],

@@ -127,3 +127,19 @@ def test_in_a_cluster(tmp_path_factory: pytest.TempPathFactory) -> None:
             with pytest.raises(NameTakenError):
                 take_name(replace(settings, run="second"), ignore)
         assert [server.client().keys("*") for server in cluster.servers] == [[], [], []]
+
+
+def test_what_others_have_written_ends_no_membership(redis_server: RedisServer) -> None:
+    settings = settings_of(redis_server)
+    redis = redis_server.client()
+    redis.sadd(settings.servers_key, b"\xff", b"two")
+    entries = {b"\xff": b"[]", b"x": b"{", b"y": b"5", b"z": b'["tea", 5, []]'}
+    redis.hset(settings.presence_key("two"), mapping=entries)
+    writer = MembershipWriter(settings)
+    writer.note("a", ["tea"])
+    with closing(Membership(settings)) as membership:
+        assert membership.clients() == {"z": {"tea"}}
+        writer.refresh()
+        assert membership.members("tea") == {"a", "z"}
+    assert redis.smembers(settings.servers_key) == {b"one", b"two"}, "the dead one is cleared away"
+    writer.disconnect()

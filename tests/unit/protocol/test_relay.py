@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fws_pipe.protocol.relay import Relayed, RelayReceiver, RelaySender
+from fws_pipe.protocol.codec import encode
+from fws_pipe.protocol.relay import MalformedRelayError, Relayed, RelayReceiver, RelaySender
 
 SEND = {"type": "send", "to": "*", "except": "a-1", "data": "hello"}
 
@@ -52,16 +53,43 @@ def test_gaps_are_counted_for_each_server_and_run() -> None:
         {"type": "relay", "origin": "a", "run": "r", "number": True, "action": SEND},
         {"type": "relay", "origin": 1, "run": "r", "number": 1, "action": SEND},
         *({"type": "relay", "origin": "a", "run": "r", "number": 1, "action": action} for action in OTHER_ACTIONS),
+        {"type": "relay", "origin": "a", "run": "r", "number": 2**64 - 1, "action": SEND},
+        {"type": "relay", "origin": "a", "run": "r", "number": -(2**63), "action": SEND},
         ["relay"],
         5,
     ],
 )
-def test_what_is_no_relayed_action_is_ignored(relay: object) -> None:
-    assert RelayReceiver("b").unwrap(msgpack.packb(relay)) is None
+def test_what_is_no_relayed_action_is_refused(relay: object) -> None:
+    with pytest.raises(MalformedRelayError):
+        RelayReceiver("b").unwrap(msgpack.packb(relay))
+
+
+def check_answer(message: bytes) -> None:
+    """Nothing else is raised, whoever may have published it, and what it gives fits into frames."""
+    receiver = RelayReceiver("b")
+    try:
+        for relayed in (receiver.unwrap(message), receiver.unwrap(message)):
+            assert relayed is None or (encode(relayed.action) and encode({"missed": relayed.missed}))
+    except MalformedRelayError:
+        pass
 
 
 @given(st.binary())
-def test_any_bytes_are_ignored_or_an_action(message: bytes) -> None:
-    """Nothing is raised, whoever may have published it."""
-    relayed = RelayReceiver("b").unwrap(message)
-    assert relayed is None or relayed.action["type"]
+def test_any_bytes_are_refused_or_an_action(message: bytes) -> None:
+    check_answer(message)
+
+
+VALUES = st.recursive(
+    st.none() | st.integers(-(2**63), 2**64 - 1) | st.text() | st.binary() | st.booleans() | st.floats(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=50)
+@given(
+    st.integers(-(2**63), 2**64 - 1), st.dictionaries(st.sampled_from(["to", "group", "except", "data", "x"]), VALUES)
+)
+def test_any_number_and_any_fields_are_refused_or_an_action(number: int, fields: dict[str, object]) -> None:
+    relay = {"type": "relay", "origin": "a", "run": "r", "number": number, "action": {**SEND, **fields}}
+    check_answer(msgpack.packb(relay))
