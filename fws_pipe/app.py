@@ -465,6 +465,7 @@ def _entrance_settings(config: Config) -> EntranceSettings:
         subprotocols=config.subprotocol,
         origins=config.origin,
         proxies=config.trusted_proxy,
+        names=[name.lower() for name in config.host],
         has_proxy_protocol=config.proxy_protocol,
         health_path=config.health_path,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import idna
@@ -82,8 +82,14 @@ def _perhaps(near: Sequence[str]) -> str:
     return f" (did you mean {near[0]}://?)" if near else ""
 
 
-def allows(patterns: Sequence[OriginPattern], origins: Sequence[str], host: str) -> bool:
-    """Whether one of the entries fits the Origin headers of a request, `host` being its Host header."""
+def allows(
+    patterns: Sequence[OriginPattern], origins: Sequence[str], host: str, *, is_secure: bool | None = None
+) -> bool:
+    """Whether one of the entries fits the Origin headers of a request.
+
+    `host` is its Host header, or empty where that can't be believed; `is_secure` whether the client has come with TLS,
+    None where that isn't known.
+    """
     if len(origins) > 1:
         return False
     if not origins:
@@ -94,7 +100,7 @@ def allows(patterns: Sequence[OriginPattern], origins: Sequence[str], host: str)
     if any(pattern.word == "*" or pattern.word == lowered == _FILE for pattern in patterns):
         return True  # whatever it says, also what is no origin: an empty text, one with a path
     origin = _parsed(lowered)
-    return origin is not None and any(_fits(pattern, origin, host.lower()) for pattern in patterns)
+    return origin is not None and any(_fits(pattern, origin, host.lower(), is_secure) for pattern in patterns)
 
 
 def _parsed(text: str) -> _Origin | None:
@@ -104,19 +110,36 @@ def _parsed(text: str) -> _Origin | None:
     return _Origin(found[1], found[2], int(found[3]) if found[3] else _PORTS.get(found[1]))
 
 
-def _fits(pattern: OriginPattern, origin: _Origin, host: str) -> bool:
+def _fits(pattern: OriginPattern, origin: _Origin, host: str, is_secure: bool | None) -> bool:
     if pattern.word is not None:
-        return pattern.word == "same" and _is_same(origin, host)
+        return pattern.word == "same" and _is_same(origin, host, is_secure)
     schemes = _WEB_SCHEMES if pattern.scheme is None else (pattern.scheme,)
     if origin.scheme not in schemes or pattern.port not in (None, origin.port):
         return False
     return origin.host.endswith("." + pattern.host) if pattern.has_subdomains else origin.host == pattern.host
 
 
-def _is_same(origin: _Origin, host: str) -> bool:
-    """Whether a page is from where its WebSocket goes: the same host and port (the scheme differs: ws for http)."""
+def _is_same(origin: _Origin, host: str, is_secure: bool | None) -> bool:
+    """Whether a page is from where its WebSocket goes: the same host and port, and https for wss, http for ws."""
     found = _ORIGIN.fullmatch(host)
     if found is None or found[1] is not None:
         return False
-    port = int(found[3]) if found[3] else _PORTS.get(origin.scheme)
-    return (origin.host, origin.port) == (found[2], port)
+    # Where it isn't known there may be a proxy with TLS that tells nothing of it.
+    scheme = {None: origin.scheme, True: "https", False: "http"}[is_secure]
+    if scheme not in _WEB_SCHEMES:
+        return False
+    port = int(found[3]) if found[3] else _PORTS.get(scheme)
+    return (origin.scheme, origin.host, origin.port) == (scheme, found[2], port)
+
+
+def can_be_rebound(host: str, names: Collection[str]) -> bool:
+    """Whether a name in a Host header may be a page's own that has been pointed at this machine (DNS rebinding).
+
+    Then the page is of the same host as its WebSocket, and yet of a stranger. An address can't be pointed anywhere,
+    `localhost` is this machine's (RFC 6761, section 6.3), and `names` are those that the server is told to have.
+    """
+    found = _ORIGIN.fullmatch(host.lower())
+    name = found[2].rstrip(".") if found is not None else ""
+    is_address = name.startswith("[") or re.fullmatch(r"[0-9.]+", name) is not None
+    is_local = name == "localhost" or name.endswith(".localhost")
+    return not (is_address or is_local or name in names)

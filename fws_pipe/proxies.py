@@ -65,6 +65,8 @@ class Site(NamedTuple):
     """host [":" port]"""
     is_secure: bool | None = None
     """Whether the client has come there with TLS."""
+    is_certain: bool = True
+    """Whether the host, or else the Host header, is a name of this server, and not one that a page has chosen."""
 
 
 def site_of(peer: str, headers: Headers, proxies: Sequence[Proxy]) -> Site:
@@ -88,6 +90,12 @@ def is_trusted(host: str, proxies: Sequence[Proxy]) -> bool:
         return UNIX in proxies
     address = parse_address(host)
     return address is not None and any(not isinstance(proxy, str) and address in proxy for proxy in proxies)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a connection from this address is from this very machine."""
+    address = parse_address(host)
+    return address is not None and address.is_loopback
 
 
 def group_of(host: str) -> str:

@@ -11,7 +11,11 @@ import sys
 
 
 def main() -> None:
-    """Run `fws-python FILE [ARGUMENT…]`, with FILE as `__main__`; without a FILE, Python itself."""
+    """Run `fws-python FILE [ARGUMENT…]`, with FILE as `__main__`; without a FILE, Python itself.
+
+    An interrupt ends the script without a traceback, as it ends other filters; one that has to clean up before its end
+    handles SIGINT itself (signal(7)).
+    """
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
         os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
     path = sys.argv[1]

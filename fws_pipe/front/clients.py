@@ -22,10 +22,10 @@ from fws_pipe.protocol.codec import Frame
 
 
 class Ping(NamedTuple):
-    """A ping that was sent at `sent`, when the last sign of life had been at `since` (trio's clock)."""
+    """A ping that was sent at the `check`th keep-alive check, and the last sign of life before it (trio's clock)."""
 
     since: float
-    sent: float
+    check: int
 
 
 class Verdict(NamedTuple):
@@ -421,7 +421,7 @@ class Clients:
         self, client: Client, frames: list[bytes], owners: list[Client | None], block: bytes, weight: int
     ) -> None:
         """Queue frames, which are a block together, for a client that is behind."""
-        if client not in owners:
+        if client not in owners or not client.is_open:  # one that still waits at the gate can't read anything
             self._post_run(client, frames, block, weight, is_own=False)
             return
         for is_own, run in itertools.groupby(zip(frames, owners, strict=True), lambda each: each[1] is client):

@@ -284,8 +284,11 @@ class Conversation:
                 self._is_lagging = True
                 break
             is_first = False
-            if self.meter is not None and self._slows_down(block, position, self.meter):
-                break
+            if self.meter is not None and not self.meter.may_send(trio.current_time()):
+                self._answer(ping)  # nothing follows the Close frame that may come now
+                ping = None
+                if self._slows_down(block, position, self.meter):
+                    break
             if self._fragments < 0 and self._host.is_fast:
                 before = position
                 if self.meter is None:
@@ -327,7 +330,7 @@ class Conversation:
         self._keep(block[position:] if position else block)
 
     def _answer(self, ping: bytes | None) -> None:
-        """Answer the last of the pings that have come together (RFC 6455, section 5.5.3)."""
+        """Answer the last of the pings that have come together, if there were any (RFC 6455, section 5.5.3)."""
         if ping is not None:
             self.wire.send_control(encode_frame(PONG, ping))
 
@@ -372,7 +375,7 @@ class Conversation:
 
     def _slows_down(self, block: bytes, position: int, meter: Meter) -> bool:
         """Whether the client's rate is used up and it has sent more; then it is held back, or closed."""
-        if meter.may_send(trio.current_time()) or self.wire.is_closing:
+        if self.wire.is_closing:
             return False
         if judge_frame(block, position).kind is Kind.NEED_MORE:
             return False
@@ -466,9 +469,11 @@ class Conversation:
 
     def _take_close(self, close: CloseCode, echo: bytes) -> None:
         """The client has sent a Close frame that is right, or answers ours with it."""
-        self.wire.send_close(echo, close)
-        if self._depart(close, is_clean=True) and not self.wire.finish_at_once():
-            self.wire.run_beside(self._finish_wire, False)
+        # Departed first: a connection that is found broken by this write was closed in order all the same.
+        if self._depart(close, is_clean=True):
+            self.wire.send_close(echo, close)
+            if not self.wire.finish_at_once():
+                self.wire.run_beside(self._finish_wire, False)
 
     def _stop_reading(self) -> None:
         self._is_reading = False

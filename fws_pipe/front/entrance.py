@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,8 +16,8 @@ from fws_pipe.front.auth import Admission, Authenticator, AuthSettings
 from fws_pipe.front.handshake import CONTRADICTION, Refusal, Upgrade, Verdict, judge, wrong_origin
 from fws_pipe.front.tls import TlsFiles, load_context
 from fws_pipe.front.transport import PlainTransport, SocketAddress, TlsTransport, Transport
-from fws_pipe.origins import OriginPattern, allows, parse_origin
-from fws_pipe.proxies import ContradictionError, Proxy, client_of, is_trusted, site_of
+from fws_pipe.origins import OriginPattern, allows, can_be_rebound, parse_origin
+from fws_pipe.proxies import ContradictionError, Proxy, client_of, is_loopback, is_trusted, site_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class EntranceSettings:
     """The pages that may connect; none: any."""
     proxies: Sequence[Proxy] = ()
     """Those whose word about a client's address counts."""
+    names: Collection[str] = ()
+    """The names that the server is told to have, in lower case."""
     has_proxy_protocol: bool = False
     """Whether their connections begin with a header of the PROXY protocol."""
     health_path: str | None = None
@@ -104,9 +106,19 @@ class Entrance:
             return CONTRADICTION
 
     def with_site(self, request: Upgrade, peer: str) -> Upgrade:
-        """The request with what `peer` tells of where the client has connected to, where that is a trusted proxy."""
+        """The request with where the client has connected to, as `peer` tells it where that is a trusted proxy."""
+        if not self._settings.origins and self._authenticator is None:
+            return request  # nobody asks
         proxies = self._settings.proxies
-        return replace(request, site=site_of(peer, request.headers, proxies)) if proxies else request
+        site = site_of(peer, request.headers, proxies)
+        if site.is_secure is None and self.has_tls:
+            site = site._replace(is_secure=True)
+        # A page that has pointed its own name at this machine is found out by TLS, if there is any.
+        is_local = not self.has_tls and not is_trusted(peer, proxies) and is_loopback(peer)
+        host = site.host or request.host
+        return replace(
+            request, site=site._replace(is_certain=not is_local or not can_be_rebound(host, self._settings.names))
+        )
 
     def refusal_of_page(self, request: Upgrade) -> Refusal | None:
         """Why the page that asks may not connect, if it may not."""
@@ -132,7 +144,8 @@ class Entrance:
         return answer
 
     def _allows(self, patterns: Sequence[OriginPattern], request: Upgrade) -> bool:
-        return allows(patterns, request.origins, request.host)
+        host = request.host if request.site.is_certain else ""
+        return allows(patterns, request.origins, host, is_secure=request.site.is_secure)
 
     def reload(self) -> Reloaded:
         """Read the files again, each kind by itself: what is wrong with one doesn't stop the other."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 import functools
+import math
 import socket
 import time
 from collections import Counter
@@ -52,6 +53,9 @@ from fws_pipe.protocol.events import CONFIRM, CONSUMER, DATA, EVENT_TYPES, TICK
 from fws_pipe.protocol.progress import Progress
 
 _EXPIRY_CHECK_S = 60.0
+
+_NEARLY = 0.999
+"""What a sum of floats may lack."""
 
 _KEEP_ALIVE_CHECKS = 4
 """How many times an interval the idle clients are looked through: a ping is early by a quarter of it at most."""
@@ -131,6 +135,8 @@ class Front:
         self.lobby = Lobby(limits.max_handshakes)
         self._refusals = Refusals(log, nursery.start_soon)
         self._places = Places(limits.max_clients, limits.max_clients_per_address)
+        self._checks = 0
+        """How often the keep-alive has looked at the clients while they were read."""
         self._wants_data = False
         self._wants_are_old = False
         self._last_tick: Frame | None = None
@@ -651,13 +657,17 @@ class Front:
         pause = min(interval, timeout or interval) / _KEEP_ALIVE_CHECKS
         while True:
             await trio.sleep(pause)
+            if self.feed.is_full:
+                continue  # nobody is read, so nobody's silence says anything
+            self._checks += 1
             now = trio.current_time()
             for client in self.clients:
                 if client.is_open and not client.wire.is_closing:
-                    self._keep_client_alive(client, now, interval - pause)
+                    self._keep_client_alive(client, now, pause)
 
-    def _keep_client_alive(self, client: Client, now: float, patience: float) -> None:
-        """`patience`: after so many seconds a ping is due, or it would come later than the interval says."""
+    def _keep_client_alive(self, client: Client, now: float, pause: float) -> None:
+        """`pause`: the seconds between two checks. A ping is due when at the next one it would be late."""
+        patience = self._limits.ping_interval - pause
         wire = client.wire
         if wire.has_sent or wire.outbox:
             client.addressed = now
@@ -666,28 +676,37 @@ class Front:
         signs_of_life = [since for since in (wire.waiting_since, wire.blocked_since) if since is not None]
         since = max(signs_of_life, default=now)
         is_unanswered = client.pinged is not None and client.pinged.since == since
-        if is_unanswered and self._is_silent(client.pinged, now):
+        if is_unanswered and self._is_silent(client.pinged, now, pause):
             self.counters["silent"] += 1
             wire.fail(INTERNAL_ERROR, f"no sign of life for {now - since:.0f} s, in spite of a ping")
         elif now - client.addressed >= patience or (now - since >= patience and not is_unanswered):
             if not is_unanswered:
-                client.pinged = Ping(since, now)
+                client.pinged = Ping(since, self._checks)
             wire.send_control(PING_FRAME)
 
-    def _is_silent(self, pinged: Ping | None, now: float) -> bool:
-        """Whether a client that has not answered this ping has had its time for that, and been silent before it."""
+    def _is_silent(self, pinged: Ping | None, now: float, pause: float) -> bool:
+        """Whether a client that has not answered this ping has had its time for that, and been silent before it.
+
+        Its time is counted in checks, not by the clock: when we ourselves have been stopped, or have read nobody
+        since the chain was too slow, the answer may have been there all the time.
+        """
         interval, timeout = self._limits.ping_interval, self._limits.ping_timeout
-        return pinged is not None and 0 < timeout <= now - pinged.sent and now - pinged.since >= interval + timeout
+        if pinged is None or timeout <= 0 or now - pinged.since < interval + timeout:
+            return False
+        return (self._checks - pinged.check) * pause >= timeout * _NEARLY
 
     async def close_idle(self) -> None:
         """Close clients that have sent no message for the idle timeout, as long as it is them whom we wait for."""
         timeout = self._limits.idle_timeout
+        nobody_read = -math.inf
         while timeout > 0:
             await trio.sleep(timeout / _KEEP_ALIVE_CHECKS)
             now = trio.current_time()
+            if self.feed.is_full:
+                nobody_read = now
             for conversation in list(self._conversations.values()):
                 wire, meter = conversation.wire, conversation.meter
-                is_idle = meter is not None and now - meter.last_message >= timeout
+                is_idle = meter is not None and now - max(meter.last_message, nobody_read) >= timeout
                 if is_idle and wire.waiting_since is not None and not wire.is_closing:
                     self.counters["idle"] += 1
                     wire.begin_close(GOING_AWAY, f"no message for {timeout:g} s")
@@ -697,7 +716,7 @@ class Front:
         patience = self._limits.message_timeout / SWEEP_S
         while True:
             await trio.sleep(SWEEP_S)
-            for conversation in list(self._conversations.values()):
+            for conversation in [] if self.feed.is_full else list(self._conversations.values()):
                 if conversation.is_unfinished:
                     conversation.sweeps_unfinished += 1
                     if 0 < patience < conversation.sweeps_unfinished:

@@ -33,7 +33,7 @@ class Library(trio.abc.Stream):
     def __init__(self, wire: Wire, on_idle: Callable[[], object]) -> None:
         self._wire = wire
         self._on_idle = on_idle
-        self._fed = b""
+        self._fed = bytearray()
         self._has_asked = False
         self._has_more = trio.Event()
         self._has_ended = False
@@ -91,7 +91,8 @@ class Library(trio.abc.Stream):
             self._on_idle()
             await self._has_more.wait()
         size = min(max_bytes or PARSE_BYTES, PARSE_BYTES)
-        block, self._fed = self._fed[:size], self._fed[size:]
+        block = bytes(self._fed[:size])
+        del self._fed[:size]  # in place: what is left of a large message is not copied for each piece of it
         return block
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:

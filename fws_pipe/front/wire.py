@@ -296,7 +296,7 @@ class Wire:
 
     def finish_at_once(self) -> bool:
         """Close, if nothing is left to be written and nothing else to be said; otherwise `finish` takes its time."""
-        if self.outbox or self.transport.descriptor is None:  # TLS has a goodbye of its own
+        if self.outbox or self._writing or self.transport.descriptor is None:  # TLS has a goodbye of its own
             return False
         self.abort()
         return True

@@ -170,6 +170,17 @@ def test_the_chain_accepts_or_rejects(servers: Servers) -> None:
     assert [event["id"] for event in server.events("open", 2)] == [event["id"] for event in disconnects]
 
 
+def test_a_page_that_has_pointed_its_own_name_at_this_machine_is_not_the_same(servers: Servers) -> None:
+    """DNS rebinding: the page's host is the WebSocket's, and yet a stranger's."""
+    server = servers.start("--origin", "same", "mirror")
+    for host, status in ((f"localhost:{server.port}", b" 101 "), (f"evil.example:{server.port}", b" 403 ")):
+        with RawClient(server.port) as client:
+            asked = request(server.port, f"Origin: http://{host}")
+            client.send(asked.replace(f"Host: 127.0.0.1:{server.port}".encode(), f"Host: {host}".encode()))
+            assert status in client.read_head()
+    assert server.stop() == 0
+
+
 def test_the_host_that_a_trusted_proxy_tells_is_the_one_of_same(servers: Servers) -> None:
     told = {"X-Forwarded-Host": "chat.example", "X-Forwarded-Proto": "http"}
     for options, status in (((), 403), (("--trusted-proxy", "127.0.0.1"), 101)):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.origins import allows, parse_origin
+from fws_pipe.origins import allows, can_be_rebound, parse_origin
 
 HOST = "ws.example.com:9000"
 
@@ -76,6 +76,42 @@ def test_who_names_no_page_is_named_by_its_own_word_and_two_pages_at_once_are_no
     assert is_allowed("example.com,none")
     assert not is_allowed("*,null,same,example.com")
     assert not is_allowed("*", "https://example.com", "https://example.com")
+
+
+def test_same_is_https_on_a_server_with_tls_and_http_on_one_without() -> None:
+    same = [parse_origin("same")]
+    for scheme, host, is_secure, expected in (
+        ("https", "example.com", True, True),
+        ("http", "example.com:80", True, False),
+        ("http", "example.com", True, False),
+        ("https", "example.com", False, False),
+        ("http", "example.com", False, True),
+        ("https", "example.com", None, True),
+        ("http", "example.com", None, True),
+        ("chrome-extension", "example.com", None, False),
+    ):
+        assert allows(same, [f"{scheme}://example.com"], host, is_secure=is_secure) is expected, (scheme, host)
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("evil.example:9000", True),
+        ("localhost.evil.example", True),
+        ("1.evil.example", True),
+        ("", True),
+        ("a b", True),
+        ("127.0.0.1:9000", False),
+        ("[::1]:9000", False),
+        ("192.168.0.1", False),
+        ("LocalHost:9000", False),
+        ("localhost.", False),
+        ("chat.localhost", False),
+        ("chat.lan:9000", False),
+    ],
+)
+def test_names_that_a_page_may_have_pointed_at_this_machine(host: str, expected: bool) -> None:
+    assert can_be_rebound(host, ["chat.lan"]) is expected
 
 
 def test_same_without_a_port_is_the_schemes_port() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.proxies import ContradictionError, client_of, group_of, parse_proxy, site_of
+from fws_pipe.proxies import ContradictionError, Site, client_of, group_of, parse_proxy, site_of
 
 PROXIES = [parse_proxy(text) for text in ("10.0.0.0/8", "2001:db8::/32", "192.0.2.7", "unix")]
 PROXY = ("10.0.0.1", 4000)
@@ -98,9 +98,9 @@ def h(**values: str) -> list[tuple[str, str]]:
 def test_the_site_that_a_client_has_connected_to(
     headers: list[tuple[str, str]], expected: tuple[str | None, bool | None]
 ) -> None:
-    assert site_of("10.0.0.1", headers, PROXIES) == expected
-    assert site_of("203.0.113.9", headers, PROXIES) == (None, None)
-    assert site_of("10.0.0.1", headers, []) == (None, None)
+    assert site_of("10.0.0.1", headers, PROXIES) == Site(*expected)
+    assert site_of("203.0.113.9", headers, PROXIES) == Site()
+    assert site_of("10.0.0.1", headers, []) == Site()
 
 
 def test_headers_that_contradict_each_other_are_no_answer() -> None:
