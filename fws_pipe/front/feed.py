@@ -426,6 +426,10 @@ class Feed:
             self._note_done(seq)
         self._settle(seq)
 
+    def note_life(self) -> None:
+        """A filter waits for something else: the chain doesn't hang."""
+        self._signs_of_life += 1
+
     def confirm(self, seq: int) -> None:
         """Nothing before this tick, which is back, waits for Redis any more; an old one is a sign of life."""
         self._signs_of_life += 1

@@ -640,6 +640,7 @@ class Front:
         actions.ACCEPT: _execute_accept,
         actions.REJECT: _execute_reject,
         actions.COUNT: _execute_count,
+        actions.ALIVE: lambda self, action: self.feed.note_life(),
         actions.PUBLISH: _execute_publish,
         actions.ENQUEUE: _execute_enqueue,
     }

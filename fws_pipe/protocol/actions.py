@@ -24,6 +24,7 @@ WANT = "want"
 ACCEPT = "accept"
 REJECT = "reject"
 COUNT = "count"
+ALIVE = "alive"
 
 EVERYONE = "*"
 """As `to`: every client."""
@@ -158,6 +159,7 @@ _FIELDS: dict[str, _Fields] = {
     WANT: _Fields({"events": _is_event_types}, {}),
     ACCEPT: _Fields({"id": _is_text}, {"auth": _is_claims, "subprotocol": _is_subprotocol}),
     REJECT: _Fields({"id": _is_text}, {"status": _is_refusal_status, "reason": _is_text}),
+    ALIVE: _Fields({}, {}),
     COUNT: _Fields({"name": _is_filled_text}, {"by": _is_integer}),
 }
 

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from fws_pipe.protocol.actions import (
     ACCEPT,
     ACTION_TYPES,
+    ALIVE,
     CLOSE,
     ENQUEUE,
     JOIN,
@@ -50,6 +51,7 @@ from fws_pipe.protocol.blocks import (
 )
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
 from fws_pipe.protocol.events import DATA, EVENT_TYPES, MESSAGE, REQUIRED_FIELDS, TICK
+from fws_pipe.protocol.life import show_life_by
 from fws_pipe.protocol.outgoing import Outgoing
 from fws_pipe.sdk.joined_sends import JoinedSends, without_event
 
@@ -177,6 +179,14 @@ class Filter:
     def make(self, kind: str, fields: dict[str, Any]) -> Action:
         """Queue an action with those of these fields that aren't None. Raises ValueError for a wrong one."""
         return self.act(Action({"type": kind, **{name: value for name, value in fields.items() if value is not None}}))
+
+    def show_life(self) -> None:
+        """Say at once that this filter lives, though it returns no tick for a while. From any thread."""
+        frame = encode({"type": ALIVE})
+        if self._output is not None:
+            self._write(frame, self._output)
+        elif "FWS_STAGE" in os.environ:  # before `run`: in a server stdout is still the frames' own
+            write_all(STDOUT, frame)
 
     def handle(self, event: Frame, out: Outgoing) -> None:
         """Pass on the event at hand, or what the handlers have made of it, then their actions.
@@ -410,6 +420,7 @@ def _text_descriptor() -> int:
 
 
 _filter = Filter()
+show_life_by(_filter.show_life)
 on = _filter.on
 run = _filter.run
 
@@ -486,6 +497,14 @@ def publish(channel: str, data: str | bytes) -> Action:
 def enqueue(data: Any) -> Action:
     """Put something on the server's queue; it comes back as a `consumer` event without a channel."""
     return _made(ENQUEUE, {"data": data})
+
+
+def alive() -> None:
+    """Say that this filter lives, while it waits for something else, such as a database that is away.
+
+    To be called every second or so meanwhile, from any thread; otherwise --stall-timeout takes it for one that hangs.
+    """
+    _filter.show_life()
 
 
 def emit(frame: Mapping[str, Any]) -> Action:

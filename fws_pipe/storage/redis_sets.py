@@ -1,7 +1,14 @@
-"""Sets by key in Redis: each is a Redis SET, which all servers share and any other program can read."""
+"""Sets by key in Redis: each is a Redis SET, which all servers share and any other program can read.
+
+When Redis goes, a call waits until it is back: to fail would end the stage, and what it had got would pass for what
+kills it. Meanwhile a thread shows that the process lives (protocol/life.py); it says on stderr what it waits for.
+"""
 
 from __future__ import annotations
 
+import math
+import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,13 +17,12 @@ from redis.exceptions import AuthenticationError, AuthorizationError
 
 from fws_pipe import redis_link
 from fws_pipe.errors import SystemRefusedError
+from fws_pipe.protocol.blocks import start_thread
+from fws_pipe.protocol.life import SHOW_EVERY_S, show_life
 from fws_pipe.redis_link import RedisSettings
 from fws_pipe.storage.base import Storage, set_or_none, to_bytes
 
 T = TypeVar("T")
-
-PATIENCE_S = 10.0
-"""How long a call waits for a Redis that has gone. Its stage reads nothing meanwhile, and so holds the clients back."""
 
 _FIRST_DELAY_S = 0.05
 _LONGEST_DELAY_S = 1.0
@@ -28,12 +34,18 @@ class RedisStorage(Storage):
     """Sets by key below `settings.key`. For all threads.
 
     It connects on first use, to a cluster at once; raises SystemRefusedError when Redis refuses, or is away for
-    `patience_s` seconds.
+    `patience_s` seconds. Its process reads nothing while it waits, and so holds the clients back.
     """
 
-    def __init__(self, settings: RedisSettings, patience_s: float = PATIENCE_S) -> None:
+    def __init__(self, settings: RedisSettings, patience_s: float = math.inf) -> None:
         self._settings = settings
         self._patience_s = patience_s
+        self._calls = 0
+        """How many there have been."""
+        self._is_called = False
+        """Whether one is under way. Of several threads' calls one stands for all: it only says whether to show life."""
+        self._closed = threading.Event()
+        start_thread(self._show_life, "storage")
         self._prefix = f"{settings.key}:storage:".encode()
         self._client = self._patiently(lambda: redis_link.connect(settings))
 
@@ -51,7 +63,16 @@ class RedisStorage(Storage):
 
     def close(self) -> None:
         """Close the connections; the sets stay in Redis."""
+        self._closed.set()
         self._client.close()
+
+    def _show_life(self) -> None:
+        """Show that the process lives, as long as one call takes more than a moment."""
+        calls = -1
+        while not self._closed.wait(SHOW_EVERY_S):
+            if self._is_called and self._calls == calls:
+                show_life()
+            calls = self._calls
 
     def _execute(self, command: str, key: Any, *values: bytes) -> Any:
         words = (command, self._prefix + to_bytes(key), *values)
@@ -59,15 +80,35 @@ class RedisStorage(Storage):
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
         """Try until it succeeds; once more does no harm, these being set operations. Raises SystemRefusedError."""
-        deadline = time.monotonic() + self._patience_s
+        self._calls += 1
+        self._is_called = True
+        try:
+            return self._try(attempt)
+        finally:
+            self._is_called = False
+
+    def _try(self, attempt: Callable[[], T]) -> T:
+        start = time.monotonic()
+        deadline = start + self._patience_s
+        is_waiting = False
         # Not all stages of all servers come at once to a Redis that has just started.
         next_delay = redis_link.jittered_delays(_FIRST_DELAY_S, _LONGEST_DELAY_S)
         while True:
             try:
-                return attempt()
+                done = attempt()
+                if is_waiting:
+                    _say(f"the storage goes on, after {time.monotonic() - start:.1f} s")
+                return done
             except redis_link.ERRORS as error:
                 delay = next_delay()
                 may_pass = isinstance(error, redis_link.PASSING) and not isinstance(error, _LASTING)
                 if not may_pass or time.monotonic() + delay > deadline:
                     raise SystemRefusedError(redis_link.explain(error, self._settings)) from None
+                if not is_waiting:
+                    is_waiting = True
+                    _say(f"the storage waits: {redis_link.explain(error, self._settings)}")
             time.sleep(delay)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -463,7 +463,10 @@ def test_a_killed_sink_repeats_nothing_to_other_servers(servers: Servers, redis_
             assert [far.recv(PATIENCE_S) for _ in expected] == expected
 
 
-def test_storage_waits_for_redis_and_no_stage_dies(servers: Servers, redis_server: RedisServer) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["kill", "stop"])
+def test_storage_waits_for_redis_and_no_stage_dies(servers: Servers, redis_server: RedisServer, how: str) -> None:
+    """A stage that waited for longer than --stall-timeout was killed, and its event skipped after the third time."""
     remember = servers.script(
         "remember",
         "#!/usr/bin/env fws-python\nimport os, sys\nfrom fws_pipe.sdk import on, run, send\n"
@@ -474,16 +477,26 @@ def test_storage_waits_for_redis_and_no_stage_dies(servers: Servers, redis_serve
         "    storage.add('words', event['data'])\n"
         "    send(event['id'], ' '.join(sorted(storage['words'])))\n\nrun()\n",
     )
-    server = with_redis(servers, redis_server, "--storage", "redis", remember)
+    chain = f"{remember} | to_json | tee frames | from_json"
+    server = with_redis(servers, redis_server, "--storage", "redis", "--stall-timeout", "2", chain)
+    frames = servers.folder / "frames"
     with connect(server.url) as client:
         client.send("before")
         assert client.recv(PATIENCE_S) == "before"
-        redis_server.kill()
+        if how == "kill":
+            redis_server.kill()
+        else:
+            os.kill(redis_server.pid, signal.SIGSTOP)
         client.send("meanwhile")
         server.stderr.wait_for("asking", 2)
-        redis_server.restart()
-        assert client.recv(PATIENCE_S) == "meanwhile"
+        eventually(lambda: frames.read_text().count('"alive"') >= 5, "that the stage has shown life for 5 s")
+        if how == "kill":
+            redis_server.restart()
+        else:
+            os.kill(redis_server.pid, signal.SIGCONT)
+        assert client.recv(PATIENCE_S) == ("meanwhile" if how == "kill" else "before meanwhile")
     assert server.stop() == 0
+    assert "skipped" not in server.stderr.text
     assert "chain starts again" not in server.stderr.text
 
 

@@ -22,6 +22,7 @@ SANS_IO = (
     "pipeline/delay.py",
     "front/journal.py",
     "protocol/progress.py",
+    "protocol/life.py",
     "front/suspicion.py",
     "front/outbox.py",
     "front/rfc6455.py",
