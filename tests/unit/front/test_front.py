@@ -132,6 +132,8 @@ def test_refused_clients_that_stay_make_room_for_others_and_get_no_second_answer
                 await trio.testing.wait_all_tasks_blocked()
                 assert front.lobby.room(64) == 0
                 clock.jump(GRACE_S)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
             assert front.lobby.room(64) == 1
             assert front.statistics()["slow while others waited"] == 1
             answers = [client.socket.recv(65536) for client in (first, second)]

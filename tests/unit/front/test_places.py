@@ -79,7 +79,11 @@ async def nobody_is_turned_out(lobby: Lobby) -> bool:
 
 
 def run_on_a_fake_clock(main: Callable[[], Awaitable[None]]) -> None:
-    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    async def bounded() -> None:
+        with trio.fail_after(10_000 * GRACE_S):  # of the fake clock
+            await main()
+
+    trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def network_of(host: str) -> str:
