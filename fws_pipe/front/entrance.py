@@ -17,7 +17,7 @@ from fws_pipe.front.handshake import CONTRADICTION, Refusal, Upgrade, Verdict, j
 from fws_pipe.front.tls import TlsFiles, load_context
 from fws_pipe.front.transport import PlainTransport, SocketAddress, TlsTransport, Transport
 from fws_pipe.origins import OriginPattern, allows, can_be_rebound, parse_origin
-from fws_pipe.proxies import ContradictionError, Proxy, client_of, is_loopback, is_trusted, site_of
+from fws_pipe.proxies import UNIX, ContradictionError, Proxy, client_of, is_loopback, is_trusted, site_of
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,14 @@ class Entrance:
     def begins_with_proxy_header(self, peer: SocketAddress) -> bool:
         """Whether a connection from there must begin with a header of the PROXY protocol; others must not."""
         return self._settings.has_proxy_protocol and is_trusted(peer[0], self._settings.proxies)
+
+    def known_host(self, remote: SocketAddress) -> str | None:
+        """The host that a connection from there counts for; None where it may be anybody's.
+
+        That is so behind a trusted proxy, and for a Unix socket.
+        """
+        host, proxies = remote[0], self._settings.proxies
+        return None if host == UNIX or (proxies and is_trusted(host, proxies)) else host
 
     def client_of(self, request: Upgrade, remote: SocketAddress, peer: SocketAddress) -> SocketAddress | Refusal:
         """Where a client comes from, by the word of the proxies that are trusted.

@@ -132,8 +132,8 @@ class Front:
         self._quarantine = Quarantine(quarantine, name)
         self.clients = Clients(limits.slow_client, self.feed.owner_of, limits.max_groups)
         self._connections = 0
-        self.lobby = Lobby(limits.max_handshakes)
         self._refusals = Refusals(log, nursery.start_soon)
+        self.lobby = Lobby(limits.max_handshakes, self._refusals.tell)
         self._places = Places(limits.max_clients, limits.max_clients_per_address)
         self._checks = 0
         """How often the keep-alive has looked at the clients while they were read."""
@@ -163,7 +163,7 @@ class Front:
         wire = Wire(transport, self._limits.outbox, self._spawn, self._overdue.add)
         client = Client(f"{self.name}-{self._connections:x}", wire, self._limits.outbox, self._load)
         self._wires.add(wire)
-        self.lobby.enter(wire)
+        self.lobby.enter(wire, self.entrance.known_host(remote))
         wire.on_closed = functools.partial(self._leave_lobby, wire)
         wire.run_beside(self._receive, client, wire)
 
@@ -222,7 +222,7 @@ class Front:
                 header = await read_proxy_header(wire.transport, limit)
                 if header is None:
                     return None
-                wire.transport.remote = source_of(header) or wire.remote
+                self._recognise(wire, source_of(header) or wire.remote)
             except ProxyHeaderError as error:
                 return Request(handshake.no_proxy_header(str(error)))
         return await read_request(wire.transport, limit, self._tap_of_handshakes(client), self.entrance.judge)
@@ -235,9 +235,15 @@ class Front:
         if isinstance(remote, handshake.Refusal):
             return remote
         request = self.entrance.with_site(verdict, peer[0])
-        wire.transport.remote = remote
+        self._recognise(wire, remote)
         refusal = self.entrance.refusal_of_page(request) or self._places.refusal_for(remote[0])
         return refusal or self.entrance.admit(request, time.time())
+
+    def _recognise(self, wire: Wire, remote: SocketAddress) -> None:
+        """Note a client's address, which a proxy may have told."""
+        if remote != wire.remote:
+            wire.transport.remote = remote
+            self.lobby.recognise(wire, self.entrance.known_host(remote))
 
     async def _refuse(self, wire: Wire, refusal: handshake.Refusal, origins: Sequence[str]) -> None:
         """Refuse a client, which has named these pages."""
@@ -791,5 +797,6 @@ class Front:
             "journal full": self.feed.times_full,
             "suppressed": self.progress.suppressed,
             "accepting paused": self.lobby.pauses,
-            "silent while others waited": self.lobby.turned_out,
+            "silent while others waited": self.lobby.silent_turned_out,
+            "slow while others waited": self.lobby.crowded_out,
         }

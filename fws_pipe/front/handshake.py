@@ -97,6 +97,9 @@ Verdict = Upgrade | Refusal | Page
 HEALTHY = Page(200, "fws-pipe serves.")
 
 TOO_SLOW = Refusal(408, "The request did not arrive in time.")
+CROWDED_OUT = Refusal(
+    408, "Your address has most of the handshakes under way, and others wait: this one took too long."
+)
 FULL = Refusal(503, "This server has as many clients as it may have. Try again later.", (("Retry-After", "5"),))
 
 CONTRADICTION = Refusal(400, "X-Forwarded-For and Forwarded name different clients: one of them is made up.")

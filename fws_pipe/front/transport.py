@@ -50,6 +50,9 @@ class Transport(Protocol):
     def is_silent(self) -> bool:
         """Whether nothing at all has arrived from the client since it connected."""
 
+    def has_unread(self) -> bool:
+        """Whether something waits to be read, be it the end."""
+
     def describe_tls(self) -> dict[str, Any] | None:
         """What an `open` event tells of TLS: its version, and the subject of the client's certificate, if any."""
 
@@ -93,7 +96,11 @@ class PlainTransport:
 
     def is_silent(self) -> bool:
         """Nothing has been read, and nothing waits to be."""
-        return not self._has_read and not _is_readable(self._socket)
+        return not self._has_read and not self.has_unread()
+
+    def has_unread(self) -> bool:
+        """The kernel has some."""
+        return _is_readable(self._socket)
 
     def describe_tls(self) -> None:
         """There is none."""
@@ -175,7 +182,11 @@ class TlsTransport:
 
     def is_silent(self) -> bool:
         """The handshake has not begun, and nothing waits to be read."""
-        return not self._has_read and not _is_readable(self._raw.socket)
+        return not self._has_read and not self.has_unread()
+
+    def has_unread(self) -> bool:
+        """The kernel has some, encrypted or not."""
+        return _is_readable(self._raw.socket)
 
     def describe_tls(self) -> dict[str, Any]:
         """TLS's version and, when the client has shown a certificate, its subject."""

@@ -111,6 +111,11 @@ class Wire:
         return self.transport.is_silent()
 
     @property
+    def has_unread(self) -> bool:
+        """Whether something has arrived from the client that has not been read, be it the end."""
+        return self.transport.has_unread()
+
+    @property
     def is_closed(self) -> bool:
         """Whether the connection has ended."""
         return self._closed
@@ -319,6 +324,12 @@ class Wire:
             await (self.transport.linger() if lingers else self.transport.say_goodbye())
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
             pass  # gone, or still being read: there is nothing left to be polite about
+
+    def dismiss(self, response: bytes) -> None:
+        """End a connection that is no client yet, with this response if none has begun and it takes no waiting."""
+        if response and not self.has_sent and self.transport.descriptor is not None:  # TLS would take a task
+            self.send_response(response)
+        self.abort()
 
     def abort(self) -> None:
         """End the connection now. Idempotent."""

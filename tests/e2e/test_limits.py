@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import struct
 from collections.abc import Mapping
@@ -115,6 +116,50 @@ def test_who_connects_and_says_nothing_keeps_nobody_out(servers: Servers, has_tl
             assert slow.read_head().startswith(b"HTTP/1.1 101 ")
     assert "silent while others waited: 4" in counted(server)
     assert "error in the server itself" not in server.stderr.text
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_an_address_that_holds_all_handshakes_with_a_byte_each_keeps_no_other_out(
+    servers: Servers, has_tls: bool
+) -> None:
+    authority = Authority(servers.folder)
+    context = authority.client_context() if has_tls else None
+    options = ("--max-handshakes", "64", "--handshake-timeout", "1000", "--verbose")
+    server = servers.start(*options, *(authority.issue() if has_tls else ()), "mirror")
+    first_byte = (hello_of_tls(context) if context else request(server.port))[:1]
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(RawClient(server.port)) for _ in range(64)]
+        for each in crowd:
+            each.send(first_byte)
+        for _ in range(3):
+            with connect(server.url, ssl=context, open_timeout=10, source_address=("127.0.0.2", 0)) as client:
+                exchange(client, "x")
+        answer = crowd[0].read_to_end()
+        assert answer == b"" if has_tls else answer.startswith(b"HTTP/1.1 408 ")
+    server.stderr.wait_for(r"refused 127\.0\.0\.1:\d+: Your address has most of the handshakes under way")
+    # What makes room for the first is enough for the next ones, which come when it is a client or gone.
+    assert re.search(r"slow while others waited: 1\b", counted(server))
+
+
+def test_the_share_of_an_address_counts_behind_a_proxy_that_tells_it_first(servers: Servers) -> None:
+    options = (
+        "--proxy-protocol",
+        "--trusted-proxy",
+        "127.0.0.1",
+        "--max-handshakes",
+        "4",
+        "--handshake-timeout",
+        "1000",
+    )
+    server = servers.start(*options, "mirror")
+    with ExitStack() as stack:
+        for host in ("203.0.113.5", "203.0.113.6", "203.0.113.5", "203.0.113.7"):
+            slow = stack.enter_context(RawClient(server.port))
+            slow.send(b"PROXY TCP4 %s 192.0.2.1 4711 443\r\nG" % host.encode())
+        with RawClient(server.port) as client:
+            client.send(b"PROXY TCP4 203.0.113.8 192.0.2.1 4711 443\r\n")
+            client.upgrade()
+    assert re.search(r"slow while others waited: 1\b", counted(server))
 
 
 def test_a_slow_handshake(servers: Servers) -> None:

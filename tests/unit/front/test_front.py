@@ -21,7 +21,7 @@ from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import MOST_COUNTERS, Front, Limits
 from fws_pipe.front.holdings import SWEEP_S
 from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
-from fws_pipe.front.places import Lobby
+from fws_pipe.front.places import GRACE_S, Lobby
 from fws_pipe.front.rfc6455 import PING_FRAME
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder, encode
@@ -116,6 +116,31 @@ def test_a_handshake_that_is_never_finished_is_answered_at_the_deadline(tmp_path
 
     # The clock runs a hundred times as fast as the wall's.
     serve(scenario, tmp_path, trio.testing.MockClock(rate=100))
+
+
+def test_refused_clients_that_stay_make_room_for_others_and_get_no_second_answer(tmp_path: Path) -> None:
+    clock = trio.testing.MockClock()
+
+    async def scenario(served: Served) -> None:
+        front = served.front
+        with RawClient(served.port) as first, RawClient(served.port) as second:
+            for client in (first, second):
+                client.send(b"nonsense\r\n\r\n")
+            await served.look_until(lambda: front.counters["refused 400"] == 2)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(front.lobby.wait_room)
+                await trio.testing.wait_all_tasks_blocked()
+                assert front.lobby.room(64) == 0
+                clock.jump(GRACE_S)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.cancel_scope.cancel()
+            assert front.lobby.room(64) == 1
+            assert front.statistics()["slow while others waited"] == 1
+            answers = [client.socket.recv(65536) for client in (first, second)]
+            assert [answer.count(b"HTTP/1.1 400 ") for answer in answers] == [1, 1]
+            assert [answer.count(b"HTTP/1.1 ") for answer in answers] == [1, 1]
+
+    serve(scenario, tmp_path, clock, dataclasses.replace(LIMITS, max_handshakes=2))
 
 
 def test_the_actions_before_a_broken_frame_are_executed(tmp_path: Path) -> None:
