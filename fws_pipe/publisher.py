@@ -17,6 +17,8 @@ from collections.abc import Callable
 from itertools import islice, takewhile
 from typing import NamedTuple
 
+from redis.exceptions import NoPermissionError
+
 from fws_pipe.protocol.blocks import start_thread
 from fws_pipe.protocol.progress import Position
 from fws_pipe.redis_link import ERRORS, PASSING, Client, RedisSettings, close_quietly, connect, explain, jittered_delays
@@ -26,6 +28,11 @@ QUEUE_LIMIT_BYTES = 16 * 1024 * 1024
 
 _MESSAGE_BYTES = 150
 """What a message takes beside its text: a tuple and two objects of Python's."""
+
+_SOURCE_PATIENCE_S = 15.0
+"""How long, after an outage, this server's own source has to subscribe again: three times its longest pause."""
+
+_SOURCE_CHECK_S = 0.05
 
 _BATCH = 1000
 _REMEMBERED_REFUSALS = 1000
@@ -159,6 +166,8 @@ class Publisher:
                 if client is None:
                     client = connect(self._settings)
                     self._ask_how_far(client)
+                    if away_since is not None:
+                        self._wait_for_source(client)
                 batch = self._next_batch()
                 if batch:
                     self._publish(client, batch)
@@ -183,6 +192,28 @@ class Publisher:
                 away_since, next_delay = None, jittered_delays()
             self._forget(batch)
             self._on_finished()
+
+    def _wait_for_source(self, client: Client) -> None:
+        """Wait until this server's own source is subscribed again, or it would miss what the server itself publishes.
+
+        PUBLISH tells how many have heard a message (SPUBLISH likewise). It gives up in time, and says so.
+        """
+        if not self._settings.run:
+            return  # by hand there may be none
+        ask = client.spublish if self._settings.sharded else client.publish
+        deadline = time.monotonic() + _SOURCE_PATIENCE_S
+        try:
+            while not ask(self._settings.own_channel, b""):
+                with self._changed:
+                    if self._ended:
+                        return
+                    self._changed.wait(_SOURCE_CHECK_S)
+                if time.monotonic() > deadline:
+                    self._say("this server's own source is not subscribed; it misses what is published now")
+                    self._count("published before the source was subscribed")
+                    return
+        except NoPermissionError:
+            pass  # then it can't be known
 
     def _is_over_within(self, delay_s: float) -> bool:
         """Wait so long, or until nothing comes any more and there is no time left.

@@ -6,7 +6,9 @@ redis-py. Never: in the front.
 
 from __future__ import annotations
 
+import functools
 import random
+import secrets
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -130,6 +132,7 @@ def check_reachable(settings: RedisSettings) -> None:
             client.ping()
             if not settings.sharded and _is_cluster(client):
                 raise UsageError(_part_of_a_cluster(settings))
+            _check_rights(client, settings)
         finally:
             client.close()
     except ERRORS as error:
@@ -140,6 +143,59 @@ def check_reachable(settings: RedisSettings) -> None:
         raise UsageError(
             f"the URL of Redis at {settings.address} has an option that redis-py doesn't take ({error})"
         ) from None
+
+
+def _check_rights(client: Client, settings: RedisSettings) -> None:
+    """Do once all that a server does, with a key that nobody else has. Raises SystemRefusedError."""
+    key = f"{settings.key}:check:{secrets.token_hex(4)}"
+    commands = (
+        ("SET", key, "1", "NX", "EX", "1"), ("GET", key), ("EXPIRE", key, "1"), ("PTTL", key), ("EXISTS", key),
+        ("DEL", key), ("HSET", key, "id", "[]"), ("HLEN", key), ("HDEL", key, "id"), ("SADD", key, "name"),
+        ("SMEMBERS", key), ("SREM", key, "name"),
+    )  # fmt: skip
+    for command in commands:
+        _try_right(settings, command[0], functools.partial(client.execute_command, *command))
+    if not settings.sharded:
+        _try_right(settings, "MULTI and EXEC", functools.partial(_transact, client, key))
+    publish = client.spublish if settings.sharded else client.publish
+    own = settings.own_channel
+    _try_right(settings, f"publishing to channel {own!r}", functools.partial(publish, own, b""))
+    for channel in (*settings.channels, settings.servers_channel, own):
+        what = f"subscribing to channel {channel!r}"
+        _try_right(settings, what, functools.partial(_subscribe_once, client, channel, settings))
+
+
+def _try_right(settings: RedisSettings, what: str, attempt: Callable[[], object]) -> None:
+    try:
+        attempt()
+    except NoPermissionError as error:
+        raise SystemRefusedError(
+            f"can't use Redis: Redis at {settings.address} does not allow this user {what} ({error}); allow it there, "
+            "as the README shows, or name another user"
+        ) from None
+
+
+def _transact(client: Client, key: str) -> None:
+    with client.pipeline(transaction=True) as pipeline:
+        pipeline.get(key)
+        pipeline.execute()
+
+
+def _subscribe_once(client: Client, channel: str, settings: RedisSettings) -> None:
+    """Subscribe, and wait until Redis has said yes or no."""
+    if settings.sharded:
+        client = client.get_redis_connection(client.get_node_from_key(channel))
+    pubsub = client.pubsub()
+    try:
+        if settings.sharded:
+            pubsub.ssubscribe(channel)
+        elif is_pattern(channel):
+            pubsub.psubscribe(channel)
+        else:
+            pubsub.subscribe(channel)
+        pubsub.get_message(timeout=REPLY_TIMEOUT_S)
+    finally:
+        close_quietly(pubsub)
 
 
 def explain(error: Exception, settings: RedisSettings) -> str:

@@ -54,6 +54,11 @@ class RedisSettings:
         return without_password(urlsplit(self.url))
 
     @property
+    def own_channel(self) -> str:
+        """The channel that this run's source subscribes to behind all others: who hears it hears all of them."""
+        return f"{self.key}:subscribed:{self.server}-{self.run}"
+
+    @property
     def servers_channel(self) -> str:
         """The channel on which servers pass each other actions for their clients."""
         return f"{self.key}:servers"

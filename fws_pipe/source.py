@@ -97,10 +97,12 @@ class Source:
         """Subscribe and relay until something fails. Raises one of `redis_link.ERRORS`."""
         client = connect(self._settings)
         try:
-            subscriptions = [_Subscription(*part) for part in self._parts(client)]
+            channels = [*self._settings.channels, self._settings.servers_channel]
+            subscriptions = [_Subscription(*part) for part in self._parts(client, channels)]
             try:
                 for subscription in subscriptions:
                     subscription.confirm()
+                self._show_subscribed(client, subscriptions)
                 self._note_subscribed()
                 self._relay_all(subscriptions)
             finally:
@@ -109,9 +111,18 @@ class Source:
         finally:
             client.close()
 
-    def _parts(self, client: Client) -> list[tuple[Client, list[str], bool]]:
+    def _show_subscribed(self, client: Client, subscriptions: list[_Subscription]) -> None:
+        """Subscribe to the channel that tells the sink that all others are: it waits for that after an outage."""
+        if not self._settings.run:
+            return  # by hand there is no sink of ours
+        if self._settings.sharded:
+            subscriptions += [_Subscription(*part) for part in self._parts(client, [self._settings.own_channel])]
+        else:
+            subscriptions[-1].add(self._settings.own_channel)
+        subscriptions[-1].confirm()
+
+    def _parts(self, client: Client, channels: list[str]) -> list[tuple[Client, list[str], bool]]:
         """Who has to be asked for which channels: one Redis for all, or (SSUBSCRIBE) each channel's node."""
-        channels = [*self._settings.channels, self._settings.servers_channel]
         if not self._settings.sharded:
             return [(client, channels, False)]
         nodes: dict[str, tuple[Client, list[str], bool]] = {}
@@ -154,6 +165,8 @@ class Source:
 
     def _frames_of(self, message: dict[str, Any]) -> list[bytes]:
         channel = message["channel"].decode(errors="surrogateescape")
+        if channel == self._settings.own_channel:
+            return []
         if channel != self._settings.servers_channel:
             return [_encoded(consumer_event(channel, _as_payload(message["data"]), None))]
         if message["type"] == "pmessage":
@@ -242,6 +255,11 @@ class _Subscription:
             if patterns:
                 self._pubsub.psubscribe(*patterns)
         self._early: list[dict[str, Any]] = []
+
+    def add(self, channel: str) -> None:
+        """Subscribe to one more channel; `confirm` waits for that."""
+        self._pending.add(channel)
+        self._pubsub.subscribe(channel)
 
     def confirm(self) -> None:
         """Wait until Redis has confirmed all of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import shlex
 import shutil
 import signal
@@ -461,6 +462,43 @@ def test_a_killed_sink_repeats_nothing_to_other_servers(servers: Servers, redis_
             expected = [*map(str, range(1, 200)), "last"]
             assert [near.recv(PATIENCE_S) for _ in expected] == expected
             assert [far.recv(PATIENCE_S) for _ in expected] == expected
+
+
+RIGHTS = (
+    "+ping +get +set +expire +pttl +exists +del +hset +hlen +hdel +sadd +smembers +srem +multi +exec "
+    "+publish +subscribe +psubscribe +unsubscribe +punsubscribe"
+)
+
+
+def test_the_rights_that_the_readme_names_are_enough_and_a_missing_one_is_named(
+    servers: Servers, redis_server: RedisServer
+) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    assert set(RIGHTS.split()) == set(re.findall(r"\+[a-z]+", readme[readme.index("ACL SETUSER") :].split("\n- ")[0]))
+    admin = redis_server.client()
+    url = f"redis://chat:pw@127.0.0.1:{redis_server.port}"
+
+    def allow(*rights: str) -> None:
+        admin.execute_command("ACL", "SETUSER", "chat", "reset", "on", ">pw", "~fws:*", "-@all", *rights)
+
+    allow("resetchannels", "&fws:*", "&global", *RIGHTS.split())
+    server = servers.start("--redis-url", url, "publish | broadcast_pubsub")
+    with connect(server.url) as client:
+        client.send("hello")
+        assert client.recv(PATIENCE_S) == "hello"
+    assert server.stop() == 0
+    assert "Redis" not in server.stderr.text.replace("Redis at", "")
+    for missing, named in (
+        ("+hset", "HSET"),
+        ("+exec", "MULTI and EXEC"),
+        ("&global", "subscribing to channel 'global'"),
+    ):
+        allow("resetchannels", *(right for right in ("&fws:*", "&global", *RIGHTS.split()) if right != missing))
+        server = servers.start("--redis-url", url, "broadcast")
+        assert server.wait() == 5
+        [line] = server.stderr.lines
+        assert f"does not allow this user {named} (" in line
+        assert "pw" not in line
 
 
 @pytest.mark.slow

@@ -57,6 +57,31 @@ def test_what_redis_refuses_does_not_take_the_rest_of_its_batch_with_it(tmp_path
     assert "the data" not in line
 
 
+def test_after_an_outage_the_backlog_waits_for_the_servers_own_source(redis_server: RedisServer) -> None:
+    settings = RedisSettings(f"redis://{HOST}:{redis_server.port}", server="one", run="1")
+    waits = threading.Event()
+
+    def say(text: str) -> None:
+        if text.startswith("publishing waits"):
+            waits.set()
+
+    queue = Publisher(settings, say)
+    redis_server.kill()
+    queue.put("c", b"1")
+    assert waits.wait(PATIENCE_S)
+    redis_server.restart()
+    subscriber = redis_server.client().pubsub(ignore_subscribe_messages=True)
+    for channel in ("c", settings.own_channel):  # as the source does it, its own behind all others
+        assert queue.finished == 0
+        subscriber.subscribe(channel)
+        assert subscriber.get_message(timeout=PATIENCE_S) is None  # the confirmation
+    heard = []
+    while b"1" not in heard:
+        message = subscriber.get_message(timeout=PATIENCE_S)
+        heard += [message["data"]] if message else []
+    queue.finish()
+
+
 def fill(queue: Publisher, waits: threading.Event) -> int:
     """Put messages until one has to wait; returns how many that were."""
     count = 0
@@ -133,7 +158,7 @@ def test_a_transaction_whose_answer_never_came_is_not_published_twice(
         """Loses the first answer to a transaction, as a connection does that breaks."""
 
         def __init__(self, client: Any) -> None:
-            self.get, self.close, self._client = client.get, client.close, client
+            self.get, self.publish, self.close, self._client = client.get, lambda *_: 1, client.close, client
 
         def pipeline(self, **options: Any) -> Any:
             pipeline = self._client.pipeline(**options)

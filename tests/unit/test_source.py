@@ -66,7 +66,7 @@ def test_a_message_that_arrives_in_pieces_is_read_whole(redis_server: RedisServe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", ["redis==5.0.0", "redis"])
+@pytest.mark.parametrize("version", ["redis==5.0.1", "redis"])
 def test_the_oldest_and_the_newest_redis_py(version: str, tmp_path: Path) -> None:
     install = [
         sys.executable,
