@@ -8,7 +8,6 @@ script stays as it is, with its spaces, and with the two joiners that Persian, I
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 _SPACES = "\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\u3000"
@@ -17,12 +16,12 @@ _JOINERS = "\u200c\u200d"
 
 def one_line(text: str) -> str:
     """The text as one printable line. A backslash stays as it is; use `quoted` where it must be clear what was sent."""
-    return _escaped(text, _as_in_python)
+    return escaped(text, _as_in_python)
 
 
 def one_line_with_tabs(text: str) -> str:
     """The same for a line that somebody may have set in columns."""
-    return _escaped(text, _as_in_python, "\t")
+    return escaped(text, _as_in_python, "\t")
 
 
 def quoted(text: str) -> str:
@@ -38,12 +37,8 @@ def shown(value: object) -> str:
     return value if one_line(value) == value and not value.startswith(("'", "b'", 'b"')) else quoted(value)
 
 
-def printable_json(text: str) -> str:
-    """The JSON text with each unprintable character of its strings as a `\\uXXXX` escape: it means the same."""
-    return _escaped(text, _as_in_json)
-
-
-def _escaped(text: str, escape: Callable[[str], str], kept: str = "") -> str:
+def escaped(text: str, escape: Callable[[str], str], kept: str = "") -> str:
+    """The text with `escape` of each character that isn't printable and isn't in `kept`."""
     if text.isprintable():
         return text
     # A client may send a megabyte of them, so each is looked at once, and C does the rest.
@@ -54,7 +49,3 @@ def _escaped(text: str, escape: Callable[[str], str], kept: str = "") -> str:
 
 def _as_in_python(letter: str) -> str:
     return repr(letter)[1:-1]
-
-
-def _as_in_json(letter: str) -> str:
-    return json.dumps(letter)[1:-1]

@@ -28,7 +28,7 @@ import msgpack
 
 from fws_pipe.errors import FrameError
 from fws_pipe.protocol.codec import Frame, FrameDecoder, describe, encode, pack, type_of
-from fws_pipe.terminal import printable_json
+from fws_pipe.terminal import escaped
 
 MARK = "\x10"
 BASE64 = f"{MARK}base64:"
@@ -60,7 +60,7 @@ def to_json(frame: Frame, raw: bytes | None = None) -> bytes:
         whole = {WHOLE: base64.b64encode(encode(frame) if raw is None else raw).decode()}
         kind = type_of(frame)
         text = _dump(whole if kind is None else {"type": _escape(kind), **whole})
-    return printable_json(text).encode() + b"\n"
+    return escaped(text, _escape_letter).encode() + b"\n"
 
 
 def from_json(line: bytes) -> Frame:
@@ -125,6 +125,10 @@ def _packed(value: Any) -> str:
 
 def _escape(text: str) -> str:
     return text.translate(_ESCAPES) if MARK in text or "\x1a" in text else text
+
+
+def _escape_letter(letter: str) -> str:
+    return json.dumps(letter)[1:-1]
 
 
 def _from_plain(value: Any) -> Any:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import json
 import unicodedata
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fws_pipe.terminal import one_line, one_line_with_tabs, printable_json, quoted, shown
+from fws_pipe.terminal import one_line, one_line_with_tabs, quoted, shown
 
 HOSTILE = (
     "\x00\x07\b\t\n\v\f\r\x1b\x1c\x7f\x80\x85\x9b\x9d\xad\u061c\u200b\u200e\u200f\u2028\u2029\u202a\u202e\u2066\u2069"
@@ -59,7 +58,6 @@ def test_ordinary_text_of_any_script_stays_as_it_is(text: str) -> None:
     assert one_line(text) == text
     assert shown(text) == text
     assert one_line_with_tabs(text) == text
-    assert printable_json(text) == text
 
 
 @given(texts, texts)
@@ -77,11 +75,3 @@ def test_quoted_text_is_clear_and_so_is_what_is_shown(text: str, other: str) -> 
 def test_a_line_with_tabs_keeps_them_and_is_one_printable_line_without(text: str) -> None:
     cells = one_line_with_tabs(text).split("\t")
     assert cells == [one_line(cell) for cell in text.split("\t")]
-
-
-@given(texts, texts)
-@example(HOSTILE, HOSTILE)
-def test_printable_json_means_the_same(key: str, text: str) -> None:
-    line = printable_json(json.dumps({key: [text]}, ensure_ascii=False))
-    assert is_printable_line(line)
-    assert json.loads(line) == json.loads(json.dumps({key: [text]}))
