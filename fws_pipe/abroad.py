@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable
 
 from fws_pipe.errors import UsageError
 from fws_pipe.protocol.actions import single_sends
+from fws_pipe.protocol.blocks import say
 from fws_pipe.protocol.codec import Frame
 from fws_pipe.protocol.relay import RelaySender
 from fws_pipe.publisher import Publisher
@@ -30,7 +30,7 @@ class RedisAbroad:
         self._refused = 0
         self._refused_before = False
         self._sender = RelaySender(settings.run)
-        self._publisher = Publisher(settings, _say, while_waiting, on_finished)
+        self._publisher = Publisher(settings, say, while_waiting, on_finished)
 
     def publish(self, action: Frame) -> None:
         """Publish the plain payload, which any program can read; waits when Redis is away and the queue is full."""
@@ -45,7 +45,7 @@ class RedisAbroad:
         self._refused += 1
         if not self._refused_before:
             self._refused_before = True
-            _say(f"dropped a publish to {self._channel!r}, which is the servers' own channel; this is told once")
+            say(f"dropped a publish to {self._channel!r}, which is the servers' own channel; this is told once")
 
     def relay(self, action: Frame) -> None:
         """Pass a `send` on to the other servers: each message by itself, since each counts for how far we have got."""
@@ -74,7 +74,3 @@ class RedisAbroad:
     def finish(self) -> None:
         """Wait until Redis has confirmed everything."""
         self._publisher.finish()
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

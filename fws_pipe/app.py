@@ -290,7 +290,9 @@ async def run_pipe(
                 try:
                     chain.reload(_chain_programs(config, read_commands(), sink))
                 except FwsError as error:
-                    log.always(f"{why}: the chain stays as it is: {error}")
+                    first, *more = error.lines
+                    for line in (f"{why}: the chain stays as it is: {first}", *more):
+                        log.always(line)
                 else:
                     log.always(f"{why}: a new chain starts beside the one that runs")
 

@@ -19,7 +19,7 @@ from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, FwsError, UsageError
 from fws_pipe.log import Log
 from fws_pipe.machine import MachineCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.pipeline.resolve import Command, resolve_chain
-from fws_pipe.protocol.blocks import open_standard_streams
+from fws_pipe.protocol.blocks import open_standard_streams, say
 from fws_pipe.service_manager import take_over
 from fws_pipe.signals import die_of_interrupts, write_to_any_terminal
 
@@ -76,7 +76,7 @@ def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence
         main(argv)
     except* FwsError as group:
         error = _first(group)
-        print(f"{program}: {error}", file=sys.stderr)
+        print(f"{program}: " + "\n".join(error.lines), file=sys.stderr)
         return_code = error.exit_code
     except* BrokenPipeError:
         # Whoever read our answer has read enough of it, like `head`.
@@ -84,7 +84,7 @@ def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence
         return_code = EXIT_OK
     except* OSError as errors:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        print(f"{program}: {_first(errors)}", file=sys.stderr)
+        say(f"{program}: {_first(errors)}")
         return_code = EXIT_SYSTEM
     else:
         return_code = EXIT_OK

@@ -25,6 +25,7 @@ from fws_pipe.proxies import Proxy, parse_proxy
 from fws_pipe.rates import EXPECTED as EXPECTED_RATE
 from fws_pipe.rates import Rate, rate_of, split_rate
 from fws_pipe.redis_settings import RedisSettings, check_channels, check_url, without_passwords
+from fws_pipe.terminal import one_line
 
 DEFAULT_CHAIN = "broadcast | stdout_log"
 
@@ -684,8 +685,7 @@ class Query:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         # argparse quotes what it doesn't know as it is, line breaks included.
-        message = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in message)
-        raise UsageError(f"{without_passwords(message)}; see {self.prog} --help")
+        raise UsageError(f"{without_passwords(one_line(message))}; see {self.prog} --help")
 
 
 def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | Query:

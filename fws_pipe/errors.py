@@ -15,6 +15,8 @@ Each is shown as one line (a ChainError adds the chain and a caret), never as a 
 
 from __future__ import annotations
 
+from fws_pipe.terminal import one_line
+
 EXIT_OK = 0
 EXIT_BROKEN_PIPE = 1
 EXIT_USAGE = 2
@@ -39,6 +41,11 @@ class FwsError(Exception):
 
     exit_code = EXIT_SYSTEM
 
+    @property
+    def lines(self) -> list[str]:
+        """What to show: one line, safe for a terminal."""
+        return [one_line(str(self))]
+
 
 class UsageError(FwsError):
     """The user asked for something that makes no sense."""
@@ -59,10 +66,16 @@ class ChainError(UsageError):
         self.position = position
 
     def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def lines(self) -> list[str]:
+        """The message, the line of the chain with the culprit, and a caret under that."""
         start = self.chain.rfind("\n", 0, self.position) + 1
         end = self.chain.find("\n", self.position)
-        line = self.chain[start : end if end >= 0 else None].replace("\t", " ")
-        return f"{self.message}\n  {line}\n  {' ' * (self.position - start)}^"
+        before = one_line(self.chain[start : self.position].replace("\t", " "))
+        behind = one_line(self.chain[self.position : end if end >= 0 else None].replace("\t", " "))
+        return [one_line(self.message), f"  {before}{behind}", f"  {' ' * len(before)}^"]
 
 
 class StageError(FwsError):

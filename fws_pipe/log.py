@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 
 from fws_pipe.protocol.blocks import write_some
+from fws_pipe.terminal import one_line
 
 QUEUE_LIMIT_BYTES = 8 * 1024 * 1024
 _FLUSH_S = 2.0
@@ -142,11 +143,11 @@ class Log:
 
     def always(self, text: str) -> None:
         """Tell what goes wrong, or what somebody waits for."""
-        self.line(f"{self._program}: {text}".encode(errors="backslashreplace"))
+        self.line(one_line(f"{self._program}: {text}"))
 
-    def line(self, line: bytes) -> None:
-        """Pass on one line, without its newline."""
-        self._writer.write(line + b"\n")
+    def line(self, line: str) -> None:
+        """Pass on one line, without its newline, which is printable already."""
+        self._writer.write(line.encode() + b"\n")
 
     def _tell_of_loss(self, count: int) -> None:
         self.always(f"{count} lines were dropped: stderr was too slow")

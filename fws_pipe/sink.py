@@ -11,7 +11,6 @@ from __future__ import annotations
 import importlib
 import os
 import signal
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -26,6 +25,7 @@ from fws_pipe.protocol.blocks import (
     input_source,
     read_frames,
     run_program,
+    say,
 )
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
 from fws_pipe.protocol.events import EVENT_TYPES, TICK, confirm_frame, unconfirmed
@@ -65,9 +65,9 @@ class Sink:
             if problem is None:
                 return self._abroad is None or self._send_abroad(frame, self._abroad)
             self.dropped += 1
-            self._say(f"frame that came through {self._source}, at byte {start}: {problem}; dropped")
+            say(f"frame that came through {self._source}, at byte {start}: {problem}; dropped")
         elif kind not in EVENT_TYPES and not self._is_known_as_unknown(kind):
-            self._say(
+            say(
                 f"frame that came through {self._source}, at byte {start}: unknown type {kind!r}; "
                 "this type is dropped from now on"
             )
@@ -90,9 +90,6 @@ class Sink:
             self._unknown_types.add(kind)
             return False
         return True
-
-    def _say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
 
 
 _REMEMBERED_TYPES = 1000

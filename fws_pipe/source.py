@@ -24,6 +24,7 @@ from fws_pipe.protocol.blocks import (
     block_writer_for_the_front,
     frames_of_blocks,
     run_program,
+    say,
     start_thread,
 )
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES, Frame, encode, type_of
@@ -383,7 +384,7 @@ def _run(arguments: list[str]) -> None:
 
 
 def _source(settings: RedisSettings) -> Source:
-    return Source(settings, lambda text: print(text, file=sys.stderr, flush=True))
+    return Source(settings, say)
 
 
 if __name__ == "__main__":

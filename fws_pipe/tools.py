@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from fws_pipe.errors import EXIT_USAGE, SystemRefusedError
 from fws_pipe.protocol.actions import ACTION_TYPES
-from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks, lines_of_blocks, run_program
+from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks, lines_of_blocks, run_program, say
 from fws_pipe.protocol.codec import Frame, encode
 from fws_pipe.protocol.events import EVENT_TYPES
 from fws_pipe.protocol.json_form import JsonFormError, decode_line, from_json, is_blank, to_json
@@ -98,7 +98,7 @@ def _frame_of(arguments: Sequence[str]) -> Frame:
     if kind.startswith("-"):
         _fail(f"expected a type first, such as message, got {kind!r}")
     if kind not in EVENT_TYPES | ACTION_TYPES:
-        print(f"fws-emit: {kind!r} is no known type; it is written all the same", file=sys.stderr)
+        say(f"fws-emit: {kind!r} is no known type; it is written all the same")
     frame: dict[str, Any] = {"type": kind}
     while rest:
         flag, *rest = rest
@@ -143,7 +143,7 @@ _FORMS: dict[str, Callable[[str], object]] = {"--json": _json_value, "--base64":
 
 
 def _fail(problem: str) -> NoReturn:
-    print(f"fws-emit: {problem}; see fws-emit --help", file=sys.stderr)
+    say(f"fws-emit: {problem}; see fws-emit --help")
     sys.exit(EXIT_USAGE)
 
 
@@ -155,9 +155,9 @@ def frames_of_json(program: str, after_block: Callable[[], None]) -> Iterator[tu
         try:
             frame, raw = decode_line(line)
         except JsonFormError as error:
-            print(f"{program}: line {number}: {error}; dropped", file=sys.stderr, flush=True)
+            say(f"{program}: line {number}: {error}; dropped")
             continue
         if isinstance(frame.get("type"), str):
             yield frame, raw
         else:
-            print(f"{program}: line {number}: a frame must have a type; dropped", file=sys.stderr, flush=True)
+            say(f"{program}: line {number}: a frame must have a type; dropped")

@@ -3,6 +3,9 @@
 Each stage gets a pipe of its own for it, which is always drained; a thread writes what came through to the real stdout.
 So no reader of that (Ctrl-S, a pager, a full disk) can hold up a stage, in whatever language it is written, and the
 lines of several stages stay whole. What finds no room is dropped, counted and told.
+
+Nothing is escaped here: this is what the user's own program writes, colours and binary data on purpose. The shipped
+filters, which write text of clients, escape it themselves.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from typing import NoReturn
 from fws_pipe.errors import EXIT_BROKEN_PIPE, EXIT_OK, FrameError, FwsError, SystemRefusedError
 from fws_pipe.protocol.codec import BLOCK_BYTES, FRAME_LIMIT_BYTES, Frame, FrameDecoder
 from fws_pipe.signals import die_of_interrupts
+from fws_pipe.terminal import one_line
 
 STDIN = 0
 STDOUT = 1
@@ -191,6 +192,11 @@ def lines_of_blocks(after_block: Callable[[], None], descriptor: int = STDIN) ->
         yield b"".join(parts)
 
 
+def say(text: str) -> None:
+    """Write a program's own words as one line on stderr, whatever they quote of others."""
+    print(one_line(text), file=sys.stderr, flush=True)
+
+
 def run_program(name: str, main: Callable[[], None]) -> NoReturn:
     """Run a filter's or tool's main, and end as the contract says.
 
@@ -204,7 +210,7 @@ def run_program(name: str, main: Callable[[], None]) -> NoReturn:
     except OutputClosedError:
         os._exit(EXIT_OK)  # without Python's own flush of stdout, which would fail once more
     except FwsError as error:
-        print(f"{name}: {error}", file=sys.stderr, flush=True)
+        say(f"{name}: {error}")
         os._exit(error.exit_code)
     sys.exit(EXIT_OK)
 
@@ -221,7 +227,7 @@ def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
         except OutputClosedError:
             os._exit(EXIT_OK)
         except FwsError as error:
-            print(f"{name}: {error}", file=sys.stderr, flush=True)
+            say(f"{name}: {error}")
             os._exit(error.exit_code)
         except BaseException:  # noqa: BLE001 - also what a thread's end would hide
             sys.excepthook(*sys.exc_info())  # without the module traceback, which filters would have to load

@@ -10,6 +10,9 @@ Text never holds that character: within it DLE is written as SUB and d, SUB as S
 filter cuts out, and whatever it joins, stays text. `.data` of a message is always a string, and
 `{type: "send", to: .id, data}` in jq answers binary with binary. Every frame comes back from `to_json | from_json` as
 it was; one that is deeper than msgpack packs is `{"type": ..., "\\u0010frame": base64}`.
+
+What isn't printable is written as `\\uXXXX`, in keys as well: people read this in terminals, and to programs it is the
+same JSON. A byte of a str that isn't UTF-8 is a lone surrogate, `\\udc80` to `\\udcff` (PEP 383).
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ import msgpack
 
 from fws_pipe.errors import FrameError
 from fws_pipe.protocol.codec import Frame, FrameDecoder, describe, encode, pack, type_of
+from fws_pipe.terminal import escaped
 
 MARK = "\x10"
 BASE64 = f"{MARK}base64:"
@@ -56,8 +60,7 @@ def to_json(frame: Frame, raw: bytes | None = None) -> bytes:
         whole = {WHOLE: base64.b64encode(encode(frame) if raw is None else raw).decode()}
         kind = type_of(frame)
         text = _dump(whole if kind is None else {"type": _escape(kind), **whole})
-    # What isn't UTF-8 in a str came in as a lone surrogate, and goes out as the byte that it was.
-    return text.encode("utf-8", "surrogateescape") + b"\n"
+    return escaped(text, _escape_letter).encode() + b"\n"
 
 
 def from_json(line: bytes) -> Frame:
@@ -122,6 +125,10 @@ def _packed(value: Any) -> str:
 
 def _escape(text: str) -> str:
     return text.translate(_ESCAPES) if MARK in text or "\x1a" in text else text
+
+
+def _escape_letter(letter: str) -> str:
+    return json.dumps(letter)[1:-1]
 
 
 def _from_plain(value: Any) -> Any:

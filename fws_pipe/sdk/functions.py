@@ -47,6 +47,7 @@ from fws_pipe.protocol.blocks import (
     input_source,
     read_frames,
     run_program,
+    say,
     write_all,
 )
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
@@ -255,8 +256,7 @@ class Filter:
         missing = [name for name in REQUIRED_FIELDS.get(kind, ()) if name not in event]
         if missing and kind not in self._complained_of:
             self._complained_of.add(kind)
-            text = f"frame from {input_source()}: {kind}.{missing[0]}: is missing; such events pass on unhandled"
-            print(text, file=sys.stderr, flush=True)
+            say(f"frame from {input_source()}: {kind}.{missing[0]}: is missing; such events pass on unhandled")
         return not missing
 
     def _take(self, result: object, event: Event) -> object:
@@ -513,5 +513,9 @@ def emit(frame: Mapping[str, Any]) -> Action:
 
 
 def tell(text: str) -> None:
-    """Write a line for people: on the server's own stdout, or on stderr where there is no server."""
+    """Write text for people and a newline: to the server's own stdout, or to stderr where there is no server.
+
+    It is written as it is, with your colours and line breaks. Text of others goes through `one_line` first: it may
+    hold escape sequences that a terminal obeys.
+    """
     _filter.text.add(text.encode(errors="backslashreplace") + b"\n")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fws_pipe.errors import EXIT_OK, EXIT_USAGE
+from fws_pipe.protocol.blocks import say
 from fws_pipe.sdk import functions
 from fws_pipe.sdk.classes import ClassHost
 from fws_pipe.sdk.old_names import use_old_names
@@ -70,5 +71,5 @@ def _load_file(path: str) -> None:
 
 
 def _fail(problem: str) -> NoReturn:
-    print(f"fws-filter: {problem}", file=sys.stderr)
+    say(f"fws-filter: {problem}")
     sys.exit(EXIT_USAGE)

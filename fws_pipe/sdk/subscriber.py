@@ -12,7 +12,7 @@ import threading
 from typing import Any
 
 from fws_pipe.errors import EXIT_OK
-from fws_pipe.protocol.blocks import STDERR, STDOUT, BlockWriter, frames_of_blocks, run_program, start_thread
+from fws_pipe.protocol.blocks import STDERR, STDOUT, BlockWriter, frames_of_blocks, run_program, say, start_thread
 from fws_pipe.protocol.codec import Frame, describe, encode, type_of
 from fws_pipe.protocol.events import TICK
 from fws_pipe.sdk.user_storage import storage_from
@@ -36,8 +36,7 @@ class Queue:
         except (TypeError, ValueError, OverflowError) as error:
             if str(error) not in self._complained_of:
                 self._complained_of.add(str(error))
-                text = f"subscriber: can't be put on the queue ({error}), such things are dropped: {describe(data)}"
-                print(" ".join(text.split()), file=sys.stderr, flush=True)
+                say(f"subscriber: can't be put on the queue ({error}), such things are dropped: {describe(data)}")
 
     def write(self, frame: Frame) -> None:
         """Write a frame."""

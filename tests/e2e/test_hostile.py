@@ -13,7 +13,7 @@ from websockets.sync.client import connect
 
 from tests.e2e.raw import CLOSE, RawClient, frame, request
 from tests.e2e.test_chain import stage_of
-from tests.harness import Servers
+from tests.harness import Servers, shell
 
 
 def hold_back(client: RawClient) -> None:
@@ -298,3 +298,38 @@ def test_what_comes_behind_our_close_is_taken_once(servers: Servers) -> None:
     assert server.stop() == 0
     said = [line for line in server.stdout.lines if '"type": "message"' in line]
     assert len(said) in (1, 2)
+
+
+def test_what_a_client_sends_cannot_act_on_a_terminal(servers: Servers) -> None:
+    repeater = servers.script(
+        "repeater",
+        "#!/usr/bin/env fws-python\n"
+        "import sys\n"
+        "from fws_pipe.sdk import on, run\n"
+        '@on("message")\n'
+        "def repeat(event):\n"
+        '    print("repeated:\\t" + event["data"], file=sys.stderr, flush=True)\n'
+        "run()\n",
+    )
+    coloured = r"""sh -c 'printf "\033[1mmine\033[0m\n" >&"$FWS_STDOUT_FD"; exec cat'"""
+    server = servers.start(
+        "-v", f"{repeater} | stdout_log | publish 'a\u202eb' | stdout_pubsub | tee events.mp | {coloured}"
+    )
+    text = "\x1b[2J\r\x9b31m\u202e\u2066\u2028\x7f é 今日は"
+    escaped = r"\x1b[2J\r\x9b31m\u202e\u2066\u2028\x7f é 今日は"
+    with connect(server.url + "/%1b") as client:
+        client.send(text)
+        server.stdout.wait_for(re.escape(f"=> '{escaped}'"))
+        server.stderr.wait_for(re.escape(f"repeated:\t{escaped}"))
+        server.stdout.wait_for(re.escape(rf"a\u202eb => '{escaped}'"))
+        client.close(3000, "\x1b\u202e")
+        server.stderr.wait_for(r"has gone: 3000 '\\x1b\\u202e'")
+    server.stdout.wait_for(r"disconnect 3000 '\\x1b\\u202e'")
+    server.stdout.wait_for("\x1b\\[1mmine")
+    assert server.stop() == 0
+    shown = [*server.stderr.lines, *(line for line in server.stdout.lines if "mine" not in line)]
+    assert all(line.replace("\t", "").isprintable() for line in shown)
+    recorded = shell("fws-cat events.mp", cwd=servers.folder).stdout.decode()
+    assert recorded.replace("\n", "").isprintable()
+    assert r"\u001b[2J\r\u009b31m\u202e\u2066\u2028\u007f é 今日は" in recorded
+    assert shell("fws-cat events.mp | fws-emit | fws-cat", cwd=servers.folder).stdout.decode() == recorded

@@ -50,9 +50,22 @@ def test_acts_on_its_event_and_passes_it_on(command: str, event: Frame, action: 
     [
         ("stdout_log", MESSAGE, "a-1 => hello"),
         ("stdout_log", {**MESSAGE, "data": "two\nlines\x1b[0m"}, r"a-1 => 'two\nlines\x1b[0m'"),
+        ("stdout_log", {**MESSAGE, "data": "'two'"}, r"a-1 => '\'two\''"),
+        ("stdout_log", {**MESSAGE, "data": "می\u200cخواهم\u3000👩\u200d👧"}, "a-1 => می\u200cخواهم\u3000👩\u200d👧"),
+        (
+            "stdout_log",
+            {"type": "open", "id": "a-1", "path": "/\x9b2J", "remote": ["\u202eh", 5]},
+            r"a-1 open /\x9b2J from \u202eh:5",
+        ),
+        (
+            "stdout_log",
+            {"type": "disconnect", "id": "\r", "code": 1001, "reason": "\u2066'\x1b"},
+            r"\r disconnect 1001 '\u2066\'\x1b'",
+        ),
         ("stdout_log", {"type": "open", "id": "a-1", "path": "/p", "remote": ["h", 5]}, "a-1 open /p from h:5"),
         ("stdout_log", {"type": "disconnect", "id": "a-1", "code": 1001, "reason": "bye"}, "a-1 disconnect 1001 'bye'"),
         ("stdout_pubsub", CONSUMER, r"news => b'\x00'"),
+        ("stdout_pubsub", {**CONSUMER, "channel": "new\rs\x9b\u202e", "data": "\n"}, r"new\rs\x9b\u202e => '\n'"),
         ("stdout_pubsub", {**CONSUMER, "channel": None, "data": [1]}, "(queue) => [1]"),
     ],
 )

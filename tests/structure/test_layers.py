@@ -37,6 +37,7 @@ SANS_IO = (
     "rates.py",
     "stage_environment.py",
     "sdk/joined_sends.py",
+    "terminal.py",
 )
 IO_MODULES = {"trio", "os", "socket", "subprocess", "time", "redis", "select", "threading", "asyncio"}
 
@@ -55,6 +56,7 @@ LAYERS = (
     ("log", "pipes", "scratch", "service_manager", "watch"),
     ("protocol",),
     ("errors", "signals", "first_process", "__init__"),
+    ("terminal",),
 )
 
 

@@ -14,18 +14,18 @@ def test_lines_come_out_in_order_and_by_level() -> None:
     log = Log("p", Level.INFO, write_end)
     log.debug("hidden")
     log.info("one")
-    log.always("two")
-    log.line(b"raw \xff")
+    log.always("two \x1b[2J\r\n\u202e\udc9b")
+    log.line("as it is: é")
     log.close()
     os.close(write_end)
     with open(read_end, "rb") as file:
-        assert file.read() == b"p: one\np: two\nraw \xff\n"
+        assert file.read() == b"p: one\np: two \\x1b[2J\\r\\n\\u202e\\udc9b\nas it is: \xc3\xa9\n"
 
 
 def test_a_stuck_stderr_blocks_nobody_and_the_loss_is_told() -> None:
     read_end, write_end = os.pipe()
     log = Log("p", Level.INFO, write_end)
-    line = b"x" * 1000
+    line = "x" * 1000
     count = 2 * QUEUE_LIMIT_BYTES // 1000 + 5000  # one queue is being written, and another waits behind it
     for _ in range(count):
         log.line(line)
@@ -36,7 +36,7 @@ def test_a_stuck_stderr_blocks_nobody_and_the_loss_is_told() -> None:
             if b"lines were dropped" in text:
                 dropped += int(text.split()[1])
             else:
-                assert text == line + b"\n"
+                assert text.decode() == line + "\n"
                 came += 1
     assert dropped > 0
     log.close()
@@ -84,7 +84,7 @@ def test_a_non_blocking_descriptor_loses_nothing() -> None:
     log = Log("p", Level.INFO, write_end)
     with open(read_end, "rb") as file:
         for number in range(3000):
-            log.line(b"%d " % number + b"x" * 100)
+            log.line(f"{number} " + "x" * 100)
         for number in range(3000):
             assert file.readline().startswith(b"%d " % number)
     log.close()

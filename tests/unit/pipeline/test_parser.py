@@ -188,3 +188,12 @@ def test_any_text_is_cut_or_refused(chain: str) -> None:
     for stage in stages:
         assert stage.text == chain[stage.start : stage.start + len(stage.text)]
         assert stage.text.strip()
+
+
+def test_a_chain_with_controls_is_shown_without_them_and_the_caret_still_points() -> None:
+    with pytest.raises(ChainError) as caught:
+        split_chain("a\x1b\u202e | 'b\r")
+    message, chain, caret = caught.value.lines
+    assert "is never closed" in message
+    assert chain == r"  a\x1b\u202e | 'b\r"
+    assert caret.index("^") == chain.index("'")

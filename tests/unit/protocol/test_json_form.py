@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
 from fws_pipe.protocol.json_form import JsonFormError, decode_line, from_json, is_blank, to_json
+from fws_pipe.terminal import one_line
 from tests.strategies import frames
 
 anything = st.recursive(
@@ -25,7 +26,7 @@ anything = st.recursive(
 def test_every_event_and_action_comes_back_unchanged(frame: Frame) -> None:
     line = to_json(frame)
     assert line.endswith(b"\n")
-    assert line.count(b"\n") == 1
+    assert one_line(line.decode().removesuffix("\n")) == line.decode().removesuffix("\n")
     assert encode(from_json(line)) == encode(frame)
 
 
@@ -127,6 +128,16 @@ def test_what_json_has_no_word_for() -> None:
 def test_bytes_in_a_str_that_is_no_utf8_come_back() -> None:
     frame = msgpack.unpackb(b"\x81\xa4text\xa2\xff\xfe", unicode_errors="surrogateescape")
     assert encode(from_json(to_json(frame))) == b"\x81\xa4text\xa2\xff\xfe"
+    assert to_json(frame) == b'{"text":"\\udcff\\udcfe"}\n'
+
+
+def test_what_is_not_printable_is_escaped_and_comes_back() -> None:
+    frame: Frame = {"type": "x", "\u202e": "\x7f\x9b\u2028\u2066\U000e0001 é 今日は 👩\u200d👧"}
+    line = to_json(frame)
+    assert line.decode() == (
+        '{"type":"x","\\u202e":"\\u007f\\u009b\\u2028\\u2066\\udb40\\udc01 é 今日は 👩\u200d👧"}\n'
+    )
+    assert from_json(line) == frame
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fws_pipe.sdk import tell
+from fws_pipe.terminal import one_line
 
 from .base import WebSocketMessageFilter
 
@@ -16,4 +17,4 @@ class BroadcastMessageFilter(WebSocketMessageFilter):
     def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
         """Print it."""
         text = bytes(data).decode(errors="backslashreplace")
-        tell(f"--MESSAGE--\n{web_socket_instance.id} => {text}")
+        tell(f"--MESSAGE--\n{web_socket_instance.id} => {one_line(text)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fws_pipe.sdk import tell
+from fws_pipe.terminal import one_line
 
 from .base import WebSocketConsumerFilter
 
@@ -15,5 +16,5 @@ class BroadcastMessageFilter(WebSocketConsumerFilter):
     @classmethod
     def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
         """Print it."""
-        text = data.decode(errors="backslashreplace") if isinstance(data, bytes) else data
-        tell(f"--PUBSUB--\n{text}")
+        text = data.decode(errors="backslashreplace") if isinstance(data, bytes) else str(data)
+        tell(f"--PUBSUB--\n{one_line(text)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fws_pipe.sdk import tell
+from fws_pipe.terminal import one_line
 
 from .base import WebSocketDataFilter
 
@@ -16,4 +17,4 @@ class StdoutRawDataFilter(WebSocketDataFilter):
     def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
         """Print it."""
         text = bytes(data).decode(errors="backslashreplace")
-        tell(f"--RAWDATA--\n{text}")
+        tell(f"--RAWDATA--\n{one_line(text)}")
