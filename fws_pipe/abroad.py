@@ -14,6 +14,9 @@ from fws_pipe.protocol.relay import RelaySender
 from fws_pipe.publisher import Publisher
 from fws_pipe.redis_link import settings_from
 
+_EVENTS_AHEAD = 4096
+"""How far an event's number may be ahead of the last tick: a tick stands behind 512 events at the latest."""
+
 
 class RedisAbroad:
     """`sink.Abroad`, with Redis. Raises UsageError where the environment says nothing of a Redis.
@@ -29,8 +32,21 @@ class RedisAbroad:
         self._channel = settings.servers_channel
         self._refused = 0
         self._refused_before = False
+        self._last_tick = 0
         self._sender = RelaySender(settings.run)
         self._publisher = Publisher(settings, say, while_waiting, on_finished)
+
+    def note_tick(self, seq: int) -> None:
+        """A tick has come through the chain: numbers of events up to there, and some more, can be believed."""
+        self._last_tick = max(seq, self._last_tick)
+
+    def _believed(self, seq: object) -> int | None:
+        """The number of the event that caused an action; None for one that a filter has made up, a time stamp say.
+
+        How far the server has got with publishing is kept in Redis as such a number: a made-up one would silence all
+        publishes after the next crash.
+        """
+        return seq if type(seq) is int and seq <= self._last_tick + _EVENTS_AHEAD else None
 
     def publish(self, action: Frame) -> None:
         """Publish the plain payload, which any program can read; waits when Redis is away and the queue is full."""
@@ -38,7 +54,9 @@ class RedisAbroad:
             self._refuse()
             return
         data = action["data"]
-        self._publisher.put(action["channel"], data.encode() if isinstance(data, str) else data, action.get("seq"))
+        self._publisher.put(
+            action["channel"], data.encode() if isinstance(data, str) else data, self._believed(action.get("seq"))
+        )
 
     def _refuse(self) -> None:
         # What a client says must not pass for another server's word.
@@ -50,7 +68,7 @@ class RedisAbroad:
     def relay(self, action: Frame) -> None:
         """Pass a `send` on to the other servers: each message by itself, since each counts for how far we have got."""
         for single in single_sends(action):
-            self._publisher.put(self._channel, self._sender.wrap(single), single.get("seq"))
+            self._publisher.put(self._channel, self._sender.wrap(single), self._believed(single.get("seq")))
 
     @property
     def accepted(self) -> int:

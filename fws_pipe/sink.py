@@ -132,6 +132,9 @@ class Publishing(Protocol):
     finished: int
     """and how many of them are done: the oldest ones."""
 
+    def note_tick(self, seq: int) -> None:
+        """A tick has come through the chain."""
+
     def take_counts(self) -> Mapping[str, int]:
         """What has been counted since the last time."""
 
@@ -157,7 +160,10 @@ class WayBack:
 
     def pass_on(self, frame: Frame) -> None:
         """Queue the frame at hand for the front."""
-        if frame["type"] == TICK and self.abroad.finished < self.abroad.accepted and type(frame.get("seq")) is int:
+        is_tick = frame["type"] == TICK and type(frame.get("seq")) is int
+        if is_tick:
+            self.abroad.note_tick(frame["seq"])
+        if is_tick and self.abroad.finished < self.abroad.accepted:
             self._marked.append((self.abroad.accepted, frame["seq"]))
             self._out.add(encode(unconfirmed(frame)))
         else:

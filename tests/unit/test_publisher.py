@@ -225,3 +225,22 @@ def test_nothing_that_a_filter_publishes_passes_for_a_servers_word(
     assert subscriber.get_message(timeout=PATIENCE_S)["channel"] == b"other"
     assert abroad.take_counts() == {"publishes to the servers' channel": 2}
     assert capsys.readouterr().err.count("'own:servers', which is the servers' own channel") == 1
+
+
+def test_a_number_that_a_filter_makes_up_silences_no_publish_after_a_crash(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in RedisSettings(redis_server.url, server="one", run="r").to_environment().items():
+        monkeypatch.setenv(name, value)
+    subscriber = redis_server.client().pubsub(ignore_subscribe_messages=True)
+    subscriber.subscribe("c")
+    assert subscriber.get_message(timeout=PATIENCE_S) is None  # the confirmation
+    heard = []
+    for numbers in ((5, 1767225600000), (6, 7)):  # a sink, and that of the next chain
+        abroad = RedisAbroad(lambda: None)
+        abroad.note_tick(4)
+        for number in numbers:
+            abroad.publish({"type": "publish", "channel": "c", "data": f"{number}", "seq": number})
+        abroad.finish()
+        heard += [subscriber.get_message(timeout=PATIENCE_S)["data"] for _ in numbers]
+    assert heard == [b"5", b"1767225600000", b"6", b"7"]

@@ -17,6 +17,9 @@ class Queue:
         self.accepted = self.finished = 0
         self.counts: Counter[str] = Counter()
 
+    def note_tick(self, seq: int) -> None:
+        self.last_tick = seq
+
     def take_counts(self) -> Counter[str]:
         counts, self.counts = self.counts, Counter()
         return counts
