@@ -55,6 +55,9 @@ _INTERRUPT_S = 0.5
 _CHAINS_SHARE_S = 2.0
 """What is left of the drain timeout for the chain to finish after the clients have gone."""
 
+_LAGGARDS_SHARE = 0.1
+"""Share of the drain timeout for clients that have sent more than is dealt with at once: a flood never ends."""
+
 _HANDSHAKES_SHARE = 0.1
 """What part of the drain timeout those may take who shake hands when the server stops, to be told so in order."""
 
@@ -577,7 +580,8 @@ async def _drain(config: Config, front: Front, backend: Backend) -> None:
             with trio.move_on_after(config.drain_timeout * _HANDSHAKES_SHARE):
                 await front.lobby.wait_empty()
             front.lift_rates()
-            await front.laggards.wait_none()
+            with trio.move_on_after(config.drain_timeout * _LAGGARDS_SHARE):
+                await front.laggards.wait_none()
             # Replies to what has been read go out before the Close frames do.
             await front.feed.wait_settled()
             await front.close_all(GOING_AWAY, "the server is shutting down")

@@ -851,11 +851,17 @@ def _given(arguments: argparse.Namespace, options: Sequence[Option]) -> dict[str
     return given
 
 
+_GUARDS = frozenset({"auth-tokens", "auth-jwt", "auth-jwt-secret", "origin", "client-ca"})
+"""What keeps clients out: a variable that a script has left empty by mistake must not switch it off."""
+
+
 def _from_environment(options: Sequence[Option], environment: Mapping[str, str]) -> dict[str, Given]:
     """What the environment says; an empty variable is none."""
     found = {}
     for option in options:
         variable = next((name for name in option.variables if environment.get(name)), None)
+        if variable is None and option.name in _GUARDS and environment.get(option.variable) == "":
+            raise UsageError(f"{option.variable}: is empty, which would let anybody in; give it a value, or unset it")
         if variable is not None:
             text = environment[variable]
             found[option.key] = Given(variable, [text] if option.is_list else text)

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -60,7 +61,11 @@ Both write to the FIFO, and take turns; no other program should, unless what it 
 _PING_S = 5.0
 """How long a subscription may be silent before Redis is asked whether it is still there."""
 
+BACKLOG_LIMIT_BYTES = 128 * 1024 * 1024
+"""What may wait for the front: a burst of that many bytes is taken from Redis at once, whatever the chain is at."""
+
 _BATCH = 1000
+_BATCH_BYTES = 1024 * 1024
 
 _PAYLOAD_LIMIT_BYTES = FRAME_LIMIT_BYTES // 2
 """As `--max-message` may be at most: the front takes a larger frame for a broken pipe."""
@@ -75,6 +80,7 @@ class Source:
         self._output = block_writer_for_the_front()
         self._output_lock = threading.Lock()
         self._receiver = RelayReceiver(settings.run)
+        self._backlog = Backlog(self._write)
         self._is_subscribed = False
         self._ticks: list[bytes] = []
         self._away_since: float | None = None
@@ -154,7 +160,7 @@ class Source:
     def _relay(self, subscription: _Subscription) -> None:
         while True:
             messages = subscription.receive()
-            self._write([frame for message in messages for frame in self._frames_that_fit(message)])
+            self._backlog.put([frame for message in messages for frame in self._frames_that_fit(message)])
 
     def _frames_that_fit(self, message: dict[str, Any]) -> list[bytes]:
         if len(message["data"]) <= _PAYLOAD_LIMIT_BYTES:
@@ -239,6 +245,39 @@ class Source:
             self._output.flush()
 
 
+class Backlog:
+    """What has come from Redis and waits for the front: bounded in bytes; when it is full Redis isn't read.
+
+    Redis ends a subscriber that lags behind by 32 MB (client-output-buffer-limit), and loses what it had for it. So it
+    is read as fast as it sends, for as long as there is room. `write` is called in a thread of its own.
+    """
+
+    def __init__(self, write: Callable[[list[bytes]], object]) -> None:
+        self._write_out = write
+        self._waiting: deque[list[bytes]] = deque()
+        self._size = 0
+        self._changed = threading.Condition()
+        start_thread(self._run, "backlog")
+
+    def put(self, frames: list[bytes]) -> None:
+        """Add frames, in order; waits while it is full."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._size < BACKLOG_LIMIT_BYTES)
+            self._waiting.append(frames)
+            self._size += sum(map(len, frames))
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting))
+                frames = self._waiting.popleft()
+            self._write_out(frames)
+            with self._changed:
+                self._size -= sum(map(len, frames))
+                self._changed.notify_all()
+
+
 class _Subscription:
     """Some channels of one Redis."""
 
@@ -277,7 +316,8 @@ class _Subscription:
         """The next messages: waits for one, and takes those that have come with it."""
         messages, self._early = self._early, []
         timeout = 0.0 if messages else _PING_S
-        while len(messages) < _BATCH:
+        size = 0
+        while len(messages) < _BATCH and size < _BATCH_BYTES:
             message = self._next(timeout)
             if message is None:
                 if messages:
@@ -286,6 +326,7 @@ class _Subscription:
                 continue
             if message["type"] in _MESSAGE_TYPES:
                 messages.append(message)
+                size += len(message["data"])
                 timeout = 0.0
             elif message["type"] == "sunsubscribe":
                 raise ConnectionResetError("the channel has moved to another node")

@@ -362,6 +362,8 @@ class Clients:
         Encoded once, whoever gets it; and what goes to the same receivers one after the other is queued as one.
         """
         data = action["data"]
+        if data == []:
+            return  # no message at all
         target = (action.get("to"), action.get("group"), action.get("except"), "everywhere" in action)
         if target != self._target:
             self.deliver()

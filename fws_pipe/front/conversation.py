@@ -327,6 +327,8 @@ class Conversation:
             ping = None
             position = self._handle(block, position, judgement)
         self._answer(ping)
+        if position and self._fragments < 0:
+            self.sweeps_unfinished = 0  # what is unfinished now has begun since
         self._keep(block[position:] if position else block)
 
     def _answer(self, ping: bytes | None) -> None:

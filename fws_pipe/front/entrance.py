@@ -133,7 +133,7 @@ class Entrance:
         origins = self._settings.origins
         if not origins or self._allows(origins, request):
             return None
-        return wrong_origin(request.origins)
+        return wrong_origin(request.origins, is_host_believed=request.site.is_certain)
 
     def subprotocol_for(self, request: Upgrade) -> str | None:
         """The first of the server's subprotocols that the client offers, too (RFC 6455, section 4.2.2)."""

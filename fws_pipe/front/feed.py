@@ -291,7 +291,7 @@ class Feed:
     async def _write_and_wait_tick(self, pipe: Outlet, event: bytes) -> None:
         ticks_back = self._ticks_back
         await pipe.write(event + self._first_tick())
-        while self._ticks_back == ticks_back:
+        while self._ticks_back == ticks_back and not self._is_finishing:
             await self._settled.park()
 
     def _news(self, snapshot: Mapping[str, bytes], known: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
@@ -506,6 +506,7 @@ class Feed:
             culprit, is_careful = self._find_culprit(clients)
         else:
             self._journal.restart()
+            self._introductions.at_hand = None
         leaving = [client for client, _ in self._leaving.values()]
         self.untracked = 0  # they were lost with the chain, which was told
         self._snapshot = {}

@@ -129,11 +129,17 @@ def full_for_address(limit: int) -> Refusal:
     return Refusal(429, text, (("Retry-After", "5"),))
 
 
-def wrong_origin(origins: Sequence[str]) -> Refusal:
-    """For a page, or a program, that may not connect: browsers say with each WebSocket which page asks for it."""
+def wrong_origin(origins: Sequence[str], *, is_host_believed: bool = True) -> Refusal:
+    """For a page, or a program, that may not connect: browsers say with each WebSocket which page asks for it.
+
+    `is_host_believed`: otherwise the Host header may be a name that the page itself has pointed at this machine.
+    """
     who = f"a page of {' and '.join(origins)}" if origins else "a client that names no Origin"
     text = f"This server is not for {who}. Its --origin says who may connect."
-    return Refusal(403, text, reason="--origin does not name this page")
+    reason = "--origin does not name this page"
+    if not is_host_believed:
+        reason += "; if same was to, name the proxy on this machine with --trusted-proxy, or the host with --host"
+    return Refusal(403, text, reason=reason)
 
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -244,17 +250,20 @@ def _split_target(target: str) -> _Target | None:
     return _Target(authority, path or "/", query)
 
 
+_PROXY = "; has a proxy dropped it? nginx: proxy_http_version 1.1, and proxy_set_header for Upgrade and Connection"
+
+
 def _problem(request: RequestHead, fields: Mapping[str, str], target: _Target | None) -> str | None:
     if request.method != "GET":
         return "the method must be GET"
     if request.version != "1.1":
-        return "it must be HTTP/1.1"
+        return f"it must be HTTP/1.1{_PROXY}"
     if any(not fields.get(name, "").isascii() for name in _ASCII_HEADERS):
         return "a header that must be ASCII isn't"
     if "upgrade" not in _members(fields.get("connection", "").lower()):
         return "the header Connection: Upgrade is missing"
     if "websocket" not in _members(fields.get("upgrade", "").lower()):
-        return "the header Upgrade: websocket is missing"
+        return f"the header Upgrade: websocket is missing{_PROXY}"
     if "sec-websocket-version" not in fields:
         return "the header Sec-WebSocket-Version is missing"
     if not _is_key(fields.get("sec-websocket-key")):
@@ -265,6 +274,8 @@ def _problem(request: RequestHead, fields: Mapping[str, str], target: _Target | 
         return "the header Host is missing or malformed"
     if target is None or not is_authority(target.authority or "host"):
         return "the target must be a path such as /chat, or a URL such as ws://host/chat"
+    if "#" in request.target:
+        return "the target must have no fragment (#…)"
     if fields.get("content-length", "0").strip("0") or "transfer-encoding" in fields:
         return "it must have no body"
     return None

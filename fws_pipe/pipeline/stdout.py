@@ -98,6 +98,8 @@ class StdoutRelay:
         self._write = write
         self._parts: list[bytes] = []
         """Of a line that is not whole."""
+        self._part_until = math.inf
+        """When the rest of it is waited for no longer (trio's clock)."""
         self._size = 0
 
     async def run(self) -> None:
@@ -115,7 +117,11 @@ class StdoutRelay:
 
     async def _next_block(self) -> bytes | None:
         """The next block, nothing at the end; None when the rest of a line does not come."""
-        with trio.move_on_after(_PART_S if self._parts else math.inf):
+        if not self._parts:
+            self._part_until = math.inf
+        elif self._part_until == math.inf:
+            self._part_until = trio.current_time() + _PART_S
+        with trio.move_on_at(self._part_until):
             return await self._reader.read()
         return None
 

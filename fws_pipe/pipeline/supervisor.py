@@ -244,11 +244,13 @@ class Supervisor:
         """Let the chain run until it has to end. Returns what ends it."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write_events, chain)
-            nursery.start_soon(self._tell_of_delay, chain)
-            while self._state in RUNNING:
-                event = await self._wait_event(chain)
-                self._take(event)
-                self._note(event, chain)
+            async with trio.open_nursery() as telling:
+                telling.start_soon(self._tell_of_delay, chain)
+                while self._state in RUNNING:
+                    event = await self._wait_event(chain)
+                    self._take(event)
+                    self._note(event, chain)
+                telling.cancel_scope.cancel()
             if self._state is State.YIELDING and self._exchange.ready.is_set():
                 self._exchange.finish_events()
                 nursery.cancel_scope.deadline = trio.current_time() + _YIELD_S

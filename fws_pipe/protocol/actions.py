@@ -169,7 +169,7 @@ ACTION_TYPES = frozenset(_FIELDS)
 def is_joined(action: Frame) -> bool:
     """Whether this is a `send` with many messages, each with the number of its event."""
     data, seq = action.get("data"), action.get("seq")
-    return action["type"] == SEND and type(data) is list and type(seq) is list and len(seq) == len(data)
+    return action.get("type") == SEND and type(data) is list and _is_integers(seq, len(data))
 
 
 def single_sends(action: Frame) -> Iterator[Frame]:

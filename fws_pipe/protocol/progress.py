@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from fws_pipe.protocol.actions import JOIN, LEAVE, WANT, is_joined
+from fws_pipe.protocol.actions import EVERYONE, JOIN, LEAVE, WANT, is_joined
 from fws_pipe.protocol.codec import Frame, type_of
 from fws_pipe.protocol.events import CONFIRM, TICK
 
@@ -122,35 +122,43 @@ class Progress:
                 yield frame
             elif is_joined(frame):
                 yield from self._rest_of(frame)
-            elif not self._is_done(seq, frame):
-                yield frame
+            elif (left := self._left_of(frame, seq)) is not None:
+                yield left
 
     def _is_end(self, kind: str | None, seq: int) -> bool:
         """Whether all that had been executed has come back once this frame has."""
         ends = kind == TICK if self._returns_ticks else kind not in _NO_ACTIONS
         return ends and self._horizon < seq <= self._last_event()
 
-    def _is_done(self, seq: object, frame: Frame) -> bool:
-        """Whether this action has been executed before, and is not to be again. Ask once for each."""
+    def _left_of(self, frame: Frame, seq: object) -> Frame | None:
+        """What of an action has not been executed: all, for some of its receivers, or nothing. Ask once for each."""
         if type(seq) is not int or seq > self._last_event():
-            return False
-        if seq > self._acknowledged:
-            key = seq, _receiver_of(frame)
-            if not self._done[key]:
-                return False
-            self._done[key] -= 1
+            return frame
+        keys = _receivers_of(frame) if seq > self._acknowledged else []
+        left = [index for index, key in enumerate(keys) if not self._take_done(seq, key)]
+        if keys and len(left) == len(keys):
+            return frame
         self.suppressed += 1
+        return {**frame, "to": [frame["to"][index] for index in left]} if left else None
+
+    def _take_done(self, seq: int, key: int) -> bool:
+        """Whether a receiver has had an answer to this event that has not come back yet; now it has."""
+        if not self._done[seq, key]:
+            return False
+        self._done[seq, key] -= 1
         return True
 
     def _rest_of(self, send: Frame) -> Iterator[Frame]:
-        """Those messages of a joined send that have not been sent."""
-        rest = [
-            (data, seq) for data, seq in zip(send["data"], send["seq"], strict=True) if not self._is_done(seq, send)
-        ]
-        if len(rest) == len(send["data"]):
+        """Those messages of a joined send that have not been sent, or not to all."""
+        numbered = zip(send["data"], send["seq"], strict=True)
+        single = [self._left_of({**send, "data": data, "seq": seq}, seq) for data, seq in numbered]
+        left = [frame for frame in single if frame is not None]
+        if len(left) == len(single) and all(frame.get("to") is send.get("to") for frame in left):
             yield send
-        elif rest:
-            yield {**send, "data": [data for data, _ in rest], "seq": [seq for _, seq in rest]}
+        elif left and all(frame.get("to") is send.get("to") for frame in left):
+            yield {**send, "data": [frame["data"] for frame in left], "seq": [frame["seq"] for frame in left]}
+        else:
+            yield from left
 
     def _read_all(self) -> None:
         """Look into the blocks that are kept: all that counts is who has got how many answers to what."""
@@ -158,9 +166,14 @@ class Progress:
         for frames in self._unread:
             for frame in frames:
                 for seq in _numbers_of(frame):
-                    if self._acknowledged < seq <= last_event and len(self._executed) < REMEMBERED_ACTIONS:
-                        self._executed[seq, _receiver_of(frame)] += 1
+                    if self._acknowledged < seq <= last_event:
+                        self._remember(seq, _receivers_of(frame))
         self._unread.clear()
+
+    def _remember(self, seq: int, receivers: Sequence[int]) -> None:
+        for key in receivers:
+            if len(self._executed) < REMEMBERED_ACTIONS:
+                self._executed[seq, key] += 1
 
 
 def _numbers_of(frame: Frame) -> Sequence[int]:
@@ -173,10 +186,26 @@ def _numbers_of(frame: Frame) -> Sequence[int]:
     return frame["seq"] if is_joined(frame) else ()
 
 
-def _receiver_of(frame: Frame) -> int:
-    """A number that actions have in common which are of one type and for the same receivers."""
-    values = (frame.get(name) for name in _RECEIVER_FIELDS)
+def _receivers_of(frame: Frame) -> Sequence[int]:
+    """A number for each client that an action names, or one for whom or what else it is for.
+
+    Actions have it in common that are of one type and for the same receivers, in whatever order they name them.
+    """
+    kind, to = frame.get("type"), frame.get("to")
+    if type(to) is list:
+        return [_hash_of(kind, client) for client in to]
+    if type(to) is str and to != EVERYONE:
+        return (_hash_of(kind, to),)
+    return (_hash_of(kind, *(_in_order(frame.get(name)) for name in _RECEIVER_FIELDS)),)
+
+
+def _in_order(value: object) -> object:
+    """A list of ids as something that is the same in any order."""
+    return frozenset(value) if type(value) is list and all(type(item) is str for item in value) else value
+
+
+def _hash_of(*values: object) -> int:
     try:
-        return hash((frame["type"], *(tuple(value) if type(value) is list else value for value in values)))
+        return hash(values)
     except TypeError:  # a value that no right action has
         return 0

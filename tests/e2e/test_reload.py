@@ -319,3 +319,25 @@ def test_whatever_happens_to_the_server_during_a_reload_nothing_is_left(servers:
             server.stderr.wait_for("the chain serves again")
             assert answer_of(client, "2") == "new 2"
     assert server.stop() == 0
+
+
+def test_a_replacement_keeps_no_client_waiting_and_sigterm_right_after_it_loses_nothing(servers: Servers) -> None:
+    """Each took the ten seconds that a chain which is replaced has at the most."""
+    server = servers.start("cat | mirror")
+    with connect(server.url) as client:
+        server.signal(signal.SIGHUP)
+        server.stderr.wait_for("a new chain starts beside")
+        longest = 0.0
+        while "is replaced" not in server.stderr.text:
+            start = time.monotonic()
+            client.send("hello")
+            assert client.recv(PATIENCE_S) == "hello"
+            longest = max(longest, time.monotonic() - start)
+        assert longest < 3.0
+        client.send("last")
+        assert client.recv(PATIENCE_S) == "last"
+        server.signal(signal.SIGHUP)
+        client.send("one more")
+        server.process.terminate()
+        assert client.recv(PATIENCE_S) == "one more"
+    assert server.wait() == 0

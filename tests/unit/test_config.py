@@ -38,6 +38,13 @@ def pipe(*argv: str, **environment: str) -> Config:
     return config
 
 
+@pytest.mark.parametrize("name", ["AUTH_TOKENS", "AUTH_JWT", "AUTH_JWT_SECRET", "ORIGIN", "CLIENT_CA"])
+def test_a_variable_that_is_empty_does_not_switch_protection_off(name: str) -> None:
+    with pytest.raises(UsageError, match=f"FWS_{name}: is empty, which would let anybody in"):
+        parse_pipe(["mirror"], {f"FWS_{name}": ""})
+    assert isinstance(parse_pipe(["mirror"], {"FWS_PORT": ""}), Config)
+
+
 def test_a_port_that_kubernetes_has_set_gets_a_hint() -> None:
     with pytest.raises(UsageError, match=r"FWS_PORT: expected a port.*Kubernetes.*, got 'tcp://10\.0\.0\.1:80'"):
         parse_pipe(["mirror"], {"FWS_PORT": "tcp://10.0.0.1:80"})

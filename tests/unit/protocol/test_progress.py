@@ -108,6 +108,25 @@ def test_a_receiver_that_has_left_meanwhile_costs_no_other_its_answer() -> None:
     assert list(progress.without_done([fan_out[2], fan_out[1]])) == [fan_out[2]]
 
 
+def test_a_list_of_receivers_is_the_same_in_any_order_and_only_those_who_have_had_nothing_get_it() -> None:
+    progress = make_progress()
+    progress.note([{"type": "send", "to": ["a", "b"], "seq": 5, "data": "x"}])
+    progress.begin_replay(0)
+    again = {"type": "send", "to": ["c", "b", "a"], "seq": 5, "data": "x"}
+    assert list(progress.without_done([again])) == [{**again, "to": ["c"]}]
+    joined_again = {"type": "send", "to": ["b", "a"], "seq": [6, 5], "data": ["y", "x"]}
+    assert list(progress.without_done([joined_again])) == [joined_again], "they have had it once before, and it is back"
+    progress.begin_replay(0)
+    assert list(progress.without_done([joined_again])) == [{**joined_again, "seq": [6], "data": ["y"]}]
+
+
+def test_an_exception_of_several_is_the_same_in_any_order() -> None:
+    progress = make_progress()
+    progress.note([{"type": "send", "to": "*", "except": ["a", "b"], "seq": 5, "data": "x"}])
+    progress.begin_replay(0)
+    assert list(progress.without_done([{"type": "send", "to": "*", "except": ["b", "a"], "seq": 5, "data": "x"}])) == []
+
+
 def test_what_has_no_number_is_never_suppressed() -> None:
     progress = make_progress()
     progress.note(sends(5))
