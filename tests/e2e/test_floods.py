@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import resource
+import threading
 import time
 
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.e2e.raw import CLOSE, PING, PONG, TEXT, RawClient, frame
@@ -60,6 +62,34 @@ def test_of_pings_that_come_together_the_last_one_is_answered(servers: Servers) 
             pongs += client.socket.recv(BLOCK_BYTES)
         assert pongs.count(b"\x8a") <= 3  # as many reads as they may have come in
     assert server.stop() == 0
+
+
+def test_a_flood_that_goes_on_takes_the_close_frame_from_nobody(servers: Servers) -> None:
+    server = servers.start("mirror")
+    block = FLOODS["pongs"] * (BLOCK_BYTES // len(FLOODS["pongs"]))
+
+    def flood(flooder: RawClient) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                flooder.send(block)
+
+    with connect(server.url) as quiet, contextlib.ExitStack() as flooders:
+        threads = []
+        for _ in range(2):
+            flooder = flooders.enter_context(RawClient(server.port))
+            flooder.upgrade()
+            threads.append(threading.Thread(target=flood, args=(flooder,)))
+            threads[-1].start()
+        quiet.send("hello")
+        assert quiet.recv(PATIENCE_S) == "hello"
+        server.process.terminate()
+        with pytest.raises(ConnectionClosed) as closed:
+            quiet.recv(PATIENCE_S)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 1001
+        server.wait()
+        for thread in threads:
+            thread.join(PATIENCE_S)
 
 
 @pytest.mark.slow
