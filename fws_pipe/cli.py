@@ -15,7 +15,7 @@ import trio
 
 from fws_pipe.app import run_front, run_pipe
 from fws_pipe.config import Config, Query, current_environment, parse_front, parse_pipe
-from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, FwsError, SystemRefusedError, UsageError
+from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, FwsError, UsageError
 from fws_pipe.log import Log
 from fws_pipe.machine import MachineCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.pipeline.resolve import Command, resolve_chain
@@ -122,8 +122,6 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
     chain = resolve_chain(config.chain, MachineCommands(stage_path(environment), config.shell))
     if config.quarantine is not None and os.path.exists(config.quarantine) and not os.path.isdir(config.quarantine):
         raise UsageError(f"--quarantine {config.quarantine}: expected a folder, and that is none")
-    if config.quarantine is not None:
-        _check_quarantine(config.quarantine)
     if config.storage_module is not None:
         # Loads the user's code, which says best itself what is wrong with it.
         user_storage = importlib.import_module("fws_pipe.sdk.user_storage")
@@ -146,16 +144,6 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
         return resolve_chain(latest.chain, MachineCommands(stage_path(environment), config.shell))
 
     _run(log, run_pipe, config, chain, read_commands, environment, stdout, handover, log)
-
-
-def _check_quarantine(folder: str) -> None:
-    """Make the folder, or at least see whether one could. Raises SystemRefusedError."""
-    try:
-        os.makedirs(folder, exist_ok=True)
-    except OSError as error:
-        raise SystemRefusedError(
-            f"--quarantine {folder}: can't be made ({error.strerror}); name a folder that this user may write to"
-        ) from None
 
 
 def _parse_again(before: Config, parse: Callable[[], Config]) -> Config:

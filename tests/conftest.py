@@ -6,6 +6,7 @@ FWS_TEST_EXPLORE=1 lets hypothesis roam; FWS_TEST_EXAMPLES=200000 says how far, 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,10 @@ settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 roams = os.environ.get("FWS_TEST_EXPLORE") or os.environ.get("FWS_TEST_EXAMPLES")
 settings.load_profile("explore" if roams else "steady")
+
+# A shell's `&` and nohup let us ignore these, and servers would honour that; the tests send them.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture

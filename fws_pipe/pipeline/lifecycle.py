@@ -142,21 +142,31 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 }
 
 
+SHORT_LIFE_S = 1.0
+"""A chain that served for less than this may die of what it was given, or of what is away: it is started again soon,"""
+
+SHORT_LIFE_DELAYS_S = (0.0, 0.0, 0.2, 0.4, 0.8, 1.6, 2.0)
+"""but later each time in a row; the last of these stays."""
+
+
 class RestartPolicy:
     """Counts the starts that failed in a row. A start has failed when the chain died before it had served.
 
-    `limit` is how many of them it takes to give up; None: never.
+    `limit` is how many of them it takes to give up; None: never. Lives that were short are counted as well: clients
+    want their chain back at once, but one that dies again and again must not take the whole processor.
     """
 
     def __init__(self, limit: int | None = FAILED_STARTS_LIMIT) -> None:
         self._limit = limit
         self._failed_starts = 0
+        self._short_lives = 0
 
     def delay_after(self, *, served: bool, started: float, died: float) -> float | None:
         """How many seconds to wait before the next start; None to give up. `started` and `died` are on one clock."""
         if served:
             self._failed_starts = 0
-            return 0.0
+            self._short_lives = self._short_lives + 1 if died - started < SHORT_LIFE_S else 0
+            return SHORT_LIFE_DELAYS_S[min(max(self._short_lives, 1), len(SHORT_LIFE_DELAYS_S)) - 1]
         self._failed_starts += 1
         if self._limit is not None and self._failed_starts >= self._limit:
             return None
