@@ -1,7 +1,7 @@
 """What one client sends, from the end of its handshake to the end of its connection.
 
     bytes -> plain messages: events at once (frames.py)
-          -> pings: the last of a block is answered here; pongs: a sign of life, no more
+          -> pings: a few are answered here, of many the last; pongs: a sign of life, no more
           -> a Close frame that is right: echoed here, and the end
           -> everything else: trio-websocket (library.py), and nothing is read until it is done with it
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Protocol
 
@@ -20,7 +21,7 @@ import trio
 
 from fws_pipe.front.clients import Client
 from fws_pipe.front.feed import Feed
-from fws_pipe.front.frames import Judgement, Kind, close_from, judge_frame, payload_of, skip_controls
+from fws_pipe.front.frames import PONGS_AT_ONCE, Judgement, Kind, close_from, judge_frame, payload_of, skip_controls
 from fws_pipe.front.holdings import OBJECT_BYTES
 from fws_pipe.front.library import Library
 from fws_pipe.front.meter import Meter, ends_of_messages
@@ -276,7 +277,8 @@ class Conversation:
         block = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
         position = self._need = 0
         self._wanted = 1
-        ping: bytes | None = None
+        pings: list[bytes] = []
+        count = 0
         end = perf_counter() + SLICE_S
         is_first = True
         while not self._is_busy and not self.has_ended:
@@ -285,8 +287,8 @@ class Conversation:
                 break
             is_first = False
             if self.meter is not None and not self.meter.may_send(trio.current_time()):
-                self._answer(ping)  # nothing follows the Close frame that may come now
-                ping = None
+                self._answer(pings)  # nothing follows the Close frame that may come now
+                pings, count = [], 0
                 if self._slows_down(block, position, self.meter):
                     break
             if self._fragments < 0 and self._host.is_fast:
@@ -303,8 +305,9 @@ class Conversation:
                     continue
             if self.meter is None and self._host.is_fast:
                 before = position
-                position, last_ping = skip_controls(block, position, _CONTROLS_AT_ONCE)
-                ping = ping if last_ping is None else last_ping
+                position, found, payloads = skip_controls(block, position, _CONTROLS_AT_ONCE)
+                count += found
+                pings = [*pings, *payloads][-1 if count > PONGS_AT_ONCE else 0 :]
                 if position > before:
                     continue
             judgement = judge_frame(block, position)
@@ -320,21 +323,23 @@ class Conversation:
             if self.meter is not None:
                 self.meter.charge(1, max(judgement.end - position, 0))
             if self._host.is_fast and judgement.kind in (Kind.PING, Kind.PONG):
-                ping = payload_of(block, judgement) if judgement.kind is Kind.PING else ping
+                if judgement.kind is Kind.PING:
+                    count += 1
+                    pings = [*pings, payload_of(block, judgement)][-1 if count > PONGS_AT_ONCE else 0 :]
                 position = judgement.end
                 continue
-            self._answer(ping)
-            ping = None
+            self._answer(pings)
+            pings, count = [], 0
             position = self._handle(block, position, judgement)
-        self._answer(ping)
+        self._answer(pings)
         if position and self._fragments < 0:
             self.sweeps_unfinished = 0  # what is unfinished now has begun since
         self._keep(block[position:] if position else block)
 
-    def _answer(self, ping: bytes | None) -> None:
-        """Answer the last of the pings that have come together, if there were any (RFC 6455, section 5.5.3)."""
-        if ping is not None:
-            self.wire.send_control(encode_frame(PONG, ping))
+    def _answer(self, pings: Sequence[bytes]) -> None:
+        """Answer pings that have come together, with one write (RFC 6455, section 5.5.3)."""
+        if pings:
+            self.wire.send_control(b"".join(encode_frame(PONG, payload) for payload in pings))
 
     def _keep(self, rest: bytes) -> None:
         self._blocks = [rest] if rest else []

@@ -158,16 +158,21 @@ def is_utf8(data: bytes) -> bool:
     return True
 
 
+PONGS_AT_ONCE = 16
+"""Of so many pings that come together each is answered, as clients expect; of more the last one (RFC 6455, 5.5.3)."""
+
+
 class Controls(NamedTuple):
-    """Pings and pongs that were skipped: where the next frame begins, and the payload of the last ping, if any."""
+    """Pings and pongs that were skipped: where the next frame begins, how many pings, and the payloads to answer."""
 
     position: int
-    ping: bytes | None
+    pings: int
+    payloads: list[bytes]
 
 
 def skip_controls(block: bytes, position: int, count: int) -> Controls:
     """Skip the whole pings and pongs at `position`, so many at most (RFC 6455, sections 5.5.2 and 5.5.3)."""
-    last_ping = -1
+    pings: list[int] = []
     size = len(block)
     for _ in range(count):
         if position + _SHORT_HEADER > size:
@@ -180,13 +185,16 @@ def skip_controls(block: bytes, position: int, count: int) -> Controls:
         if end > size:
             break
         if first == _PING:
-            last_ping = position
+            pings.append(position)
         position = end
-    if last_ping < 0:
-        return Controls(position, None)
-    start = last_ping + _SHORT_HEADER
-    payload = block[start : start + block[last_ping + 1] - _MASKED]
-    return Controls(position, mask(payload, block[start - 4 : start]))
+    answered = pings if len(pings) <= PONGS_AT_ONCE else pings[-1:]
+    return Controls(position, len(pings), [_short_payload(block, start) for start in answered])
+
+
+def _short_payload(block: bytes, position: int) -> bytes:
+    """The unmasked payload of a whole frame of 125 bytes at most."""
+    start = position + _SHORT_HEADER
+    return mask(block[start : start + block[position + 1] - _MASKED], block[start - 4 : start])
 
 
 def close_from(payload: bytes) -> tuple[int, str] | None:

@@ -145,7 +145,7 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 SHORT_LIFE_S = 1.0
 """A chain that served for less than this may die of what it was given, or of what is away: it is started again soon,"""
 
-SHORT_LIFE_DELAYS_S = (0.0, 0.0, 0.2, 0.4, 0.8, 1.6, 2.0)
+SHORT_LIFE_DELAYS_S = (0.0, 0.0, 0.2, 0.4, 0.8, 1.0)
 """but later each time in a row; the last of these stays."""
 
 

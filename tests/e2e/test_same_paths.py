@@ -4,7 +4,7 @@ One client's bytes go to several fronts in this process: plain frames recognised
 without a rate to hold to, and every frame through trio-websocket. What may differ, and why:
 
 - Pongs are written at once, and replies of the chain when it has got to them: the order of the two is compared each for
-  itself. Of pings that come together the fast path answers the last one only (RFC 6455, section 5.5.3).
+  itself. Of many pings that come together the fast path answers the last one only (RFC 6455, 5.5.3).
 - Where a connection ends by a Close frame or a fault, it may end before the chain has answered all that it got: one
   sequence of replies may then be shorter than the other, but is its beginning.
 

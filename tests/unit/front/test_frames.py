@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fws_pipe.front import frames
 from fws_pipe.front.frames import (
+    PONGS_AT_ONCE,
     Kind,
     close_from,
     event_tail,
@@ -161,14 +162,20 @@ def test_controls_are_skipped_as_they_are_judged_and_the_last_ping_is_told(
     controls: list[bytes], behind: bytes, count: int
 ) -> None:
     block = b"".join(controls) + behind
-    position, expected = 0, None
+    position = 0
+    expected: list[bytes] = []
     for _ in range(count):
         judgement = judge_frame(block, position)
         if judgement.kind not in (Kind.PING, Kind.PONG):
             break
-        expected = payload_of(block, judgement) if judgement.kind is Kind.PING else expected
+        expected += [payload_of(block, judgement)] if judgement.kind is Kind.PING else []
         position = judgement.end
-    assert skip_controls(block, 0, count) == (position, expected)
+    assert skip_controls(block, 0, count) == (position, len(expected), expected)
+
+
+def test_of_many_pings_the_last_one_is_to_be_answered() -> None:
+    block = b"".join(client_frame(FINAL | 9, b"%d" % number) for number in range(PONGS_AT_ONCE + 1))
+    assert skip_controls(block, 0, 100) == (len(block), PONGS_AT_ONCE + 1, [b"%d" % PONGS_AT_ONCE])
 
 
 @given(st.binary(max_size=6) | st.integers(0, 6000).map(lambda code: code.to_bytes(2, "big") + b"bye"))

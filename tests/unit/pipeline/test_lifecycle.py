@@ -74,7 +74,7 @@ def test_a_chain_that_had_served_starts_again_at_once() -> None:
 def test_one_that_lives_for_a_moment_only_again_and_again_starts_later_each_time() -> None:
     policy = RestartPolicy()
     delays = [policy.delay_after(served=True, started=0.0, died=0.1) for _ in range(9)]
-    assert delays == [0.0, 0.0, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
+    assert delays == [0.0, 0.0, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0]
     assert policy.delay_after(served=True, started=0.0, died=5.0) == 0.0
     assert policy.delay_after(served=True, started=0.0, died=0.1) == 0.0
 
