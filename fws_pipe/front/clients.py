@@ -48,6 +48,9 @@ ALL_UNDER_WAY_LIMIT = 8 * 1024
 """How many events all clients together may have in the chain before each may only have a few: so that many who send as
 fast as they can don't keep others waiting for longer than one of them would."""
 
+_WHOLE_READ = 2 * UNDER_WAY_LIMIT
+"""As many messages as a read has, but for tiny ones."""
+
 FEW_UNDER_WAY = 8
 """How many events a client may have in the chain whatever others have there."""
 
@@ -192,6 +195,8 @@ class Client:
             return UNDER_WAY_LIMIT
         own = UNDER_WAY_LIMIT - self._under_way_count
         in_all = ALL_UNDER_WAY_LIMIT - self._load.events
+        if own > 0 and in_all > _WHOLE_READ:
+            return _WHOLE_READ  # as long as there is room for others a read isn't cut in two: that would cost both
         return own if own <= in_all else max(in_all, FEW_UNDER_WAY - self._under_way_count)
 
     def must_wait(self, size: int) -> bool:
