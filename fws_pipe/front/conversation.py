@@ -479,8 +479,7 @@ class Conversation:
         # Departed first: a connection that is found broken by this write was closed in order all the same.
         if self._depart(close, is_clean=True):
             self.wire.send_close(echo, close)
-            if not self.wire.finish_at_once():
-                self.wire.run_beside(self._finish_wire, False)
+            self._finish_soon(lingers=False)
 
     def _stop_reading(self) -> None:
         self._is_reading = False
@@ -502,6 +501,11 @@ class Conversation:
 
     def _end(self, close: CloseCode, *, lingers: bool) -> None:
         if self._depart(self.wire.close_sent or close, is_clean=False) and not self.wire.is_closed:
+            self._finish_soon(lingers=lingers)
+
+    def _finish_soon(self, *, lingers: bool) -> None:
+        """Close the connection, at once where that takes no waiting: a task is a good part of what a client costs."""
+        if lingers or not self.wire.finish_at_once():
             self.wire.run_beside(self._finish_wire, lingers)
 
     async def _finish(self, close: CloseCode, *, is_clean: bool) -> None:

@@ -184,10 +184,11 @@ def for_method(head: bytes, response: Answer) -> Answer:
 def _judge_request(request: RequestHead, health_path: str | None) -> Verdict:
     fields = _combined(request.headers)
     target = _split_target(request.target)
-    if not _asks_for_websocket(fields):
+    upgrades = _members(fields.get("upgrade", "").lower())
+    if not _asks_for_websocket(fields, upgrades):
         is_check = target is not None and target.path == health_path and request.method in ("GET", "HEAD", "OPTIONS")
         return HEALTHY if is_check else _plain_request(fields.get("host") or "HOST:PORT")
-    problem = _problem(request, fields, target)
+    problem = _problem(request, fields, upgrades, target)
     if target is None or problem:
         return Refusal(400, f"This WebSocket handshake can't be answered: {problem}.")
     if fields["sec-websocket-version"] != "13":
@@ -214,10 +215,8 @@ def _members(value: str) -> list[str]:
     return [member for member in (part.strip(" \t") for part in value.split(",")) if member]
 
 
-def _asks_for_websocket(fields: Mapping[str, str]) -> bool:
-    return "websocket" in _members(fields.get("upgrade", "").lower()) or any(
-        name.startswith("sec-websocket-") for name in fields
-    )
+def _asks_for_websocket(fields: Mapping[str, str], upgrades: Sequence[str]) -> bool:
+    return "websocket" in upgrades or any(name.startswith("sec-websocket-") for name in fields)
 
 
 def _plain_request(host: str) -> Refusal:
@@ -253,7 +252,9 @@ def _split_target(target: str) -> _Target | None:
 _PROXY = "; has a proxy dropped it? nginx: proxy_http_version 1.1, and proxy_set_header for Upgrade and Connection"
 
 
-def _problem(request: RequestHead, fields: Mapping[str, str], target: _Target | None) -> str | None:
+def _problem(
+    request: RequestHead, fields: Mapping[str, str], upgrades: Sequence[str], target: _Target | None
+) -> str | None:
     if request.method != "GET":
         return "the method must be GET"
     if request.version != "1.1":
@@ -262,7 +263,7 @@ def _problem(request: RequestHead, fields: Mapping[str, str], target: _Target | 
         return "a header that must be ASCII isn't"
     if "upgrade" not in _members(fields.get("connection", "").lower()):
         return "the header Connection: Upgrade is missing"
-    if "websocket" not in _members(fields.get("upgrade", "").lower()):
+    if "websocket" not in upgrades:
         return f"the header Upgrade: websocket is missing{_PROXY}"
     if "sec-websocket-version" not in fields:
         return "the header Sec-WebSocket-Version is missing"

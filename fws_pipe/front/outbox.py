@@ -138,18 +138,25 @@ class Outbox:
 
     def advance(self, count: int) -> None:
         """So many bytes of `next_bytes` have been written."""
+        if count == self.size:
+            self._clear()
+            return
         self._lose(count)
         if self._response:
             self._response = self._response[count:]
-            return
-        if not self.size:
-            self._frames.clear()
-            self._written_of_first = 0
             return
         self._written_of_first += count
         if self._written_of_first == len(self._frames[0]):
             self._frames.popleft()
             self._written_of_first = 0
+
+    def _clear(self) -> None:
+        """Nothing waits any more."""
+        self._gone += self.size
+        self.size = self.weight = 0
+        self._response = b""
+        self._frames.clear()
+        self._written_of_first = 0
 
     def _lose(self, count: int) -> None:
         """So many bytes wait no more."""
@@ -169,10 +176,7 @@ class Outbox:
     def take(self) -> bytes:
         """All that waits; nothing is left."""
         waiting = self._response + b"".join(self._frames)[self._written_of_first :]
-        self._response = b""
-        self._frames.clear()
-        self._written_of_first = 0
-        self._lose(self.size)
+        self._clear()
         return waiting
 
     def make_room(self, size: int) -> int:
