@@ -18,31 +18,31 @@ from typing import Protocol
 
 import trio
 
-from fws_pipe.config import Config
+from fws_pipe.admission.entrance import Entrance, EntranceSettings
+from fws_pipe.admission.tokens import AuthSettings
+from fws_pipe.broker.settings import RedisSettings
+from fws_pipe.chain.commands import stage_path
+from fws_pipe.chain.environment import stage_environment
+from fws_pipe.chain.resolver import Command
+from fws_pipe.chain.spawn import Program, Surroundings, module_program
+from fws_pipe.chain.stdout import ServerStdout
+from fws_pipe.chain.successor import TICK_TIMEOUT_S
+from fws_pipe.chain.supervisor import SOURCE, Supervisor
+from fws_pipe.chain.watch import RestlessFiles, Watch, files_named_in, programs_named_in, signatures_of
+from fws_pipe.clients.registry import SlowClient
+from fws_pipe.config.options import Config
 from fws_pipe.errors import FrameError, FwsError, GaveUpError, UnfinishedError, UsageError
-from fws_pipe.front.auth import AuthSettings
-from fws_pipe.front.clients import SlowClient
-from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import Front, Intake, Limits
 from fws_pipe.front.listener import accept_all, open_listeners, open_unix_listeners, quiet_libraries, url_of
-from fws_pipe.front.meter import Pace
-from fws_pipe.front.outside import Outside
-from fws_pipe.front.rfc6455 import GOING_AWAY, INTERNAL_ERROR
-from fws_pipe.front.tls import TlsFiles
+from fws_pipe.front.source_link import Outside
 from fws_pipe.log import Log
-from fws_pipe.machine import stage_path
-from fws_pipe.pipeline.resolve import Command
-from fws_pipe.pipeline.spawn import Program, Surroundings, module_program
-from fws_pipe.pipeline.stdout import ServerStdout
-from fws_pipe.pipeline.successor import TICK_TIMEOUT_S
-from fws_pipe.pipeline.supervisor import SOURCE, Supervisor
-from fws_pipe.protocol.blocks import STDIN, STDOUT, ReadBuffer, write_some
-from fws_pipe.redis_settings import RedisSettings
-from fws_pipe.scratch import scratch_folder
-from fws_pipe.service_manager import Handover, Notifier
-from fws_pipe.signals import is_ignored
-from fws_pipe.stage_environment import stage_environment
-from fws_pipe.watch import RestlessFiles, Watch, files_named_in, programs_named_in, signatures_of
+from fws_pipe.pipes.blocks import STDIN, STDOUT, ReadBuffer, write_some
+from fws_pipe.system.runtime_folder import scratch_folder
+from fws_pipe.system.service_manager import Handover, Notifier
+from fws_pipe.system.signals import is_ignored
+from fws_pipe.websocket.meter import Pace
+from fws_pipe.websocket.rfc6455 import GOING_AWAY, INTERNAL_ERROR
+from fws_pipe.websocket.tls import TlsFiles
 
 _GAVE_UP_S = 2.0
 
@@ -278,7 +278,7 @@ async def run_pipe(
         surroundings = Surroundings(
             {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, server_stdout
         )
-        sink = module_program("sink", "fws_pipe.sink", redis.to_environment() if redis else {})
+        sink = module_program("sink", "fws_pipe.chain.sink", redis.to_environment() if redis else {})
         async with _front(config, name, log, checks_actions=False) as front:
             chain = Supervisor(_chain_programs(config, commands, sink), surroundings, front, log)
             sources = [
@@ -362,7 +362,7 @@ def _name_in_redis(redis: RedisSettings | None, log: Log) -> Iterator[None]:
         yield
         return
     # Loaded here: redis-py takes long to load, and most servers do without. It may wait: nothing runs yet.
-    membership = importlib.import_module("fws_pipe.membership")
+    membership = importlib.import_module("fws_pipe.broker.membership")
     membership.take_name(redis, log.always)
     try:
         yield
@@ -388,7 +388,7 @@ def _source_programs(config: Config, redis: RedisSettings | None) -> list[Progra
     """What brings in events from outside: Redis's subscriptions, and those of the user's own storage module."""
     programs = []
     if redis is not None:
-        programs.append(module_program("source", "fws_pipe.source", redis.to_environment()))
+        programs.append(module_program("source", "fws_pipe.broker.source", redis.to_environment()))
     if config.storage_has_pubsub:
         programs.append(module_program("subscriber", "fws_pipe.sdk.subscriber", {}))
     return programs

@@ -11,7 +11,7 @@ import enum
 import threading
 from collections.abc import Callable
 
-from fws_pipe.protocol.blocks import write_some
+from fws_pipe.pipes.blocks import write_some
 from fws_pipe.terminal import one_line
 
 QUEUE_LIMIT_BYTES = 8 * 1024 * 1024

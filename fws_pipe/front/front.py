@@ -18,20 +18,29 @@ from types import MappingProxyType
 
 import trio
 
-from fws_pipe.front import handshake
-from fws_pipe.front.auth import Admission
-from fws_pipe.front.clients import Client, Clients, Load, Ping, SlowClient, Verdict, weight_of_group
-from fws_pipe.front.conversation import READ_BYTES, Conversation, Readers
-from fws_pipe.front.entrance import Entrance
-from fws_pipe.front.feed import JOURNAL_LIMIT_BYTES, Culprit, Feed
-from fws_pipe.front.holdings import SWEEP_S, greediest
-from fws_pipe.front.meter import Meter, Pace
-from fws_pipe.front.places import Lobby, Places
-from fws_pipe.front.proxy_protocol import ProxyHeaderError, source_of
-from fws_pipe.front.quarantine import Quarantine
-from fws_pipe.front.refusals import Refusals
-from fws_pipe.front.request import Request, read_proxy_header, read_request
-from fws_pipe.front.rfc6455 import (
+from fws_pipe.admission.entrance import Entrance
+from fws_pipe.admission.lobby import Lobby, Places
+from fws_pipe.admission.proxy_protocol import ProxyHeaderError, source_of
+from fws_pipe.admission.tokens import Admission
+from fws_pipe.clients.memory import SWEEP_S, greediest
+from fws_pipe.clients.registry import Client, Clients, Load, Ping, SlowClient, Verdict, weight_of_group
+from fws_pipe.http import handshake
+from fws_pipe.http.refusals import Refusals
+from fws_pipe.http.request import Request, read_proxy_header, read_request
+from fws_pipe.ledger.blame import DEATHS_ALONE
+from fws_pipe.ledger.feed import JOURNAL_LIMIT_BYTES, Culprit, Feed
+from fws_pipe.ledger.progress import Progress
+from fws_pipe.ledger.quarantine import Quarantine
+from fws_pipe.log import Level, Log
+from fws_pipe.pipes.ends import Inlet, Outlet
+from fws_pipe.protocol import actions, events
+from fws_pipe.protocol.actions import ACTION_TYPES, check_action
+from fws_pipe.protocol.codec import Frame, FrameDecoder, describe, type_of
+from fws_pipe.protocol.events import CONFIRM, CONSUMER, DATA, EVENT_TYPES, TICK
+from fws_pipe.websocket.conversation import READ_BYTES, Conversation, Readers
+from fws_pipe.websocket.meter import Meter, Pace
+from fws_pipe.websocket.readers import HAS_EPOLL, AllReaders, Laggards, Switchboard, TaskReaders
+from fws_pipe.websocket.rfc6455 import (
     ABNORMAL,
     GOING_AWAY,
     INTERNAL_ERROR,
@@ -40,17 +49,8 @@ from fws_pipe.front.rfc6455 import (
     TOKEN_EXPIRED,
     TRY_AGAIN_LATER,
 )
-from fws_pipe.front.suspicion import DEATHS_ALONE
-from fws_pipe.front.switchboard import HAS_EPOLL, AllReaders, Laggards, Switchboard, TaskReaders
-from fws_pipe.front.transport import SocketAddress
-from fws_pipe.front.wire import OverdueWires, Wire
-from fws_pipe.log import Level, Log
-from fws_pipe.pipes import Inlet, Outlet
-from fws_pipe.protocol import actions, events
-from fws_pipe.protocol.actions import ACTION_TYPES, check_action
-from fws_pipe.protocol.codec import Frame, FrameDecoder, describe, type_of
-from fws_pipe.protocol.events import CONFIRM, CONSUMER, DATA, EVENT_TYPES, TICK
-from fws_pipe.protocol.progress import Progress
+from fws_pipe.websocket.transport import SocketAddress
+from fws_pipe.websocket.wire import OverdueWires, Wire
 
 _EXPIRY_CHECK_S = 60.0
 

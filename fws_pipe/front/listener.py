@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import trio
 
+from fws_pipe.admission.lobby import Lobby
+from fws_pipe.admission.proxies import UNIX
 from fws_pipe.errors import SystemRefusedError
-from fws_pipe.front.places import Lobby
 from fws_pipe.front.unix_socket import listen_unix
 from fws_pipe.log import Log
-from fws_pipe.proxies import UNIX
 
 _BACKLOG = 4096
 """Connections that may wait to be accepted: a storm of reconnecting clients must not be refused."""

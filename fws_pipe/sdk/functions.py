@@ -24,6 +24,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import monotonic
 from typing import Any, TypeVar
 
+from fws_pipe.pipes.blocks import (
+    STDERR,
+    STDIN,
+    STDOUT,
+    BlockWriter,
+    identity_of,
+    input_source,
+    read_frames,
+    run_program,
+    say,
+    write_all,
+)
 from fws_pipe.protocol.actions import (
     ACCEPT,
     ACTION_TYPES,
@@ -37,18 +49,6 @@ from fws_pipe.protocol.actions import (
     SEND,
     WANT,
     check_action,
-)
-from fws_pipe.protocol.blocks import (
-    STDERR,
-    STDIN,
-    STDOUT,
-    BlockWriter,
-    identity_of,
-    input_source,
-    read_frames,
-    run_program,
-    say,
-    write_all,
 )
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
 from fws_pipe.protocol.events import DATA, EVENT_TYPES, MESSAGE, REQUIRED_FIELDS, TICK

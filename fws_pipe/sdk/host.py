@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from fws_pipe.errors import EXIT_OK, EXIT_USAGE
-from fws_pipe.protocol.blocks import say
+from fws_pipe.pipes.blocks import say
 from fws_pipe.sdk import functions
 from fws_pipe.sdk.classes import ClassHost
 from fws_pipe.sdk.old_names import use_old_names

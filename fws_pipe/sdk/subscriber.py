@@ -12,7 +12,7 @@ import threading
 from typing import Any
 
 from fws_pipe.errors import EXIT_OK
-from fws_pipe.protocol.blocks import STDERR, STDOUT, BlockWriter, frames_of_blocks, run_program, say, start_thread
+from fws_pipe.pipes.blocks import STDERR, STDOUT, BlockWriter, frames_of_blocks, run_program, say, start_thread
 from fws_pipe.protocol.codec import Frame, describe, encode, type_of
 from fws_pipe.protocol.events import TICK
 from fws_pipe.sdk.user_storage import storage_from

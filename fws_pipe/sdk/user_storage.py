@@ -13,8 +13,8 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from fws_pipe.broker.settings import without_passwords
 from fws_pipe.errors import UsageError
-from fws_pipe.redis_settings import without_passwords
 from fws_pipe.sdk.old_names import use_old_names
 
 MODULE_PREFIX = "module:"

@@ -32,7 +32,7 @@ def open_storage(environment: Mapping[str, str]) -> Storage:
     if choice.startswith(_SQLITE) and choice != _SQLITE:
         storage = importlib.import_module("fws_pipe.storage.sqlite").SqliteStorage(choice.removeprefix(_SQLITE))
     elif choice == "redis":
-        settings = importlib.import_module("fws_pipe.redis_link").settings_from(environment)
+        settings = importlib.import_module("fws_pipe.broker.connection").settings_from(environment)
         if settings is None:
             raise UsageError(f"{VARIABLE}=redis: there is no Redis to keep sets in; add --redis-url redis://HOST:PORT")
         storage = importlib.import_module("fws_pipe.storage.redis_sets").RedisStorage(settings)

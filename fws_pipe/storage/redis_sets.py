@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 
 from redis.exceptions import AuthenticationError, AuthorizationError
 
-from fws_pipe import redis_link
+from fws_pipe.broker import connection as redis_link
+from fws_pipe.broker.connection import RedisSettings
 from fws_pipe.errors import SystemRefusedError
-from fws_pipe.protocol.blocks import start_thread
+from fws_pipe.pipes.blocks import start_thread
 from fws_pipe.protocol.life import SHOW_EVERY_S, show_life
-from fws_pipe.redis_link import RedisSettings
 from fws_pipe.storage.base import Storage, set_or_none, to_bytes
 
 T = TypeVar("T")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import trio
 
-from fws_pipe.cli import pipe_main
+from fws_pipe.cli.serve import pipe_main
 
 COUNT = struct.Struct("@q")
 

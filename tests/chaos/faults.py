@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from fws_pipe.front.suspicion import DEATHS_ALONE, DEATHS_IN_COMPANY
-from fws_pipe.pipeline.lifecycle import FAILED_STARTS_LIMIT
+from fws_pipe.chain.lifecycle import FAILED_STARTS_LIMIT
+from fws_pipe.ledger.blame import DEATHS_ALONE, DEATHS_IN_COMPANY
 from tests.chaos.crowd import Crowd
 from tests.chaos.redis_side import GatedRedis
 from tests.harness import PATIENCE_S, Server
@@ -233,9 +233,9 @@ async def _poison(world: World) -> None:
     world.note("end of: a message that kills")
 
 
-CHAIN = ("cat", "publish", "rooms", "answer", "fws_pipe.sink")
+CHAIN = ("cat", "publish", "rooms", "answer", "fws_pipe.chain.sink")
 MORTAL = ("rooms", "answer")
-SOURCE = "fws_pipe.source"
+SOURCE = "fws_pipe.broker.source"
 
 
 def all_faults() -> Iterator[Fault]:
@@ -246,7 +246,7 @@ def all_faults() -> Iterator[Fault]:
     for mark in MORTAL:
         yield _signalling(f"half a frame from {mark}", mark, signal.SIGUSR1, 2)
         yield _signalling(f"exit 1 of {mark}", mark, signal.SIGUSR2, 2)
-    for mark in ("publish", "fws_pipe.sink"):
+    for mark in ("publish", "fws_pipe.chain.sink"):
         yield _signalling(f"kill -TERM {mark}", mark, signal.SIGTERM, 1)
     yield Fault("kill -9 of all stages", _kill_all, 2)
     yield _signalling("kill -9 source", SOURCE, signal.SIGKILL, 2, is_of_chain=False)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Event
 
-from fws_pipe.front.frames import mask_in_python
+from fws_pipe.websocket.frames import mask_in_python
 from tests.harness import PATIENCE_S
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10

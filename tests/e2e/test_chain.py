@@ -82,12 +82,12 @@ def test_stages_are_processes_with_groups_of_their_own_and_no_shell_stays(server
         "broadcast",
         "-u",
         "stdout_log",
-        "fws_pipe.sink",
+        "fws_pipe.chain.sink",
     ]
     assert all(os.getpgid(pid) == pid for pid in lines)
 
 
-@pytest.mark.parametrize("stage", ["mirror", "cat", "fws_pipe.sink"])
+@pytest.mark.parametrize("stage", ["mirror", "cat", "fws_pipe.chain.sink"])
 def test_a_killed_stage_costs_no_client_its_connection(servers: Servers, stage: str) -> None:
     server = servers.start("cat | mirror | tee events.mp")
     with connect(server.url) as client:
@@ -392,7 +392,7 @@ def test_a_stage_that_talks_nonsense_is_named_by_its_reader_and_replaced(
 
 ODD_ACTIONS = """#!/usr/bin/env fws-python
 import sys
-from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks, input_source
+from fws_pipe.pipes.blocks import BlockWriter, frames_of_blocks, input_source
 from fws_pipe.protocol.codec import encode
 out = BlockWriter()
 for frame, raw in frames_of_blocks(input_source(), out.flush):
@@ -512,7 +512,7 @@ def test_a_chain_that_swallows_ticks_serves_and_is_told_so(servers: Servers) -> 
     picky = servers.script(
         "picky",
         "#!/usr/bin/env fws-python\n"
-        "from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks\n"
+        "from fws_pipe.pipes.blocks import BlockWriter, frames_of_blocks\n"
         "from fws_pipe.protocol.codec import encode\n"
         "out = BlockWriter()\n"
         "for frame, raw in frames_of_blocks('stdin', out.flush):\n"

@@ -171,7 +171,7 @@ def test_frames_of_odd_types_and_depths_do_not_kill_the_sink(servers: Servers) -
     odd = servers.script(
         "odd",
         "#!/usr/bin/env fws-python\n"
-        "from fws_pipe.protocol.blocks import BlockWriter, frames_of_blocks\n"
+        "from fws_pipe.pipes.blocks import BlockWriter, frames_of_blocks\n"
         "from fws_pipe.protocol.codec import encode\n"
         "deep = b'\\x82\\xa4type\\xa4send\\xa2to' + b'\\x91' * 900 + b'\\x01'\n"
         "out = BlockWriter()\n"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 from websockets.sync.client import connect
 
-from fws_pipe.front.rfc6455 import encode_message
+from fws_pipe.websocket.rfc6455 import encode_message
 from tests.e2e.raw import RawClient, frame, split_replies
 from tests.harness import Servers
 

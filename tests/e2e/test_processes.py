@@ -48,12 +48,12 @@ def test_an_interrupt_while_a_command_loads_shows_no_traceback(command: str) -> 
         "import os, signal, sys, importlib.abc\n"
         "class Interrupt(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
-        "        if name.startswith('fws_pipe.') and name not in ('fws_pipe.entry', 'fws_pipe.first_process',\n"
-        "                                                         'fws_pipe.signals'):\n"
+        "        light = ('cli', 'cli.entry', 'system', 'system.first_process', 'system.signals')\n"
+        "        if name.startswith('fws_pipe.') and name.removeprefix('fws_pipe.') not in light:\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Interrupt())\n"
         f"sys.argv = ['{command}']\n"
-        f"import fws_pipe.entry; fws_pipe.entry.{command.replace('-', '_')}()\n"
+        f"import fws_pipe.cli.entry; fws_pipe.cli.entry.{command.replace('-', '_')}()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
@@ -61,12 +61,14 @@ def test_an_interrupt_while_a_command_loads_shows_no_traceback(command: str) -> 
 
 def test_what_is_loaded_before_a_command_sees_to_its_signals_is_next_to_nothing() -> None:
     """Without site (-S), which on some machines loads things of its own."""
-    code = "import sys, fws_pipe.entry; print(sorted(name for name in sys.modules if name.startswith('fws_pipe')))\n"
+    code = (
+        "import sys, fws_pipe.cli.entry; print(sorted(name for name in sys.modules if name.startswith('fws_pipe')))\n"
+    )
     code += "assert not sys.modules.keys() & {'typing', 're', 'subprocess', 'trio'}"
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], cwd=FILTERS.parent, capture_output=True, text=True, check=False
     )
-    assert (done.stdout, done.stderr) == ("['fws_pipe', 'fws_pipe.entry', 'fws_pipe.signals']\n", "")
+    assert (done.stdout, done.stderr) == ("['fws_pipe', 'fws_pipe.cli.entry', 'fws_pipe.system.signals']\n", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
@@ -155,7 +157,7 @@ def test_without_a_folder_for_storage_it_says_what_helps(servers: Servers) -> No
     nowhere = servers.environment(TMPDIR="/proc/nowhere")
     code = "import tempfile; tempfile._candidate_tempdir_list = lambda: ['/proc/nowhere']\n" + (
         "import sys; sys.argv = ['fws-pipe', '--port', '0', *sys.argv[1:]]\n"
-        "import fws_pipe.entry; fws_pipe.entry.fws_pipe()\n"
+        "import fws_pipe.cli.entry; fws_pipe.cli.entry.fws_pipe()\n"
     )
     server = servers.start_command(sys.executable, "-c", code, "mirror", environment=nowhere)
     assert server.wait() == 5

@@ -18,17 +18,17 @@ from typing import IO
 import pytest
 from websockets.sync.client import connect
 
-from fws_pipe.membership import Membership
+from fws_pipe.broker.connection import REPLY_TIMEOUT_S
+from fws_pipe.broker.membership import Membership
+from fws_pipe.broker.settings import RedisSettings
 from fws_pipe.protocol.codec import encode
-from fws_pipe.redis_link import REPLY_TIMEOUT_S
-from fws_pipe.redis_settings import RedisSettings
 from tests.conftest import start_or_skip
 from tests.e2e.test_chain import stage_of
 from tests.harness import PATIENCE_S, Server, Servers, eventually
 from tests.redis_servers import RedisServer, start_cluster, start_sentinel
 
 SEND = {"type": "send", "to": "*"}
-SOURCE = [sys.executable, "-P", "-m", "fws_pipe.source"]
+SOURCE = [sys.executable, "-P", "-m", "fws_pipe.broker.source"]
 
 
 def with_redis(servers: Servers, redis: RedisServer, *arguments: str) -> Server:
@@ -212,7 +212,9 @@ def test_a_full_queue_holds_back_no_reply_and_what_is_lost_with_it_is_told(
 
 
 def _source_of(servers: Servers) -> int:
-    return next(pid for pid in servers.processes() if b"fws_pipe.source" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return next(
+        pid for pid in servers.processes() if b"fws_pipe.broker.source" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
 
 
 @pytest.mark.slow
@@ -378,7 +380,7 @@ def test_a_killed_sink_or_stage_loses_no_publish_and_repeats_none(servers: Serve
     server = with_redis(servers, redis_server, "cat | publish news | mirror")
     listener = Listener(redis_server, "news")
     with connect(server.url) as client:
-        for turn, name in enumerate(["fws_pipe.sink", "mirror", "fws_pipe.sink", "publish"], 1):
+        for turn, name in enumerate(["fws_pipe.chain.sink", "mirror", "fws_pipe.chain.sink", "publish"], 1):
             for number in range(100):
                 client.send(f"{turn} {number}")
             assert client.recv(PATIENCE_S) == f"{turn} 0"
@@ -395,7 +397,7 @@ def test_a_sink_that_somebody_has_told_to_end_publishes_all_the_same(
 ) -> None:
     server = with_redis(servers, redis_server, "publish c | mirror")
     with connect(server.url) as client:
-        os.kill(stage_of(server.pid, "fws_pipe.sink"), signal.SIGTERM)
+        os.kill(stage_of(server.pid, "fws_pipe.chain.sink"), signal.SIGTERM)
         redis_server.stop()
         client.send("while Redis is away")
         assert client.recv(PATIENCE_S) == "while Redis is away"
@@ -419,7 +421,7 @@ def test_a_chain_that_dies_while_redis_is_away_publishes_all_when_it_is_back(
         for number in range(1, 50):
             client.send(str(number))
             assert client.recv(PATIENCE_S) == str(number), "local service goes on"
-        os.kill(stage_of(server.pid, "fws_pipe.sink"), signal.SIGKILL)
+        os.kill(stage_of(server.pid, "fws_pipe.chain.sink"), signal.SIGKILL)
         server.stderr.wait_for(r"\d+ events wait for the next one")
         client.send("50")
         assert client.recv(PATIENCE_S) == "50"
@@ -457,7 +459,7 @@ def test_a_killed_sink_repeats_nothing_to_other_servers(servers: Servers, redis_
             for number in range(200):
                 talker.send(str(number))
             assert near.recv(PATIENCE_S) == far.recv(PATIENCE_S) == "0"
-            os.kill(stage_of(one.pid, "fws_pipe.sink"), signal.SIGKILL)
+            os.kill(stage_of(one.pid, "fws_pipe.chain.sink"), signal.SIGKILL)
             talker.send("last")
             expected = [*map(str, range(1, 200)), "last"]
             assert [near.recv(PATIENCE_S) for _ in expected] == expected

@@ -83,7 +83,7 @@ def kill_in_turn(server: Server, load: Load, stages: list[str]) -> None:
 def test_every_stage_killed_under_load_and_every_message_answered_once_in_order(servers: Servers) -> None:
     server = servers.start("cat | mirror | tee made.mp")
     with Load(server.url, lambda number: MESSAGES) as load:
-        kill_in_turn(server, load, ["cat", "mirror", "tee", "fws_pipe.sink"])
+        kill_in_turn(server, load, ["cat", "mirror", "tee", "fws_pipe.chain.sink"])
     for number, received in enumerate(load.received):
         assert received == [f"{number} {count}" for count in range(MESSAGES)]
     assert server.stop() == 0
@@ -109,7 +109,7 @@ def test_every_stage_killed_under_load_and_every_broadcast_heard_once_in_order(s
                     self._changed.notify_all()
 
     with Audience(server.url, expected) as load:
-        kill_in_turn(server, load, ["cat", "broadcast", "fws_pipe.sink"])
+        kill_in_turn(server, load, ["cat", "broadcast", "fws_pipe.chain.sink"])
     for number, received in enumerate(load.received):
         for talker in range(talkers):
             own = [text for text in received if text.startswith(f"{talker} ")]
@@ -174,7 +174,7 @@ def test_the_last_words_of_who_has_left_reach_its_group_though_the_chain_dies(se
 
 
 each_stage = pytest.mark.parametrize(
-    ("stage", "label"), [("cat", 'stage 1 "cat"'), ("mirror", 'stage 2 "mirror"'), ("fws_pipe.sink", "sink")]
+    ("stage", "label"), [("cat", 'stage 1 "cat"'), ("mirror", 'stage 2 "mirror"'), ("fws_pipe.chain.sink", "sink")]
 )
 
 
@@ -545,7 +545,7 @@ def test_numbers_that_a_filter_makes_up_silence_nobody_after_a_crash(servers: Se
 
 OUT_OF_ORDER = """#!/usr/bin/env fws-python
 import os
-from fws_pipe.protocol.blocks import STDIN, STDOUT, write_all
+from fws_pipe.pipes.blocks import STDIN, STDOUT, write_all
 from fws_pipe.protocol.codec import FrameDecoder, encode
 
 first_run = not os.path.exists("ran")

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
-from fws_pipe.membership import Membership
-from fws_pipe.redis_settings import RedisSettings
+from fws_pipe.broker.membership import Membership
+from fws_pipe.broker.settings import RedisSettings
 from tests.harness import PATIENCE_S, Server, Servers, eventually
 from tests.redis_servers import RedisServer
 

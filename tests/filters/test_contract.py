@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fws_pipe.machine import filter_paths, filter_summary
+from fws_pipe.chain.commands import filter_paths, filter_summary
 from fws_pipe.sdk.testing import FRAMES, JSON_LINES, ContractError, check_filter
 from tests.harness import COMMAND_PATH, FILTERS
 

@@ -42,4 +42,4 @@ def test_what_is_optional_is_declared_as_an_extra() -> None:
 
 
 def test_each_command_has_an_entry_that_sees_to_its_signals_first() -> None:
-    assert all(entry == f"fws_pipe.entry:{name.replace('-', '_')}" for name, entry in PROJECT["scripts"].items())
+    assert all(entry == f"fws_pipe.cli.entry:{name.replace('-', '_')}" for name, entry in PROJECT["scripts"].items())

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from websockets.sync.client import connect
 
-from fws_pipe.config import OPTIONS
+from fws_pipe.chain.commands import filter_paths, filter_summary
+from fws_pipe.config.options import OPTIONS
 from fws_pipe.errors import EXIT_CODES
-from fws_pipe.machine import filter_paths, filter_summary
 from fws_pipe.protocol.actions import ACTION_TYPES
 from fws_pipe.protocol.events import EVENT_TYPES
 from tests.harness import Servers, shell

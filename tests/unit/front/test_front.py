@@ -16,15 +16,15 @@ import pytest
 import trio
 import trio.testing
 
+from fws_pipe.admission.entrance import Entrance, EntranceSettings
+from fws_pipe.admission.lobby import GRACE_S, Lobby
+from fws_pipe.clients.memory import SWEEP_S
 from fws_pipe.errors import FrameError
-from fws_pipe.front.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import MOST_COUNTERS, Front, Limits
-from fws_pipe.front.holdings import SWEEP_S
 from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
-from fws_pipe.front.places import GRACE_S, Lobby
-from fws_pipe.front.rfc6455 import PING_FRAME
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder, encode
+from fws_pipe.websocket.rfc6455 import PING_FRAME
 from tests.e2e.raw import CLOSE, PING, PONG, RawClient, frame, request
 
 LIMITS = Limits(max_message=1 << 20, max_clients=0, outbox=1 << 20, ping_interval=0.0, ping_timeout=0.0)

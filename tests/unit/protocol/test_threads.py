@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import time
 from fws_pipe.errors import UsageError
-from fws_pipe.protocol.blocks import OutputClosedError, start_thread
+from fws_pipe.pipes.blocks import OutputClosedError, start_thread
 
 def work():
     raise {failure}

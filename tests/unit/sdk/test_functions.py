@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fws_pipe.protocol.blocks import identity_of
+from fws_pipe.pipes.blocks import identity_of
 from fws_pipe.protocol.codec import FrameDecoder, encode
 from fws_pipe.protocol.outgoing import Outgoing
 from fws_pipe.sdk import functions

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fws_pipe.broker.connection import RedisSettings
 from fws_pipe.errors import SystemRefusedError, UsageError
-from fws_pipe.redis_link import RedisSettings
 from fws_pipe.storage import VARIABLE, MemoryStorage, Storage, open_storage, redis_sets
 from fws_pipe.storage.redis_sets import RedisStorage
 from fws_pipe.storage.sqlite import SqliteStorage

@@ -7,7 +7,7 @@ from typing import Any
 
 import redis
 
-from fws_pipe.redis_settings import RedisSettings
+from fws_pipe.broker.settings import RedisSettings
 from fws_pipe.sdk.user_storage import add_redis_options
 from fws_pipe.storage.redis_sets import RedisStorage
 

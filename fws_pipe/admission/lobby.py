@@ -1,0 +1,244 @@
+"""Who may come in: how many clients there are, in all and of one address, and how many shake hands. No I/O.
+
+The lobby holds connections that are no clients yet. When it is full, no connection is refused: the listeners accept no
+more until one has left, and the next ones wait in the kernel's queue, where they cost no descriptor. So clients that
+all reconnect at once are served in order.
+
+While others wait, two kinds of connections make room after GRACE_S: those that have said nothing, and those that
+the server has read to the last byte and that come from the address that has most connections in the lobby. All others
+have the handshake's time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import trio
+
+from fws_pipe.admission.proxies import UNIX, group_of
+from fws_pipe.http.handshake import CROWDED_OUT, FULL, Refusal, full_for_address
+
+
+class Places:
+    """The clients' places; 0: any number."""
+
+    def __init__(self, in_all: int, per_address: int) -> None:
+        self._in_all = in_all
+        self._per_address = per_address
+        self._taken = 0
+        self._by_address: Counter[str] = Counter()
+
+    def refusal_for(self, host: str) -> Refusal | None:
+        """Why a client from there can't have a place just now."""
+        if 0 < self._in_all <= self._taken:
+            return FULL
+        if 0 < self._per_address <= self._by_address[group_of(host)] and host != UNIX:
+            return full_for_address(self._per_address)
+        return None
+
+    def take(self, host: str) -> None:
+        """A client has come."""
+        self._taken += 1
+        self._by_address[group_of(host)] += 1
+
+    def give_back(self, host: str) -> None:
+        """It has gone."""
+        self._taken -= 1
+        group = group_of(host)
+        self._by_address[group] -= 1
+        if not self._by_address[group]:
+            del self._by_address[group]
+
+
+GRACE_S = 1.0
+"""How long a connection may keep the server waiting while others wait. A client's first bytes follow its connection at
+once, and the rest of its handshake soon, whatever way they take; only lost ones take longer."""
+
+
+class Newcomer(Protocol):
+    """A connection in the lobby."""
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        """Where it comes from: (host, port)."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing at all has arrived from it."""
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something has arrived from it that the server has not read."""
+
+    def dismiss(self, response: bytes) -> None:
+        """End it now, with this response if that takes no waiting; it leaves the lobby by that."""
+
+
+class _Waiting(NamedTuple):
+    """A newcomer, and since when the server has been waiting for it (trio's clock)."""
+
+    newcomer: Newcomer
+    since: float
+
+
+class Shares:
+    """The newcomers of each group of addresses, and the group that has most. Each method takes constant time."""
+
+    def __init__(self) -> None:
+        self._members: dict[str, OrderedDict[Newcomer, float]] = {}
+        """Each group's newcomers and since when the server has been waiting for each, the longest first."""
+        self._groups_of_size: dict[int, dict[str, None]] = {}
+        self.largest = 0
+        """How many newcomers the group has that has most."""
+
+    def add(self, group: str, newcomer: Newcomer, since: float) -> None:
+        """Count a newcomer for a group; `since` is no earlier than that of any other."""
+        members = self._members.setdefault(group, OrderedDict())
+        members[newcomer] = since
+        self._resize(group, len(members) - 1, len(members))
+
+    def remove(self, group: str, newcomer: Newcomer) -> None:
+        """Count it no more."""
+        members = self._members[group]
+        del members[newcomer]
+        self._resize(group, len(members) + 1, len(members))
+        if not members:
+            del self._members[group]
+
+    def _resize(self, group: str, before: int, now: int) -> None:
+        if before:
+            del self._groups_of_size[before][group]
+            if not self._groups_of_size[before]:
+                del self._groups_of_size[before]
+        if now:
+            self._groups_of_size.setdefault(now, {})[group] = None
+        if now > self.largest or self.largest not in self._groups_of_size:
+            self.largest = now  # sizes change by one: the group that had most has one less, or none is left
+
+    def oldest_of_largest(self) -> _Waiting:
+        """The newcomer waited for longest, of the group that has most. Raises KeyError when there is none."""
+        return _Waiting(*next(iter(self._members_of_largest().items())))
+
+    def postpone_oldest_of_largest(self, now: float) -> None:
+        """The server has been waiting for this newcomer only from now on."""
+        members = self._members_of_largest()
+        newcomer, _ = members.popitem(last=False)
+        members[newcomer] = now
+
+    def _members_of_largest(self) -> OrderedDict[Newcomer, float]:
+        return self._members[next(iter(self._groups_of_size[self.largest]))]
+
+
+class Lobby:
+    """The connections that shake hands, or are being refused; `limit` 0: any number.
+
+    `tell` gets the address of each that is turned out, and why.
+    """
+
+    def __init__(
+        self, limit: int, tell: Callable[[tuple[str, int], str], object] = lambda remote, reason: None
+    ) -> None:
+        self._limit = limit
+        self._tell = tell
+        self._groups: dict[Newcomer, str | None] = {}
+        """All newcomers, and the group that each counts for; None: for no group."""
+        self._shares = Shares()
+        self._unheard: OrderedDict[Newcomer, float] = OrderedDict()
+        """Those that had said nothing when they were last looked at, oldest first, and when they came."""
+        self._changed = trio.lowlevel.ParkingLot()
+        self.pauses = 0
+        """How often no connection could be accepted."""
+        self.silent_turned_out = 0
+        """How many have been ended because they said nothing while others waited."""
+        self.crowded_out = 0
+        """How many have been ended because their address had most of them while others waited."""
+
+    def room(self, at_most: int) -> int:
+        """How many more may come in now."""
+        return min(at_most, self._limit - len(self._groups)) if self._limit else at_most
+
+    def enter(self, newcomer: Newcomer, host: str | None) -> None:
+        """A client has connected. `host` is its address; None while only that of its proxy is known."""
+        now = trio.current_time()
+        self._unheard[newcomer] = now
+        self._count_for(newcomer, host, now)
+
+    def recognise(self, newcomer: Newcomer, host: str | None) -> None:
+        """A proxy has told the address of a newcomer; a no-op for one that has left."""
+        if newcomer in self._groups:
+            self._count_no_more(newcomer)
+            self._count_for(newcomer, host, trio.current_time())
+            self._changed.unpark_all()  # its group may be the greediest now
+
+    def leave(self, newcomer: Newcomer) -> None:
+        """One of them is a client now, or has gone."""
+        self._count_no_more(newcomer)
+        self._unheard.pop(newcomer, None)
+        self._changed.unpark_all()
+
+    def _count_for(self, newcomer: Newcomer, host: str | None, now: float) -> None:
+        group = self._groups[newcomer] = None if host is None else group_of(host)
+        if group is not None:
+            self._shares.add(group, newcomer, now)
+
+    def _count_no_more(self, newcomer: Newcomer) -> None:
+        group = self._groups.pop(newcomer)
+        if group is not None:
+            self._shares.remove(group, newcomer)
+
+    async def wait_room(self) -> None:
+        """Wait until a connection may come in. One is waiting to: a newcomer that takes too long makes room."""
+        if not self.room(1):
+            self.pauses += 1
+        while not self.room(1):
+            until = self._make_room(trio.current_time())
+            with trio.move_on_at(until):
+                if not self.room(1):
+                    await self._changed.park()
+
+    def _make_room(self, now: float) -> float:
+        """Turn a newcomer out, if one has taken too long; returns when there may be one, if nothing changes."""
+        silent = self._oldest_silence()
+        if silent is not None and silent.since + GRACE_S <= now:
+            self.silent_turned_out += 1
+            self._turn_out(silent.newcomer, "said nothing while others waited", b"")
+            return now
+        slow = self._oldest_of_the_greediest(now)
+        if slow is not None and slow.since + GRACE_S <= now:
+            self.crowded_out += 1
+            self._turn_out(slow.newcomer, CROWDED_OUT.text, CROWDED_OUT.encode())
+            return now
+        return min((waiting.since + GRACE_S for waiting in (silent, slow) if waiting is not None), default=math.inf)
+
+    def _turn_out(self, newcomer: Newcomer, reason: str, response: bytes) -> None:
+        self._tell(newcomer.remote, reason)
+        newcomer.dismiss(response)
+
+    def _oldest_silence(self) -> _Waiting | None:
+        """The first of `_unheard` that says nothing still."""
+        while self._unheard:
+            waiting = _Waiting(*next(iter(self._unheard.items())))
+            if waiting.newcomer.is_silent:
+                return waiting
+            del self._unheard[waiting.newcomer]
+        return None
+
+    def _oldest_of_the_greediest(self, now: float) -> _Waiting | None:
+        """The newcomer waited for longest, of the address that has most; an address with a single one isn't greedy.
+
+        One that has been sending meanwhile is not what the server waits for: its time begins again.
+        """
+        while self._shares.largest > 1:
+            waiting = self._shares.oldest_of_largest()
+            if waiting.since + GRACE_S > now or not waiting.newcomer.has_unread:
+                return waiting
+            self._shares.postpone_oldest_of_largest(now)
+        return None
+
+    async def wait_empty(self) -> None:
+        """Wait until no connection is there."""
+        while self._groups:
+            await self._changed.park()

@@ -1,0 +1,265 @@
+"""Where Redis is, how to get there, and what its errors mean in one line.
+
+Used by the sink, the source, the storage and the check at start; each has connections of its own, with plain blocking
+redis-py. Never: in the front.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import secrets
+import socket
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterCrossSlotError,
+    ClusterDownError,
+    ClusterError,
+    NoPermissionError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel
+
+from fws_pipe.broker.settings import VARIABLE as VARIABLE
+from fws_pipe.broker.settings import RedisSettings as RedisSettings
+from fws_pipe.broker.settings import check_channels as check_channels
+from fws_pipe.broker.settings import check_url as check_url
+from fws_pipe.broker.settings import is_pattern as is_pattern
+from fws_pipe.broker.settings import sentinels_of
+from fws_pipe.broker.settings import settings_from as settings_from
+from fws_pipe.errors import SystemRefusedError, UsageError
+
+CONNECT_TIMEOUT_S = 5.0
+REPLY_TIMEOUT_S = 10.0
+"""A Redis that takes longer to answer is taken for one that is away."""
+
+ERRORS = (RedisError, RedisClusterException, OSError)
+"""All that a client raises. Those of a cluster that redis-py does not count among its errors come from pipelines only;
+`connect` and plain commands turn them into a RedisError.
+"""
+
+AWAY = (redis.ConnectionError, TimeoutError, ClusterError, RedisClusterException, OSError)
+"""Those of them that pass: Redis is down, or its cluster is not whole."""
+
+PASSING = (*AWAY, ReadOnlyError)
+"""What a command that is tried again may get over: also that a sentinel has yet to choose another master."""
+
+Client = Any
+"""redis.Redis or RedisCluster: the same commands, no common base class."""
+
+
+class _Cluster(RedisCluster):
+    """One whose commands raise RedisError, as those of redis.Redis do, also when no node can be reached."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except RedisClusterException as error:
+            raise _as_redis_error(error) from None
+
+
+def connect(settings: RedisSettings) -> Client:
+    """A client for these settings; it connects on first use, a cluster's at once (raises RedisError or OSError).
+
+    An error comes at once: redis-py's own attempts, which take it seconds, are switched off, except in a cluster, where
+    they are what follows a slot that has moved. Raises ValueError for a URL with a value that redis-py doesn't take.
+    """
+    timeouts: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": REPLY_TIMEOUT_S,
+    }
+    once = {**timeouts, "retry": Retry(NoBackoff(), 0)}
+    parts = urlsplit(settings.url)
+    if parts.scheme == "redis+sentinel":
+        service, _, database = parts.path.strip("/").partition("/")
+        credentials = {"username": _unquoted(parts.username), "password": _unquoted(parts.password)}
+        sentinel = Sentinel(sentinels_of(parts), sentinel_kwargs=once, **once, **credentials)  # type: ignore[no-untyped-call]
+        return sentinel.master_for(service, db=int(database or 0))  # type: ignore[no-untyped-call]
+    keepalive = {} if parts.scheme == "unix" else {"socket_keepalive": True}
+    if settings.sharded:
+        try:
+            return _Cluster.from_url(settings.url, **timeouts, **keepalive)
+        except RedisClusterException as error:
+            raise _as_redis_error(error) from None
+    return redis.Redis.from_url(settings.url, **once, **keepalive)
+
+
+def jittered_delays(first_s: float = 0.1, longest_s: float = 5.0) -> Callable[[], float]:
+    """How long to wait before each attempt: longer each time, and not the same for many servers at once."""
+    ceiling = first_s
+
+    def next_delay() -> float:
+        nonlocal ceiling
+        delay = random.uniform(ceiling / 2, ceiling)
+        ceiling = min(ceiling * 2, longest_s)
+        return delay
+
+    return next_delay
+
+
+def close_quietly(client: Any) -> None:
+    """Close a client or a subscription that is of no use any more, and may have failed."""
+    try:
+        client.close()
+    except ERRORS:
+        pass  # nobody misses it
+
+
+def check_reachable(settings: RedisSettings) -> None:
+    """See to it that Redis is there before a server starts. Raises SystemRefusedError, or UsageError for a setting that
+    can't be meant.
+    """
+    scheme = urlsplit(settings.url).scheme
+    if settings.sharded and scheme not in ("redis", "rediss"):
+        raise UsageError(f"a cluster has no {scheme}:// address; leave --redis-sharded out, or name a redis:// one")
+    try:
+        client = connect(settings)
+        try:
+            client.ping()
+            if not settings.sharded and _is_cluster(client):
+                raise UsageError(_part_of_a_cluster(settings))
+            _check_rights(client, settings)
+        finally:
+            client.close()
+    except ERRORS as error:
+        raise SystemRefusedError(
+            f"can't use Redis: {explain(error, settings)}; or serve without it: leave --redis-url and the like out"
+        ) from None
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"the URL of Redis at {settings.address} has an option that redis-py doesn't take ({error})"
+        ) from None
+
+
+def _check_rights(client: Client, settings: RedisSettings) -> None:
+    """Do once all that a server does, with a key that nobody else has. Raises SystemRefusedError."""
+    key = f"{settings.key}:check:{secrets.token_hex(4)}"
+    commands = (
+        ("SET", key, "1", "NX", "EX", "1"), ("GET", key), ("EXPIRE", key, "1"), ("PTTL", key), ("EXISTS", key),
+        ("DEL", key), ("HSET", key, "id", "[]"), ("HLEN", key), ("HDEL", key, "id"), ("SADD", key, "name"),
+        ("SMEMBERS", key), ("SREM", key, "name"),
+    )  # fmt: skip
+    for command in commands:
+        _try_right(settings, command[0], functools.partial(client.execute_command, *command))
+    if not settings.sharded:
+        _try_right(settings, "MULTI and EXEC", functools.partial(_transact, client, key))
+    publish = client.spublish if settings.sharded else client.publish
+    own = settings.own_channel
+    _try_right(settings, f"publishing to channel {own!r}", functools.partial(publish, own, b""))
+    for channel in (*settings.channels, settings.servers_channel, own):
+        what = f"subscribing to channel {channel!r}"
+        _try_right(settings, what, functools.partial(_subscribe_once, client, channel, settings))
+
+
+def _try_right(settings: RedisSettings, what: str, attempt: Callable[[], object]) -> None:
+    try:
+        attempt()
+    except NoPermissionError as error:
+        raise SystemRefusedError(
+            f"can't use Redis: Redis at {settings.address} does not allow this user {what} ({error}); allow it there, "
+            "as the README shows, or name another user"
+        ) from None
+
+
+def _transact(client: Client, key: str) -> None:
+    with client.pipeline(transaction=True) as pipeline:
+        pipeline.get(key)
+        pipeline.execute()
+
+
+def _subscribe_once(client: Client, channel: str, settings: RedisSettings) -> None:
+    """Subscribe, and wait until Redis has said yes or no."""
+    if settings.sharded:
+        client = client.get_redis_connection(client.get_node_from_key(channel))
+    pubsub = client.pubsub()
+    try:
+        if settings.sharded:
+            pubsub.ssubscribe(channel)
+        elif is_pattern(channel):
+            pubsub.psubscribe(channel)
+        else:
+            pubsub.subscribe(channel)
+        pubsub.get_message(timeout=REPLY_TIMEOUT_S)
+    finally:
+        close_quietly(pubsub)
+
+
+def explain(error: Exception, settings: RedisSettings) -> str:
+    """What an error of redis-py means, with the address and the mend, in one line."""
+    where = f"Redis at {settings.address}"
+    scheme = urlsplit(settings.url).scheme
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = text.rpartition(" of pipeline caused error: ")[2]  # before it stands the whole command, data and all
+    if isinstance(error, AuthenticationError):
+        # Without a password redis-py shows a long text on how to use the protocol.
+        reason = "" if text.startswith(("HELLO", "Authentication required")) else f" ({text})"
+        return f"{where} wants another user or password{reason}; give them as {scheme}://USER:PASSWORD@…"
+    if isinstance(error, NoPermissionError):
+        return f"{where} does not allow this user what is needed ({text}); allow it there, or name another user"
+    if isinstance(error, BusyLoadingError):
+        return f"{where} is still loading its data; try again in a moment"
+    if settings.sharded and ("is not enabled" in text or "support disabled" in text):
+        return f"{where} is not a cluster; leave --redis-sharded out"
+    if settings.sharded and (isinstance(error, ClusterDownError) or "slots are not covered" in text):
+        return f"{where} is a cluster that is not whole ({text}); mend it, or try again when it has mended itself"
+    if not settings.sharded and isinstance(error, (AskError, ClusterDownError, ClusterCrossSlotError)):
+        return _part_of_a_cluster(settings)
+    if isinstance(error, MasterNotFoundError):
+        return _explain_missing_master(text, settings)
+    if isinstance(error, (TimeoutError, socket.timeout)):
+        tls = ", and is it TLS that it speaks" if scheme == "rediss" else ""
+        return f"{where} does not answer; is the address right, and the machine up{tls}?"
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return f"{where} shows a certificate that can't be trusted ({text}); name its authority: ?ssl_ca_certs=FILE"
+    if isinstance(error, (redis.ConnectionError, OSError)):
+        if "max number of clients" in text:
+            return f"{where} takes no more clients ({text}); raise its maxclients, or end some"
+        return f"{where} can't be reached ({text}); start it, or name another with --redis-url"
+    return f"{where} says: {text}"
+
+
+def _explain_missing_master(text: str, settings: RedisSettings) -> str:
+    # After a colon redis-py tells which sentinels failed, each with all settings of its client: nothing to show.
+    failed = " : " in text
+    if failed and "AuthenticationError" in text:
+        return (
+            f"the sentinel at {settings.address} wants a password for itself, which can't be given; the one in the URL "
+            "is for Redis: take requirepass out of the sentinel's configuration"
+        )
+    if failed:
+        return f"no sentinel at {settings.address} can be reached; start one, or name others with --redis-url"
+    return f"the sentinel at {settings.address} knows no living master of that name; is the name right, and Redis up?"
+
+
+def _is_cluster(client: Client) -> bool:
+    try:
+        return bool(client.info("cluster").get("cluster_enabled"))
+    except ResponseError:  # a user who may not ask, or a proxy that can't
+        return False
+
+
+def _part_of_a_cluster(settings: RedisSettings) -> str:
+    return f"Redis at {settings.address} is part of a cluster; add --redis-sharded, or name one that isn't"
+
+
+def _as_redis_error(error: RedisClusterException) -> RedisError:
+    cause = error.__cause__
+    return cause if isinstance(cause, RedisError) else ClusterError(str(error))
+
+
+def _unquoted(text: str | None) -> str | None:
+    return None if text is None else unquote(text)

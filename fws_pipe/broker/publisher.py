@@ -1,0 +1,355 @@
+"""Publishes to Redis in batches, from a thread of its own, so that a Redis that is away holds up nobody else.
+
+What waits is bounded in bytes; when the queue is full `put` waits: the sink reads no more, and back-pressure takes its
+course down to the clients. A batch is sent again until Redis has confirmed it. It is one transaction: published as a
+whole or not at all. With it goes how far we are then (`RedisSettings.published_key`), and whoever connects, we again or
+the sink of the next chain, asks for that first: so nothing is published twice that carries the number of its event. In
+a cluster, where there is no such transaction, the one message may be that was on its way. When Redis refuses a batch
+its messages go one by one, so that only those are lost that it really refuses.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from itertools import islice, takewhile
+from typing import NamedTuple
+
+from redis.exceptions import NoPermissionError
+
+from fws_pipe.broker.connection import (
+    ERRORS,
+    PASSING,
+    Client,
+    RedisSettings,
+    close_quietly,
+    connect,
+    explain,
+    jittered_delays,
+)
+from fws_pipe.ledger.progress import Position
+from fws_pipe.pipes.blocks import start_thread
+
+QUEUE_LIMIT_BYTES = 16 * 1024 * 1024
+"""What waits for Redis: some seconds of a busy server, or hours of a quiet one."""
+
+_MESSAGE_BYTES = 150
+"""What a message takes beside its text: a tuple and two objects of Python's."""
+
+_SOURCE_PATIENCE_S = 15.0
+"""How long, after an outage, this server's own source has to subscribe again: three times its longest pause."""
+
+_SOURCE_CHECK_S = 0.05
+
+_BATCH = 1000
+_REMEMBERED_REFUSALS = 1000
+
+_HURRY_CHECK_S = 0.1
+"""How often whoever waits looks whether there is still time: a signal handler can't wake it."""
+
+_CHECKS_A_CALL = 10
+"""How many of these checks until whoever waits says that it lives."""
+
+_PROGRESS_EXPIRY_S = 3600
+"""How long Redis remembers how far a server has got that publishes nothing: longer than a chain is ever down."""
+
+
+class Message(NamedTuple):
+    """What is to be published. `seq` is the event's that caused it, None where nobody knows."""
+
+    channel: str
+    data: bytes
+    seq: int | None
+
+    @property
+    def size(self) -> int:
+        """What it takes, in bytes."""
+        return len(self.channel) + len(self.data) + _MESSAGE_BYTES
+
+
+class Publisher:
+    """A queue to Redis. `say` tells people, in one line.
+
+    `while_waiting` is called before `put` waits, and now and then while it does; `on_finished`, from another thread,
+    when `finished` has grown.
+    """
+
+    def __init__(
+        self,
+        settings: RedisSettings,
+        say: Callable[[str], object],
+        while_waiting: Callable[[], object] = lambda: None,
+        on_finished: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._settings = settings
+        self._say = say
+        self._while_waiting = while_waiting
+        self._on_finished = on_finished
+        self._waiting: deque[Message] = deque()
+        self._size = 0
+        self._one_by_one = 0
+        """So many of the oldest messages were refused together."""
+        self._position = Position(0, 0)
+        """Where the oldest message that waits begins."""
+        self._done: Position | None = None
+        """How far Redis says that we are; None: what waits is behind that."""
+        self._keeps_progress = bool(settings.run)
+        """By hand nobody tells one run of a front from another, and so the numbers mean nothing."""
+        self.accepted = 0
+        """How many messages have been taken, ever."""
+        self.finished = 0
+        """How many of them have been published or refused: the oldest ones."""
+        self._refusals: set[tuple[str, str]] = set()
+        self._dropped = 0
+        self._changed = threading.Condition()
+        self._ended = False
+        self._hurry = threading.Event()
+        self._counts: Counter[str] = Counter()
+        self._thread = start_thread(self._run, "publisher")
+
+    def put(self, channel: str, data: bytes, seq: object = None) -> None:
+        """Queue a message; waits while the queue is full. When there is no time left it is dropped instead.
+
+        `seq` is the number of the event that caused it, if it has one.
+        """
+        if self._is_full:
+            self._wait_room()
+        with self._changed:
+            if self._is_full:
+                self._dropped += 1
+                return
+            message = Message(channel, data, seq if type(seq) is int else None)
+            self._waiting.append(message)
+            self._size += message.size
+            self.accepted += 1
+            self._changed.notify_all()
+
+    def _wait_room(self) -> None:
+        checks = 0
+        while self._is_full and not self._hurry.is_set():
+            if checks % _CHECKS_A_CALL == 0:
+                self._while_waiting()
+            checks += 1
+            with self._changed:
+                if self._is_full:
+                    self._changed.wait(_HURRY_CHECK_S)
+
+    @property
+    def _is_full(self) -> bool:
+        return self._size >= QUEUE_LIMIT_BYTES
+
+    def take_counts(self) -> Counter[str]:
+        """What has been counted since the last time."""
+        with self._changed:
+            counts, self._counts = self._counts, Counter()
+        return counts
+
+    def hurry(self) -> None:
+        """There is no time left. Safe in a signal handler: the main thread, which runs those, only looks at the event,
+        so the lock inside it is never its own.
+        """
+        self._hurry.set()
+
+    def finish(self) -> None:
+        """Wait until everything is published, or there is no time left; says and counts what was not published."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        while self._thread.is_alive() and not self._hurry.is_set():
+            self._thread.join(_HURRY_CHECK_S)
+        with self._changed:
+            lost = len(self._waiting) + self._dropped
+        if lost:
+            self._say(f"{lost} messages could not be published to Redis at {self._settings.address}")
+            self._count("publishes lost", lost)
+
+    def _run(self) -> None:
+        client: Client | None = None
+        next_delay = jittered_delays()
+        away_since: float | None = None
+        while self._wait_for_work():
+            batch: list[Message] = []
+            try:
+                if client is None:
+                    client = connect(self._settings)
+                    self._ask_how_far(client)
+                    if away_since is not None:
+                        self._wait_for_source(client)
+                batch = self._next_batch()
+                if batch:
+                    self._publish(client, batch)
+            except ERRORS as error:
+                if isinstance(error, PASSING) or not batch:
+                    if away_since is None:
+                        away_since = time.monotonic()
+                        self._say(f"publishing waits: {explain(error, self._settings)}")
+                        self._count("redis lost by the sink")
+                    if client is not None:
+                        close_quietly(client)
+                    client = None
+                    if self._is_over_within(next_delay()):
+                        return
+                    continue
+                if len(batch) > 1:
+                    self._one_by_one = len(batch)
+                    continue
+                self._note_refused(batch[0].channel, explain(error, self._settings))
+            if away_since is not None:
+                self._say(f"publishing again, after {time.monotonic() - away_since:.1f} s")
+                away_since, next_delay = None, jittered_delays()
+            self._forget(batch)
+            self._on_finished()
+
+    def _wait_for_source(self, client: Client) -> None:
+        """Wait until this server's own source is subscribed again, or it would miss what the server itself publishes.
+
+        PUBLISH tells how many have heard a message (SPUBLISH likewise). It gives up in time, and says so.
+        """
+        if not self._settings.run:
+            return  # by hand there may be none
+        ask = client.spublish if self._settings.sharded else client.publish
+        deadline = time.monotonic() + _SOURCE_PATIENCE_S
+        try:
+            while not ask(self._settings.own_channel, b""):
+                with self._changed:
+                    if self._ended:
+                        return
+                    self._changed.wait(_SOURCE_CHECK_S)
+                if time.monotonic() > deadline:
+                    self._say("this server's own source is not subscribed; it misses what is published now")
+                    self._count("published before the source was subscribed")
+                    return
+        except NoPermissionError:
+            pass  # then it can't be known
+
+    def _is_over_within(self, delay_s: float) -> bool:
+        """Wait so long, or until nothing comes any more and there is no time left.
+
+        To be told to hurry is not enough: who has sent the signal may be anybody, and the front still sends events.
+        """
+        with self._changed:
+            return self._changed.wait_for(lambda: self._ended and self._hurry.is_set(), delay_s)
+
+    def _wait_for_work(self) -> bool:
+        """Wait until something is to be published; False at the end."""
+        with self._changed:
+            while not self._waiting and not self._ended:
+                self._changed.wait()
+            return bool(self._waiting)
+
+    def _ask_how_far(self, client: Client) -> None:
+        """What waits may have been published: by an earlier sink, or by us, when we never got the answer."""
+        if not self._keeps_progress:
+            return
+        try:
+            answer = client.get(self._settings.published_key)
+        except PASSING:
+            raise
+        except ERRORS as error:
+            self._keep_no_progress(error)
+            return
+        self._done = _parse_position(answer) if answer is not None else None
+
+    def _keep_no_progress(self, error: Exception) -> None:
+        self._keeps_progress = False
+        self._say(f"after a crash publishes may be repeated: {explain(error, self._settings)}")
+
+    def _next_batch(self) -> list[Message]:
+        """The oldest messages, which stay queued until they are published; none when they have been before."""
+        with self._changed:
+            self._drop_done()
+            # Messages for several nodes are no transaction: one at a time, so that none is sent twice for the others.
+            limit = 1 if self._settings.sharded or self._one_by_one else _BATCH
+            oldest = list(islice(self._waiting, limit))
+            if self._done is None:
+                return oldest
+            # Those without a number can't have been published; some that stand behind them may have been.
+            return list(takewhile(lambda message: message.seq is None, oldest))
+
+    def _drop_done(self) -> None:
+        """Forget those of the oldest messages that have been published before."""
+        while self._done is not None and self._waiting and (seq := self._waiting[0].seq) is not None:
+            if self._position.after(seq) > self._done:
+                self._done = None
+                return
+            self._forget_oldest()
+            self._counts["publishes suppressed"] += 1
+
+    def _publish(self, client: Client, batch: list[Message]) -> None:
+        """Publish, and say how far that takes us. Raises one of ERRORS when Redis doesn't take the messages."""
+        position = self._position
+        for message in batch:
+            position = position if message.seq is None else position.after(message.seq)
+        if self._done is not None:
+            position = max(position, self._done)
+        if self._settings.sharded:
+            client.spublish(batch[0].channel, batch[0].data)
+            self._note_in_cluster(client, position)
+        elif self._keeps_progress or len(batch) > 1:
+            self._publish_together(client, batch, position)
+        else:
+            client.publish(batch[0].channel, batch[0].data)
+
+    def _publish_together(self, client: Client, batch: list[Message], position: Position) -> None:
+        try:
+            with client.pipeline(transaction=True) as pipeline:
+                for message in batch:
+                    pipeline.publish(message.channel, message.data)
+                if self._keeps_progress:
+                    self._note_progress(pipeline, position)
+                pipeline.execute()
+        except PASSING:
+            raise
+        except ERRORS as error:
+            if len(batch) > 1:
+                raise
+            client.publish(batch[0].channel, batch[0].data)
+            self._keep_no_progress(error)  # so it was not the message that Redis refused
+
+    def _note_in_cluster(self, client: Client, position: Position) -> None:
+        if self._keeps_progress:
+            try:
+                self._note_progress(client, position)
+            except PASSING:
+                raise
+            except ERRORS as error:
+                self._keep_no_progress(error)
+
+    def _note_progress(self, client: Client, position: Position) -> None:
+        value = f"{position.seq} {position.actions}"
+        client.set(self._settings.published_key, value, ex=_PROGRESS_EXPIRY_S)
+
+    def _note_refused(self, channel: str, reason: str) -> None:
+        self._count("publishes refused")
+        if (channel, reason) not in self._refusals and len(self._refusals) < _REMEMBERED_REFUSALS:
+            self._refusals.add((channel, reason))
+            self._say(f"what goes to channel {channel!r} is not published: {reason}; this is told once")
+
+    def _forget(self, batch: list[Message]) -> None:
+        with self._changed:
+            for _ in batch:
+                self._forget_oldest()
+            self._one_by_one = max(0, self._one_by_one - len(batch))
+            self._changed.notify_all()
+
+    def _forget_oldest(self) -> None:
+        message = self._waiting.popleft()
+        self._size -= message.size
+        self.finished += 1
+        if message.seq is not None:
+            self._position = self._position.after(message.seq)
+
+    def _count(self, name: str, by: int = 1) -> None:
+        with self._changed:
+            self._counts[name] += by
+
+
+def _parse_position(answer: bytes) -> Position | None:
+    """What `_note_progress` has written; None for anything else, which is nobody's of us."""
+    try:
+        seq, actions = map(int, answer.split())
+    except ValueError:
+        return None
+    return Position(seq, actions)

@@ -1,0 +1,432 @@
+"""The source: what is published in Redis comes in, who is here goes out.
+
+Reads: Redis, with plain blocking redis-py, and, on stdin, who the server's clients are. Writes: `consumer` events
+and other servers' actions on stdout, whole frames only. When stdout is full Redis isn't read either. Never: gives up on
+a Redis that is away.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from fws_pipe.broker.connection import (
+    ERRORS,
+    REPLY_TIMEOUT_S,
+    Client,
+    RedisSettings,
+    check_channels,
+    check_reachable,
+    check_url,
+    close_quietly,
+    connect,
+    explain,
+    is_pattern,
+    jittered_delays,
+    settings_from,
+)
+from fws_pipe.broker.membership import MembershipKeeper
+from fws_pipe.broker.relay import MalformedRelayError, RelayReceiver
+from fws_pipe.errors import EXIT_OK, SystemRefusedError, UsageError
+from fws_pipe.pipes.blocks import (
+    OutputClosedError,
+    block_writer_for_the_front,
+    frames_of_blocks,
+    run_program,
+    say,
+    start_thread,
+)
+from fws_pipe.protocol.actions import COUNT
+from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES, Frame, encode, type_of
+from fws_pipe.protocol.events import PRESENCE, TICK, consumer_event, stamp
+
+_HELP = """usage: fws-source [--redis-url URL] [--redis-sharded] [CHANNEL…]
+
+Subscribes to channels of Redis ("global" unless told; a name with * or ? stands for many) and writes what is published
+there on stdout, as consumer events. The URL is $FWS_REDIS_URL unless told, or else redis://localhost:6379/0. fws-pipe
+runs it by itself; by hand it stands beside the chain:
+
+  mkfifo back; fws-front <back | broadcast_pubsub | fws-sink >back & fws-source news 'chat.*' >back
+
+Both write to the FIFO, and take turns; no other program should, unless what it writes at once is below 4096 bytes.
+"""
+
+_PING_S = 5.0
+"""How long a subscription may be silent before Redis is asked whether it is still there."""
+
+BACKLOG_LIMIT_BYTES = 128 * 1024 * 1024
+"""What may wait for the front: a burst of that many bytes is taken from Redis at once, whatever the chain is at."""
+
+_BATCH = 1000
+_BATCH_BYTES = 1024 * 1024
+
+_PAYLOAD_LIMIT_BYTES = FRAME_LIMIT_BYTES // 2
+"""As `--max-message` may be at most: the front takes a larger frame for a broken pipe."""
+
+
+class Source:
+    """Several threads write through one of these: one for each subscription, one for the server's words."""
+
+    def __init__(self, settings: RedisSettings, say: Callable[[str], object]) -> None:
+        self._settings = settings
+        self._say = say
+        self._output = block_writer_for_the_front()
+        self._output_lock = threading.Lock()
+        self._receiver = RelayReceiver(settings.run)
+        self._backlog = Backlog(self._write)
+        self._is_subscribed = False
+        self._ticks: list[bytes] = []
+        self._away_since: float | None = None
+        self._has_told_malformed = False
+
+    # Subscriptions.
+
+    def run(self) -> None:
+        """Subscribe, and again whenever Redis was away, for ever."""
+        next_delay = jittered_delays()
+        while True:
+            try:
+                self._follow()
+            except ERRORS as error:
+                if self._away_since is None:
+                    next_delay = jittered_delays()
+                    self._note_lost(error)
+            time.sleep(next_delay())
+
+    def _follow(self) -> None:
+        """Subscribe and relay until something fails. Raises one of `redis_link.ERRORS`."""
+        client = connect(self._settings)
+        try:
+            channels = [*self._settings.channels, self._settings.servers_channel]
+            subscriptions = [_Subscription(*part) for part in self._parts(client, channels)]
+            try:
+                for subscription in subscriptions:
+                    subscription.confirm()
+                self._show_subscribed(client, subscriptions)
+                self._note_subscribed()
+                self._relay_all(subscriptions)
+            finally:
+                for subscription in subscriptions:
+                    subscription.close()
+        finally:
+            client.close()
+
+    def _show_subscribed(self, client: Client, subscriptions: list[_Subscription]) -> None:
+        """Subscribe to the channel that tells the sink that all others are: it waits for that after an outage."""
+        if not self._settings.run:
+            return  # by hand there is no sink of ours
+        if self._settings.sharded:
+            subscriptions += [_Subscription(*part) for part in self._parts(client, [self._settings.own_channel])]
+        else:
+            subscriptions[-1].add(self._settings.own_channel)
+        subscriptions[-1].confirm()
+
+    def _parts(self, client: Client, channels: list[str]) -> list[tuple[Client, list[str], bool]]:
+        """Who has to be asked for which channels: one Redis for all, or (SSUBSCRIBE) each channel's node."""
+        if not self._settings.sharded:
+            return [(client, channels, False)]
+        nodes: dict[str, tuple[Client, list[str], bool]] = {}
+        for channel in channels:
+            node = client.get_node_from_key(channel)
+            nodes.setdefault(node.name, (client.get_redis_connection(node), [], True))[1].append(channel)
+        return list(nodes.values())
+
+    def _relay_all(self, subscriptions: list[_Subscription]) -> None:
+        """Relay them all, each in a thread of its own; the first that fails ends it. Raises its error."""
+        if len(subscriptions) == 1:
+            self._relay(subscriptions[0])
+        failures: list[BaseException] = []
+        failed = threading.Event()
+
+        def relay(subscription: _Subscription) -> None:
+            try:
+                self._relay(subscription)
+            except (*ERRORS, OutputClosedError) as error:
+                failures.append(error)
+                failed.set()
+
+        for subscription in subscriptions:
+            start_thread(partial(relay, subscription), "subscription")
+        failed.wait()
+        raise failures[0]
+
+    def _relay(self, subscription: _Subscription) -> None:
+        while True:
+            messages = subscription.receive()
+            self._backlog.put([frame for message in messages for frame in self._frames_that_fit(message)])
+
+    def _frames_that_fit(self, message: dict[str, Any]) -> list[bytes]:
+        if len(message["data"]) <= _PAYLOAD_LIMIT_BYTES:
+            return self._frames_of(message)
+        self._say(
+            f"dropped a message of {len(message['data'])} bytes, more than {_PAYLOAD_LIMIT_BYTES} fit into no frame"
+        )
+        return [_count("published messages over the size of a frame")]
+
+    def _frames_of(self, message: dict[str, Any]) -> list[bytes]:
+        channel = message["channel"].decode(errors="surrogateescape")
+        if channel == self._settings.own_channel:
+            return []
+        if channel != self._settings.servers_channel:
+            return [_encoded(consumer_event(channel, _as_payload(message["data"]), None))]
+        if message["type"] == "pmessage":
+            return []  # a subscription to "*" gets it a second time
+        try:
+            relayed = self._receiver.unwrap(message["data"])
+        except MalformedRelayError as error:
+            return [self._note_malformed(error)]
+        if relayed is None:
+            return []
+        frames = [encode(relayed.action)]
+        if relayed.missed:
+            self._say(f"missed {relayed.missed} actions of other servers while away from Redis")
+            frames.append(_count("actions of other servers missed", relayed.missed))
+        return frames
+
+    def _note_malformed(self, error: MalformedRelayError) -> bytes:
+        if not self._has_told_malformed:
+            self._has_told_malformed = True
+            self._say(f"dropped a message on {self._settings.servers_channel!r}: {error}; this is told once")
+        return _count("malformed messages of other servers")
+
+    def _note_lost(self, error: Exception) -> None:
+        self._away_since = time.monotonic()
+        self._say(f"{explain(error, self._settings)}; what is published meanwhile is missed")
+        self._write([_count("redis lost by the source")])
+
+    def _note_subscribed(self) -> None:
+        if self._away_since is not None:
+            away_s = time.monotonic() - self._away_since
+            self._say(f"subscribed again to Redis at {self._settings.address}, after {away_s:.1f} s")
+            self._write([_count("redis found again by the source")])
+        self._away_since = None
+        with self._output_lock:
+            self._is_subscribed = True
+            ticks, self._ticks = self._ticks, []
+        self._write(ticks)
+
+    # The server's words.
+
+    def follow_server(self) -> None:
+        """Take what the server tells on stdin, to its end; then end the process.
+
+        Never waits for Redis: a tick that comes back late means that this process hangs.
+        """
+        membership = MembershipKeeper(self._settings, self._say, lambda name: self._write([_count(name)]))
+        for frame, raw in frames_of_blocks("the front", lambda: None):
+            kind = type_of(frame)
+            if kind == PRESENCE:
+                membership.note(frame["id"], frame["groups"])
+            elif kind == TICK:
+                self._return_tick(raw)
+        membership.finish()
+        with self._output_lock:  # no frame is left half-written
+            os._exit(EXIT_OK)
+
+    def _return_tick(self, raw: bytes) -> None:
+        """The first ones once Redis has confirmed the subscription, later ones at once, also when Redis is away."""
+        with self._output_lock:
+            if not self._is_subscribed:
+                self._ticks.append(raw)
+                return
+        self._write([raw])
+
+    def _write(self, frames: list[bytes]) -> None:
+        with self._output_lock:
+            for frame in frames:
+                self._output.add(frame)
+            self._output.flush()
+
+
+class Backlog:
+    """What has come from Redis and waits for the front: bounded in bytes; when it is full Redis isn't read.
+
+    Redis ends a subscriber that lags behind by 32 MB (client-output-buffer-limit), and loses what it had for it. So it
+    is read as fast as it sends, for as long as there is room. `write` is called in a thread of its own.
+    """
+
+    def __init__(self, write: Callable[[list[bytes]], object]) -> None:
+        self._write_out = write
+        self._waiting: deque[list[bytes]] = deque()
+        self._size = 0
+        self._changed = threading.Condition()
+        start_thread(self._run, "backlog")
+
+    def put(self, frames: list[bytes]) -> None:
+        """Add frames, in order; waits while it is full."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._size < BACKLOG_LIMIT_BYTES)
+            self._waiting.append(frames)
+            self._size += sum(map(len, frames))
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._waiting))
+                frames = self._waiting.popleft()
+            self._write_out(frames)
+            with self._changed:
+                self._size -= sum(map(len, frames))
+                self._changed.notify_all()
+
+
+class _Subscription:
+    """Some channels of one Redis."""
+
+    def __init__(self, client: Client, channels: list[str], sharded: bool) -> None:
+        self._pubsub = client.pubsub()
+        self._pending = set(channels)
+        self._last_word = time.monotonic()
+        exact = [channel for channel in channels if sharded or not is_pattern(channel)]
+        patterns = [channel for channel in channels if not sharded and is_pattern(channel)]
+        if sharded:
+            for channel in exact:  # one command may name channels of one slot only
+                self._pubsub.ssubscribe(channel)
+        else:
+            self._pubsub.subscribe(*exact)
+            if patterns:
+                self._pubsub.psubscribe(*patterns)
+        self._early: list[dict[str, Any]] = []
+
+    def add(self, channel: str) -> None:
+        """Subscribe to one more channel; `confirm` waits for that."""
+        self._pending.add(channel)
+        self._pubsub.subscribe(channel)
+
+    def confirm(self) -> None:
+        """Wait until Redis has confirmed all of it."""
+        while self._pending:
+            message = self._next(_PING_S)
+            if message is None:
+                raise TimeoutError("no answer to a subscription")
+            if message["type"] in ("subscribe", "psubscribe", "ssubscribe"):
+                self._pending.discard(message["channel"].decode(errors="surrogateescape"))
+            elif message["type"] in _MESSAGE_TYPES:
+                self._early.append(message)
+
+    def receive(self) -> list[dict[str, Any]]:
+        """The next messages: waits for one, and takes those that have come with it."""
+        messages, self._early = self._early, []
+        timeout = 0.0 if messages else _PING_S
+        size = 0
+        while len(messages) < _BATCH and size < _BATCH_BYTES:
+            message = self._next(timeout)
+            if message is None:
+                if messages:
+                    break
+                self._ask_for_life()
+                continue
+            if message["type"] in _MESSAGE_TYPES:
+                messages.append(message)
+                size += len(message["data"])
+                timeout = 0.0
+            elif message["type"] == "sunsubscribe":
+                raise ConnectionResetError("the channel has moved to another node")
+        return messages
+
+    def _next(self, timeout: float) -> dict[str, Any] | None:
+        """The next message, or None when none begins within `timeout` seconds.
+
+        A message that has begun has the whole reply timeout to arrive: from redis-py 8 the timeout of `get_message` is
+        that of reading it too, and half a message would pass for a lost connection.
+        """
+        if not self._pubsub.connection.can_read(timeout=timeout):
+            return None
+        message: dict[str, Any] | None = self._pubsub.get_message(timeout=REPLY_TIMEOUT_S)
+        if message is not None:
+            self._last_word = time.monotonic()
+        return message
+
+    def _ask_for_life(self) -> None:
+        if time.monotonic() - self._last_word > 2 * _PING_S:
+            raise TimeoutError("no answer to a ping")
+        self._pubsub.ping()
+
+    def close(self) -> None:
+        close_quietly(self._pubsub)
+
+
+_MESSAGE_TYPES = ("message", "pmessage", "smessage")
+
+
+def _as_payload(data: bytes) -> str | bytes:
+    """Text where it can be text: a plain payload does not say which it was."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _encoded(event: Frame) -> bytes:
+    return encode(stamp(event, 0, time.time()))
+
+
+def _count(name: str, by: int = 1) -> bytes:
+    return encode({"type": COUNT, "name": name, "by": by})
+
+
+def _settings_of(arguments: list[str], environment: Mapping[str, str]) -> RedisSettings:
+    """The settings for a source that is run by hand. Raises UsageError."""
+    url, url_source = environment.get("FWS_REDIS_URL") or "redis://localhost:6379/0", "FWS_REDIS_URL"
+    sharded = False
+    channels = []
+    while arguments:
+        argument, *arguments = arguments
+        if argument == "--redis-sharded":
+            sharded = True
+        elif argument == "--redis-url":
+            if not arguments:
+                raise UsageError("--redis-url wants a URL")
+            url_source = argument
+            url, *arguments = arguments
+        elif argument.startswith("-"):
+            raise UsageError(f"unknown option {argument!r}; see fws-source --help")
+        else:
+            channels.append(argument)
+    try:
+        check_url(url)
+    except ValueError as error:
+        raise UsageError(f"{url_source}: {error}") from None  # without the value: there may be a password in it
+    check_channels(channels, sharded=sharded)
+    settings = RedisSettings(url, sharded=sharded)
+    return replace(settings, channels=tuple(channels) or settings.channels)
+
+
+def main() -> None:
+    """Run fws-source."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(_HELP, end="")
+        return
+    run_program("fws-source", lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> None:
+    settings = settings_from(os.environ)
+    if settings is None:
+        settings = _settings_of(arguments, os.environ)
+        try:
+            check_reachable(settings)
+        except SystemRefusedError:
+            pass  # it may come yet
+        _source(settings).run()
+    else:
+        source = _source(settings)
+        start_thread(source.follow_server, "the server's words")
+        source.run()
+
+
+def _source(settings: RedisSettings) -> Source:
+    return Source(settings, say)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Turns the stages of a chain into commands for /bin/sh, and says before anything starts which of them can't be.
+
+A first word that names a shipped filter becomes that filter's path; any other must be on PATH, a path, a shell
+builtin, or something that only the shell can tell (`$CMD`). No I/O of its own: `Commands` says what exists.
+"""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from fws_pipe.chain.parser import Stage, split_chain
+from fws_pipe.errors import ChainError
+
+# POSIX special builtins and the usual regular ones. They have no file of their own to exec.
+_BUILTINS = frozenset({
+    ".", ":", "[", "alias", "bg", "break", "cd", "command", "continue", "echo", "eval", "exec", "exit",
+    "export", "false", "fg", "getopts", "hash", "jobs", "kill", "local", "printf", "pwd", "read", "readonly",
+    "return", "set", "shift", "source", "test", "times", "trap", "true", "type", "ulimit", "umask", "unalias",
+    "unset", "wait",
+})  # fmt: skip
+_DYNAMIC = frozenset("$`*?[~")
+_NAME_LIMIT = 40
+
+
+class Commands(Protocol):
+    """What exists on this machine."""
+
+    def filter_path(self, name: str) -> str | None:
+        """The path of a shipped filter, or None."""
+
+    def is_executable(self, name: str) -> bool:
+        """Whether a command of this name is on PATH, or this path is an executable file."""
+
+    def exists(self, path: str) -> bool:
+        """Whether there is a file at all."""
+
+    def names(self) -> Sequence[str]:
+        """The shipped filters' names, and whatever else is worth suggesting."""
+
+    def has_dollar_quotes(self) -> bool:
+        """Whether the shell that runs the stages takes $'…' for a quotation."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One stage, ready to start: `/bin/sh -c shell_text`. `number` counts from 1."""
+
+    number: int
+    name: str
+    text: str
+    shell_text: str
+    path: str | None = None
+    """The file that is run, where it is known."""
+
+    @property
+    def label(self) -> str:
+        """How messages call this stage: `stage 2 "stdout_log"`."""
+        return f'stage {self.number} "{self.name}"'
+
+
+def resolve_chain(chain: str, commands: Commands) -> list[Command]:
+    """Cut and resolve a chain. Raises ChainError that points at the word at fault."""
+    # Only there does it matter which shell it is, and it costs a process to find out.
+    has_dollar_quotes = "$'" in chain and commands.has_dollar_quotes()
+    stages = split_chain(chain, has_dollar_quotes=has_dollar_quotes)
+    return [_resolve(stage, number, chain, commands) for number, stage in enumerate(stages, start=1)]
+
+
+def _resolve(stage: Stage, number: int, chain: str, commands: Commands) -> Command:
+    word = stage.word
+    if word is None or stage.command is None or any(character in _DYNAMIC for character in word):
+        return Command(number, _shortened(stage.text), stage.text, stage.text)
+    start, end = stage.command
+    try:
+        name = "".join(shlex.split(word))
+    except ValueError as error:
+        raise ChainError(f"stage {number}: {error} in {word!r}", chain, stage.start + start) from None
+    path = commands.filter_path(name)
+    if path is not None:
+        replaced = f"{stage.text[:start]}exec {shlex.quote(path)}{stage.text[end:]}"
+        return Command(number, name, stage.text, replaced, path)
+    if name in _BUILTINS:
+        return Command(number, name, stage.text, stage.text)
+    if commands.is_executable(name):
+        # exec: so that no shell stays behind whose only work would be to wait.
+        replaced = f"{stage.text[:start]}exec {stage.text[start:]}"
+        return Command(number, name.rsplit("/", 1)[-1], stage.text, replaced)
+    raise ChainError(_not_found(name, number, commands), chain, stage.start + start)
+
+
+def _not_found(name: str, number: int, commands: Commands) -> str:
+    where = f'stage {number} "{name}"'
+    if "/" in name:
+        mend = f"make it executable: chmod +x {shlex.quote(name)}" if commands.exists(name) else "no such file"
+        return f"{where}: {mend}"
+    if commands.exists(name):
+        return f"{where}: no such filter or command; a file of that name is here: did you mean ./{name}?"
+    near = difflib.get_close_matches(name, commands.names(), n=1)
+    hint = f'; did you mean "{near[0]}"?' if near else "; fws-pipe --list shows the filters"
+    return f"{where}: no such filter, and no such command on PATH{hint}"
+
+
+def _shortened(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _NAME_LIMIT else line[: _NAME_LIMIT - 1] + "…"

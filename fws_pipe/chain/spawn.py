@@ -1,0 +1,352 @@
+"""One run of a chain: its processes, its pipes, and their end.
+
+    our head pipe -> stage 1 -> stage 2 -> ... -> sink -> our tail pipe
+
+The source is run in the same way: a chain of one.
+
+Every process leads a process group of its own, so that what it has started ends with it. We hold two ends: the head's
+write end and the tail's read end; all others are closed as soon as the child has them. Whoever starts a `RunningChain`
+must `bury` it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import trio
+
+from fws_pipe.chain.delay import stage_waited_for
+from fws_pipe.chain.stderr import StderrRelay
+from fws_pipe.chain.stdout import ServerStdout, StdoutRelay
+from fws_pipe.log import Log
+from fws_pipe.pipes.blocks import identity_of
+from fws_pipe.pipes.ends import PipeGauge, PipeReader, PipeWriter, make_pipe
+
+
+class Rung(NamedTuple):
+    """A step of the way to end processes: what is done (None: nothing but the end of their input), how long it has."""
+
+    name: str
+    signal: signal.Signals | None
+    wait_s: float
+
+
+LADDER = (
+    Rung("end of input", None, 2.0),
+    Rung("SIGTERM", signal.SIGTERM, 2.0),
+    Rung("SIGKILL", signal.SIGKILL, 1.0),
+)
+
+
+_BLAME_S = 0.1
+"""How long a better reason than a neighbour's end is waited for."""
+
+_LAST_WORDS_S = 0.2
+"""How long a dead stage's stderr is waited for; something that it has started may hold it open."""
+
+
+_SAMPLES = 4
+"""How many checks show what waits all the time, and not just now."""
+
+_LEFTOVERS_S = 1.0
+"""After a death nobody waits longer for what is left of a stage: clients want their chain back."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all processes of a chain are started with."""
+
+    environment: Mapping[str, str]
+    stdout: ServerStdout
+
+
+class _Stage:
+    """One process of the chain."""
+
+    def __init__(
+        self,
+        label: str,
+        process: trio.Process,
+        relay: StderrRelay,
+        text: StdoutRelay,
+        readers: Sequence[PipeReader],
+        input_gauge: PipeGauge,
+    ) -> None:
+        self.label = label
+        self.process = process
+        self.input_gauge = input_gauge
+        """How much waits for it to be read."""
+        self.relay = relay
+        self.text = text
+        """What it writes for people on the server's stdout."""
+        self._readers = readers
+        """Those of both, which are ours."""
+
+    def signal_group(self, number: signal.Signals) -> None:
+        # The group can be empty, or hold only what may not be signalled: gone is gone.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, number)
+
+    @property
+    def has_exited(self) -> bool:
+        return self.process.returncode is not None
+
+    def close(self) -> None:
+        for reader in self._readers:
+            reader.close()
+        self.input_gauge.close()
+
+    @property
+    def innocence(self) -> int:
+        """How far it is from being to blame: SIGPIPE and 0 are what the death of a neighbour looks like."""
+        return {0: 1, -signal.SIGPIPE: 2}.get(self.process.returncode or 0, 0)
+
+    def epitaph(self) -> str:
+        """How it ended: `stage 1 "cat" exited with status 1`."""
+        status = self.process.returncode or 0
+        if status < 0:
+            return f"{self.label} was killed by {_name_of(-status)}"
+        return f"{self.label} exited with status {status}"
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"  # the real-time signals have no names
+
+
+class RunningChain:
+    """The processes of one run, started by `start_chain`."""
+
+    def __init__(self, stages: list[_Stage], head: PipeWriter, tail: PipeReader, log: Log) -> None:
+        self._stages = stages
+        self.head = head
+        self.tail = tail
+        self._log = log
+        self.failed = trio.Event()
+        """Set when a process has exited, or `fail` was called."""
+        self._failure = ""
+        self._exited: list[_Stage] = []
+        self._guilty_exit = trio.Event()
+        self._all_exited = trio.Event()
+        self.was_cut_off = False
+        """Whether processes had to be ended by signals, and so may not have read all that they were given."""
+        self.known: Mapping[str, bytes] = {}
+        """What it has been told of whom before it took over."""
+        self._inputs: deque[Sequence[int]] = deque(maxlen=_SAMPLES)
+        """How many bytes waited before each stage, at the last few checks."""
+        self.leftovers_s = _LEFTOVERS_S
+        """How long what a stage has started may outlive it. It shares the stage's stderr, whose end tells of its."""
+
+    async def watch(self) -> None:
+        """Drain what is for people, and wait for the processes, to their end."""
+        async with trio.open_nursery() as nursery:
+            for stage in self._stages:
+                nursery.start_soon(stage.relay.run)
+                nursery.start_soon(stage.text.run)
+            async with trio.open_nursery() as processes:
+                for stage in self._stages:
+                    processes.start_soon(self._wait_for, stage)
+            self._all_exited.set()
+
+    async def _wait_for(self, stage: _Stage) -> None:
+        await stage.process.wait()
+        self._exited.append(stage)
+        self.failed.set()
+        if stage.innocence == 0:
+            self._guilty_exit.set()
+        # What the stage has started may have a last word to write, as gzip has in `tee >(gzip >x)`; it ends when it
+        # sees the end of its input. What stays longer holds the pipes, and so the stages behind it.
+        with trio.move_on_after(self.leftovers_s):
+            await stage.relay.ended.wait()
+        if not stage.relay.ended.is_set():
+            self._log.info(f"SIGKILL for what {stage.label} has left behind")
+        stage.signal_group(signal.SIGKILL)
+
+    def fail(self, failure: str) -> None:
+        """Something else than a process's end makes this run useless."""
+        self._failure = self._failure or failure
+        self.failed.set()
+        self._guilty_exit.set()
+
+    def fail_unless_dead(self, failure: str) -> None:
+        """The same, unless the run is useless already, and this what that looks like."""
+        if not self.failed.is_set():
+            self.fail(failure)
+
+    async def epitaph(self) -> str:
+        """Why the run failed: the stage most to blame, with its last words."""
+        with trio.move_on_after(_BLAME_S):
+            # A dying process closes its pipes before its end can be noticed, so a neighbour may seem to be the first.
+            await self._guilty_exit.wait()
+        if self._failure or not self._exited:
+            return self._failure
+        # Of two that have just ended the one in front is to blame: the end of input travels down the chain.
+        culprit = min(self._exited, key=lambda stage: (stage.innocence, self._stages.index(stage)))
+        with trio.move_on_after(_LAST_WORDS_S):
+            await culprit.relay.ended.wait()
+        words = culprit.relay.last_words
+        return culprit.epitaph() + (f"; its last words: {words}" if words else "")
+
+    def kill_up_to_the_dead(self) -> None:
+        """Kill what stands before the last stage that has exited, and what that one has left behind.
+
+        The stages behind it get the end of input, and pass on what they have: replies that were made still arrive.
+        """
+        exited = [index for index, stage in enumerate(self._stages) if stage.process.poll() is not None]
+        last = max(exited, default=-1)
+        for stage in self._stages[: last + 1]:
+            stage.signal_group(signal.SIGKILL)
+
+    def name_waited_for(self) -> str:
+        """Which stage events wait for, and what shows that; after some checks it knows best."""
+        self._inputs.append([stage.input_gauge.measure() for stage in self._stages])
+        index = stage_waited_for(self._inputs)
+        if index is None:
+            return "one of its stages has read all and does not answer"
+        stage = self._stages[index]
+        return f"{stage.label} (pid {stage.process.pid}) leaves its input unread, {self._inputs[-1][index]} bytes"
+
+    def end_input(self) -> None:
+        """Give the first stage the end of its input, once it has read what is in the pipe."""
+        self.head.close()
+
+    async def wait_gone(self) -> None:
+        """Wait until all processes have ended."""
+        await self._all_exited.wait()
+
+    async def climb_down(self, ladder: Sequence[Rung], hurry: trio.Event, name: str) -> None:
+        """End the processes that still run, a rung after the other; `hurry` skips to the last.
+
+        `name` is what messages call all of them.
+        """
+        for rung in ladder:
+            if self._all_exited.is_set():
+                break
+            is_last = rung is ladder[-1]
+            if hurry.is_set() and not is_last:
+                continue
+            remaining = [stage for stage in self._stages if not stage.has_exited]
+            if rung.signal is not None and remaining:
+                names = ", ".join(f"{stage.label} (pid {stage.process.pid})" for stage in remaining)
+                self._log.always(f"{rung.name} for {names}")
+                self.was_cut_off = True
+                for stage in remaining:
+                    stage.signal_group(rung.signal)
+            elif rung.signal is None:
+                self._log.info(f"{rung.name} for {name}")
+            with trio.move_on_after(rung.wait_s):
+                await wait_for_any(self._all_exited.wait, *([] if is_last else [hurry.wait]))
+
+    def kill_leftovers(self) -> None:
+        """Kill whatever is left of every group: stages that are deaf to the ladder, and what stages have started."""
+        for stage in self._stages:
+            stage.signal_group(signal.SIGKILL)
+
+    def bury(self) -> None:
+        """Kill what is left, and close what we hold. Idempotent."""
+        self.kill_leftovers()
+        for stage in self._stages:
+            stage.close()
+        self.end_input()
+        self.tail.close()
+
+
+async def wait_for_any(*conditions: Callable[[], Awaitable[object]]) -> None:
+    """Wait until one of these, such as an event's `wait`, is over."""
+    async with trio.open_nursery() as nursery:
+
+        async def wait(condition: Callable[[], Awaitable[object]]) -> None:
+            await condition()
+            nursery.cancel_scope.cancel()
+
+        for condition in conditions:
+            nursery.start_soon(wait, condition)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A process to start. `environment` is what it gets beyond its surroundings'."""
+
+    label: str
+    argv: Sequence[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    version: object = None
+    """Differs where the same words may mean another program: how its files were."""
+
+
+def module_program(label: str, module: str, environment: Mapping[str, str]) -> Program:
+    """A module of ours as a process."""
+    # -P: a file in the current folder must not pass for a module of ours.
+    return Program(label, [sys.executable, "-P", "-m", module], environment)
+
+
+async def start_chain(programs: Sequence[Program], surroundings: Surroundings, log: Log) -> RunningChain:
+    """Start processes on new pipes. Raises OSError when the system has no process or descriptor left."""
+    stages: list[_Stage] = []
+    with contextlib.ExitStack() as undo, contextlib.ExitStack() as childrens_ends:
+        head = make_pipe()
+        undo.callback(os.close, head.write_end)
+        childrens_ends.callback(os.close, head.read_end)
+        stdin, writer = head.read_end, "the front"
+        for program in programs:
+            out = make_pipe()
+            childrens_ends.callback(os.close, out.write_end)
+            environment = {
+                **surroundings.environment,
+                **program.environment,
+                "FWS_STDOUT_FD": str(surroundings.stdout.number),
+                "FWS_STAGE": program.label,
+                "FWS_READS_FROM": writer,
+            }
+            if program in programs[-2:-1]:
+                # So the last stage knows that nobody but the sink reads its events: see sdk/functions.py.
+                environment["FWS_SINK_PIPE"] = identity_of(out.write_end)
+            stage = await _start(program, stdin, out.write_end, environment, surroundings.stdout, log)
+            undo.callback(stage.close)
+            undo.callback(stage.signal_group, signal.SIGKILL)
+            stages.append(stage)
+            if program is programs[-1]:
+                undo.callback(os.close, out.read_end)
+            else:
+                childrens_ends.callback(os.close, out.read_end)
+            stdin, writer = out.read_end, program.label
+        undo.pop_all()
+        return RunningChain(stages, PipeWriter(head.write_end), PipeReader(stdin), log)
+
+
+async def _start(
+    program: Program, stdin: int, stdout: int, environment: dict[str, str], server_stdout: ServerStdout, log: Log
+) -> _Stage:
+    with contextlib.ExitStack() as undo, contextlib.ExitStack() as childs_ends:
+        stderr = make_pipe()
+        childs_ends.callback(os.close, stderr.write_end)
+        errors = PipeReader(stderr.read_end)
+        undo.callback(errors.close)
+        text = make_pipe(is_large=False)
+        childs_ends.callback(os.close, text.write_end)
+        lines = PipeReader(text.read_end)
+        undo.callback(lines.close)
+        gauge = PipeGauge(stdin)
+        undo.callback(gauge.close)
+        async with server_stdout.lent(text.write_end):
+            process = await trio.lowlevel.open_process(
+                list(program.argv),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr.write_end,
+                env=environment,
+                process_group=0,
+                pass_fds=(server_stdout.number,),
+            )
+        undo.pop_all()
+    relay = StderrRelay(errors, program.label, log)
+    return _Stage(program.label, process, relay, server_stdout.relay(lines), (errors, lines), gauge)

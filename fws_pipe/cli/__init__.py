@@ -1,0 +1,1 @@
+"""Argv and signals: what each command does before and after the server."""

@@ -1,0 +1,218 @@
+"""fws-pipe and fws-front: from argv to an exit code. A FwsError is one line on stderr, whatever it came through."""
+
+from __future__ import annotations
+
+import fcntl
+import importlib
+import os
+import resource
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar, TypeVarTuple
+
+import trio
+
+from fws_pipe.app import run_front, run_pipe
+from fws_pipe.chain.commands import MachineCommands, filter_paths, filter_summary, filters_dir, stage_path
+from fws_pipe.chain.resolver import Command, resolve_chain
+from fws_pipe.config.options import Config, Query, current_environment, parse_front, parse_pipe
+from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, FwsError, UsageError
+from fws_pipe.log import Log
+from fws_pipe.pipes.blocks import open_standard_streams, say
+from fws_pipe.system.service_manager import take_over
+from fws_pipe.system.signals import die_of_interrupts, write_to_any_terminal
+
+Arguments = TypeVarTuple("Arguments")
+ErrorT = TypeVar("ErrorT", bound=Exception)
+
+_DESCRIPTORS_OF_OURS = 64
+"""What the server needs for itself: pipes, listeners, epoll, and some to spare."""
+
+_HANDSHAKES_SHARE = 4
+"""What part of too few descriptors is for handshakes: a short while each, where a client stays."""
+
+_DESCRIPTORS_OF_A_STAGE = 8
+"""What a stage takes while it is started."""
+
+
+def pipe_main() -> None:
+    """Run fws-pipe."""
+    sys.exit(_guarded("fws-pipe", _pipe, sys.argv[1:]))
+
+
+def front_main() -> None:
+    """Run fws-front."""
+    sys.exit(_guarded("fws-front", _front, sys.argv[1:]))
+
+
+def server_main() -> None:
+    """Run fws_server."""
+
+    def serve(argv: Sequence[str]) -> None:
+        environment = current_environment()
+        # Loaded here: it needs the filters' side of us, which fws-pipe and fws-front do without.
+        server_command = importlib.import_module("fws_pipe.cli.fws_server")
+
+        def parse() -> Config:
+            config: Config = server_command.parse_server(argv, environment)
+            return config
+
+        config = parse()
+        try:
+            _serve_chain(config, parse, environment)
+        except* FwsError as group:
+            raise server_command.reworded(_first(group), config) from None
+
+    sys.exit(_guarded("fws_server", serve, sys.argv[1:]))
+
+
+def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    # Until the server minds its signals itself an interrupt just ends us; nothing has been started by then.
+    die_of_interrupts()
+    write_to_any_terminal()
+    open_standard_streams()
+    try:
+        main(argv)
+    except* FwsError as group:
+        error = _first(group)
+        print(f"{program}: " + "\n".join(error.lines), file=sys.stderr)
+        return_code = error.exit_code
+    except* BrokenPipeError:
+        # Whoever read our answer has read enough of it, like `head`.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return_code = EXIT_OK
+    except* OSError as errors:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        say(f"{program}: {_first(errors)}")
+        return_code = EXIT_SYSTEM
+    else:
+        return_code = EXIT_OK
+    return return_code
+
+
+def _first(group: BaseExceptionGroup[ErrorT]) -> ErrorT:
+    error: ErrorT | BaseExceptionGroup[ErrorT] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def _pipe(argv: Sequence[str]) -> None:
+    environment = current_environment()
+    config = parse_pipe(argv, environment)
+    if isinstance(config, Query):
+        _answer(config, MachineCommands(stage_path(environment), config.shell))
+        return
+
+    def parse() -> Config:
+        again = parse_pipe(argv, environment)
+        assert isinstance(again, Config), "the same command line"
+        return again
+
+    _serve_chain(config, parse, environment)
+
+
+def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[str, str]) -> None:
+    """Serve; `parse` reads the configuration again, of which the chain may be another then."""
+    handover = take_over(environment)
+    # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`. Each stage gets a pipe
+    # under this number, see pipeline/stdout.py.
+    stdout = _duplicate_of_stdout()
+    chain = resolve_chain(config.chain, MachineCommands(stage_path(environment), config.shell))
+    if config.quarantine is not None and os.path.exists(config.quarantine) and not os.path.isdir(config.quarantine):
+        raise UsageError(f"--quarantine {config.quarantine}: expected a folder, and that is none")
+    if config.storage_module is not None:
+        # Loads the user's code, which says best itself what is wrong with it.
+        user_storage = importlib.import_module("fws_pipe.sdk.user_storage")
+        has_pubsub = user_storage.check_user_storage(config.storage_module, config.server_argv)
+        config = replace(config, storage_has_pubsub=has_pubsub)
+    if config.storage.startswith("sqlite:"):
+        # Loaded here: SQLite takes long to load, and without a path of the user's nothing can be wrong with it.
+        importlib.import_module("fws_pipe.storage").open_storage(config.storage_environment).close()
+    if config.redis is not None:
+        # Loaded here: redis-py takes long to load, and most servers do without.
+        importlib.import_module("fws_pipe.broker.connection").check_reachable(config.redis)
+    log = Log("fws-pipe", config.level)
+    config = _fitting(config, len(chain), log)
+
+    latest = config
+
+    def read_commands() -> Sequence[Command]:
+        nonlocal latest
+        latest = _parse_again(latest, parse)
+        return resolve_chain(latest.chain, MachineCommands(stage_path(environment), config.shell))
+
+    _run(log, run_pipe, config, chain, read_commands, environment, stdout, handover, log)
+
+
+def _parse_again(before: Config, parse: Callable[[], Config]) -> Config:
+    """The configuration as it is now. Raises UsageError where the chain would only be lost, and as `parse` does."""
+    if before.file is not None and os.path.exists(before.file) and not os.path.isfile(before.file):
+        # A pipe, as of `-c <(…)`: opening it could wait for ever, and what it had to say has been read.
+        if not before.chain_is_in_file:
+            return before
+        raise UsageError(f"{before.file} is no regular file, so it can't be read again")
+    now = parse()
+    if before.chain_is_in_file and not now.chain_is_in_file:
+        raise UsageError(f"{before.file} names no chain any more")
+    return now
+
+
+def _duplicate_of_stdout() -> int:
+    return fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def _front(argv: Sequence[str]) -> None:
+    log = Log("fws-front")
+    environment = current_environment()
+    config = _fitting(parse_front(argv, environment), 0, log)
+    log.level = config.level
+    _run(log, run_front, config, take_over(environment), log)
+
+
+def _fitting(config: Config, stages: int, log: Log) -> Config:
+    """The configuration with no more connections than there are descriptors for, and for starting the chain again."""
+    _raise_descriptor_limit()
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    room = soft - _DESCRIPTORS_OF_OURS - _DESCRIPTORS_OF_A_STAGE * (stages + 1)
+    wanted = (config.max_clients, config.max_handshakes)
+    if soft == resource.RLIM_INFINITY or (0 not in wanted and sum(wanted) <= room):
+        return config
+    handshakes = min(config.max_handshakes or room, max(room // _HANDSHAKES_SHARE, 1))
+    clients = min(config.max_clients or room, max(room - handshakes, 1))
+    log.info(
+        f"{soft} open files are allowed, which is enough for {clients} clients and {handshakes} handshakes; "
+        "raise the limit with ulimit -n"
+    )
+    return replace(config, max_clients=clients, max_handshakes=handshakes)
+
+
+def _run(log: Log, main: Callable[[*Arguments], Awaitable[None]], *arguments: *Arguments) -> None:
+    try:
+        trio.run(main, *arguments)
+    finally:
+        log.close()
+
+
+def _raise_descriptor_limit() -> None:
+    """Take as many descriptors as we may have: one a client (setrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):
+            pass  # macOS says "unlimited" and means less; what we have will do
+
+
+def _answer(query: Query, commands: MachineCommands) -> None:
+    if query.kind == "filters-dir":
+        print(filters_dir())
+    elif query.kind == "list":
+        width = max(len(name) for name in filter_paths())
+        for name, path in filter_paths().items():
+            print(f"{name:{width}}  {filter_summary(path)}")
+    else:
+        for command in resolve_chain(query.chain, commands):
+            print(f"{command.number}  {command.text}  ->  {command.shell_text}")
+    sys.stdout.flush()

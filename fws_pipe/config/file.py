@@ -1,0 +1,302 @@
+"""Config files, JSON or TOML: the options by name, and the chain as a string or a list of filters.
+
+    port = 9000
+    filters = ["broadcast", "chat.room"]
+
+Their text becomes the options' values elsewhere; here it is read, and what can't be an option's text is told.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import shlex
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, NoReturn
+
+from fws_pipe.chain.commands import filter_paths
+from fws_pipe.errors import UsageError
+from fws_pipe.protocol.codec import describe
+
+_CHAIN_KEYS = ("chain", "filters")
+_LOUDNESS = ("verbose", "quiet")
+_REDIS_KEYS = frozenset({"redis_url", "redis_host", "redis_port"})
+_OLD_REDIS_FLAG = "redis"
+"""A flag of older versions of filtered_websocket, which its README still names."""
+
+
+class Given(NamedTuple):
+    """An option's text, several for a list, and how a message names the place that it comes from."""
+
+    source: str
+    text: str | list[str]
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """What a file says: the options' text by key, and what is no option's."""
+
+    path: str | None
+    values: Mapping[str, Given] = field(default_factory=dict)
+    chain: str | None = None
+    filters: Sequence[str] | None = None
+    loudness: str = ""
+    """"verbose", "quiet" or neither."""
+    unknown: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Keys that are no option's, as words of a command line; only if whoever reads the file has asked for them."""
+
+    @property
+    def names_chain(self) -> bool:
+        """Whether it says a chain, or filters."""
+        return self.chain is not None or self.filters is not None
+
+
+class _Reader:
+    """Sorts one file's keys."""
+
+    def __init__(
+        self,
+        path: str,
+        known: Collection[str],
+        flags: Collection[str],
+        lists: Collection[str],
+        secrets: Collection[str],
+        takes_unknown: bool,
+    ) -> None:
+        self._path = path
+        self._known = known
+        self._takes_unknown = takes_unknown
+        self._flags = {*flags, *_LOUDNESS}
+        self._lists = lists
+        self._secrets = secrets
+        self._loudness = ""
+        self.values: dict[str, Given] = {}
+        self.unknown: dict[str, Sequence[str]] = {}
+
+    def read(self, table: Mapping[str, Any]) -> ConfigFile:
+        """Go through all keys. Raises UsageError for a wrong value."""
+        seen: dict[str, str] = {}
+        for name, value in table.items():
+            key = name.replace("-", "_")
+            if key in seen:
+                self._fail(f"{_quoted(name)} is there twice, as {_quoted(seen[key])} too")
+            seen[key] = name
+            self._sort(name, key, value)
+        for flag in self._texts("flags", table.get("flags", [])):
+            self._old_flag(flag)
+        if all(key in table for key in _CHAIN_KEYS):
+            self._fail('"chain" and "filters" say the same thing; leave one of them out')
+        chain = self._text("chain", table["chain"]) if "chain" in table else None
+        filters = self._filters(table["filters"]) if "filters" in table else None
+        return ConfigFile(self._path, self.values, chain, filters, self._loudness, self.unknown)
+
+    def _sort(self, name: str, key: str, value: object) -> None:
+        if key in (*_CHAIN_KEYS, "flags"):
+            return
+        if key in _LOUDNESS:
+            if self._switch(name, value) == "on":
+                self._be(key)
+        elif key in self._flags:
+            self.values[key] = Given(self._source(name), self._switch(name, value))
+        elif key in self._lists:
+            texts = self._texts(name, value) if isinstance(value, list) else [self._text(name, value)]
+            self.values[key] = Given(self._source(name), texts)
+        elif key in self._known:
+            self.values[key] = Given(self._source(name), self._text(name, value))
+        elif self._takes_unknown:
+            self.unknown[name] = self._words(name, value)
+        else:
+            raise unknown_key(self._path, name, self._known)
+
+    def _old_flag(self, flag: str) -> None:
+        key = flag.replace("-", "_")
+        if key in _LOUDNESS:
+            self._be(key)
+        elif key in self._flags:
+            self.values[key] = Given(self._source(f"flags: {flag}"), "on")
+        elif key == _OLD_REDIS_FLAG:
+            source = self._source(f"flags: {flag}")
+            self.values.setdefault("storage", Given(source, "redis"))
+            if _REDIS_KEYS.isdisjoint(self.values):
+                self.values["redis_host"] = Given(source, "localhost")
+        else:
+            self._fail(f"flags: unknown flag {_quoted(flag)}{did_you_mean(flag, self._flags)}")
+
+    def _be(self, loudness: str) -> None:
+        if self._loudness not in ("", loudness):
+            self._fail('"verbose" and "quiet" contradict each other')
+        self._loudness = loudness
+
+    def _switch(self, name: str, value: object) -> str:
+        if isinstance(value, bool):
+            return "on" if value else "off"
+        return self._text(name, value, "true or false")
+
+    def _words(self, name: str, value: object) -> list[str]:
+        """The words of a command line that say the same."""
+        if not name.isprintable():
+            raise unknown_key(self._path, name, self._known)
+        if isinstance(value, bool):
+            return [f"--{name}"] if value else []
+        if isinstance(value, list):
+            return [f"--{name}", *self._texts(name, value)]
+        return [f"--{name}={self._text(name, value)}"]
+
+    def _text(self, name: str, value: object, expected: str = "a string or a number") -> str:
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            self._fail(f"{name}: expected {expected}{self._got(name, value)}")
+        text = str(value)
+        if "\0" in text or not _is_utf8(text):
+            self._fail(f"{name}: expected text that a command line can hold{self._got(name, value)}")
+        return text
+
+    def _got(self, name: str, value: object) -> str:
+        """What a message says of a wrong value: nothing of one that may hold a password."""
+        return "" if name.replace("-", "_") in self._secrets else f", got {describe(value)}"
+
+    def _texts(self, name: str, value: object) -> list[str]:
+        if not isinstance(value, list):
+            self._fail(f"{name}: expected a list, got {describe(value)}")
+        return [self._text(name, item, "a list of strings") for item in value]
+
+    def _filters(self, value: object) -> list[str]:
+        if not isinstance(value, list):
+            self._fail(f'filters: expected a list, got {describe(value)}; a string goes under "chain"')
+        return self._texts("filters", value)
+
+    def _source(self, name: str) -> str:
+        return f"{self._path}: {name}"
+
+    def _fail(self, problem: str) -> NoReturn:
+        raise UsageError(f"{self._path}: {problem}")
+
+
+def load_config_file(
+    path: str,
+    known: Collection[str],
+    flags: Collection[str] = (),
+    lists: Collection[str] = (),
+    secrets: Collection[str] = (),
+    *,
+    takes_unknown: bool = False,
+) -> ConfigFile:
+    """Read a file. `known` are the options' keys, `flags` those without a value, `lists` those with several,
+    `secrets` those whose value no message may show.
+
+    Raises UsageError, in one line: the file, the place or the key, what was expected.
+    """
+    return _Reader(path, known, flags, lists, secrets, takes_unknown).read(_table(path))
+
+
+def unknown_key(path: str | None, name: str, known: Collection[str]) -> UsageError:
+    """The error for a key that means nothing."""
+    others = (*_CHAIN_KEYS, *_LOUDNESS, "flags")
+    return UsageError(f"{path}: unknown key {_quoted(name)}{did_you_mean(name, [*known, *others])}")
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """`; did you mean "port"?`, or nothing when no known name is near."""
+    nearest = difflib.get_close_matches(name.replace("-", "_"), known, 1)
+    return f'; did you mean "{nearest[0]}"?' if nearest else ""
+
+
+def chain_of(file: ConfigFile) -> str | None:
+    """The chain that a file asks of fws-pipe, or None when it names none."""
+    if file.filters is None:
+        return file.chain
+    return join_stages([_stage_of(item) for item in file.filters])
+
+
+def join_stages(stages: Sequence[str]) -> str:
+    """The chain of these stages; of none at all, one that passes everything on."""
+    return " | ".join(stages) or "cat"
+
+
+def module_stage(module: str) -> str:
+    """The stage that hosts a Python module."""
+    return f"fws-filter {shlex.quote(module)}"
+
+
+def _stage_of(item: str) -> str:
+    """A Python module's name becomes a stage that hosts it; a filter or a command is one already."""
+    parts = item.split(".")
+    if not all(part.isidentifier() for part in parts):
+        return item
+    if len(parts) > 1 or (_is_module_here(item) and item not in filter_paths()):
+        return module_stage(item)
+    return item
+
+
+def _is_module_here(name: str) -> bool:
+    return os.path.isfile(f"{name}.py") or os.path.isfile(os.path.join(name, "__init__.py"))
+
+
+def _table(path: str) -> dict[str, Any]:
+    text = _content(path)
+    # As filtered_websocket did, which JSON does not; an empty line keeps the numbers of those behind it.
+    bare = "\n".join("" if line.startswith("#") else line for line in text.split("\n"))
+    try:
+        if path.endswith(".json") or bare.lstrip().startswith("{"):
+            return _json_table(path, bare)
+        return _toml_table(path, text)
+    except RecursionError:
+        raise UsageError(f"{path}: too many brackets in each other") from None
+
+
+def _content(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return file.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8, from byte {error.start} on") from None
+    except OSError as error:
+        raise UsageError(f"can't read the config file {path}: {error.strerror}") from None
+
+
+def _json_table(path: str, text: str) -> dict[str, Any]:
+    try:
+        table = json.loads(text, object_pairs_hook=lambda pairs: _without_twins(path, pairs))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}: line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from None
+    except ValueError as error:  # a number of thousands of digits
+        raise UsageError(f"{path}: {error}") from None
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: expected an object, {{…}}, got {describe(table)}")
+    return table
+
+
+def _without_twins(path: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in table:
+            raise UsageError(f"{path}: {_quoted(key)} is there twice")
+        table[key] = value
+    return table
+
+
+def _toml_table(path: str, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except ValueError as error:  # TOMLDecodeError, or a number of thousands of digits
+        problem, _, place = str(error).partition(" (at ")
+        found = re.fullmatch(r"line (\d+), column (\d+)\)", place)
+        last = text.split("\n")
+        line, column = found.groups() if found else (len(last), len(last[-1]) + 1)
+        raise UsageError(f"{path}: line {line}, column {column}: not TOML: {problem}") from None
+
+
+def _quoted(name: str) -> str:
+    """A key as a message shows it, in one line whatever is in it."""
+    return json.dumps(name, ensure_ascii=not name.isprintable())
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,903 @@
+"""The options: each is declared once, for the flag, the environment variable, the check and the help.
+
+A flag beats its environment variable, which beats the config file, which beats the default.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from fws_pipe import __version__
+from fws_pipe.admission.origins import OriginPattern, parse_origin
+from fws_pipe.admission.proxies import Proxy, parse_proxy
+from fws_pipe.broker.settings import RedisSettings, check_channels, check_url, without_passwords
+from fws_pipe.config.file import ConfigFile, Given, chain_of, load_config_file
+from fws_pipe.config.rates import EXPECTED as EXPECTED_RATE
+from fws_pipe.config.rates import Rate, rate_of, split_rate
+from fws_pipe.errors import EXIT_CODES, UsageError
+from fws_pipe.log import Level
+from fws_pipe.protocol.actions import is_token
+from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES
+from fws_pipe.terminal import one_line
+
+DEFAULT_CHAIN = "broadcast | stdout_log"
+
+_ON = ("1", "true", "yes", "on")
+_OFF = ("0", "false", "no", "off")
+
+_STORAGES = ("memory", "sqlite", "redis")
+_OLD_STORAGES = {
+    "filtered_websocket.storage_objects.default": "memory",
+    "filtered_websocket.storage_objects.redis": "redis",
+}
+
+_UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
+
+
+def parse_size(text: str) -> int:
+    """Bytes, with K, M or G for binary multiples: "64M". Raises ValueError."""
+    cleaned = text.strip().lower().removesuffix("ib").removesuffix("b")
+    unit = cleaned[-1:] if cleaned[-1:] in _UNITS else ""
+    number = cleaned.removesuffix(unit) if unit else cleaned
+    if not number.isascii() or not number.isdecimal():
+        raise ValueError("expected a size in bytes such as 65536, 64K or 1M")
+    return int(number) * _UNITS[unit]
+
+
+def parse_seconds(text: str) -> float:
+    """Seconds, 0 or more. Raises ValueError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("expected a number of seconds, 0 or more")
+    return seconds
+
+
+def parse_count(text: str) -> int:
+    """A whole number, 0 or more. Raises ValueError."""
+    if not text.isascii() or not text.isdecimal():
+        raise ValueError("expected a whole number, 0 or more")
+    return int(text)
+
+
+def parse_port(text: str) -> int:
+    """A TCP port. Raises ValueError."""
+    if not text.isascii() or not text.isdecimal() or int(text) > 65535:
+        hint = _SERVICE_LINK if _SERVICE_LINK_VALUE.match(text) else ""
+        raise ValueError(f"expected a port, 0 to 65535{hint}")
+    return int(text)
+
+
+_SERVICE_LINK_VALUE = re.compile(r"(?:tcp|udp|sctp)://")
+_SERVICE_LINK = (
+    " (Kubernetes sets such variables for a service that is called fws: give the service another name, say "
+    "enableServiceLinks: false, or name the port with --port, which beats the variable)"
+)
+
+
+def parse_host(text: str) -> str:
+    """An address or a name; an IPv6 address may stand in brackets, as in a URL. Raises ValueError."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") and ":" in text else text
+    return parse_text(bare)
+
+
+def parse_message_size(text: str) -> int:
+    """A size that leaves room for the rest of a frame. Raises ValueError."""
+    size = parse_size(text)
+    if not 0 < size <= FRAME_LIMIT_BYTES // 2:
+        raise ValueError(f"expected a size of 1 to {FRAME_LIMIT_BYTES // 2} bytes")
+    return size
+
+
+def parse_outbox_size(text: str) -> int:
+    """A size that isn't nothing. Raises ValueError."""
+    size = parse_size(text)
+    if size <= 0:
+        raise ValueError("expected a size of 1 byte or more")
+    return size
+
+
+def parse_header_size(text: str) -> int:
+    """A size that a request head can do with. Raises ValueError."""
+    size = parse_size(text)
+    if not 256 <= size <= 1024**2:
+        raise ValueError("expected a size of 256 bytes to 1M")
+    return size
+
+
+def parse_rate(text: str) -> Rate | None:
+    """So many a second, a minute or an hour; None for 0. Raises ValueError."""
+    amount, seconds = split_rate(text)
+    if not amount.isascii() or not amount.isdecimal():
+        raise ValueError(EXPECTED_RATE)
+    return rate_of(int(amount), seconds)
+
+
+def parse_byte_rate(text: str) -> Rate | None:
+    """The same in bytes, with K, M or G. Raises ValueError."""
+    amount, seconds = split_rate(text)
+    try:
+        return rate_of(parse_size(amount), seconds)
+    except ValueError:
+        raise ValueError("expected a rate in bytes such as 64K/s, 10M/m (a minute) or 0") from None
+
+
+def parse_rate_policy(text: str) -> str:
+    """What is done about a client that sends too fast. Raises ValueError."""
+    if text not in RATE_POLICIES:
+        raise ValueError(f"expected one of {', '.join(RATE_POLICIES)}")
+    return text
+
+
+def parse_mode(text: str) -> int:
+    """A file's permissions, octal as for chmod. Raises ValueError."""
+    if not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("expected permissions in octal such as 0660")
+    return int(text, 8)
+
+
+def parse_variable(text: str) -> str:
+    """The name of an environment variable. Raises ValueError."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", text):
+        raise ValueError("expected names of environment variables; commas are between them")
+    return text
+
+
+def parse_name(text: str) -> str:
+    """A server's name: it stands in ids, logs and channels. Raises ValueError."""
+    if not text or len(text) > 32 or not all(character.isalnum() or character in "._" for character in text):
+        raise ValueError("expected 1 to 32 letters, digits, dots and underscores")
+    return text
+
+
+def parse_text(text: str) -> str:
+    """Any text that isn't empty. Raises ValueError."""
+    if not text:
+        raise ValueError("expected something")
+    return text
+
+
+def parse_group(text: str) -> str:
+    """The name of a group that clients are put into. Raises ValueError."""
+    if not text or len(text.encode(errors="replace")) > 1000:
+        raise ValueError("expected 1 to 1000 bytes")
+    return text
+
+
+def parse_time(text: str) -> float:
+    """Seconds, more than 0. Raises ValueError."""
+    try:
+        seconds = parse_seconds(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds:
+        raise ValueError("expected a number of seconds above 0")
+    return seconds
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """A parser that takes one of these words. It raises ValueError."""
+
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"expected one of {', '.join(words)}")
+        return text
+
+    return parse
+
+
+def parse_expiry(text: str) -> float:
+    """Seconds, 1 or more: Redis counts in whole ones. Raises ValueError."""
+    try:
+        seconds = parse_seconds(text)
+    except ValueError:
+        seconds = 0.0
+    if seconds < 1:
+        raise ValueError("expected a number of seconds, 1 or more")
+    return seconds
+
+
+def parse_cookie_name(text: str) -> str:
+    """A cookie's name: a token (RFC 6265, section 4.1.1). Raises ValueError."""
+    if not is_token(text):
+        raise ValueError("expected a cookie's name: letters, digits and any of !#$%&'*+-.^_`|~")
+    return text
+
+
+def parse_subprotocol(text: str) -> str:
+    """A subprotocol's name: a token (RFC 6455, section 4.1). Raises ValueError."""
+    if not is_token(text):
+        raise ValueError("expected a subprotocol's name: letters, digits and any of !#$%&'*+-.^_`|~")
+    return text
+
+
+def parse_switch(text: str) -> bool:
+    """Whether an option without a value is on. Raises ValueError."""
+    word = text.strip().lower()
+    if word not in _ON and word not in _OFF:
+        raise ValueError(f"expected one of {', '.join(_ON)}, or one of {', '.join(_OFF)}")
+    return word in _ON
+
+
+def parse_health_path(text: str) -> str:
+    """A path of a URL, without a query. Raises ValueError."""
+    if not re.fullmatch(r"/[!-\"$->@-~]*", text):
+        raise ValueError("expected a path such as /health, without ? or #")
+    return text
+
+
+def parse_channel(text: str) -> str:
+    """A channel's name. Raises ValueError."""
+    if not text or any(character.isspace() for character in text):
+        raise ValueError("expected channels that aren't empty and have no white space in them; commas are between them")
+    return text
+
+
+def parse_storage(text: str) -> str:
+    """A kind of storage, or the name of a Python module. Raises ValueError."""
+    name = _OLD_STORAGES.get(text, text).removeprefix("module:")
+    is_file = name.startswith("sqlite:") and len(name) > len("sqlite:")
+    if not is_file and not all(part.isidentifier() for part in name.split(".")):
+        raise ValueError("expected memory, sqlite, sqlite:PATH, redis or a Python module's name")
+    return name
+
+
+@dataclass(frozen=True)
+class Option:
+    """One setting. `parse` turns text into the value, and raises ValueError with what it had expected."""
+
+    name: str
+    parse: Callable[[str], Any]
+    default: Any
+    default_text: str
+    help: str
+    metavar: str
+    group: str
+    short: str | None = None
+    is_list: bool = False
+    """Given several times, or with commas; the value is a tuple."""
+    is_flag: bool = False
+    """Given without a value; `--no-…` says no where the environment or the config file says yes."""
+    is_secret: bool = False
+    """The value may hold a password: no message shows it."""
+    for_front: bool = True
+    old_flags: tuple[str, ...] = ()
+    """How filtered_websocket spelled it."""
+    old_variables: tuple[str, ...] = ()
+
+    @property
+    def flag(self) -> str:
+        """`--max-message`."""
+        return f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """`FWS_MAX_MESSAGE`."""
+        return "FWS_" + self.key.upper()
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment variables that set it; the first that isn't empty does."""
+        return (self.variable, *self.old_variables)
+
+    @property
+    def key(self) -> str:
+        """`max_message`."""
+        return self.name.replace("-", "_")
+
+
+RATE_POLICIES = ("wait", "close")
+
+INTAKES = ("epoll", "tasks", "library")
+SLOW_CLIENT = ("close", "drop-oldest", "drop-newest")
+
+_LEVELS = {"verbose": Level.DEBUG, "quiet": Level.WARNING, "": Level.INFO}
+
+_LISTENING = "listening"
+_TLS = "TLS"
+_ADMISSION = "who gets in"
+_LIMITS = "limits"
+_CHAIN = "the chain"
+_SHARED = "Redis and storage"
+
+OPTIONS = (
+    Option(
+        "port", parse_port, 9000, "9000", "the port to listen on; 0 picks a free one", "PORT", _LISTENING, short="p"
+    ),
+    Option(
+        "host", parse_host, ("127.0.0.1",), "127.0.0.1",
+        "an address or name to listen on; may be given several times, or with commas", "HOST", _LISTENING,
+        is_list=True,
+    ),
+    Option(
+        "unix", parse_text, (), "none",
+        "a Unix socket to listen on, and no port unless --host or --port is given too; may be given several times",
+        "PATH", _LISTENING, is_list=True,
+    ),
+    Option(
+        "unix-mode", parse_mode, 0o660, "0660", "the permissions of its file: who may write it may connect", "MODE",
+        _LISTENING,
+    ),
+    Option(
+        "trusted-proxy", parse_proxy, (), "none",
+        "a proxy's address or network, or unix, whose X-Forwarded-For or Forwarded tells where its clients come from",
+        "NETWORK", _LISTENING, is_list=True,
+    ),
+    Option(
+        "proxy-protocol", parse_switch, False, "off",
+        "trusted proxies begin each connection with a header of the PROXY protocol (v1, v2), before TLS; others don't",
+        "", _LISTENING, is_flag=True,
+    ),
+    Option(
+        "health-path", parse_health_path, None, "none",
+        "a path where GET, HEAD and OPTIONS get 200 and the chain hears nothing, for the health checks of proxies",
+        "PATH", _LISTENING,
+    ),
+    Option(
+        "name", parse_name, None, "random", "this server's name: every client's id begins with it", "NAME", _LISTENING
+    ),
+    Option(
+        "cert", parse_text, None, "none", "a certificate and its chain (PEM); with it the server speaks TLS, wss://",
+        "FILE", _TLS, old_flags=("-cert",),
+    ),
+    Option(
+        "key", parse_text, None, "none", "the certificate's private key (PEM), unless it is in the same file", "FILE",
+        _TLS, old_flags=("-key",),
+    ),
+    Option(
+        "client-ca", parse_text, None, "none",
+        "certificates (PEM) of those who may vouch for clients; a client without a certificate of theirs is refused",
+        "FILE", _TLS,
+    ),
+    Option(
+        "origin", parse_origin, (), "any",
+        "the pages that may connect, [scheme://]host[:port], *.domain, *, same or null; none is who names no page",
+        "ORIGIN", _ADMISSION, is_list=True,
+    ),
+    Option(
+        "auth-tokens", parse_text, None, "none", "the tokens that let a client in; one without any of them gets 401",
+        "FILE", _ADMISSION,
+    ),
+    Option(
+        "auth-jwt", parse_text, None, "none",
+        "public keys (PEM or JWKS) that check a client's JWT; a client without a JWT gets 401", "KEYFILE", _ADMISSION,
+    ),
+    Option(
+        "auth-jwt-secret", parse_text, None, "none",
+        "the secret, 32 bytes or more, that a client's JWT is signed with (HS256); may stand beside --auth-jwt",
+        "FILE", _ADMISSION,
+    ),
+    Option(
+        "auth-audience", parse_text, None, "any", "the audience that a JWT must be for: it may be meant for others",
+        "TEXT", _ADMISSION,
+    ),
+    Option(
+        "auth-issuer", parse_text, None, "any", "the issuer that a JWT must be from", "TEXT", _ADMISSION,
+    ),
+    Option(
+        "auth-cookie", parse_cookie_name, "token", "token",
+        "the cookie that a token may come in: a browser's WebSocket sends no headers of its own", "NAME", _ADMISSION,
+    ),
+    Option(
+        "gate", parse_switch, False, "off", "the chain answers each handshake itself, with accept or reject", "",
+        _ADMISSION, is_flag=True,
+    ),
+    Option(
+        "gate-timeout", parse_time, 5.0, "5", "a handshake that the chain has not answered for so long is refused",
+        "SECONDS", _ADMISSION,
+    ),
+    Option(
+        "subprotocol", parse_subprotocol, (), "none",
+        "what the server speaks within WebSocket: a client gets the first of these that it offers, too", "NAME",
+        _ADMISSION, is_list=True,
+    ),
+    Option(
+        "max-message", parse_message_size, 1024**2, "1M",
+        "the largest message from a client; a larger one closes it with 1009", "BYTES", _LIMITS,
+    ),
+    Option(
+        "ping-interval", parse_seconds, 25.0, "25",
+        "a client that has sent or been sent nothing for so long is pinged (proxies give up after 30 to 60); 0: never",
+        "SECONDS", _LIMITS,
+    ),
+    Option(
+        "ping-timeout", parse_seconds, 20.0, "20",
+        "a pinged client that stays silent for so long is closed with 1011; 0: never", "SECONDS", _LIMITS,
+    ),
+    Option(
+        "max-clients", parse_count, 16384, "16384",
+        "clients at a time; a further one gets 503, which beats running out of descriptors; 0: any number", "COUNT",
+        _LIMITS,
+    ),
+    Option(
+        "max-clients-per-address", parse_count, 12288, "12288",
+        "clients at a time of one address (of one /64 with IPv6); a further one gets 429; 0: any number", "COUNT",
+        _LIMITS,
+    ),
+    Option(
+        "max-handshakes", parse_count, 1024, "1024",
+        "connections at a time that are no clients yet; further ones wait to be accepted; 0: any number", "COUNT",
+        _LIMITS,
+    ),
+    Option(
+        "handshake-timeout", parse_time, 10.0, "10", "a request that takes longer to arrive gets 408", "SECONDS",
+        _LIMITS,
+    ),
+    Option(
+        "max-header", parse_header_size, 16 * 1024, "16K", "the largest request; a larger one gets 431", "BYTES",
+        _LIMITS,
+    ),
+    Option(
+        "max-fragments", parse_count, 65536, "65536",
+        "fragments of a message before its last, as many as 1M has of 16 bytes; one more: 1009; 0: any number", "COUNT",
+        _LIMITS,
+    ),
+    Option(
+        "message-timeout", parse_seconds, 60.0, "60",
+        "a message that takes longer to arrive closes its client with 1008; 0: any time", "SECONDS", _LIMITS,
+    ),
+    Option(
+        "max-groups", parse_count, 1024, "1024", "groups that one client may be in; 0: any number", "COUNT", _LIMITS,
+    ),
+    Option(
+        "memory-limit", parse_size, 512 * 1024**2, "512M",
+        "unfinished messages, outboxes and group names of all clients; those that hold most get 1013; 0: any size",
+        "BYTES", _LIMITS,
+    ),
+    Option(
+        "rate", parse_rate, None, "0",
+        "messages of one client, as 100/s or 6000/m, so many of them at once; fragments and pings count too; 0: any",
+        "RATE", _LIMITS,
+    ),
+    Option(
+        "rate-bytes", parse_byte_rate, None, "0",
+        "bytes of one client, as 64K/s or 10M/m, so many of them at once; 0: any", "RATE", _LIMITS,
+    ),
+    Option(
+        "rate-policy", parse_rate_policy, "wait", "wait",
+        "what happens to a client that sends faster: wait (it is read more slowly) or close (with 1008)", "POLICY",
+        _LIMITS,
+    ),
+    Option(
+        "idle-timeout", parse_seconds, 0.0, "0",
+        "a client that has sent no message for so long is closed with 1001; 0: never, pings find those that are gone",
+        "SECONDS", _LIMITS,
+    ),
+    Option(
+        "outbox-limit", parse_outbox_size, 1024**2, "1M",
+        "what others send to a client that reads slowly and may wait for it; for one more message see --slow-client",
+        "BYTES", _LIMITS,
+    ),
+    Option(
+        "slow-client", one_of(*SLOW_CLIENT), "close", "close",
+        "what then: close it with 1013, or drop-oldest or drop-newest of what waits for it", "POLICY", _LIMITS,
+    ),
+    Option(
+        "journal-limit", parse_outbox_size, 64 * 1024**2, "64M",
+        "what is kept of events until they are through the chain, so that none is lost; clients wait when it is full",
+        "BYTES", _LIMITS,
+    ),
+    Option(
+        "stall-timeout", parse_seconds, 30.0, "30",
+        "a chain that returns no tick for so long while events wait hangs, and is started again; 0: never", "SECONDS",
+        _LIMITS, for_front=False,
+    ),
+    Option(
+        "drain-timeout", parse_seconds, 10.0, "10",
+        "how long clients and chain have to finish after SIGTERM or SIGINT", "SECONDS", _LIMITS,
+    ),
+    Option(
+        "intake", one_of(*INTAKES), "epoll", "epoll",
+        "how clients are read: epoll, tasks (as where there is no epoll), library (every frame by trio-websocket)",
+        "NAME", _LIMITS,
+    ),
+    Option(
+        "shell", parse_text, "/bin/sh", "/bin/sh", "the shell that runs each stage, as SHELL -c", "PATH", _CHAIN,
+        for_front=False,
+    ),
+    Option(
+        "watch", parse_switch, False, "off",
+        "replace the chain when the file of a filter, or the config file, has changed, as SIGHUP does", "", _CHAIN,
+        is_flag=True, for_front=False,
+    ),
+    Option(
+        "quarantine", parse_text, None, "none", "a folder for events that kill the chain again and again, a file each",
+        "DIR", _CHAIN, for_front=False,
+    ),
+    Option(
+        "pass-env", parse_variable, (), "none",
+        "a variable that the stages get though it is named like a secret; may be given several times, or with commas",
+        "NAME", _CHAIN, is_list=True, for_front=False,
+    ),
+    Option(
+        "clean-env", parse_switch, False, "off",
+        "of the environment the stages get PATH, HOME, LANG and the like, --pass-env, and nothing else", "", _CHAIN,
+        is_flag=True, for_front=False,
+    ),
+    Option(
+        "token", parse_group, None, "none",
+        "the group of clients that have not chosen one, for broadcast_by_token and filters that are classes", "NAME",
+        _CHAIN, for_front=False, old_flags=("-token",),
+    ),
+    Option(
+        "storage", parse_storage, "sqlite", "sqlite",
+        "where filters keep what outlives them: memory, sqlite, sqlite:PATH, redis, or a module's class StorageObject",
+        "KIND", _SHARED, for_front=False, old_variables=("STORAGE_OBJECT_MODULE",),
+    ),
+    Option(
+        "redis-url", check_url, None, "none",
+        "the Redis that servers share, as redis://, rediss://, unix:// or redis+sentinel://", "URL", _SHARED,
+        for_front=False, is_secret=True,
+    ),
+    Option(
+        "redis-key", parse_text, "fws", "fws", "what all our own keys and channels in Redis begin with", "PREFIX",
+        _SHARED, for_front=False, old_flags=("--redis_key",),
+    ),
+    Option(
+        "redis-channels", parse_channel, ("global",), "global",
+        "a channel to subscribe to; may be given several times, or with commas", "CHANNEL", _SHARED, is_list=True,
+        for_front=False, old_flags=("--redis_channels",),
+    ),
+    Option(
+        "redis-sharded", parse_switch, False, "off", "Redis is a cluster: publish with SPUBLISH", "", _SHARED,
+        is_flag=True, for_front=False,
+    ),
+    Option(
+        "presence-expiry", parse_expiry, 30.0, "30",
+        "a server that has told Redis nothing for so long is dead, and its clients gone", "SECONDS", _SHARED,
+        for_front=False,
+    ),
+)  # fmt: skip
+
+OLD_OPTIONS = (
+    Option(
+        "redis_host", parse_text, None, "localhost", "as in filtered_websocket: makes the URL redis://HOST:PORT/0",
+        "HOST", _SHARED, for_front=False,
+    ),
+    Option(
+        "redis_port", parse_port, None, "6379", "as in filtered_websocket: makes the URL redis://HOST:PORT/0", "PORT",
+        _SHARED, for_front=False,
+    ),
+)  # fmt: skip
+"""Other ways to say --redis-url; not in the environment, where Kubernetes likes to leave a FWS_REDIS_PORT."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the user has asked for; the fields are the options."""
+
+    port: int
+    host: Sequence[str]
+    unix: Sequence[str]
+    unix_mode: int
+    trusted_proxy: Sequence[Proxy]
+    proxy_protocol: bool
+    health_path: str | None
+    name: str | None
+    cert: str | None
+    key: str | None
+    client_ca: str | None
+    origin: Sequence[OriginPattern]
+    auth_tokens: str | None
+    auth_jwt: str | None
+    auth_jwt_secret: str | None
+    auth_audience: str | None
+    auth_issuer: str | None
+    auth_cookie: str
+    gate: bool
+    gate_timeout: float
+    subprotocol: Sequence[str]
+    max_message: int
+    ping_interval: float
+    ping_timeout: float
+    max_clients: int
+    max_clients_per_address: int
+    max_handshakes: int
+    handshake_timeout: float
+    max_header: int
+    max_fragments: int
+    message_timeout: float
+    max_groups: int
+    memory_limit: int
+    rate: Rate | None
+    rate_bytes: Rate | None
+    rate_policy: str
+    idle_timeout: float
+    outbox_limit: int
+    slow_client: str
+    journal_limit: int
+    stall_timeout: float
+    drain_timeout: float
+    intake: str
+    shell: str
+    watch: bool
+    quarantine: str | None
+    pass_env: Sequence[str]
+    clean_env: bool
+    token: str | None
+    storage: str
+    redis_url: str | None
+    redis_key: str
+    redis_channels: Sequence[str]
+    redis_sharded: bool
+    presence_expiry: float
+    level: Level
+    names_tcp: bool = False
+    """Whether a host or a port was asked for, and is not the default."""
+    chain: str = DEFAULT_CHAIN
+    file: str | None = None
+    """The config file that it comes from, if any."""
+    chain_is_in_file: bool = False
+    """Whether the chain is what the config file says."""
+    storage_has_pubsub: bool = False
+    """Whether the user's own storage module brings a subscriber: known once the module is loaded."""
+    server_argv: Sequence[str] = ()
+    """The command line in fws_server's form: a user's StorageObject gets its options from that."""
+
+    @property
+    def redis(self) -> RedisSettings | None:
+        """How to get to Redis; the server's name is the caller's to fill in."""
+        if self.redis_url is None:
+            return None
+        return RedisSettings(
+            url=self.redis_url,
+            key=self.redis_key,
+            channels=self.redis_channels,
+            sharded=self.redis_sharded,
+            expiry_s=self.presence_expiry,
+        )
+
+    @property
+    def storage_module(self) -> str | None:
+        """The user's own module with a class StorageObject, or None."""
+        return storage_module_of(self.storage)
+
+    @property
+    def storage_environment(self) -> dict[str, str]:
+        """What tells the stages where `storage_object` is, and `token`."""
+        own = self.storage_module
+        environment = {"FWS_STORAGE": self.storage if own is None else f"module:{own}"}
+        if own is not None:
+            environment["FWS_SERVER_ARGV"] = json.dumps(list(self.server_argv))
+        if self.token is not None:
+            environment["FWS_TOKEN"] = self.token
+        return environment
+
+
+@dataclass(frozen=True)
+class Query:
+    """Instead of serving: answer `list`, `filters-dir` or `check` (of `chain`, for `shell`) on stdout."""
+
+    kind: str
+    chain: str = ""
+    shell: str = "/bin/sh"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # argparse quotes what it doesn't know as it is, line breaks included.
+        raise UsageError(f"{without_passwords(one_line(message))}; see {self.prog} --help")
+
+
+def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | Query:
+    """Parse fws-pipe's command line. Raises UsageError; exits 0 after --help and --version."""
+    options = (*OPTIONS, *OLD_OPTIONS)
+    parser = _parser("fws-pipe", "A WebSocket server whose behaviour is a Unix pipeline of filters.", options)
+    parser.add_argument(
+        "chain", nargs="?", metavar="CHAIN", help=f'the filters, as in a shell: "A | B | C" (default: {DEFAULT_CHAIN})'
+    )
+    asked = parser.add_argument_group("instead of serving").add_mutually_exclusive_group()
+    asked.add_argument("--list", action="store_true", help="list the filters, with a line about each")
+    asked.add_argument("--filters-dir", action="store_true", help="print the filters' directory, for a shell's PATH")
+    asked.add_argument("--check", metavar="CHAIN", help="parse and resolve a chain, print its stages, start nothing")
+    arguments = parser.parse_args(argv)
+    if arguments.list:
+        return Query("list")
+    if arguments.filters_dir:
+        return Query("filters-dir")
+    if arguments.check is not None:
+        shell: str = arguments.shell or environment.get("FWS_SHELL") or Query.shell
+        return Query("check", arguments.check, shell)
+    file = read_file(arguments.config)
+    chain = arguments.chain if arguments.chain is not None else chain_of(file)
+    config = make_config(_given(arguments, options), environment, file, chain)
+    old_form = {"--port": str(config.port), "-key": config.key, "-cert": config.cert, "-token": config.token}
+    argv = [word for flag, value in old_form.items() if value is not None for word in (flag, value)]
+    return replace(config, server_argv=argv, chain_is_in_file=arguments.chain is None and file.names_chain)
+
+
+def parse_front(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """Parse fws-front's command line. Raises UsageError; exits 0 after --help and --version."""
+    about = (
+        "The front alone: events on stdout, actions on stdin. mkfifo back; fws-front <back | broadcast | fws-sink >back"
+    )
+    options = [option for option in OPTIONS if option.for_front]
+    arguments = _parser("fws-front", about, options).parse_args(argv)
+    own = {option.key for option in options}
+    file = read_file(arguments.config)
+    # What the file says to fws-pipe alone, which may share it, must not stop a front.
+    file = replace(file, values={key: value for key, value in file.values.items() if key in own})
+    return make_config(_given(arguments, options), environment, file, options=options)
+
+
+def read_file(path: str | None, *, takes_unknown: bool = False) -> ConfigFile:
+    """What a config file says, an empty one if there is none. Raises UsageError."""
+    if path is None:
+        return ConfigFile(None)
+    options = (*OPTIONS, *OLD_OPTIONS)
+    flags = {option.key for option in options if option.is_flag}
+    lists = {option.key for option in options if option.is_list}
+    secrets = {option.key for option in options if option.is_secret}
+    known = {option.key for option in options}
+    return load_config_file(path, known, flags, lists, secrets, takes_unknown=takes_unknown)
+
+
+def storage_named(environment: Mapping[str, str], file: ConfigFile) -> str:
+    """The storage that is asked for in the environment, or else in the file. Raises UsageError."""
+    option = next(option for option in OPTIONS if option.key == "storage")
+    given = _from_environment([option], environment).get(option.key, file.values.get(option.key))
+    return str(option.default if given is None else _value(option, given))
+
+
+def storage_module_of(storage: str) -> str | None:
+    """The user's own module with a class StorageObject, or None for our own kinds of storage."""
+    return None if storage in _STORAGES or storage.startswith("sqlite:") else storage
+
+
+def make_config(
+    given: Mapping[str, Given],
+    environment: Mapping[str, str],
+    file: ConfigFile,
+    chain: str | None = None,
+    options: Sequence[Option] = OPTIONS,
+) -> Config:
+    """Put together what was said where: on the command line, else in the environment, else in the file.
+
+    Raises UsageError.
+    """
+    sources = [_with_redis_url(file.values), _from_environment(options, environment), _with_redis_url(given)]
+    said: dict[str, Given] = {key: value for source in sources for key, value in source.items()}
+    values = {option.key: _value(option, said[option.key]) for option in options if option.key in said}
+    defaults = {option.key: option.default for option in OPTIONS}
+    loudness = said.get("loudness", Given("", file.loudness))
+    chain = DEFAULT_CHAIN if chain is None else chain
+    config = Config(
+        **{**defaults, **values},
+        level=_LEVELS[str(loudness.text)],
+        names_tcp=not said.keys().isdisjoint(("host", "port")),
+        chain=chain,
+        file=file.path,
+    )
+    _check(config)
+    return config
+
+
+def _check(config: Config) -> None:
+    """Options that make no sense together. Raises UsageError."""
+    if config.storage == "redis" and config.redis_url is None:
+        raise UsageError("--storage redis: where is Redis? Add --redis-url redis://localhost:6379/0, or another")
+    if config.redis_sharded and config.redis_url is None:
+        raise UsageError("--redis-sharded makes no sense without --redis-url")
+    check_channels(config.redis_channels, sharded=config.redis_sharded)
+
+
+def _parser(program: str, about: str, options: Sequence[Option]) -> _Parser:
+    codes = "".join(f"\n  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
+    parser = _Parser(
+        prog=program,
+        description=about,
+        epilog=f"exit codes:{codes}",
+        formatter_class=_HelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "-c", "--config", metavar="FILE",
+        help="options as JSON or TOML; its keys are their names, and chain or filters",
+    )  # fmt: skip
+    loudness = parser.add_mutually_exclusive_group()
+    loudness.add_argument(
+        "-v", "--verbose", action="store_const", dest="loudness", const="verbose",
+        help="also tell of each client that comes, goes or is refused",
+    )  # fmt: skip
+    loudness.add_argument(
+        "-q", "--quiet", action="store_const", dest="loudness", const="quiet", help="tell only what goes wrong"
+    )
+    parser.add_argument("--version", action="version", version=f"{program} {__version__}")
+    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(option.group for option in options)}
+    for option in options:
+        names, settings = _argument(option)
+        groups[option.group].add_argument(*names, **settings)
+    return parser
+
+
+def _argument(option: Option) -> tuple[list[str], dict[str, Any]]:
+    """What argparse has to know."""
+    names = [*([f"-{option.short}"] if option.short else []), option.flag, *option.old_flags]
+    known_as = "" if option in OLD_OPTIONS else f"; {', '.join(option.variables)}"
+    text = f"{option.help} (default: {option.default_text}{known_as})"
+    if option.is_flag:
+        return names, {"dest": option.key, "help": text, "action": argparse.BooleanOptionalAction}
+    action = "append" if option.is_list else "store"
+    return names, {"dest": option.key, "help": text, "action": action, "metavar": option.metavar}
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Leaves the exit codes as they stand, and wraps the description."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("exit codes:"):
+            return super()._fill_text(text, width, indent)
+        return textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent)
+
+
+def _given(arguments: argparse.Namespace, options: Sequence[Option]) -> dict[str, Given]:
+    """What the command line says."""
+    said = {option: value for option in options if (value := getattr(arguments, option.key)) is not None}
+    switches = {True: "on", False: "off"}
+    given = {
+        option.key: Given(option.flag, switches[value] if option.is_flag else value) for option, value in said.items()
+    }
+    if arguments.loudness is not None:
+        given["loudness"] = Given("", arguments.loudness)
+    return given
+
+
+_GUARDS = frozenset({"auth-tokens", "auth-jwt", "auth-jwt-secret", "origin", "client-ca"})
+"""What keeps clients out: a variable that a script has left empty by mistake must not switch it off."""
+
+
+def _from_environment(options: Sequence[Option], environment: Mapping[str, str]) -> dict[str, Given]:
+    """What the environment says; an empty variable is none."""
+    found = {}
+    for option in options:
+        variable = next((name for name in option.variables if environment.get(name)), None)
+        if variable is None and option.name in _GUARDS and environment.get(option.variable) == "":
+            raise UsageError(f"{option.variable}: is empty, which would let anybody in; give it a value, or unset it")
+        if variable is not None:
+            text = environment[variable]
+            found[option.key] = Given(variable, [text] if option.is_list else text)
+    return found
+
+
+def _with_redis_url(said: Mapping[str, Given]) -> dict[str, Given]:
+    """The same, with the old host and port as the URL that they stand for. Raises UsageError when there is one too."""
+    rest = dict(said)
+    old = [(option, rest.pop(option.key)) for option in OLD_OPTIONS if option.key in said]
+    if not old:
+        return rest
+    source = old[0][1].source
+    if "redis_url" in rest:
+        raise UsageError(f"{source}: {rest['redis_url'].source} says it all; leave one of them out")
+    address = {option.key: _value(option, given) for option, given in old}
+    host, port = address.get("redis_host", "localhost"), address.get("redis_port", 6379)
+    url = f"redis://[{host}]:{port}/0" if ":" in host else f"redis://{host}:{port}/0"
+    return {**rest, "redis_url": Given(source, url)}
+
+
+def _value(option: Option, given: Given) -> Any:
+    if isinstance(given.text, list):
+        items = [item.strip() for text in given.text for item in text.split(",")]
+        return tuple(_parsed(option, item, given.source) for item in items)
+    return _parsed(option, given.text, given.source)
+
+
+def _parsed(option: Option, text: str, source: str) -> Any:
+    try:
+        return option.parse(text)
+    except ValueError as error:
+        got = "" if option.is_secret else f", got {text!r}"
+        raise UsageError(f"{source}: {error}{got}") from None
+
+
+def current_environment() -> dict[str, str]:
+    """A copy of the environment, for the parsers and for the stages."""
+    return dict(os.environ)

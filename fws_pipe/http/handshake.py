@@ -1,0 +1,318 @@
+"""Judges the head of an HTTP request: an upgrade that trio-websocket may have, or a refusal that we answer.
+
+trio-websocket never sees a client's request: the tasks behind a handshake that it refused would live on, and HTTP/1.0
+and keys that aren't 16 bytes would get through (RFC 6455, section 4.2.1). No I/O.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import NamedTuple, TypeVar
+
+import h11
+
+from fws_pipe.admission.proxies import Site
+from fws_pipe.http.head import RequestHead, parse_head
+from fws_pipe.protocol.actions import is_token
+
+END_OF_HEAD = b"\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """A request to open a WebSocket. `headers` have lower-case names."""
+
+    path: str
+    query: str
+    headers: list[tuple[str, str]]
+    site: Site = Site()
+    """What a trusted proxy tells of where the client has connected to."""
+
+    @property
+    def host(self) -> str:
+        """The host and port that the client has connected to: Host, unless a trusted proxy tells another."""
+        return self.site.host or next((value for name, value in self.headers if name == "host"), "")
+
+    @property
+    def key(self) -> str:
+        """The client's key, which the answer must prove to have been read."""
+        return next(value for name, value in self.headers if name == "sec-websocket-key")
+
+    @property
+    def origins(self) -> list[str]:
+        """The pages that ask: one, or none."""
+        return [value for name, value in self.headers if name == "origin"]
+
+    @property
+    def subprotocols(self) -> list[str]:
+        """Those that the client offers. A browser gives up unless one of them is chosen."""
+        return _members(", ".join(value for name, value in self.headers if name == "sec-websocket-protocol"))
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a request gets that will not be upgraded."""
+
+    status: int
+    text: str
+    headers: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
+    """What the log says of it, where `text` holds what the client has written."""
+    has_body: bool = True
+    """Whether the text is sent; the answer to HEAD only tells its length."""
+
+    def encode(self) -> bytes:
+        """The whole HTTP response; the connection ends behind it (RFC 9112, section 9.6)."""
+        body = self.text.encode() + b"\n"
+        lines = [
+            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
+            "Content-Type: text/plain; charset=utf-8",
+            f"Content-Length: {len(body)}",
+            *(_UPGRADE_REQUIRED if self.status == HTTPStatus.UPGRADE_REQUIRED else ("Connection: close",)),
+            *(f"{name}: {value}" for name, value in self.headers),
+        ]
+        return "\r\n".join(lines).encode() + END_OF_HEAD + (body if self.has_body else b"")
+
+
+_UPGRADE_REQUIRED = ("Connection: Upgrade, close", "Upgrade: websocket")
+"""RFC 9110, sections 7.8 and 15.5.22: what to upgrade to stands in Upgrade, and Connection names that header."""
+
+
+class Refusal(Response):
+    """The request is refused."""
+
+
+class Page(Response):
+    """The request asks for something else than a WebSocket, and gets it."""
+
+
+Verdict = Upgrade | Refusal | Page
+
+HEALTHY = Page(200, "fws-pipe serves.")
+
+TOO_SLOW = Refusal(408, "The request did not arrive in time.")
+CROWDED_OUT = Refusal(
+    408, "Your address has most of the handshakes under way, and others wait: this one took too long."
+)
+FULL = Refusal(503, "This server has as many clients as it may have. Try again later.", (("Retry-After", "5"),))
+
+CONTRADICTION = Refusal(400, "X-Forwarded-For and Forwarded name different clients: one of them is made up.")
+
+CLOSING = Refusal(503, "The server is shutting down.", (("Retry-After", "5"),))
+
+
+def no_proxy_header(problem: str) -> Refusal:
+    """For a connection of a trusted proxy that does not begin as --proxy-protocol asks for."""
+    return Refusal(
+        400, f"A trusted proxy must begin with a header of the PROXY protocol (--proxy-protocol): {problem}."
+    )
+
+
+NOT_OFFERED = Refusal(500, "The chain has chosen a subprotocol that you do not offer.")
+NO_ANSWER = Refusal(503, "Nobody has said in time whether you may come in. Try again later.", (("Retry-After", "5"),))
+
+
+def too_large(head: bytes, limit: int) -> Refusal:
+    """For a request head, whole or not, of more than so many bytes."""
+    return for_method(head, Refusal(431, f"The request's headers are larger than {limit} bytes."))
+
+
+def full_for_address(limit: int) -> Refusal:
+    """For a client whose address has as many as it may have."""
+    text = f"Your address has {limit} connections, as many as it may have. Close one, or try again later."
+    return Refusal(429, text, (("Retry-After", "5"),))
+
+
+def wrong_origin(origins: Sequence[str], *, is_host_believed: bool = True) -> Refusal:
+    """For a page, or a program, that may not connect: browsers say with each WebSocket which page asks for it.
+
+    `is_host_believed`: otherwise the Host header may be a name that the page itself has pointed at this machine.
+    """
+    who = f"a page of {' and '.join(origins)}" if origins else "a client that names no Origin"
+    text = f"This server is not for {who}. Its --origin says who may connect."
+    reason = "--origin does not name this page"
+    if not is_host_believed:
+        reason += "; if same was to, name the proxy on this machine with --trusted-proxy, or the host with --host"
+    return Refusal(403, text, reason=reason)
+
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
+
+def accept(request: Upgrade, subprotocol: str | None) -> bytes:
+    """The whole response that opens the connection (RFC 6455, section 4.2.2)."""
+    digest = base64.b64encode(hashlib.sha1(request.key.encode() + _GUID).digest()).decode()
+    chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
+    return (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {digest}\r\n{chosen}\r\n"
+    ).encode()
+
+
+_NO_REQUEST = "This is not an HTTP request"
+
+
+def judge(head: bytes, health_path: str | None = None) -> Verdict:
+    """Judge a request head, `head` being all up to and with the empty line.
+
+    `health_path` is where a proxy asks whether this server serves.
+    """
+    try:
+        request = parse_head(head)
+    except h11.RemoteProtocolError as error:
+        return for_method(head, Refusal(400, f"{_NO_REQUEST}: {error}.", reason=_NO_REQUEST))
+    if request is None:
+        return for_method(head, Refusal(400, f"{_NO_REQUEST}."))
+    verdict = _judge_request(request, health_path)
+    return verdict if isinstance(verdict, Upgrade) else for_method(head, verdict)
+
+
+Answer = TypeVar("Answer", bound=Response)
+
+
+def for_method(head: bytes, response: Answer) -> Answer:
+    """The response as this request may get it: that to HEAD has no body (RFC 9110, section 9.3.2)."""
+    return replace(response, has_body=False) if head.startswith(b"HEAD ") else response
+
+
+def _judge_request(request: RequestHead, health_path: str | None) -> Verdict:
+    fields = _combined(request.headers)
+    target = _split_target(request.target)
+    upgrades = _members(fields.get("upgrade", "").lower())
+    if not _asks_for_websocket(fields, upgrades):
+        is_check = target is not None and target.path == health_path and request.method in ("GET", "HEAD", "OPTIONS")
+        return HEALTHY if is_check else _plain_request(fields.get("host") or "HOST:PORT")
+    problem = _problem(request, fields, upgrades, target)
+    if target is None or problem:
+        return Refusal(400, f"This WebSocket handshake can't be answered: {problem}.")
+    if fields["sec-websocket-version"] != "13":
+        return Refusal(426, "This server speaks version 13 of WebSocket.", (("Sec-WebSocket-Version", "13"),))
+    headers = request.headers if target.authority is None else _with_host(request.headers, target.authority)
+    return Upgrade(target.path, target.query, headers)
+
+
+def _combined(headers: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    """Each header's value; of a header in several lines the list of all their values (RFC 9110, section 5.3)."""
+    fields = dict(headers)
+    if len(fields) < len(headers):
+        return {name: ", ".join(value for found, value in headers if found == name) for name in fields}
+    return fields
+
+
+def _with_host(headers: Sequence[tuple[str, str]], host: str) -> list[tuple[str, str]]:
+    """The headers as if the client had sent this Host: an absolute target's beats it (RFC 9112, section 3.2.2)."""
+    return [(name, host if name == "host" else value) for name, value in headers]
+
+
+def _members(value: str) -> list[str]:
+    """The members of a list; empty ones don't count (RFC 9110, section 5.6.1.2)."""
+    return [member for member in (part.strip(" \t") for part in value.split(",")) if member]
+
+
+def _asks_for_websocket(fields: Mapping[str, str], upgrades: Sequence[str]) -> bool:
+    return "websocket" in upgrades or any(name.startswith("sec-websocket-") for name in fields)
+
+
+def _plain_request(host: str) -> Refusal:
+    return Refusal(
+        426,
+        "This is fws-pipe, a WebSocket server. It speaks WebSocket only.\n"
+        f"Connect a WebSocket client to ws://{host}/ - in a browser: new WebSocket('ws://{host}/')",
+        reason="This is no WebSocket handshake",
+    )
+
+
+class _Target(NamedTuple):
+    """What a request is for (RFC 9112, section 3.2); `authority` is None unless the target names it itself."""
+
+    authority: str | None
+    path: str
+    query: str
+
+
+_ABSOLUTE = re.compile(r"(?:ws|wss|http|https)://([^/?]+)(.*)", re.IGNORECASE)
+
+
+def _split_target(target: str) -> _Target | None:
+    """The parts of a target in origin-form or absolute-form; None for any other, which no WebSocket has."""
+    found = None if target.startswith("/") else _ABSOLUTE.fullmatch(target)
+    if found is None and not target.startswith("/"):
+        return None
+    authority, rest = (None, target) if found is None else found.groups()
+    path, _, query = rest.partition("?")
+    return _Target(authority, path or "/", query)
+
+
+_PROXY = "; has a proxy dropped it? nginx: proxy_http_version 1.1, and proxy_set_header for Upgrade and Connection"
+
+
+def _problem(
+    request: RequestHead, fields: Mapping[str, str], upgrades: Sequence[str], target: _Target | None
+) -> str | None:
+    if request.method != "GET":
+        return "the method must be GET"
+    if request.version != "1.1":
+        return f"it must be HTTP/1.1{_PROXY}"
+    if any(not fields.get(name, "").isascii() for name in _ASCII_HEADERS):
+        return "a header that must be ASCII isn't"
+    if "upgrade" not in _members(fields.get("connection", "").lower()):
+        return "the header Connection: Upgrade is missing"
+    if "websocket" not in upgrades:
+        return f"the header Upgrade: websocket is missing{_PROXY}"
+    if "sec-websocket-version" not in fields:
+        return "the header Sec-WebSocket-Version is missing"
+    if not _is_key(fields.get("sec-websocket-key")):
+        return "Sec-WebSocket-Key must be there once, and be the base64 form of 16 bytes"
+    if not all(map(is_token, _members(fields.get("sec-websocket-protocol", "")))):
+        return "Sec-WebSocket-Protocol must be a list of names, of letters, digits and any of !#$%&'*+-.^_`|~"
+    if not is_authority(fields.get("host", "")):
+        return "the header Host is missing or malformed"
+    if target is None or not is_authority(target.authority or "host"):
+        return "the target must be a path such as /chat, or a URL such as ws://host/chat"
+    if "#" in request.target:
+        return "the target must have no fragment (#…)"
+    if fields.get("content-length", "0").strip("0") or "transfer-encoding" in fields:
+        return "it must have no body"
+    return None
+
+
+_ASCII_HEADERS = ("connection", "upgrade", "sec-websocket-extensions")
+"""Those that hold tokens, and quoted strings of tokens, alone (RFC 6455, section 4.3)."""
+
+_AUTHORITY = re.compile(
+    r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+"  # a name, or IPv4
+    r"|\[(?:([0-9A-Fa-f:.]+)|[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\])"  # IPv6, or what may follow it
+    r"(?::0*([0-9]{0,5}))?"
+)
+"""host [ ":" port ] (RFC 3986, section 3.2): any name will do, also one that IDNA knows nothing of."""
+
+
+def is_authority(text: str) -> bool:
+    """Whether this is a host, perhaps with a port, as Host has it (RFC 9112, section 3.2)."""
+    found = _AUTHORITY.fullmatch(text)
+    if found is None or int(found[2] or 0) > 65535:
+        return False
+    return found[1] is None or _is_ipv6(found[1])
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_key(key: str | None) -> bool:
+    if key is None:
+        return False
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except ValueError:  # binascii.Error, or letters that are not ASCII
+        return False

@@ -1,0 +1,83 @@
+"""Reads the head of a client's HTTP request, and keeps what came behind it; and a proxy's header before that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import trio
+
+from fws_pipe.admission.proxy_protocol import missing
+from fws_pipe.http import handshake
+from fws_pipe.websocket.transport import Transport
+
+_READ_BYTES = 16 * 1024
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_SPACE = 0x20
+
+
+class Request(NamedTuple):
+    """What a client wants. `early` came with the request: it belongs to the connection once that is open."""
+
+    verdict: handshake.Verdict
+    early: bytes = b""
+
+    @property
+    def origins(self) -> list[str]:
+        """The pages that it names, as far as it could be read."""
+        return self.verdict.origins if isinstance(self.verdict, handshake.Upgrade) else []
+
+
+async def read_proxy_header(transport: Transport, limit: int) -> bytes | None:
+    """Read the whole header of the PROXY protocol, of `limit` bytes at most; None when the connection has ended.
+
+    Raises ProxyHeaderError.
+    """
+    header = b""
+    while count := missing(header, limit):
+        if not (block := await _block(transport.receive_first, count)):
+            return None
+        header += block
+    return header
+
+
+async def _block(receive: Callable[[int], Awaitable[bytes]], max_bytes: int) -> bytes:
+    """The next bytes; none when the connection has ended, in good manners or not."""
+    try:
+        return await receive(max_bytes)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return b""
+
+
+async def read_request(
+    transport: Transport,
+    limit: int,
+    tap: Callable[[bytes], object] | None,
+    judge: Callable[[bytes], handshake.Verdict],
+) -> Request | None:
+    """Read the request's head, of `limit` bytes at most; None when the client has gone without one.
+
+    `tap` sees each block, `judge` the whole head.
+    """
+    if not await transport.begin():
+        return None
+    received = b""
+    skipped = 0
+    while not (end := _END_OF_HEAD.search(received)):
+        if skipped + len(received) > limit:
+            return Request(handshake.too_large(received, limit))
+        if received and received[0] < _SPACE:
+            return Request(judge(received))  # a TLS hello, or other bytes that will never be a request
+        if not (block := await _block(transport.receive_some, _READ_BYTES)):
+            return None
+        if tap is not None:
+            tap(block)
+        if not received:  # some clients send an empty line before the request (RFC 9112, section 2.2)
+            request = block.lstrip(b"\r\n")
+            skipped += len(block) - len(request)
+            block = request
+        received += block
+    if skipped + end.end() > limit:
+        return Request(handshake.too_large(received, limit))
+    return Request(judge(received[: end.end()]), received[end.end() :])

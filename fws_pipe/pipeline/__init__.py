@@ -1,1 +1,0 @@
-"""The chain: its text, its processes, its life."""

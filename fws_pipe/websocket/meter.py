@@ -1,0 +1,81 @@
+"""What one client may send, and when it last did: for those servers that have a limit to either. No I/O, no clock.
+
+Everything that a client sends counts: a WebSocket frame is one of --rate, and its bytes, header and all, are those of
+--rate-bytes. So floods of fragments and pings are held back as well. A frame may put --rate-bytes into debt: one of any
+size is allowed, as long as those before it are made good.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from fws_pipe.config.rates import Rate, TokenBucket
+from fws_pipe.websocket.frames import Kind, judge_frame
+
+
+@dataclass(frozen=True)
+class Pace:
+    """What every client is held to; None: no limit."""
+
+    frames: Rate | None = None
+    bytes: Rate | None = None
+    closes: bool = False
+    """Whether a client that sends faster is closed, and not read more slowly."""
+
+
+class Meter:
+    """One client's buckets, and the time of its last message. Times are in seconds, by any clock."""
+
+    __slots__ = ("_buckets", "_bytes", "_frames", "closes", "last_message")
+
+    def __init__(self, pace: Pace, now: float) -> None:
+        self._frames = None if pace.frames is None else TokenBucket(pace.frames, now)
+        self._bytes = None if pace.bytes is None else TokenBucket(pace.bytes, now)
+        self._buckets = [bucket for bucket in (self._frames, self._bytes) if bucket is not None]
+        self.closes = pace.closes
+        """Whether it is closed when it sends faster."""
+        self.last_message = now
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a rate at all."""
+        return bool(self._buckets)
+
+    def room(self, now: float) -> tuple[float, float]:
+        """How many whole frames it may send now, and the bytes which, once used up, end that."""
+        frames = math.inf if self._frames is None else math.floor(self._frames.left(now))
+        return frames, math.inf if self._bytes is None else self._bytes.left(now)
+
+    def may_send(self, now: float) -> bool:
+        """Whether one more frame may come."""
+        frames, size = self.room(now)
+        return frames >= 1 and size >= 1
+
+    def charge(self, frames: int, size: int) -> None:
+        """So many frames and bytes have been taken, as of the last `room`."""
+        if self._frames is not None:
+            self._frames.take(frames)
+        if self._bytes is not None:
+            self._bytes.take(size)
+
+    def wait_s(self) -> float:
+        """How long to wait, as of the last `room`, until it is read again; 0: one more frame may come now."""
+        return max((bucket.wait_s(max(1.0, bucket.per_second * _PAUSE_S)) for bucket in self._buckets), default=0.0)
+
+
+_PAUSE_S = 0.05
+"""A client that is held to its rate is read this often at the most: a task for each of its frames would cost others."""
+
+
+def ends_of_messages(block: bytes, position: int, frames: float, size: float) -> list[int]:
+    """Where the whole messages at `position` end, each in one frame: so many, and no further once `size` is used up."""
+    ends: list[int] = []
+    begin = position
+    while len(ends) < frames and position - begin < size:
+        judgement = judge_frame(block, position)
+        if judgement.kind is not Kind.MESSAGE:
+            break
+        position = judgement.end
+        ends.append(position)
+    return ends

@@ -1,0 +1,374 @@
+"""Reads the clients' connections, and what the chain answers: in one epoll object all that are plain descriptors, the
+other connections in a task each.
+
+A task a client costs some 25 us a read, most of it in the scheduler. Here one task waits for one descriptor, reads
+whoever is ready, and writes what has come together to the chain in one block. TLS, and systems without epoll, take
+the tasks: the same conversations, the same events.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+
+import trio
+
+from fws_pipe.ledger.feed import Feed
+from fws_pipe.pipes.blocks import ReadBuffer
+from fws_pipe.websocket.busy_polling import AWAKE_S, Rhythm
+from fws_pipe.websocket.conversation import Conversation, Readers
+
+_AT_ONCE = 256
+"""How many connections are read before the chain gets what they have sent."""
+
+_TURN_S = 0.001
+"""How long this task goes on, and how long it waits for the next message, before the others get their turn: what
+answers a message, and what answers that, comes sooner. What was ready by then may take some milliseconds more.
+"""
+
+HAS_EPOLL = hasattr(select, "epoll")
+
+_HAS_PROCESSORS = HAS_EPOLL and len(os.sched_getaffinity(0)) > 1
+"""Whether the chain can work while we look for what it has done."""
+
+
+class Switchboard:
+    """One epoll object, epoll(7), and the task that waits for it. `on_error` hears of errors of our own."""
+
+    def __init__(self, feed: Feed, on_error: Callable[[Exception], object]) -> None:
+        self._feed = feed
+        self._on_error = on_error
+        self._epoll = select.epoll()
+        self._by_descriptor: dict[int, Conversation] = {}
+        self._pipes: dict[int, _Pipe] = {}
+        self._rhythm = Rhythm()
+        self._buffer = ReadBuffer()
+        self._ready: deque[int] = deque()
+        """Those that were ready when the last turn was over: they come first in the next one."""
+        self._pipes_alone = select.epoll()
+        """The pipes once more, without the clients: see `_wait_room`."""
+
+    def add(self, conversation: Conversation) -> None:
+        """Read a client from now on."""
+        self.resume(conversation)
+
+    def pause(self, conversation: Conversation) -> None:
+        """Read it no more for a while."""
+        self.remove(conversation)
+
+    def resume(self, conversation: Conversation) -> None:
+        """Read it again."""
+        descriptor = _descriptor_of(conversation)
+        self._by_descriptor[descriptor] = conversation
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def remove(self, conversation: Conversation) -> None:
+        """Read it no more. Idempotent, and to be called before its descriptor is closed."""
+        descriptor = _descriptor_of(conversation)
+        if self._by_descriptor.get(descriptor) is conversation:
+            del self._by_descriptor[descriptor]
+            # Not modified to wait for nothing: the end of a connection would be told all the same, again and again.
+            _forget(self._epoll, descriptor)
+
+    async def wait_removed(self, conversation: Conversation) -> None:
+        """Nobody reads but when told to: there is nothing to wait for."""
+
+    async def read_pipe(self, descriptor: int, take: Callable[[bytes], object]) -> None:
+        """Read a pipe to its end, and give each block to `take`. Raises what that raises."""
+        pipe = self._pipes[descriptor] = _Pipe(take, self._buffer)
+        epolls = (self._epoll, self._pipes_alone)
+        for epoll in epolls:
+            epoll.register(descriptor, select.EPOLLIN)
+        try:
+            await pipe.ended.wait()
+        finally:
+            del self._pipes[descriptor]
+            for epoll in epolls:
+                _forget(epoll, descriptor)
+        if pipe.error is not None:
+            raise pipe.error
+
+    async def run(self) -> None:
+        """Read for ever."""
+        try:
+            while True:
+                if self._ready:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await trio.lowlevel.wait_readable(self._epoll)
+                if self._feed.is_full:
+                    await self._wait_room()
+                self._take_turn(perf_counter() + _TURN_S)
+        finally:
+            self._epoll.close()
+            self._pipes_alone.close()
+
+    def _take_turn(self, end: float) -> None:
+        """Read whoever is ready, until nobody is any more, or it is time for the other tasks.
+
+        While messages come and go it waits here for the next one, unless another task has something to do: to go
+        through trio would cost as much as to read it.
+        """
+        ready = self._ready
+        if ready:
+            self._read_pipes()  # what the chain has answered doesn't wait behind those that were left
+        else:
+            ready.extend(descriptor for descriptor, _ in self._epoll.poll(0, _AT_ONCE))
+        while ready:
+            self._serve_ready(end)
+            self._feed.flush()
+            if ready or perf_counter() >= end or self._feed.is_full:
+                break
+            is_alone = not trio.lowlevel.current_statistics().tasks_runnable
+            found = self._wait() if is_alone else self._epoll.poll(0, _AT_ONCE)
+            ready.extend(descriptor for descriptor, _ in found)
+        if self._feed.is_full:
+            ready.clear()  # nobody is read: epoll tells of them again
+
+    def _serve_ready(self, end: float) -> None:
+        """Read those that are ready, one at least, until it is time for the other tasks."""
+        now = trio.current_time()
+        ready = self._ready
+        while ready:
+            descriptor = ready.popleft()
+            conversation = self._by_descriptor.get(descriptor)
+            if conversation is not None:
+                if not self._feed.is_full:
+                    self._serve(conversation, descriptor, now)
+            elif descriptor in self._pipes:
+                self._pipes[descriptor].read(descriptor)
+            if perf_counter() >= end:
+                return
+
+    def _wait(self) -> list[tuple[int, int]]:
+        """Wait for whoever is ready next, for no longer than a turn; without falling asleep where it comes soon."""
+        poll = self._epoll.poll
+        start = perf_counter()
+        if not self._feed.is_calm or not _HAS_PROCESSORS:
+            self._rhythm.interrupt()
+        elif self._rhythm.is_quick:
+            while perf_counter() - start < AWAKE_S:
+                if ready := poll(0, _AT_ONCE):
+                    return ready
+        ready = poll(_TURN_S, _AT_ONCE)
+        self._rhythm.note(perf_counter() - start)
+        return ready
+
+    def _serve(self, conversation: Conversation, descriptor: int, now: float) -> None:
+        """Read a client; whatever it makes go wrong in us ends its connection, and must not cost the others theirs."""
+        try:
+            self._read(conversation, descriptor, now)
+        except Exception as error:  # noqa: BLE001 - told, and then it is over for this client
+            self._on_error(error)
+            conversation.wire.abort()
+
+    def _read(self, conversation: Conversation, descriptor: int, now: float) -> None:
+        try:
+            block = self._buffer.read(descriptor, conversation.appetite)
+        except BlockingIOError:
+            return
+        except OSError:
+            block = b""
+        if block:
+            conversation.take(block, now)
+        else:
+            conversation.lose()
+
+    async def _wait_room(self) -> None:
+        """The chain is so slow that no client is read. What it answers is: that is what makes room."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read_pipes_alone)
+            await self._feed.wait_room()
+            nursery.cancel_scope.cancel()
+
+    async def _read_pipes_alone(self) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(self._pipes_alone)
+            self._read_pipes()
+
+    def _read_pipes(self) -> None:
+        for descriptor, _ in self._pipes_alone.poll(0):
+            self._pipes[descriptor].read(descriptor)
+
+
+class _Pipe:
+    """A pipe that is read, and what becomes of it. Its end, or an error, is told once: then it is read no more."""
+
+    def __init__(self, take: Callable[[bytes], object], buffer: ReadBuffer) -> None:
+        self._take = take
+        self._buffer = buffer
+        self.ended = trio.Event()
+        self.error: Exception | None = None
+
+    def read(self, descriptor: int) -> None:
+        if self.ended.is_set():
+            return
+        try:
+            block = self._buffer.read(descriptor)
+            if block:
+                self._take(block)
+                return
+        except BlockingIOError:
+            return
+        except Exception as error:  # noqa: BLE001 - it is for whoever waits in `read_pipe`
+            self.error = error
+        self.ended.set()
+
+
+def _forget(epoll: select.epoll, descriptor: int) -> None:
+    try:
+        epoll.unregister(descriptor)
+    except (OSError, ValueError):
+        pass  # either has been closed already: the kernel has forgotten it
+
+
+def _descriptor_of(conversation: Conversation) -> int:
+    descriptor = conversation.wire.transport.descriptor
+    assert descriptor is not None
+    return descriptor
+
+
+class Laggards:
+    """Clients that have sent more than is dealt with in a row: one of them goes on for a slice, and then the next.
+
+    In a task of its own: between two slices all other tasks get their turn. `on_error` hears of errors of our own.
+    """
+
+    def __init__(self, feed: Feed, on_error: Callable[[Exception], object]) -> None:
+        self._feed = feed
+        self._on_error = on_error
+        self._waiting: deque[Conversation] = deque()
+        self._has_some = trio.Event()
+        self._has_none = trio.lowlevel.ParkingLot()
+
+    def add(self, conversation: Conversation) -> None:
+        """Let a client go on when it is its turn."""
+        self._waiting.append(conversation)
+        self._has_some.set()
+
+    async def wait_none(self) -> None:
+        """Wait until all that has been read is dealt with, as far as it finds room."""
+        while self._waiting:
+            await self._has_none.park()
+
+    async def run(self) -> None:
+        """Let them go on, for ever."""
+        while True:
+            await self._has_some.wait()
+            while self._waiting:
+                await self._feed.wait_room()
+                self._let_go_on(self._waiting.popleft())
+                self._feed.flush()
+                await trio.lowlevel.checkpoint()
+            self._has_some = trio.Event()
+            self._has_none.unpark_all()
+
+    def _let_go_on(self, conversation: Conversation) -> None:
+        try:
+            conversation.go_on()
+        except Exception as error:  # noqa: BLE001 - told, and then it is over for this client
+            self._on_error(error)
+            conversation.wire.abort()
+
+
+class TaskReaders:
+    """A task for each connection."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._tasks: dict[Conversation, _Task] = {}
+
+    def add(self, conversation: Conversation) -> None:
+        """Read a client from now on."""
+        task = self._tasks[conversation] = _Task()
+        conversation.wire.run_beside(self._read, conversation, task)
+
+    def pause(self, conversation: Conversation) -> None:
+        """Read it no more for a while."""
+        self._tasks[conversation].may_read = trio.Event()
+
+    def resume(self, conversation: Conversation) -> None:
+        """Read it again."""
+        self._tasks[conversation].may_read.set()
+
+    def remove(self, conversation: Conversation) -> None:
+        """Read it no more. Idempotent."""
+        task = self._tasks.get(conversation)
+        if task is not None:
+            task.scope.cancel()
+
+    async def wait_removed(self, conversation: Conversation) -> None:
+        """Wait until somebody else may read the connection."""
+        task = self._tasks.get(conversation)
+        if task is not None:
+            await task.has_ended.wait()
+
+    async def _read(self, conversation: Conversation, task: _Task) -> None:
+        try:
+            with task.scope:
+                while True:
+                    block = await _receive(conversation)
+                    await self._feed.wait_room()
+                    if not block:
+                        break
+                    conversation.take(block, trio.current_time())
+                    self._feed.flush()
+                    await task.may_read.wait()
+        finally:
+            del self._tasks[conversation]
+            task.has_ended.set()
+        if not task.scope.cancelled_caught:
+            conversation.lose()
+
+
+class _Task:
+    """What a reading task can be told, and tells."""
+
+    def __init__(self) -> None:
+        self.scope = trio.CancelScope()
+        self.may_read = trio.Event()
+        self.may_read.set()
+        self.has_ended = trio.Event()
+
+
+async def _receive(conversation: Conversation) -> bytes:
+    try:
+        return await conversation.wire.transport.receive_some(conversation.appetite)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        return b""
+
+
+class AllReaders:
+    """Each connection to those who can read it: the switchboard (None where there is none), or a task."""
+
+    def __init__(self, tasks: TaskReaders, switchboard: Switchboard | None) -> None:
+        self._tasks = tasks
+        self._switchboard = switchboard
+
+    def add(self, conversation: Conversation) -> None:
+        """Read a client from now on."""
+        self._of(conversation).add(conversation)
+
+    def pause(self, conversation: Conversation) -> None:
+        """Read it no more for a while."""
+        self._of(conversation).pause(conversation)
+
+    def resume(self, conversation: Conversation) -> None:
+        """Read it again."""
+        self._of(conversation).resume(conversation)
+
+    def remove(self, conversation: Conversation) -> None:
+        """Read it no more. Idempotent."""
+        self._of(conversation).remove(conversation)
+
+    async def wait_removed(self, conversation: Conversation) -> None:
+        """Wait until somebody else may read the connection."""
+        await self._of(conversation).wait_removed(conversation)
+
+    def _of(self, conversation: Conversation) -> Readers:
+        if self._switchboard is None or conversation.wire.transport.descriptor is None:
+            return self._tasks
+        return self._switchboard

@@ -1,0 +1,366 @@
+"""The way out to one client: everything that leaves goes through one outbox, and the end comes in good manners.
+
+- Messages of the chain and control frames alike are queued whole, written without waiting, and drained by a task when
+  the client is slow.
+- A Close frame always goes out before TCP ends, and the client gets time to read it (RFC 6455, section 7.1.1); nothing
+  follows it, not even a second one.
+
+Never: reads, but to throw away what still arrives at the end.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import TypeVarTuple
+
+import trio
+
+from fws_pipe.websocket.outbox import Outbox
+from fws_pipe.websocket.rfc6455 import encode_close
+from fws_pipe.websocket.transport import Transport
+
+CLOSE_TIMEOUT_S = 5.0
+"""How long a client may take to answer a Close frame, or to read what stands before it."""
+
+LINGER_S = 2.0
+"""How long what still arrives is read and thrown away, so that no reset overtakes the Close frame (RFC 9112, 9.6)."""
+
+Arguments = TypeVarTuple("Arguments")
+
+CloseCode = tuple[int, str]
+"""A close code and its reason."""
+
+
+def _nothing() -> None:
+    pass
+
+
+class Wire:
+    """One client's connection, from us to it. `spawn` starts its tasks; each of them ends with the wire.
+
+    `on_close_sent` is called with it when a Close frame has been queued: then it has CLOSE_TIMEOUT_S to end.
+    """
+
+    __slots__ = (
+        "_all_written",
+        "_closed",
+        "_held",
+        "_on_close_sent",
+        "_is_released",
+        "_send_now",
+        "_spawn",
+        "_tasks",
+        "_writing",
+        "blocked_since",
+        "close_sent",
+        "has_failed",
+        "has_sent",
+        "on_closed",
+        "on_failed",
+        "on_room",
+        "outbox",
+        "transport",
+        "waiting_since",
+    )
+
+    def __init__(
+        self,
+        transport: Transport,
+        outbox_limit: int,
+        spawn: Callable[[Callable[[], Awaitable[object]]], object],
+        on_close_sent: Callable[[Wire], object],
+    ) -> None:
+        self.transport = transport
+        self._send_now = transport.send_now
+        self._spawn = spawn
+        self._on_close_sent = on_close_sent
+        self._tasks: set[trio.CancelScope] | frozenset[trio.CancelScope] = frozenset()
+        self.outbox = Outbox(outbox_limit)
+        self._held: Outbox | None = None
+        """What the chain sends to a client that it has yet to accept."""
+        self._is_released = False
+        self._writing = False
+        self._all_written: trio.lowlevel.ParkingLot | None = None
+        self.waiting_since: float | None = None
+        """Since when we have been waiting for this client (trio's clock); None while it is us who don't read."""
+        self.blocked_since: float | None = None
+        """Since when the kernel has taken nothing of what waits in the outbox; None while nothing waits."""
+        self.has_sent = False
+        """Set whenever something is written, for whoever wants to know whether anything has been since it was unset."""
+        self.on_room: Callable[[], object] = _nothing
+        """Called whenever something has gone out, or nobody need wait for that any more."""
+        self.on_failed: Callable[[], object] = _nothing
+        """Called when we have closed for the client's fault."""
+        self.on_closed: Callable[[], object] = _nothing
+        """Called once, when the connection is closed."""
+        self.close_sent: CloseCode | None = None
+        """The Close frame that has been queued."""
+        self.has_failed = False
+        """Whether we have closed for the client's fault, and read no more."""
+        self._closed = False
+
+    @property
+    def remote(self) -> tuple[str, int]:
+        """The client's address: (host, port)."""
+        return self.transport.remote
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing at all has arrived from the client."""
+        return self.transport.is_silent()
+
+    @property
+    def has_unread(self) -> bool:
+        """Whether something has arrived from the client that has not been read, be it the end."""
+        return self.transport.has_unread()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection has ended."""
+        return self._closed
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a Close frame has been queued, or the connection has ended."""
+        return self.close_sent is not None or self._closed
+
+    def run_beside(self, task: Callable[[*Arguments], Awaitable[object]], *arguments: *Arguments) -> None:
+        """Run a task for as long as the connection lasts."""
+        scope = trio.CancelScope()
+        self._tasks = {*self._tasks, scope}
+
+        async def run() -> None:
+            try:
+                with scope:
+                    await task(*arguments)
+            finally:
+                self._tasks = self._tasks - {scope}
+
+        self._spawn(run)
+
+    # Messages.
+
+    def send_response(self, response: bytes) -> None:
+        """Answer the request."""
+        self.outbox.begin_with(response)
+        self.flush()
+
+    def release(self) -> None:
+        """The client is open, and what was held for it is written."""
+        self._is_released = True
+        if self._held is not None:
+            self.outbox.append(self._held.take())
+            self._held = None
+            self.flush()
+
+    def post(self, frame: bytes, weight: int = 0) -> bool:
+        """Queue whole WebSocket frames for the next `flush`; `weight` as in the outbox.
+
+        False when the client is closing, or is behind: then it matters whose they are, and `post_behind` may take them.
+        """
+        if self.close_sent is not None or self._closed:
+            return False
+        outbox = self.outbox if self._is_released else self._held_outbox()
+        if self._writing or (outbox.size and outbox.size + len(frame) > outbox.limit):
+            return False
+        outbox.append(frame, weight)
+        return True
+
+    def post_behind(self, frame: bytes, weight: int = 0, *, is_own: bool) -> bool:
+        """Queue frames for a client that is behind. `is_own`: its own messages have caused them.
+
+        False when they are others' and find no room, or the client is closing.
+        """
+        if self._is_released:
+            self.flush()  # perhaps the kernel takes some: a client that reads must not be closed for one large batch
+        if self.is_closing:
+            return False
+        outbox = self.outbox if self._is_released else self._held_outbox()
+        if not outbox.size:
+            outbox.append(frame, weight)
+        elif is_own:
+            outbox.append_own(frame)
+        elif outbox.fits(len(frame)):
+            outbox.append_others(frame, weight)
+        else:
+            return False
+        return True
+
+    def _held_outbox(self) -> Outbox:
+        if self._held is None:
+            self._held = Outbox(self.outbox.limit)
+        return self._held
+
+    @property
+    def weight(self) -> int:
+        """About how much memory what waits for the client takes."""
+        return self.outbox.weight + (self._held.weight if self._held is not None else 0)
+
+    def write(self, frame: bytes, weight: int = 0) -> bool:
+        """Write whole WebSocket frames now, and queue what the kernel doesn't take. False as for `post`."""
+        if self.outbox.size or not self._is_released or self.close_sent is not None or self._closed:
+            is_queued = self.post(frame, weight)
+            self.flush()
+            return is_queued
+        try:
+            count = self._send_now(frame)
+        except BlockingIOError:
+            count = 0
+        except OSError:
+            self.abort()
+            return True
+        self.has_sent = True
+        if count < len(frame):
+            self.outbox.append(frame, weight)
+            self.outbox.advance(count)
+            self._start_draining()
+        return True
+
+    def flush(self) -> None:
+        """Write what the kernel takes now; a task writes the rest."""
+        outbox = self.outbox
+        if self._writing or self._closed or not outbox.size:
+            return
+        self.has_sent = True
+        try:
+            outbox.write_with(self._send_now)
+        except OSError:
+            self.abort()
+            return
+        if outbox.size:
+            self._start_draining()
+        else:
+            self._note_all_written()
+
+    def _start_draining(self) -> None:
+        if not self._writing:
+            self._writing = True
+            self.blocked_since = trio.current_time()
+            self.run_beside(self._drain)
+
+    async def _drain(self) -> None:
+        try:
+            while self.outbox and not self._closed:
+                await self.transport.write_more(self.outbox)
+                self.has_sent = True
+                self.blocked_since = trio.current_time()
+                self.on_room()
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+            self.abort()
+        finally:
+            self._writing = False
+            self.blocked_since = None
+        self._note_all_written()
+
+    def _note_all_written(self) -> None:
+        if self._all_written is not None:
+            self._all_written.unpark_all()
+        self.on_room()
+
+    async def wait_all_written(self) -> None:
+        """Wait until what is queued has been written, or never will be."""
+        while (self.outbox or self._writing) and not self._closed:
+            if self._all_written is None:
+                self._all_written = trio.lowlevel.ParkingLot()
+            await self._all_written.park()
+
+    # The end.
+
+    def begin_close(self, code: int, reason: str = "") -> None:
+        """Send a Close frame behind what is queued, and end the connection if the client does not answer in time."""
+        if not self.is_closing:
+            self._queue_close(encode_close(code, reason), (code, reason))
+
+    def send_close(self, frame: bytes, close: CloseCode) -> None:
+        """Send a Close frame that is ready."""
+        if not self.is_closing:
+            self._queue_close(frame, close)
+
+    def send_control(self, frame: bytes) -> None:
+        """Send a control frame, but for one that finds no room: pongs may be left out (RFC 6455, section 5.5.3)."""
+        has_room = self.outbox.own + len(frame) <= self.outbox.limit
+        if self.post(frame) or (has_room and self.post_behind(frame, is_own=True)):
+            self.flush()
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close for the client's fault: what it still sends is not read (RFC 6455, section 7.1.7)."""
+        if not self.is_closing:
+            self.has_failed = True
+            self._queue_close(encode_close(code, reason), (code, reason))
+            self.on_failed()
+
+    def _queue_close(self, frame: bytes, close: CloseCode) -> None:
+        """Nothing follows a Close frame, and the end comes in time whether or not it is read."""
+        self.close_sent = close
+        self.outbox.append(frame)
+        self.flush()
+        if not self._closed:
+            self._on_close_sent(self)
+        self.on_room()
+
+    def finish_at_once(self) -> bool:
+        """Close, if nothing is left to be written and nothing else to be said; otherwise `finish` takes its time."""
+        if self.outbox or self._writing or self.transport.descriptor is None:  # TLS has a goodbye of its own
+            return False
+        self.abort()
+        return True
+
+    async def finish(self, *, lingers: bool) -> None:
+        """Write what is queued, say goodbye, and close. `lingers`: the client may still be sending. Idempotent."""
+        if self._closed:
+            return
+        try:
+            with trio.move_on_after(CLOSE_TIMEOUT_S):
+                await self.wait_all_written()
+            if not self._closed:
+                with trio.move_on_after(LINGER_S):
+                    await self._say_goodbye(lingers)
+        finally:
+            self.abort()
+
+    async def _say_goodbye(self, lingers: bool) -> None:
+        try:
+            await (self.transport.linger() if lingers else self.transport.say_goodbye())
+        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+            pass  # gone, or still being read: there is nothing left to be polite about
+
+    def dismiss(self, response: bytes) -> None:
+        """End a connection that is no client yet, with this response if none has begun and it takes no waiting."""
+        if response and not self.has_sent and self.transport.descriptor is not None:  # TLS would take a task
+            self.send_response(response)
+        self.abort()
+
+    def abort(self) -> None:
+        """End the connection now. Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self.on_closed()  # first: whoever reads the connection must let go of its descriptor before it is another's
+            self.transport.close()
+            self._note_all_written()
+            for scope in self._tasks:
+                scope.cancel()
+
+
+class OverdueWires:
+    """Ends wires whose client has not answered a Close frame in time. One task for all: thousands may close at once."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[float, Wire]] = deque()
+        self._has_some = trio.Event()
+
+    def add(self, wire: Wire) -> None:
+        """A Close frame has been queued now: give it CLOSE_TIMEOUT_S."""
+        self._waiting.append((trio.current_time() + CLOSE_TIMEOUT_S, wire))
+        self._has_some.set()
+
+    async def run(self) -> None:
+        """End them, for ever."""
+        while True:
+            await self._has_some.wait()
+            while self._waiting:
+                deadline, wire = self._waiting.popleft()
+                if not wire.is_closed:
+                    await trio.sleep_until(deadline)
+                    wire.abort()
+            self._has_some = trio.Event()

@@ -1,0 +1,92 @@
+"""What a service manager is told, on real sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fws_pipe.system.service_manager import Notifier, take_over
+from tests.harness import PATIENCE_S
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, str]]:
+    """A service manager's socket, and NOTIFY_SOCKET."""
+    if request.param == "path":
+        name = shown = str(tmp_path / "notify")
+    else:
+        shown = f"@fws-pipe-test-{uuid.uuid4().hex}"
+        name = "\0" + shown[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.settimeout(PATIENCE_S)
+        receiver.bind(name)
+        yield receiver, shown
+
+
+def test_the_manager_is_told(manager: tuple[socket.socket, str]) -> None:
+    receiver, name = manager
+    notifier = Notifier({"NOTIFY_SOCKET": name})
+    notifier.ready()
+    assert receiver.recv(100) == b"READY=1"
+    notifier.stopping()
+    assert receiver.recv(100) == b"STOPPING=1"
+
+
+@pytest.mark.parametrize("name", ["", "/no/such/socket", "@nobody-is-here", "vsock:2:1234"])
+def test_nobody_to_tell_does_no_harm(name: str) -> None:
+    Notifier({"NOTIFY_SOCKET": name}).ready()
+
+
+def test_what_is_meant_for_us_goes_from_the_environment() -> None:
+    environment = {"NOTIFY_SOCKET": "/x", "LISTEN_PID": "1", "LISTEN_FDS": "3", "LISTEN_FDNAMES": "a:b:c", "HOME": "/"}
+    assert take_over(environment).listeners == []
+    assert environment == {"HOME": "/"}
+
+
+TAKE = """
+import os, socket, sys
+from fws_pipe.errors import FwsError
+from fws_pipe.system.service_manager import take_over
+environment = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": sys.argv[1]}
+try:
+    listeners = take_over(environment).listeners
+except FwsError as error:
+    sys.exit(str(error))
+for listener in listeners:
+    print(listener.getsockname()[1], listener.fileno() >= 10, listener.get_inheritable(), listener.getblocking())
+assert not os.path.exists("/proc/self/fd/3")
+"""
+
+
+def take_in_child(count: str, passed: socket.socket | None) -> subprocess.CompletedProcess[str]:
+    """Start a process that is handed a descriptor 3, and let it take over."""
+
+    def hand_over() -> None:
+        if passed is not None:
+            os.dup2(passed.fileno(), 3)
+
+    return subprocess.run(
+        [sys.executable, "-c", TAKE, count], preexec_fn=hand_over, close_fds=False, capture_output=True, text=True,
+        check=False, timeout=PATIENCE_S,
+    )  # fmt: skip
+
+
+def test_a_listening_socket_is_taken_out_of_the_way_and_no_child_gets_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        done = take_in_child("1", listener)
+        assert done.stdout == f"{listener.getsockname()[1]} True False False\n", done.stderr
+
+
+def test_what_is_no_listening_socket_is_named() -> None:
+    with socket.socket() as idle:
+        assert "descriptor 3 is no listening" in take_in_child("1", idle).stderr
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
+        assert "descriptor 3 is no listening" in take_in_child("1", datagrams).stderr
+    assert "expected how many" in take_in_child("many", None).stderr
