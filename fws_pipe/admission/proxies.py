@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
+from fws_pipe.http.site import Site
+
 UNIX = "unix"
 """The host in `remote` of those who come through a Unix socket; as an entry: they are trusted."""
 
@@ -56,17 +58,6 @@ def client_of(remote: tuple[str, int], headers: Headers, proxies: Sequence[Proxy
         # A proxy that writes one of them lets the other through as the client has sent it.
         raise ContradictionError
     return known[0] if known else remote
-
-
-class Site(NamedTuple):
-    """Where a client has connected to, as the first trusted proxy on its way tells it; None: it doesn't."""
-
-    host: str | None = None
-    """host [":" port]"""
-    is_secure: bool | None = None
-    """Whether the client has come there with TLS."""
-    is_certain: bool = True
-    """Whether the host, or else the Host header, is a name of this server, and not one that a page has chosen."""
 
 
 def site_of(peer: str, headers: Headers, proxies: Sequence[Proxy]) -> Site:

@@ -29,7 +29,6 @@ from fws_pipe.broker.connection import (
     explain,
     jittered_delays,
 )
-from fws_pipe.ledger.progress import Position
 from fws_pipe.pipes.blocks import start_thread
 
 QUEUE_LIMIT_BYTES = 16 * 1024 * 1024
@@ -54,6 +53,17 @@ _CHECKS_A_CALL = 10
 
 _PROGRESS_EXPIRY_S = 3600
 """How long Redis remembers how far a server has got that publishes nothing: longer than a chain is ever down."""
+
+
+class Position(NamedTuple):
+    """So many actions of the event `seq` have been executed, and all those of earlier ones."""
+
+    seq: int
+    actions: int
+
+    def after(self, seq: int) -> Position:
+        """The position after one more action."""
+        return Position(seq, self.actions + 1 if seq == self.seq else 1)
 
 
 class Message(NamedTuple):

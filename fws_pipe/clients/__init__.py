@@ -1,1 +1,6 @@
-"""Clients."""
+"""Who is here: the clients by id, their groups, what each may have under way, and what reaches whom.
+
+    send, join, leave, close -> registry -> the clients' wires
+
+Rule: no I/O, and nothing of the chain: whose event an action is for is asked of what is handed in.
+"""

@@ -13,9 +13,6 @@ from typing import TypeVar
 SWEEP_S = 0.25
 """How often they are weighed. In between the limit may be exceeded by what arrives in that time."""
 
-OBJECT_BYTES = 48
-"""What an object of Python's takes beside its text: so that many small ones don't exceed a limit unseen."""
-
 HolderT = TypeVar("HolderT", bound=Hashable)
 
 

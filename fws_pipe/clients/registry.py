@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 
 import trio
 
-from fws_pipe.clients.memory import OBJECT_BYTES
 from fws_pipe.http.handshake import Refusal
 from fws_pipe.protocol.actions import EVERYONE
 from fws_pipe.protocol.codec import Frame
 from fws_pipe.websocket.frames import event_tail
+from fws_pipe.websocket.outbox import OBJECT_BYTES
 from fws_pipe.websocket.rfc6455 import TRY_AGAIN_LATER, encode_message
 from fws_pipe.websocket.wire import Wire
 

@@ -19,13 +19,13 @@ from fws_pipe.admission.origins import OriginPattern, parse_origin
 from fws_pipe.admission.proxies import Proxy, parse_proxy
 from fws_pipe.broker.settings import RedisSettings, check_channels, check_url, without_passwords
 from fws_pipe.config.file import ConfigFile, Given, chain_of, load_config_file
-from fws_pipe.config.rates import EXPECTED as EXPECTED_RATE
-from fws_pipe.config.rates import Rate, rate_of, split_rate
 from fws_pipe.errors import EXIT_CODES, UsageError
 from fws_pipe.log import Level
 from fws_pipe.protocol.actions import is_token
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES
 from fws_pipe.terminal import one_line
+from fws_pipe.websocket.rates import EXPECTED as EXPECTED_RATE
+from fws_pipe.websocket.rates import Rate, rate_of, split_rate
 
 DEFAULT_CHAIN = "broadcast | stdout_log"
 

@@ -20,13 +20,13 @@ import trio
 
 from fws_pipe.admission.entrance import Entrance
 from fws_pipe.admission.lobby import Lobby, Places
-from fws_pipe.admission.proxy_protocol import ProxyHeaderError, source_of
+from fws_pipe.admission.proxy_protocol import ProxyHeaderError, missing, source_of
 from fws_pipe.admission.tokens import Admission
 from fws_pipe.clients.memory import SWEEP_S, greediest
 from fws_pipe.clients.registry import Client, Clients, Load, Ping, SlowClient, Verdict, weight_of_group
 from fws_pipe.http import handshake
 from fws_pipe.http.refusals import Refusals
-from fws_pipe.http.request import Request, read_proxy_header, read_request
+from fws_pipe.http.request import Request, read_block, read_request
 from fws_pipe.ledger.blame import DEATHS_ALONE
 from fws_pipe.ledger.feed import JOURNAL_LIMIT_BYTES, Culprit, Feed
 from fws_pipe.ledger.progress import Progress
@@ -49,7 +49,7 @@ from fws_pipe.websocket.rfc6455 import (
     TOKEN_EXPIRED,
     TRY_AGAIN_LATER,
 )
-from fws_pipe.websocket.transport import SocketAddress
+from fws_pipe.websocket.transport import SocketAddress, Transport
 from fws_pipe.websocket.wire import OverdueWires, Wire
 
 _EXPIRY_CHECK_S = 60.0
@@ -140,7 +140,7 @@ class Front:
         self._wants_data = False
         self._wants_are_old = False
         self._last_tick: Frame | None = None
-        self._conversations: dict[Client, Conversation] = {}
+        self._conversations: dict[Client, Conversation[Client]] = {}
         self._wires: set[Wire] = set()
         self._load = Load()
         self._overdue = OverdueWires()
@@ -372,7 +372,7 @@ class Front:
         wire.release()
         if wire.is_closed:
             return False
-        conversation = self._conversations[client] = Conversation(client, wire, self, self._meter())
+        conversation = self._conversations[client] = Conversation(client, wire, self.feed, self, self._meter())
         if self._log.level >= Level.DEBUG:
             self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]}")
         was_tapped = self._tap_of_handshakes(client) is not None
@@ -802,3 +802,16 @@ class Front:
             "silent while others waited": self.lobby.silent_turned_out,
             "slow while others waited": self.lobby.crowded_out,
         }
+
+
+async def read_proxy_header(transport: Transport, limit: int) -> bytes | None:
+    """Read the whole header of the PROXY protocol, of `limit` bytes at most; None when the connection has ended.
+
+    Raises ProxyHeaderError.
+    """
+    header = b""
+    while count := missing(header, limit):
+        if not (block := await read_block(transport.receive_first, count)):
+            return None
+        header += block
+    return header

@@ -17,8 +17,8 @@ from typing import NamedTuple, TypeVar
 
 import h11
 
-from fws_pipe.admission.proxies import Site
 from fws_pipe.http.head import RequestHead, parse_head
+from fws_pipe.http.site import Site
 from fws_pipe.protocol.actions import is_token
 
 END_OF_HEAD = b"\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Reads the head of a client's HTTP request, and keeps what came behind it; and a proxy's header before that."""
+"""Reads the head of a client's HTTP request, and keeps what came behind it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import trio
 
-from fws_pipe.admission.proxy_protocol import missing
 from fws_pipe.http import handshake
 from fws_pipe.websocket.transport import Transport
 
@@ -29,21 +28,8 @@ class Request(NamedTuple):
         return self.verdict.origins if isinstance(self.verdict, handshake.Upgrade) else []
 
 
-async def read_proxy_header(transport: Transport, limit: int) -> bytes | None:
-    """Read the whole header of the PROXY protocol, of `limit` bytes at most; None when the connection has ended.
-
-    Raises ProxyHeaderError.
-    """
-    header = b""
-    while count := missing(header, limit):
-        if not (block := await _block(transport.receive_first, count)):
-            return None
-        header += block
-    return header
-
-
-async def _block(receive: Callable[[int], Awaitable[bytes]], max_bytes: int) -> bytes:
-    """The next bytes; none when the connection has ended, in good manners or not."""
+async def read_block(receive: Callable[[int], Awaitable[bytes]], max_bytes: int) -> bytes:
+    """At most so many of the next bytes; none when the connection has ended, in good manners or not."""
     try:
         return await receive(max_bytes)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -69,7 +55,7 @@ async def read_request(
             return Request(handshake.too_large(received, limit))
         if received and received[0] < _SPACE:
             return Request(judge(received))  # a TLS hello, or other bytes that will never be a request
-        if not (block := await _block(transport.receive_some, _READ_BYTES)):
+        if not (block := await read_block(transport.receive_some, _READ_BYTES)):
             return None
         if tap is not None:
             tap(block)

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from fws_pipe.protocol.actions import EVERYONE, JOIN, LEAVE, WANT, is_joined
 from fws_pipe.protocol.codec import Frame, type_of
@@ -34,17 +33,6 @@ REMEMBERED_ACTIONS = 1 << 17
 
 _RECEIVER_FIELDS = ("to", "group", "except", "id", "channel", "name")
 """The fields that say whom or what an action is for."""
-
-
-class Position(NamedTuple):
-    """So many actions of the event `seq` have been executed, and all those of earlier ones."""
-
-    seq: int
-    actions: int
-
-    def after(self, seq: int) -> Position:
-        """The position after one more action."""
-        return Position(seq, self.actions + 1 if seq == self.seq else 1)
 
 
 class Progress:

@@ -1,1 +1,6 @@
-"""What travels on the pipes: frames, events, actions. No I/O in here."""
+"""What travels on the pipes: frames, and the events and actions that they hold.
+
+    bytes -> codec -> frames -> events, actions; outgoing puts frames together again, json_form is for jq and people
+
+Rule: no I/O and no clock in here, and nothing of a server: every filter loads this room.
+"""

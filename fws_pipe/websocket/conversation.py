@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import bisect
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
-from fws_pipe.clients.memory import OBJECT_BYTES
-from fws_pipe.clients.registry import Client
-from fws_pipe.ledger.feed import Feed
+from fws_pipe.protocol.codec import Frame
 from fws_pipe.protocol.events import data_event, message_event
 from fws_pipe.websocket.frames import PONGS_AT_ONCE, Judgement, Kind, close_from, judge_frame, payload_of, skip_controls
 from fws_pipe.websocket.library import Library
 from fws_pipe.websocket.meter import Meter, ends_of_messages
+from fws_pipe.websocket.outbox import OBJECT_BYTES
 from fws_pipe.websocket.rfc6455 import ABNORMAL, CLOSE, POLICY_VIOLATION, PONG, TOO_BIG, encode_frame
 from fws_pipe.websocket.wire import CloseCode, Wire
 
@@ -42,36 +41,72 @@ _CONTROLS_AT_ONCE = 1024
 """How many pings and pongs are skipped before the clock is looked at: a fraction of a millisecond."""
 
 
-class Laggards(Protocol):
-    """The clients that have sent more than is dealt with in a row: see switchboard.py."""
+class Sender(Protocol):
+    """What a conversation needs to know of its client, and tells it."""
 
-    def add(self, conversation: Conversation) -> None:
+    id: str
+    is_held: bool
+    """Whether what it sends is not read for want of room; then"""
+    on_room: Callable[[], object]
+    """is called when there may be some."""
+
+    @property
+    def count_budget(self) -> int:
+        """How many messages it may send now; 0 or less: none."""
+
+    def must_wait(self, size: int) -> bool:
+        """Whether its next event, of so many bytes, must wait for its earlier ones and their replies."""
+
+
+SenderT = TypeVar("SenderT", bound=Sender)
+SenderT_contra = TypeVar("SenderT_contra", bound=Sender, contravariant=True)
+
+
+class Intake(Protocol[SenderT_contra]):
+    """What takes the events of clients: see ledger/feed.py."""
+
+    def put_messages(self, client: SenderT_contra, block: bytes, position: int, limit: int) -> int:
+        """Queue the plain messages at a position of a block; returns where the rest begins."""
+
+    async def put(self, event: Frame, client: SenderT_contra) -> None:
+        """Queue an event; waits while there is no room."""
+
+    def put_at_once(self, event: Frame, client: SenderT_contra) -> None:
+        """Queue an event that can't wait."""
+
+    def flush(self) -> None:
+        """Write what waits, if the chain takes it at once."""
+
+
+class Laggards(Protocol):
+    """The clients that have sent more than is dealt with in a row: see readers.py."""
+
+    def add(self, conversation: Conversation[Any]) -> None:
         """Let a client go on when it is its turn."""
 
 
 class Readers(Protocol):
-    """What reads the clients' connections: see switchboard.py."""
+    """What reads the clients' connections: see readers.py."""
 
-    def add(self, conversation: Conversation) -> None:
+    def add(self, conversation: Conversation[Any]) -> None:
         """Read a client from now on."""
 
-    def pause(self, conversation: Conversation) -> None:
+    def pause(self, conversation: Conversation[Any]) -> None:
         """Read it no more for a while."""
 
-    def resume(self, conversation: Conversation) -> None:
+    def resume(self, conversation: Conversation[Any]) -> None:
         """Read it again."""
 
-    def remove(self, conversation: Conversation) -> None:
+    def remove(self, conversation: Conversation[Any]) -> None:
         """Read it no more. Idempotent."""
 
-    async def wait_removed(self, conversation: Conversation) -> None:
+    async def wait_removed(self, conversation: Conversation[Any]) -> None:
         """Wait until somebody else may read the connection."""
 
 
-class Host(Protocol):
+class Host(Protocol[SenderT_contra]):
     """What a conversation needs of the front."""
 
-    feed: Feed
     readers: Readers
     max_message: int
     max_fragments: int
@@ -83,16 +118,17 @@ class Host(Protocol):
     def laggards(self) -> Laggards:
         """Where clients go that have sent more than is dealt with in a row."""
 
-    def depart(self, client: Client, code: int, reason: str, *, clean: bool) -> None:
+    def depart(self, client: SenderT_contra, code: int, reason: str, *, clean: bool) -> None:
         """Forget a client and tell the chain, once."""
 
 
-class Conversation:
+class Conversation(Generic[SenderT]):
     """One client's side of what is said. Everything that it holds back is bounded by the largest message and a read."""
 
     __slots__ = (
         "_blocks",
         "_expected",
+        "_feed",
         "_fragment_count",
         "_fragments",
         "_has_shortcut",
@@ -119,9 +155,17 @@ class Conversation:
         "wire",
     )
 
-    def __init__(self, client: Client, wire: Wire, host: Host, meter: Meter | None = None) -> None:
+    def __init__(
+        self,
+        client: SenderT,
+        wire: Wire,
+        feed: Intake[SenderT],
+        host: Host[SenderT],
+        meter: Meter | None = None,
+    ) -> None:
         self.client = client
         self.wire = wire
+        self._feed = feed
         self._host = host
         self.meter = meter
         """What holds the client to a rate and knows how long it has been idle; None where nobody wants that."""
@@ -180,7 +224,7 @@ class Conversation:
             self._let_go()  # what has been read is dealt with all the same
         elif not self._is_reading and self._may_go_on:
             self._advance()
-            self._host.feed.flush()
+            self._feed.flush()
 
     def go_on(self) -> None:
         """It is this client's turn again."""
@@ -193,10 +237,10 @@ class Conversation:
         """Bytes have arrived; `now` is trio's time."""
         self.wire.waiting_since = now
         if self.is_tapped:
-            self._host.feed.put_at_once(data_event(self.client.id, block), self.client)
+            self._feed.put_at_once(data_event(self.client.id, block), self.client)
         if self._is_plain:
             # Nothing is held back, so whole messages at the beginning need not wait for what `_advance` looks at.
-            position = self._host.feed.put_messages(self.client, block, 0, self._host.max_message)
+            position = self._feed.put_messages(self.client, block, 0, self._host.max_message)
             block = block[position:]
         if block:
             self._keep_for_later(block)
@@ -294,7 +338,7 @@ class Conversation:
             if self._fragments < 0 and self._host.is_fast:
                 before = position
                 if self.meter is None:
-                    position = self._host.feed.put_messages(self.client, block, position, self._host.max_message)
+                    position = self._feed.put_messages(self.client, block, position, self._host.max_message)
                 else:
                     position = self._put_measured(block, position, self.meter)
                 if position > before:
@@ -374,7 +418,7 @@ class Conversation:
         if not ends:
             return position
         allowed = block[position : ends[-1]]  # a part only: a block of many small frames is not copied for each of them
-        end = position + self._host.feed.put_messages(self.client, allowed, 0, self._host.max_message)
+        end = position + self._feed.put_messages(self.client, allowed, 0, self._host.max_message)
         meter.charge(bisect.bisect_right(ends, end), end - position)
         if end > position:
             meter.last_message = now
@@ -409,7 +453,7 @@ class Conversation:
         if self._is_held_back and not self.has_ended:
             self._is_busy = self._is_held_back = False
             self._advance()
-            self._host.feed.flush()
+            self._feed.flush()
 
     def _handle(self, block: bytes, position: int, judgement: Judgement) -> int:
         """Deal with a frame that is no plain message; returns where the next one begins."""
@@ -458,7 +502,7 @@ class Conversation:
 
     async def _take_message(self, message: str | bytes) -> None:
         if not self.wire.has_failed:
-            await self._host.feed.put(message_event(self.client.id, message), self.client)
+            await self._feed.put(message_event(self.client.id, message), self.client)
         if self.meter is not None:
             self.meter.last_message = trio.current_time()
         self._taken += 1
@@ -470,7 +514,7 @@ class Conversation:
         if self._is_busy and self._taken >= self._expected and not self.has_ended:
             self._is_busy = False
             self._advance()
-            self._host.feed.flush()
+            self._feed.flush()
 
     # The end.
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fws_pipe.config.rates import Rate, TokenBucket
 from fws_pipe.websocket.frames import Kind, judge_frame
+from fws_pipe.websocket.rates import Rate, TokenBucket
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from fws_pipe.websocket.rfc6455 import count_frames, end_of_frame
 _JOIN_BYTES = 128 * 1024
 """Small frames are joined up to this size for one system call; larger ones aren't worth the copy."""
 
+OBJECT_BYTES = 48
+"""What an object of Python's takes beside its text: so that many small ones don't exceed a limit unseen."""
+
 _SMALL_BYTES = 4 * 1024
 """Small replies to a client that is behind are joined up to this size: an object each would take more than they."""
 

@@ -13,13 +13,14 @@ import select
 from collections import deque
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any, Protocol
 
 import trio
 
-from fws_pipe.ledger.feed import Feed
 from fws_pipe.pipes.blocks import ReadBuffer
 from fws_pipe.websocket.busy_polling import AWAKE_S, Rhythm
-from fws_pipe.websocket.conversation import Conversation, Readers
+from fws_pipe.websocket.conversation import Conversation as GenericConversation
+from fws_pipe.websocket.conversation import Readers
 
 _AT_ONCE = 256
 """How many connections are read before the chain gets what they have sent."""
@@ -35,10 +36,31 @@ _HAS_PROCESSORS = HAS_EPOLL and len(os.sched_getaffinity(0)) > 1
 """Whether the chain can work while we look for what it has done."""
 
 
+Conversation = GenericConversation[Any]
+
+
+class Chain(Protocol):
+    """What takes the events of those who are read, when it may, and how it keeps up."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nobody may be read."""
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether the chain is known to be at work on one batch at most."""
+
+    async def wait_room(self) -> None:
+        """Wait while it is full."""
+
+    def flush(self) -> None:
+        """Write what waits, if the chain takes it at once."""
+
+
 class Switchboard:
     """One epoll object, epoll(7), and the task that waits for it. `on_error` hears of errors of our own."""
 
-    def __init__(self, feed: Feed, on_error: Callable[[Exception], object]) -> None:
+    def __init__(self, feed: Chain, on_error: Callable[[Exception], object]) -> None:
         self._feed = feed
         self._on_error = on_error
         self._epoll = select.epoll()
@@ -237,7 +259,7 @@ class Laggards:
     In a task of its own: between two slices all other tasks get their turn. `on_error` hears of errors of our own.
     """
 
-    def __init__(self, feed: Feed, on_error: Callable[[Exception], object]) -> None:
+    def __init__(self, feed: Chain, on_error: Callable[[Exception], object]) -> None:
         self._feed = feed
         self._on_error = on_error
         self._waiting: deque[Conversation] = deque()
@@ -277,7 +299,7 @@ class Laggards:
 class TaskReaders:
     """A task for each connection."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Chain) -> None:
         self._feed = feed
         self._tasks: dict[Conversation, _Task] = {}
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.admission.proxies import ContradictionError, Site, client_of, group_of, parse_proxy, site_of
+from fws_pipe.admission.proxies import ContradictionError, client_of, group_of, parse_proxy, site_of
+from fws_pipe.http.site import Site
 
 PROXIES = [parse_proxy(text) for text in ("10.0.0.0/8", "2001:db8::/32", "192.0.2.7", "unix")]
 PROXY = ("10.0.0.1", 4000)

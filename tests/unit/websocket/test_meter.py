@@ -7,8 +7,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.config.rates import Rate
 from fws_pipe.websocket.meter import Meter, Pace, ends_of_messages
+from fws_pipe.websocket.rates import Rate
 from tests.e2e.raw import BINARY, PING, frame
 
 payloads = st.lists(st.tuples(st.binary(max_size=300), st.sampled_from([BINARY, PING, 0])), max_size=20)

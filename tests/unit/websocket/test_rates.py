@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fws_pipe.config.options import parse_byte_rate, parse_rate
-from fws_pipe.config.rates import Rate, TokenBucket
+from fws_pipe.websocket.rates import Rate, TokenBucket
 
 rates = st.builds(Rate, st.integers(1, 10**6), st.sampled_from([1.0, 60.0, 3600.0]))
 steps = st.lists(st.tuples(st.floats(0, 1000, allow_subnormal=False), st.integers(1, 1000)), max_size=50)
