@@ -535,8 +535,8 @@ OPTIONS = (
     ),
     Option(
         "redis-url", check_url, None, "none",
-        "the Redis that servers share, as redis://, rediss://, unix:// or redis+sentinel://", "URL", _SHARED,
-        for_front=False, is_secret=True,
+        "the Redis that servers share, as redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://",
+        "URL", _SHARED, for_front=False, is_secret=True,
     ),
     Option(
         "redis-key", parse_text, "fws", "fws", "what all our own keys and channels in Redis begin with", "PREFIX",
