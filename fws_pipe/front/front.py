@@ -398,9 +398,10 @@ class Front:
         """Forget a client and tell the chain, once."""
         if client in self.clients:
             self.clients.remove(client)
-            self._conversations.pop(client, None)
+            has_come = self._conversations.pop(client, None) is not None
             self.feed.put_disconnect(events.disconnect_event(client.id, code=code, reason=reason, clean=clean), client)
-            self._log.debug(f"{client.id} has gone: {code} {reason!r}")
+            if has_come:  # of a client that is refused at the gate there is a line already
+                self._log.debug(f"{client.id} has gone: {code} {reason!r}")
 
     def _leave(self, client: Client, wire: Wire) -> None:
         """An admitted client's connection has been closed."""
