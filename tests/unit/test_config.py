@@ -209,6 +209,8 @@ SECRET_URLS = (
     "http://:s3cretpw@h",
     "redis://u:s3cretpw@[h",
     "redis+sentinel://:s3cretpw@h",
+    "redis+sentinel://h?sentinel_password=s3cretpw",
+    "rediss+sentinel://h/main?ssl=no&sentinel_password=s3cretpw",
 )
 
 
@@ -347,3 +349,11 @@ def test_every_error_has_a_documented_exit_code() -> None:
         todo += error.__subclasses__()
         assert error.exit_code in EXIT_CODES
         assert error.__doc__
+
+
+def test_a_mistyped_option_shows_no_password_of_its_url() -> None:
+    url = "redis+sentinel://h/main?sentinel_password=s3cretpw&ssl=true"
+    with pytest.raises(UsageError) as caught:
+        pipe("--redis-ulr", url)
+    assert "s3cretpw" not in str(caught.value)
+    assert "--redis-ulr" in str(caught.value)
