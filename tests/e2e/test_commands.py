@@ -229,10 +229,13 @@ def test_emit_makes_frames_of_arguments(arguments: str, frame: dict[str, object]
 
 
 def test_emit_makes_frames_of_lines() -> None:
-    done = shell("fws-emit | fws-cat", stdin=b'{"type":"message","id":"a","data":"x"}\noops\n{"type":"tick"}\n')
+    lines = b'{"type":"message","id":"a","data":"x"}\noops\n{"type":"tick"}\n{"id":"a"}\n'
+    done = shell("fws-emit | fws-cat", stdin=lines)
     first, second = map(json.loads, done.stdout.splitlines())
     assert (first["seq"], first["data"], second["seq"], second["type"]) == (1, "x", 2, "tick")
-    assert done.stderr.decode().startswith("fws-emit: line 2: not JSON")
+    wrong, untyped = done.stderr.decode().splitlines()
+    assert wrong.startswith("fws-emit: line 2: not JSON")
+    assert untyped == "fws-emit: line 4: a frame must have a type; dropped"
 
 
 @pytest.mark.parametrize(
