@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from fws_pipe.arguments import refuse_rest
 from fws_pipe.config import OLD_OPTIONS, OPTIONS, Config, make_config, read_file, storage_module_of, storage_named
 from fws_pipe.config_file import ConfigFile, Given, join_stages, module_stage, unknown_key
 from fws_pipe.errors import ChainError, FwsError, UsageError
-from fws_pipe.redis_settings import without_passwords
 from fws_pipe.sdk.user_storage import add_redis_options, default_parser, load_storage_class, parser_with
 
 _DEFAULT_FILTERS = ("filtered_websocket.filters.broadcast_messages", "filtered_websocket.filters.stdout_messages")
@@ -94,9 +94,7 @@ def _parse(
         if any(word == f"--{name}" or word.startswith(f"--{name}=") for word in rest):
             known = [option.key for option in (*OPTIONS, *OLD_OPTIONS) if option.key not in _REDIS_FLAGS]
             raise unknown_key(file.path, name, known)
-    if rest:
-        words = without_passwords(" ".join(rest))
-        raise UsageError(f"unrecognized arguments: {words}; see {parser.prog} --help")
+    refuse_rest(parser, rest)
     return vars(found)
 
 

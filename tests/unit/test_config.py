@@ -239,9 +239,30 @@ def test_no_message_shows_a_password(url: str, tmp_path: Path) -> None:
 def test_no_message_shows_a_password_behind_a_mistyped_option(
     parse: Callable[[list[str], dict[str, str]], object], argv: list[str]
 ) -> None:
-    with pytest.raises(UsageError, match="unrecognized arguments: .*redis://…@h; see .* --help") as caught:
+    with pytest.raises(UsageError, match="unknown option --redis-ulr; ") as caught:
         parse(argv, {})
     assert "s3cretpw" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("parse", "argv", "told"),
+    [
+        (parse_pipe, ["--prot", "1", "mirror"], "unknown option --prot; did you mean --port? See fws-pipe --help"),
+        (parse_pipe, ["--redis-ulr=u"], "unknown option --redis-ulr; did you mean --redis-url? See fws-pipe --help"),
+        (parse_pipe, ["--lits"], "unknown option --lits; did you mean --list? See fws-pipe --help"),
+        (parse_pipe, ["--no-wach"], "unknown option --no-wach; did you mean --no-watch? See fws-pipe --help"),
+        (parse_pipe, ["--xyzzy\n"], r"unknown option --xyzzy\n; see fws-pipe --help"),
+        (parse_pipe, ["mirror", "redis://u:pw@h"], "unexpected argument 'redis://…@h'; see fws-pipe --help"),
+        (parse_front, ["--prot", "1"], "unknown option --prot; did you mean --port? See fws-front --help"),
+        (parse_server, ["--hots=::"], "unknown option --hots; did you mean --host? See fws_server --help"),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_nearest_one(
+    parse: Callable[[list[str], dict[str, str]], object], argv: list[str], told: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(argv, {})
+    assert str(caught.value) == told
 
 
 def test_old_spellings() -> None:
