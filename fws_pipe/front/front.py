@@ -511,7 +511,7 @@ class Front:
         kept = culprit.kept
         whose = f" of {kept.event['id']}" if "id" in kept.event else ""
         what = f"event {kept.event['seq']} ({kept.event['type']}{whose}, {len(kept.raw)} bytes)"
-        skipped = "is skipped" if culprit.barred is None else "is skipped, its client closed"
+        skipped = "is skipped" if culprit.barred is None else "is skipped, its client turned away"
         with trio.CancelScope(shield=True):  # also at the server's end
             # In a thread: a disk may take its time.
             fate = await trio.to_thread.run_sync(self._quarantine.keep, kept.event["seq"], culprit.opening + kept.raw)

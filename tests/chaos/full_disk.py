@@ -14,7 +14,7 @@ _SHORTEST_NAME = "20260101T000000-x-1.mp"
 
 @contextlib.contextmanager
 def full_disk(folder: Path) -> Iterator[Path]:
-    """A file system of one page, which is taken; where we may mount none, a folder whose path leaves no room for one."""
+    """A file system of one page, which is taken; without mounts a folder whose path leaves no room for one."""
     disk = folder / "full"
     disk.mkdir()
     # A namespace of our own would end with us, but the server must see it too.

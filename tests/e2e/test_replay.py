@@ -371,7 +371,7 @@ def test_an_open_and_a_disconnect_that_kill_the_chain(servers: Servers) -> None:
         client.send("no chain hears of this")
         assert closed_with(client) == NOT_SERVED
         server.stderr.wait_for(
-            r"event \d+ \(open of .*-1, \d+ bytes\) has killed the chain 3 times.* its client closed"
+            r"event \d+ \(open of .*-1, \d+ bytes\) has killed the chain 3 times.* its client turned away"
         )
         other.send("served")
         assert other.recv(PATIENCE_S) == "served"
