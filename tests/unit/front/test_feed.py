@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
@@ -602,23 +603,39 @@ def test_of_a_client_whose_open_kills_the_chain_no_event_reaches_one() -> None:
     run(scenario)
 
 
-def test_a_client_that_has_gone_and_whose_open_kills_each_new_chain_is_forgotten() -> None:
+@pytest.mark.parametrize("has_gone", [False, True])
+def test_a_client_whose_open_kills_each_new_chain_is_forgotten_also_if_it_has_gone(has_gone: bool) -> None:
     async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
         client = make_client("a")
+        clients = [] if has_gone else [client]
         await feed.put(opening(client), client)
         await trio.testing.wait_all_tasks_blocked()
         feed.acknowledge(chain.frames[-1]["seq"])
-        feed.put_disconnect(disconnect_event("a", code=1000, reason="", clean=True), client)
-        await trio.testing.wait_all_tasks_blocked()
+        if has_gone:
+            feed.put_disconnect(disconnect_event("a", code=1000, reason="", clean=True), client)
+            await trio.testing.wait_all_tasks_blocked()
         await chain.die()
-        feed.restart([])
+        feed.restart(clients)
         mute = Chain(answers=False)
         nursery.start_soon(mute.live, feed)
         await trio.testing.wait_all_tasks_blocked()
         await mute.die()
-        assert feed.restart([]).culprit is None
-        culprits = [(await die_of_it(feed, nursery, []))[1].culprit for _ in range(3)]
-        assert [culprit is not None for culprit in culprits] == [False, False, True]
+        assert feed.restart(clients).culprit is None
+        for _ in range(DEATHS_ALONE - 1):
+            chain, restart = await die_of_it(feed, nursery, clients)
+            assert types(chain.frames) == ["tick", "open", "tick"]
+            assert restart.culprit is None
+        third = Chain()
+        nursery.start_soon(third.live, feed)
+        await trio.sleep(LAST_CHANCE_S / 2)
+        assert types(third.frames) == ["tick"]
+        await trio.sleep(LAST_CHANCE_S / 2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert types(third.frames) == ["tick", "open", "tick"]
+        await third.die()
+        restart = feed.restart(clients)
+        assert restart.culprit is not None
+        assert restart.culprit.barred is client
         assert feed.leaving("a") is None
         last, restart = await die_of_it(feed, nursery, [])
         assert set(types(last.frames)) == {"tick"}
@@ -635,8 +652,10 @@ def test_who_waits_for_what_a_barred_client_had_said_need_not_wait_for_the_next_
         await chain.die()
         feed.restart([client])
         await die_of_it(feed, nursery, [client])
-        await feed.put(message_event("a", "waiting"), client)
+        feed.put_at_once(message_event("a", "x" * WAITING_LIMIT_BYTES), client)
+        assert feed.is_full
         await die_of_it(feed, nursery, [client])
+        assert not feed.is_full
         nursery.start_soon(WillingChain().live, feed)
         with trio.fail_after(HEARTBEAT_S / 2):
             await feed.wait_settled()
@@ -660,10 +679,9 @@ def test_the_last_chance_comes_later_and_only_while_the_event_is_unfinished() ->
         await trio.testing.wait_all_tasks_blocked()
         assert types(third.frames) == ["tick", "message", "tick"]
         feed.acknowledge(third.frames[-1]["seq"])
-        await feed.put(message_event("a", "y"), client)
-        await trio.testing.wait_all_tasks_blocked()
         await third.die()
         feed.restart([])
+        await feed.put(message_event("a", "y"), client)
         fourth = Chain()
         nursery.start_soon(fourth.live, feed)
         await trio.testing.wait_all_tasks_blocked()
@@ -683,17 +701,17 @@ def test_ticks_between_many_events_have_the_numbers_before_them_though_a_client_
         for _ in range(BATCH_EVENTS):
             feed.put_at_once(message_event("a", "x"), client)
             feed.put_at_once(message_event("other", "x"), other)
-        feed.put_at_once(message_event("other", "x"), other)
+        for last in (client, other):
+            feed.put_at_once(message_event(last.id, "x"), last)
         await die_of_it(feed, nursery, [client])
-        last = WillingChain()
-        nursery.start_soon(last.live, feed)
+        willing = WillingChain()
+        nursery.start_soon(willing.live, feed)
         await trio.testing.wait_all_tasks_blocked()
-        events = [event for event in last.frames if event["type"] == "message"]
+        events = [event for event in willing.frames if event["type"] == "message"]
         assert {event["id"] for event in events} == {"other"}
         assert len(events) == BATCH_EVENTS + 1
-        position = last.frames.index(events[-2])
-        assert last.frames[position + 1]["type"] == "tick"
-        assert last.frames[position + 1]["seq"] == events[-2]["seq"]
+        tick = willing.frames[willing.frames.index(events[-2]) + 1]
+        assert (tick["type"], tick["seq"]) == ("tick", events[-2]["seq"])
 
     run(scenario)
 
