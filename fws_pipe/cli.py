@@ -16,6 +16,7 @@ import trio
 from fws_pipe.app import run_front, run_pipe
 from fws_pipe.config import Config, Query, current_environment, parse_front, parse_pipe
 from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, FwsError, UsageError
+from fws_pipe.front.quarantine import check_folder
 from fws_pipe.log import Log
 from fws_pipe.machine import MachineCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.pipeline.resolve import Command, resolve_chain
@@ -120,8 +121,8 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
     # under this number, see pipeline/stdout.py.
     stdout = _duplicate_of_stdout()
     chain = resolve_chain(config.chain, MachineCommands(stage_path(environment), config.shell))
-    if config.quarantine is not None and os.path.exists(config.quarantine) and not os.path.isdir(config.quarantine):
-        raise UsageError(f"--quarantine {config.quarantine}: expected a folder, and that is none")
+    if config.quarantine is not None:
+        check_folder(config.quarantine)
     if config.storage_module is not None:
         # Loads the user's code, which says best itself what is wrong with it.
         user_storage = importlib.import_module("fws_pipe.sdk.user_storage")

@@ -113,6 +113,7 @@ def no_proxy_header(problem: str) -> Refusal:
 
 
 NOT_OFFERED = Refusal(500, "The chain has chosen a subprotocol that you do not offer.")
+NOT_SERVED = Refusal(500, "The chain can't serve this client.")
 NO_ANSWER = Refusal(503, "Nobody has said in time whether you may come in. Try again later.", (("Retry-After", "5"),))
 
 
