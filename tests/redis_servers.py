@@ -241,12 +241,16 @@ class SentinelServer(RedisServer):
     @property
     def url(self) -> str:
         """The URL of the service."""
+        if self.tls:
+            return f"rediss+sentinel://{HOST}:{self.port}/{SERVICE}?ssl_ca_certs={self.tls.authority}"
         return f"redis+sentinel://{HOST}:{self.port}/{SERVICE}"
 
     def _command(self, port: int) -> list[str]:
         # A sentinel wants a file that it can write into.
-        where = ["--dir", str(self.folder), "--port", str(port), *_common_arguments()]
-        return [self._binary, str(self.folder / "sentinel.conf"), "--sentinel", *where, *self._arguments]
+        where = ["--dir", str(self.folder), *self._port_arguments(port), *_common_arguments()]
+        # What a replica does a sentinel does as well: with this it speaks TLS to its master.
+        tls = ["--tls-replication", "yes"] if self.tls else []
+        return [self._binary, str(self.folder / "sentinel.conf"), "--sentinel", *where, *tls, *self._arguments]
 
 
 @dataclass(frozen=True)
@@ -281,15 +285,20 @@ def start_cluster(kind: str, folder: Path) -> Iterator[Cluster]:
         yield Cluster(servers)
 
 
-def start_sentinel(kind: str, folder: Path, master: RedisServer, *extra_arguments: str) -> SentinelServer:
-    """Start a sentinel that has found its master alive. It fails over after a second, if there is a replica."""
+def start_sentinel(
+    kind: str, folder: Path, master: RedisServer, *extra_arguments: str, tls: Tls | None = None
+) -> SentinelServer:
+    """Start a sentinel that has found its master alive. It fails over after a second, if there is a replica.
+
+    With `tls` it speaks TLS only, also to its master.
+    """
     lines = [
         f"sentinel monitor {SERVICE} {HOST} {master.port} 1",
         f"sentinel down-after-milliseconds {SERVICE} 1000",
         *([f"sentinel auth-pass {SERVICE} {master.password}"] if master.password else []),
     ]
     (folder / "sentinel.conf").write_text("".join(f"{line}\n" for line in lines))
-    sentinel = SentinelServer(kind, folder, extra_arguments, None, None, _SENTINEL_READY)
+    sentinel = SentinelServer(kind, folder, extra_arguments, None, tls, _SENTINEL_READY)
     try:
         client = sentinel.client()
         eventually(lambda: _knows_its_master(client), "a sentinel that knows its master")

@@ -32,6 +32,10 @@ _CURVE_ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "E
 
 _SECRET_MEND = "give a key as --auth-jwt, and make a secret with: openssl rand -hex 32"
 
+_PACKAGE = "'PyJWT[crypto]>=2.14'"
+_PIP = f"{shlex.quote(sys.executable)} -m pip"
+"""That of the environment which runs this: a checkout has one of its own, which no pip on PATH reaches."""
+
 _PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
 
@@ -128,13 +132,12 @@ class JwtKeys:
 
     def _read_secret(self, content: bytes, _path: str) -> Sequence[_Key]:
         _check_not_empty(content)
+        _check_form_of_secret(content)  # with its line end, which may be the last byte of a key
         return [self._secret_key(content.rstrip(b"\r\n"))]
 
     def _secret_key(self, secret: bytes) -> _Key:
         """The key of a secret. Raises _BadKeyError for one that is too short, or that others may know."""
-        form = form_of(secret)
-        if form is not None:
-            raise _BadKeyError(f"this looks like {form.name}, which is no secret; {_SECRET_MEND}")
+        _check_form_of_secret(secret)
         try:
             self._jwt.get_algorithm_by_name("HS256").prepare_key(secret)
         except self._jwt.InvalidKeyError:
@@ -184,6 +187,13 @@ def _check_not_empty(content: bytes) -> None:
         raise _BadKeyError("the file is empty")
 
 
+def _check_form_of_secret(secret: bytes) -> None:
+    form = form_of(secret)
+    if form is not None:
+        mend = form.mend if form.may_hold_secret else _SECRET_MEND
+        raise _BadKeyError(f"this looks like {form.name}, which is no secret; {mend}")
+
+
 def _no_key(form: Form | None) -> str:
     """Why --auth-jwt doesn't take a file without PEM or a JWK, by its form."""
     if form is not None:
@@ -200,7 +210,7 @@ def _load_pyjwt(option: str) -> ModuleType:
     if not hasattr(module, "PyJWTError"):
         raise UsageError(
             f"{option} needs PyJWT, and {getattr(module, '__file__', 'jwt')} is something else: "
-            f'{sys.executable} -m pip uninstall jwt, then -m pip install --force-reinstall "PyJWT[crypto]"'
+            f"{_PIP} uninstall jwt; {_PIP} install --force-reinstall {_PACKAGE}"
         )
     return module
 
@@ -209,7 +219,7 @@ def _load(module: str, package: str = "cryptography", option: str = "--auth-jwt"
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise UsageError(f'{option} needs {package}: {sys.executable} -m pip install "PyJWT[crypto]"') from None
+        raise UsageError(f"{option} needs {package}: {_PIP} install {_PACKAGE}") from None
 
 
 def _from_pem(content: bytes, path: str) -> Any:

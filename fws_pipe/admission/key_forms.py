@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -23,6 +24,8 @@ class Form(NamedTuple):
     mend: str
     is_token: bool = False
     """Whether it is a JSON Web Token: no key, and good for a list of tokens."""
+    may_hold_secret: bool = False
+    """Whether there may be a secret in it, which `mend` tells how to take out."""
 
 
 _PEM = Form("a key or certificate in PEM", "give it to --auth-jwt as it is")
@@ -33,6 +36,11 @@ _URL = Form("a URL", "fetch what it names into a file, and give that file: curl 
 _FILE_NAME = Form("the name of a file", "give that file itself")
 _OPENSSH = Form("a key in OpenSSH's form", "turn it into PEM: ssh-keygen -e -m PKCS8 -f FILE")
 _XML = Form("XML", "turn the key into PEM")
+_HTML = Form("an HTML page", "fetch the key again, and see that the server has it: curl -f -o FILE URL")
+_HTTP = Form("an HTTP response with its headers", "give its body alone: curl -f -o FILE URL, without -i")
+_ENVIRONMENT = Form(
+    "lines of NAME=value, as in an environment file", "give a file with the value alone", may_hold_secret=True
+)
 _TOKEN = Form("a token, which clients hold", "give the key that its signature is checked with", is_token=True)
 _JWK_LIST = Form("a list of JWKs", 'write {"keys": LIST}')
 _X5C = Form("an x5c list of certificates", "write its first entry as PEM, behind -----BEGIN CERTIFICATE-----")
@@ -40,29 +48,46 @@ _X5C = Form("an x5c list of certificates", "write its first entry as PEM, behind
 _URL_TEXT = re.compile(rb"[a-z][a-z0-9+.-]*://\S+", re.IGNORECASE)
 _FILE_NAME_TEXT = re.compile(rb"\S+\.(?:pem|json|jwks?|crt|cer|der|key|pub|p8|p12|txt)", re.IGNORECASE)
 _OPENSSH_TEXT = re.compile(rb"(?:\S+ )?(?:ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)\S+ +AAAA")
-_XML_TEXT = re.compile(rb"<\?xml |<(?:\w+:)?\w*(?:KeyValue|KeyInfo|Certificate)\b")
+_XML_TEXT = re.compile(
+    rb"<\?xml |<(?:\w+:)?\w*(?:KeyValue|KeyInfo|Certificate)\b|<([a-z][\w:.-]*)[^>]*>.*</\1>$",
+    re.IGNORECASE | re.DOTALL,
+)
+_HTML_TEXT = re.compile(rb"<!doctype\b|<!--|<(?:html|head|body|title|h1|pre)\b", re.IGNORECASE)
+_HTTP_TEXT = re.compile(rb"HTTP/[0-9.]+ [0-9]{3}\b")
+_ASSIGNMENT_TEXT = re.compile(
+    rb"(?:export\s+)?(?:"
+    rb"[A-Z][A-Z0-9_]{3,}="
+    rb"|(?i:(?:[\w-]{0,30}[_-])?(?:secret|key|token|password|jwt|hmac|modulus)(?:[_-][\w-]{0,30})?\s*[=:]\s*)"
+    rb")[^=\s].*"  # behind base32 or base64 there is nothing, or another =
+)
 _TOKEN_TEXT = re.compile(rb"eyJ[\w-]*\.[\w-]+\.[\w-]*(?:\.[\w-]*\.[\w-]*)?")
 _JWK_TEXT = re.compile(rb'\\?"(?:kty|keys|x5c|jwks_uri)\\?"\s*:')
 _BASE64_TEXT = re.compile(rb"[A-Za-z0-9+/_-]{56,}")
-_HEX_TEXT = re.compile(rb"(?:0x)?((?:[0-9a-f]{2}[:\s]?){44,})", re.IGNORECASE)
+_HEX_TEXT = re.compile(rb"(?:\w+=)?(?:0x)?((?:[0-9a-f]{2}[:\s]?){44,})", re.IGNORECASE)
 
 
 def form_of(content: bytes) -> Form | None:
     """The form of a key, or of something else that is no secret; None: it looks like none."""
     # Without NULs: in UTF-16 it is the same key. The marks of UTF-16 are those of its two byte orders.
     text = content.replace(b"\0", b"").removeprefix(BYTE_ORDER_MARK).lstrip(b"\xff\xfe").strip()
-    return _form_of_text(text) or _form_of_json(text) or _form_of_der(content) or _form_of_encoded(text)
+    known = _form_of_text(text) or _form_of_json(text) or _form_of_der(content) or _form_of_encoded(text)
+    return known or (_ENVIRONMENT if _is_environment(text) else None)
 
 
 def _form_of_text(text: bytes) -> Form | None:
     if b"---- BEGIN" in text or b"-----BEGIN" in text:
         return _PEM
-    if _XML_TEXT.match(text):
-        return _XML
-    if _OPENSSH_TEXT.match(text):
-        return _OPENSSH
+    begins = ((_HTML_TEXT, _HTML), (_HTTP_TEXT, _HTTP), (_XML_TEXT, _XML), (_OPENSSH_TEXT, _OPENSSH))
+    if form := next((form for pattern, form in begins if pattern.match(text)), None):
+        return form
     whole = ((_URL_TEXT, _URL), (_FILE_NAME_TEXT, _FILE_NAME), (_TOKEN_TEXT, _TOKEN))
     return next((form for pattern, form in whole if pattern.fullmatch(text)), None)
+
+
+def _is_environment(text: bytes) -> bool:
+    lines = [line.strip() for line in text.splitlines()]
+    assignments = [line for line in lines if line and not line.startswith(b"#")]
+    return bool(assignments) and all(map(_ASSIGNMENT_TEXT.fullmatch, assignments))
 
 
 def _form_of_json(text: bytes) -> Form | None:
@@ -105,6 +130,8 @@ def _form_of_encoded(text: bytes) -> Form | None:
             around = f"write it between -----BEGIN {label}----- and -----END {label}-----"
             mend = around if encoding == "base64" else "turn it into PEM"
             return Form(f"the bare {encoding} of a {kind}", mend)
+        if _is_modulus(data):
+            return Form(f"the bare {encoding} of an RSA modulus, the n of a JWK", "give the whole JWK or JWKS")
         inner = _form_of_text(data.strip()) or _form_of_json(data.strip())
         if inner:
             return Form(
@@ -113,10 +140,26 @@ def _form_of_encoded(text: bytes) -> Form | None:
     return None
 
 
+_MODULUS_BYTES = (256, 384, 512)
+"""Of RSA keys with 2048, 3072 and 4096 bits. Secrets are shorter."""
+
+
+def _is_modulus(data: bytes) -> bool:
+    """Whether this is the modulus of an RSA key: its highest bit is set, and no small prime divides it.
+
+    So do 4 in 100 of random secrets of just that size.
+    """
+    data = data.removeprefix(b"\0")  # OpenSSL shows a sign
+    if len(data) not in _MODULUS_BYTES or not data[0] & 0x80:
+        return False
+    return math.gcd(int.from_bytes(data, "big"), math.factorial(1000)) == 1
+
+
 def _decodings(text: bytes) -> Iterator[tuple[str, bytes]]:
     """What the text, or a long word in it, stands for."""
     if found := _HEX_TEXT.fullmatch(text):
         yield "hex", bytes.fromhex(re.sub(rb"[:\s]", b"", found[1]).decode())
+        return
     for word in (b"".join(text.split()), *_BASE64_TEXT.findall(text)):
         bare = word.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))
         try:
@@ -125,7 +168,8 @@ def _decodings(text: bytes) -> Iterator[tuple[str, bytes]]:
             continue
 
 
-_SEQUENCE, _INTEGER, _OBJECT_IDENTIFIER = 0x30, 0x02, 0x06
+_SEQUENCE, _INTEGER, _OBJECT_IDENTIFIER, _VERSION = 0x30, 0x02, 0x06, 0xA0
+_SECOND_TAGS = {_OBJECT_IDENTIFIER: "public key", _VERSION: "certificate", _INTEGER: "certificate"}
 _SHORTEST_KEY_BYTES = 44
 """An Ed25519 public key with its header. So few random secrets look like DER: about one in a million."""
 
@@ -139,9 +183,9 @@ def _kind_of_der(data: bytes) -> str | None:
     if inner[0] == _INTEGER:
         # A version number, of one byte, or the modulus of an RSA key.
         return "private key" if len(inner[1]) == 1 else "public key"
-    if inner[0] != _SEQUENCE:
-        return None
-    return "public key" if inner[1][:1] == bytes((_OBJECT_IDENTIFIER,)) else "certificate"
+    # An algorithm's name, or the version or the serial number of a certificate. Text has none of these bytes, though it
+    # may begin like a sequence: with the digit 0.
+    return _SECOND_TAGS.get(inner[1][0]) if inner[0] == _SEQUENCE else None
 
 
 def _tag_and_rest(data: bytes) -> tuple[int, bytes] | None:

@@ -158,16 +158,20 @@ _PARAMETER = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[
 
 
 def _forwarded(headers: Headers) -> list[dict[str, str]]:
-    """The elements of Forwarded, with their parameters (RFC 7239, section 4); empty: one that makes no sense."""
+    """The elements of Forwarded, with their parameters (RFC 7239, section 4).
+
+    Empty: one that makes no sense, as with a parameter that is there twice.
+    """
     elements: list[dict[str, str]] = []
     element: dict[str, str] = {}
+    makes_sense = True
     for name, text, end in _parameters(", ".join(value for found, value in headers if found == "forwarded")):
-        if name:
-            element[name] = text
+        makes_sense = makes_sense and bool(name) and name not in element
+        element[name] = text
         if end != ";":
-            elements.append(element)
-            element = {}
-    return [*elements, element] if element else elements
+            elements.append(element if makes_sense else {})
+            element, makes_sense = {}, True
+    return [*elements, element if makes_sense else {}] if element else elements
 
 
 def _hops_of(elements: Sequence[dict[str, str]]) -> list[_Hop | None]:

@@ -190,7 +190,7 @@ def _is_named(cookie: str) -> Callable[[str], bool]:
 def _parse_tokens(path: str, content: bytes) -> Sequence[_StaticToken]:
     """Parse a file with a token, and perhaps white space and a name, on each line. Raises UsageError."""
     form = form_of(content)
-    if form is not None and not form.is_token:
+    if form is not None and not form.is_token and not form.may_hold_secret:
         raise UsageError(
             f"--auth-tokens {path}: this looks like {form.name}, not like a list of tokens; is it meant for --auth-jwt?"
         )

@@ -12,11 +12,12 @@ import secrets
 import socket
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
+from redis.connection import parse_url
 from redis.exceptions import (
     AskError,
     AuthenticationError,
@@ -38,8 +39,16 @@ from fws_pipe.broker.settings import VARIABLE as VARIABLE
 from fws_pipe.broker.settings import RedisSettings as RedisSettings
 from fws_pipe.broker.settings import check_channels as check_channels
 from fws_pipe.broker.settings import check_url as check_url
+from fws_pipe.broker.settings import (
+    files_of,
+    is_sentinel,
+    plain_url,
+    sentinel_credentials,
+    sentinels_of,
+    service_of,
+    uses_tls,
+)
 from fws_pipe.broker.settings import is_pattern as is_pattern
-from fws_pipe.broker.settings import sentinels_of
 from fws_pipe.broker.settings import settings_from as settings_from
 from fws_pipe.errors import SystemRefusedError, UsageError
 
@@ -84,18 +93,64 @@ def connect(settings: RedisSettings) -> Client:
     }
     once = {**timeouts, "retry": Retry(NoBackoff(), 0)}
     parts = urlsplit(settings.url)
-    if parts.scheme == "redis+sentinel":
-        service, _, database = parts.path.strip("/").partition("/")
-        credentials = {"username": _unquoted(parts.username), "password": _unquoted(parts.password)}
-        sentinel = Sentinel(sentinels_of(parts), sentinel_kwargs=once, **once, **credentials)  # type: ignore[no-untyped-call]
-        return sentinel.master_for(service, db=int(database or 0))  # type: ignore[no-untyped-call]
     keepalive = {} if parts.scheme == "unix" else {"socket_keepalive": True}
+    if is_sentinel(parts):
+        return _connect_through_sentinels(parts, {**once, **keepalive})
+    url = plain_url(parts)
     if settings.sharded:
         try:
-            return _Cluster.from_url(settings.url, **timeouts, **keepalive)
+            return _Cluster.from_url(url, **timeouts, **keepalive)
         except RedisClusterException as error:
             raise _as_redis_error(error) from None
-    return redis.Redis.from_url(settings.url, **once, **keepalive)
+    return redis.Redis.from_url(url, **once, **keepalive)
+
+
+_FOR_REDIS_ALONE = ("db", "username", "password")
+"""Options that a sentinel does not get: it has no databases, and users of its own."""
+
+
+def _connect_through_sentinels(parts: SplitResult, defaults: dict[str, Any]) -> Client:
+    """A client of the master that the sentinels name. Both get the URL's options, which beat the defaults."""
+    options = {**defaults, **parse_url(plain_url(parts)), "ssl": uses_tls(parts)}  # type: ignore[no-untyped-call]
+    for name in ("host", "connection_class"):  # the sentinels tell the one, and ssl the other
+        options.pop(name, None)
+    shared = {name: value for name, value in options.items() if name not in _FOR_REDIS_ALONE}
+    sentinels = _Sentinels(sentinels_of(parts), {**shared, **sentinel_credentials(parts)}, options)
+    return sentinels.master_for(service_of(parts))  # type: ignore[no-untyped-call]
+
+
+class _OneSentinel(redis.Redis):
+    """A sentinel that remembers what went wrong when it was last asked: redis-py keeps the kind of error only."""
+
+    problem: Exception | None = None
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        self.problem = None
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except ERRORS as error:
+            self.problem = error
+            raise
+
+
+class _Sentinels(Sentinel):
+    """Sentinels whose MasterNotFoundError has a cause: why one of them could not be asked, if that is so."""
+
+    def __init__(
+        self, addresses: list[tuple[str, int]], own_options: dict[str, Any], master_options: dict[str, Any]
+    ) -> None:
+        super().__init__([], sentinel_kwargs=own_options, **master_options)  # type: ignore[no-untyped-call]
+        self._asked = [_OneSentinel(host, port, **own_options) for host, port in addresses]
+        self.sentinels = [*self._asked]  # redis-py changes their order
+
+    def discover_master(self, service_name: str) -> Any:
+        try:
+            return super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError as error:
+            problems = [sentinel.problem for sentinel in self._asked if sentinel.problem is not None]
+            # One that can be reached and says no tells more than one that is down.
+            problems.sort(key=lambda problem: not isinstance(problem, AuthenticationError))
+            raise error from next(iter(problems), None)
 
 
 def jittered_delays(first_s: float = 0.1, longest_s: float = 5.0) -> Callable[[], float]:
@@ -126,6 +181,7 @@ def check_reachable(settings: RedisSettings) -> None:
     scheme = urlsplit(settings.url).scheme
     if settings.sharded and scheme not in ("redis", "rediss"):
         raise UsageError(f"a cluster has no {scheme}:// address; leave --redis-sharded out, or name a redis:// one")
+    _check_files(settings)
     try:
         client = connect(settings)
         try:
@@ -143,6 +199,18 @@ def check_reachable(settings: RedisSettings) -> None:
         raise UsageError(
             f"the URL of Redis at {settings.address} has an option that redis-py doesn't take ({error})"
         ) from None
+
+
+def _check_files(settings: RedisSettings) -> None:
+    """See to it that the files that the URL names can be read: to redis-py that is a Redis that can't be reached."""
+    for option, path in files_of(urlsplit(settings.url)).items():
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            raise UsageError(
+                f"the URL of Redis at {settings.address} has ?{option}={path}, which can't be read: {error.strerror}"
+            ) from None
 
 
 def _check_rights(client: Client, settings: RedisSettings) -> None:
@@ -201,13 +269,13 @@ def _subscribe_once(client: Client, channel: str, settings: RedisSettings) -> No
 def explain(error: Exception, settings: RedisSettings) -> str:
     """What an error of redis-py means, with the address and the mend, in one line."""
     where = f"Redis at {settings.address}"
-    scheme = urlsplit(settings.url).scheme
+    parts = urlsplit(settings.url)
     text = " ".join(str(error).split()) or type(error).__name__
     text = text.rpartition(" of pipeline caused error: ")[2]  # before it stands the whole command, data and all
     if isinstance(error, AuthenticationError):
         # Without a password redis-py shows a long text on how to use the protocol.
         reason = "" if text.startswith(("HELLO", "Authentication required")) else f" ({text})"
-        return f"{where} wants another user or password{reason}; give them as {scheme}://USER:PASSWORD@…"
+        return f"{where} wants another user or password{reason}; give them as {parts.scheme}://USER:PASSWORD@…"
     if isinstance(error, NoPermissionError):
         return f"{where} does not allow this user what is needed ({text}); allow it there, or name another user"
     if isinstance(error, BusyLoadingError):
@@ -219,12 +287,12 @@ def explain(error: Exception, settings: RedisSettings) -> str:
     if not settings.sharded and isinstance(error, (AskError, ClusterDownError, ClusterCrossSlotError)):
         return _part_of_a_cluster(settings)
     if isinstance(error, MasterNotFoundError):
-        return _explain_missing_master(text, settings)
+        return _explain_missing_master(error, settings)
     if isinstance(error, (TimeoutError, socket.timeout)):
-        tls = ", and is it TLS that it speaks" if scheme == "rediss" else ""
+        tls = ", and is it TLS that it speaks" if uses_tls(parts) else ""
         return f"{where} does not answer; is the address right, and the machine up{tls}?"
-    if "CERTIFICATE_VERIFY_FAILED" in text:
-        return f"{where} shows a certificate that can't be trusted ({text}); name its authority: ?ssl_ca_certs=FILE"
+    if _BAD_CERTIFICATE in text:
+        return f"{where} {_distrusted(text)}"
     if isinstance(error, (redis.ConnectionError, OSError)):
         if "max number of clients" in text:
             return f"{where} takes no more clients ({text}); raise its maxclients, or end some"
@@ -232,17 +300,27 @@ def explain(error: Exception, settings: RedisSettings) -> str:
     return f"{where} says: {text}"
 
 
-def _explain_missing_master(text: str, settings: RedisSettings) -> str:
-    # After a colon redis-py tells which sentinels failed, each with all settings of its client: nothing to show.
-    failed = " : " in text
-    if failed and "AuthenticationError" in text:
+def _explain_missing_master(error: MasterNotFoundError, settings: RedisSettings) -> str:
+    where, cause = f"the sentinel at {settings.address}", error.__cause__
+    if cause is None:
+        return f"{where} knows no living master of that name; is the name right, and Redis up?"
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    if isinstance(cause, AuthenticationError):
         return (
-            f"the sentinel at {settings.address} wants a password for itself, which can't be given; the one in the URL "
-            "is for Redis: take requirepass out of the sentinel's configuration"
+            f"{where} wants another user or password for itself; give them as "
+            "?sentinel_username=USER&sentinel_password=PASSWORD"
         )
-    if failed:
-        return f"no sentinel at {settings.address} can be reached; start one, or name others with --redis-url"
-    return f"the sentinel at {settings.address} knows no living master of that name; is the name right, and Redis up?"
+    if _BAD_CERTIFICATE in text:
+        return f"{where} {_distrusted(text)}"
+    tls = "is it TLS that they speak" if uses_tls(urlsplit(settings.url)) else "do they speak without TLS"
+    return f"no sentinel at {settings.address} can be reached ({text}); start one, or name others; and {tls}?"
+
+
+_BAD_CERTIFICATE = "CERTIFICATE_VERIFY_FAILED"
+
+
+def _distrusted(text: str) -> str:
+    return f"shows a certificate that can't be trusted ({text}); name its authority: ?ssl_ca_certs=FILE"
 
 
 def _is_cluster(client: Client) -> bool:
@@ -259,7 +337,3 @@ def _part_of_a_cluster(settings: RedisSettings) -> str:
 def _as_redis_error(error: RedisClusterException) -> RedisError:
     cause = error.__cause__
     return cause if isinstance(cause, RedisError) else ClusterError(str(error))
-
-
-def _unquoted(text: str | None) -> str | None:
-    return None if text is None else unquote(text)

@@ -6,26 +6,44 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote_plus, urlsplit
 
 from fws_pipe.errors import UsageError
 
 VARIABLE = "FWS_REDIS"
 """The environment variable that hands the settings to the processes that need them; never argv, which all can read."""
 
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel")
+SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 
-_OPTIONS = frozenset(
-    {"db", "username", "password", "client_name", "socket_timeout", "socket_connect_timeout", "ssl_ca_certs",
-     "ssl_ca_path", "ssl_ca_data", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_keyfile", "ssl_password"}
+_TLS_OPTIONS = frozenset(
+    {"ssl_ca_certs", "ssl_ca_path", "ssl_ca_data", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname", "ssl_ciphers",
+     "ssl_keyfile", "ssl_min_version", "ssl_password"}
 )  # fmt: skip
-"""What may stand behind the ? of a URL. Others of redis-py's change what its calls return (decode_responses, protocol,
-encoding) or undo what we rely on (retry_on_timeout, max_connections, health_check_interval).
+_OPTIONS = _TLS_OPTIONS | {"db", "username", "password", "client_name", "socket_timeout", "socket_connect_timeout"}
+"""redis-py's options that may stand behind the ? of a URL. Others change what its calls return (decode_responses,
+protocol, encoding) or undo what we rely on (retry_on_timeout, max_connections, health_check_interval).
 """
+
+_SENTINEL_CREDENTIALS = {"sentinel_username": "username", "sentinel_password": "password"}
+"""Our own options with the login of the sentinels themselves, and what redis-py calls each. What stands before the @ is
+the login of Redis.
+"""
+
+_TLS_SWITCH = "ssl"
+"""Our own option, for those who know it from redis-py's arguments: true is what rediss:// says."""
+
+_SWITCH_POSITIONS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+_FILE_OPTIONS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+
+_CERTIFICATE_DEMANDS = ("none", "optional", "required")
+
+_OWN_OPTIONS = frozenset({_TLS_SWITCH, *_SENTINEL_CREDENTIALS})
 
 _DEFAULT_PORT = 6379
 _DEFAULT_SENTINEL_PORT = 26379
 _CREDENTIALS = re.compile(r"://\S*@")
+_PASSWORD_OPTIONS = re.compile(r"(?<=password=)[^&\s]+", re.IGNORECASE)
 _PATTERN_CHARACTERS = frozenset("*?[")
 
 
@@ -120,7 +138,7 @@ def check_url(url: str) -> str:
         raise ValueError(f"expected a URL that begins with one of {', '.join(f'{name}://' for name in SCHEMES)}")
     try:
         parts = urlsplit(url)
-        _ = [parts.port] if parts.scheme != "redis+sentinel" else sentinels_of(parts)
+        _ = sentinels_of(parts) if is_sentinel(parts) else [parts.port]
         hidden = "@" in parts.path + parts.query + parts.fragment
     except ValueError:
         hidden = True
@@ -132,11 +150,9 @@ def check_url(url: str) -> str:
     _check_options(parts)
     if parts.scheme == "unix" and not parts.path:
         raise ValueError("expected unix:///path/to/socket")
-    if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):
-        raise ValueError("expected redis+sentinel://host:26379,host:26379/SERVICE")
-    database = parts.path.strip("/")
-    if parts.scheme == "redis+sentinel":
-        database = database.partition("/")[2]
+    if is_sentinel(parts) and not _service_and_database(parts)[0]:
+        raise ValueError(f"expected {parts.scheme}://host:26379,host:26379/SERVICE")
+    database = _service_and_database(parts)[1] if is_sentinel(parts) else parts.path.strip("/")
     if parts.scheme != "unix" and database and not (database.isascii() and database.isdigit()):
         raise ValueError("expected the database as a number at the end, as in redis://host:6379/0")
     return url
@@ -144,14 +160,84 @@ def check_url(url: str) -> str:
 
 def _check_options(parts: SplitResult) -> None:
     """Raise ValueError for an option that would be ignored, or would do harm; without its value."""
-    allowed: frozenset[str] = frozenset() if parts.scheme == "redis+sentinel" else _OPTIONS
-    wrong = next((name for name in parse_qs(parts.query, keep_blank_values=True) if name not in allowed), None)
-    if wrong is not None and not allowed:
-        raise ValueError(
-            f"expected a {parts.scheme}:// URL without options, since none is passed on: leave ?{wrong}= out"
-        )
+    given = parse_qs(parts.query, keep_blank_values=True)
+    allowed = _OPTIONS | {_TLS_SWITCH}
+    if is_sentinel(parts):
+        allowed |= _SENTINEL_CREDENTIALS.keys()
+    wrong = next((name for name in given if name not in allowed), None)
     if wrong is not None:
         raise ValueError(f"expected none of redis-py's options but {', '.join(sorted(allowed))}: leave ?{wrong}= out")
+    _check_tls_options(parts, given)
+
+
+def _check_tls_options(parts: SplitResult, given: Mapping[str, Sequence[str]]) -> None:
+    """Raise ValueError unless the scheme, ?ssl= and the options of TLS agree."""
+    if any(value.lower() not in _SWITCH_POSITIONS for value in given.get(_TLS_SWITCH, ())):
+        raise ValueError("expected ?ssl=true or ?ssl=false")
+    if any(value not in _CERTIFICATE_DEMANDS for value in given.get("ssl_cert_reqs", ())):
+        raise ValueError(f"expected ?ssl_cert_reqs= with one of {', '.join(_CERTIFICATE_DEMANDS)}")
+    if parts.scheme == "unix" and uses_tls(parts):
+        raise ValueError("expected a unix:// URL without ?ssl=, since TLS is for TCP")
+    if parts.scheme.startswith("rediss") and not uses_tls(parts):
+        raise ValueError(f"expected {parts.scheme}:// without ?ssl=false, since that scheme asks for TLS")
+    useless = next((name for name in given if name in _TLS_OPTIONS), None)
+    if useless is not None and not uses_tls(parts):
+        raise ValueError(f"expected ?{useless}= with TLS only, as in {_with_tls(parts.scheme)}://host: leave it out")
+
+
+def _with_tls(scheme: str) -> str:
+    return "rediss+sentinel" if scheme.endswith("+sentinel") else "rediss"
+
+
+def is_sentinel(parts: SplitResult) -> bool:
+    """Whether a URL names sentinels, and a service of theirs, in place of a Redis."""
+    return parts.scheme.endswith("+sentinel")
+
+
+def uses_tls(parts: SplitResult) -> bool:
+    """Whether a URL asks for TLS, to Redis and to its sentinels alike."""
+    values = parse_qs(parts.query).get(_TLS_SWITCH)
+    return parts.scheme.startswith("rediss") if values is None else _SWITCH_POSITIONS[values[0].lower()]
+
+
+def plain_url(parts: SplitResult) -> str:
+    """A URL as redis-py reads it: with its schemes and options only. A sentinels' URL keeps no address: the
+    host is one that nobody connects to.
+    """
+    query = "&".join(option for option in parts.query.split("&") if _option_name(option) not in _OWN_OPTIONS)
+    scheme, netloc, path = parts.scheme, parts.netloc, parts.path
+    if scheme != "unix":
+        scheme = "rediss" if uses_tls(parts) else "redis"
+    if is_sentinel(parts):
+        login, at, _ = netloc.rpartition("@")
+        netloc, path = f"{login}{at}localhost", f"/{_service_and_database(parts)[1]}"
+    return f"{scheme}://{netloc}{path}?{query}"
+
+
+def _option_name(option: str) -> str:
+    return unquote_plus(option.partition("=")[0])
+
+
+def service_of(parts: SplitResult) -> str:
+    """The name that the sentinels of a URL know the master by."""
+    return _service_and_database(parts)[0]
+
+
+def sentinel_credentials(parts: SplitResult) -> dict[str, str]:
+    """The username and password with which the sentinels themselves are asked, as far as a URL has them."""
+    given = parse_qs(parts.query)
+    return {name: given[option][0] for option, name in _SENTINEL_CREDENTIALS.items() if option in given}
+
+
+def files_of(parts: SplitResult) -> dict[str, str]:
+    """The options of a URL that name files, with their paths."""
+    given = parse_qs(parts.query)
+    return {option: given[option][0] for option in _FILE_OPTIONS if option in given}
+
+
+def _service_and_database(parts: SplitResult) -> tuple[str, str]:
+    service, _, database = parts.path.strip("/").partition("/")
+    return service, database
 
 
 def sentinels_of(parts: SplitResult) -> list[tuple[str, int]]:
@@ -166,8 +252,8 @@ def sentinels_of(parts: SplitResult) -> list[tuple[str, int]]:
 
 
 def without_passwords(text: str) -> str:
-    """A message that quotes a command line, where an option may be mistyped: without what URLs have before their @."""
-    return _CREDENTIALS.sub("://…@", text)
+    """A message that quotes a command line, where an option may be mistyped: without the logins in its URLs."""
+    return _PASSWORD_OPTIONS.sub("…", _CREDENTIALS.sub("://…@", text))
 
 
 def without_password(parts: SplitResult) -> str:

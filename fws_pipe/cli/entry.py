@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 
-from fws_pipe.system.signals import die_of_interrupts
+from fws_pipe.system.signals import die_of_interrupts, restore_what_a_server_needs
 
 TYPE_CHECKING = False
 """Type checkers take it for true. The original is in typing, which must not be loaded."""
@@ -63,6 +63,7 @@ def fws_python() -> None:
 
 def _serve(function: str) -> None:
     die_of_interrupts()
+    restore_what_a_server_needs()
     _load("system.first_process", "serve_as_child")()
     _load("cli.serve", function)()
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from fws_pipe.errors import EXIT_USAGE, SystemRefusedError
 from fws_pipe.pipes.blocks import BlockWriter, frames_of_blocks, lines_of_blocks, run_program, say
 from fws_pipe.protocol.actions import ACTION_TYPES
-from fws_pipe.protocol.codec import Frame, encode
+from fws_pipe.protocol.codec import Frame, encode, type_of
 from fws_pipe.protocol.events import EVENT_TYPES
 from fws_pipe.protocol.json_form import JsonFormError, decode_line, from_json, is_blank, to_json
 
@@ -81,7 +81,7 @@ def _emit(arguments: Sequence[str]) -> None:
         except (OverflowError, ValueError) as error:
             _fail(f"this has no msgpack form ({error})")
     else:
-        for seq, (frame, raw) in enumerate(frames_of_json("fws-emit", output.flush), start=1):
+        for seq, (frame, raw) in enumerate(frames_of_json("fws-emit", output.flush, _check_type), start=1):
             completed = _completed(frame, seq)
             output.add(raw if completed is frame else encode(completed))
     output.flush()
@@ -147,17 +147,26 @@ def _fail(problem: str) -> NoReturn:
     sys.exit(EXIT_USAGE)
 
 
-def frames_of_json(program: str, after_block: Callable[[], None]) -> Iterator[tuple[Frame, bytes]]:
-    """The frames of the lines of JSON on stdin, with their bytes; a line that holds none is told and dropped."""
+def _check_type(frame: Frame) -> None:
+    """Raise JsonFormError for a frame without a text type: filters pass it on, but to make one is a mistake."""
+    if type_of(frame) is None:
+        raise JsonFormError("a frame must have a type")
+
+
+def frames_of_json(
+    program: str, after_block: Callable[[], None], check: Callable[[Frame], None] = lambda frame: None
+) -> Iterator[tuple[Frame, bytes]]:
+    """The frames of the lines of JSON on stdin, with their bytes; a line that holds none is told and dropped.
+
+    So is one for whose frame `check` raises JsonFormError.
+    """
     for number, line in enumerate(lines_of_blocks(after_block), start=1):
         if is_blank(line):
             continue
         try:
             frame, raw = decode_line(line)
+            check(frame)
         except JsonFormError as error:
             say(f"{program}: line {number}: {error}; dropped")
             continue
-        if isinstance(frame.get("type"), str):
-            yield frame, raw
-        else:
-            say(f"{program}: line {number}: a frame must have a type; dropped")
+        yield frame, raw

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fws_pipe.broker.settings import without_passwords
+from fws_pipe.config.arguments import refuse_rest
 from fws_pipe.config.file import ConfigFile, Given, join_stages, module_stage, unknown_key
 from fws_pipe.config.options import (
     OLD_OPTIONS,
@@ -102,9 +102,7 @@ def _parse(
         if any(word == f"--{name}" or word.startswith(f"--{name}=") for word in rest):
             known = [option.key for option in (*OPTIONS, *OLD_OPTIONS) if option.key not in _REDIS_FLAGS]
             raise unknown_key(file.path, name, known)
-    if rest:
-        words = without_passwords(" ".join(rest))
-        raise UsageError(f"unrecognized arguments: {words}; see {parser.prog} --help")
+    refuse_rest(parser, rest)
     return vars(found)
 
 

@@ -18,6 +18,7 @@ from fws_pipe.chain.commands import MachineCommands, filter_paths, filter_summar
 from fws_pipe.chain.resolver import Command, resolve_chain
 from fws_pipe.config.options import Config, Query, current_environment, parse_front, parse_pipe
 from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, FwsError, UsageError
+from fws_pipe.ledger.quarantine import check_folder
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import open_standard_streams, say
 from fws_pipe.system.service_manager import take_over
@@ -120,8 +121,8 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
     # under this number, see pipeline/stdout.py.
     stdout = _duplicate_of_stdout()
     chain = resolve_chain(config.chain, MachineCommands(stage_path(environment), config.shell))
-    if config.quarantine is not None and os.path.exists(config.quarantine) and not os.path.isdir(config.quarantine):
-        raise UsageError(f"--quarantine {config.quarantine}: expected a folder, and that is none")
+    if config.quarantine is not None:
+        check_folder(config.quarantine)
     if config.storage_module is not None:
         # Loads the user's code, which says best itself what is wrong with it.
         user_storage = importlib.import_module("fws_pipe.sdk.user_storage")

@@ -92,6 +92,7 @@ class Client:
         "event_tail",
         "groups",
         "id",
+        "is_barred",
         "is_held",
         "is_open",
         "on_room",
@@ -116,6 +117,8 @@ class Client:
         """What it speaks within WebSocket; None: nothing has been agreed on."""
         self.is_open = False
         """Whether its handshake is over; with a gate the chain knows of it before."""
+        self.is_barred = False
+        """Whether its `open` has killed the chain again and again: the feed takes no event of it any more."""
         self.verdict: Verdict | None = None
         self._judged: trio.Event | None = None
         self._share_limit = share_limit

@@ -12,18 +12,18 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NoReturn
+from typing import Any
 
 from fws_pipe import __version__
 from fws_pipe.admission.origins import OriginPattern, parse_origin
 from fws_pipe.admission.proxies import Proxy, parse_proxy
-from fws_pipe.broker.settings import RedisSettings, check_channels, check_url, without_passwords
+from fws_pipe.broker.settings import RedisSettings, check_channels, check_url
+from fws_pipe.config.arguments import Parser, parse_all
 from fws_pipe.config.file import ConfigFile, Given, chain_of, load_config_file
 from fws_pipe.errors import EXIT_CODES, UsageError
 from fws_pipe.log import Level
 from fws_pipe.protocol.actions import is_token
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES
-from fws_pipe.terminal import one_line
 from fws_pipe.websocket.rates import EXPECTED as EXPECTED_RATE
 from fws_pipe.websocket.rates import Rate, rate_of, split_rate
 
@@ -535,8 +535,8 @@ OPTIONS = (
     ),
     Option(
         "redis-url", check_url, None, "none",
-        "the Redis that servers share, as redis://, rediss://, unix:// or redis+sentinel://", "URL", _SHARED,
-        for_front=False, is_secret=True,
+        "the Redis that servers share, as redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://",
+        "URL", _SHARED, for_front=False, is_secret=True,
     ),
     Option(
         "redis-key", parse_text, "fws", "fws", "what all our own keys and channels in Redis begin with", "PREFIX",
@@ -682,12 +682,6 @@ class Query:
     shell: str = "/bin/sh"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        # argparse quotes what it doesn't know as it is, line breaks included.
-        raise UsageError(f"{without_passwords(one_line(message))}; see {self.prog} --help")
-
-
 def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | Query:
     """Parse fws-pipe's command line. Raises UsageError; exits 0 after --help and --version."""
     options = (*OPTIONS, *OLD_OPTIONS)
@@ -699,7 +693,7 @@ def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | 
     asked.add_argument("--list", action="store_true", help="list the filters, with a line about each")
     asked.add_argument("--filters-dir", action="store_true", help="print the filters' directory, for a shell's PATH")
     asked.add_argument("--check", metavar="CHAIN", help="parse and resolve a chain, print its stages, start nothing")
-    arguments = parser.parse_args(argv)
+    arguments = parse_all(parser, argv)
     if arguments.list:
         return Query("list")
     if arguments.filters_dir:
@@ -721,7 +715,7 @@ def parse_front(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         "The front alone: events on stdout, actions on stdin. mkfifo back; fws-front <back | broadcast | fws-sink >back"
     )
     options = [option for option in OPTIONS if option.for_front]
-    arguments = _parser("fws-front", about, options).parse_args(argv)
+    arguments = parse_all(_parser("fws-front", about, options), argv)
     own = {option.key for option in options}
     file = read_file(arguments.config)
     # What the file says to fws-pipe alone, which may share it, must not stop a front.
@@ -790,9 +784,9 @@ def _check(config: Config) -> None:
     check_channels(config.redis_channels, sharded=config.redis_sharded)
 
 
-def _parser(program: str, about: str, options: Sequence[Option]) -> _Parser:
+def _parser(program: str, about: str, options: Sequence[Option]) -> Parser:
     codes = "".join(f"\n  {code}  {meaning}" for code, meaning in EXIT_CODES.items())
-    parser = _Parser(
+    parser = Parser(
         prog=program,
         description=about,
         epilog=f"exit codes:{codes}",

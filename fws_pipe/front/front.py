@@ -398,9 +398,10 @@ class Front:
         """Forget a client and tell the chain, once."""
         if client in self.clients:
             self.clients.remove(client)
-            self._conversations.pop(client, None)
+            has_come = self._conversations.pop(client, None) is not None
             self.feed.put_disconnect(events.disconnect_event(client.id, code=code, reason=reason, clean=clean), client)
-            self._log.debug(f"{client.id} has gone: {code} {reason!r}")
+            if has_come:  # of a client that is refused at the gate there is a line already
+                self._log.debug(f"{client.id} has gone: {code} {reason!r}")
 
     def _leave(self, client: Client, wire: Wire) -> None:
         """An admitted client's connection has been closed."""
@@ -488,7 +489,8 @@ class Front:
             del self.counters["publishes lost"]  # by the sink that has ended; the next one gets them again
         said = []
         if restart.culprit is not None:
-            self.counters["events quarantined"] += 1
+            if restart.culprit.barred is not None:
+                self._turn_away(restart.culprit.barred)
             self._nursery.start_soon(self._put_into_quarantine, restart.culprit)
         if self.feed.swallows_ticks and not is_replaced:
             said.append("what was under way is lost: the chain lets no tick through")
@@ -497,13 +499,25 @@ class Front:
             said.append(f"{restart.events} events wait for the next one{manner}")
         return said
 
+    def _turn_away(self, client: Client) -> None:
+        """Close a client of which the chain does not hear any more, or refuse it at the gate."""
+        self.counters["clients that the chain can't serve"] += 1
+        conversation = self._conversations.get(client)
+        if conversation is None:
+            client.judge(Verdict(handshake.NOT_SERVED))
+        else:
+            conversation.fail(INTERNAL_ERROR, "the chain can't serve this client")
+
     async def _put_into_quarantine(self, culprit: Culprit) -> None:
         kept = culprit.kept
         whose = f" of {kept.event['id']}" if "id" in kept.event else ""
         what = f"event {kept.event['seq']} ({kept.event['type']}{whose}, {len(kept.raw)} bytes)"
-        # In a thread: a disk may take its time.
-        fate = await trio.to_thread.run_sync(self._quarantine.keep, kept.event["seq"], culprit.opening + kept.raw)
-        self._log.always(f"{what} has killed the chain {DEATHS_ALONE} times, alone in it, and is skipped; {fate}")
+        skipped = "is skipped" if culprit.barred is None else "is skipped, its client turned away"
+        with trio.CancelScope(shield=True):  # also at the server's end
+            # In a thread: a disk may take its time.
+            fate = await trio.to_thread.run_sync(self._quarantine.keep, kept.event["seq"], culprit.opening + kept.raw)
+        self.counters["events quarantined" if fate.is_kept else "events skipped and not kept"] += 1
+        self._log.always(f"{what} has killed the chain {DEATHS_ALONE} times, alone in it, and {skipped}; {fate.text}")
 
     # Actions.
 

@@ -15,9 +15,7 @@ from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import NamedTuple, TypeVar
 
-import h11
-
-from fws_pipe.http.head import RequestHead, parse_head
+from fws_pipe.http.head import MalformedHeadError, RequestHead, parse_head
 from fws_pipe.http.site import Site
 from fws_pipe.protocol.actions import is_token
 
@@ -115,6 +113,7 @@ def no_proxy_header(problem: str) -> Refusal:
 
 
 NOT_OFFERED = Refusal(500, "The chain has chosen a subprotocol that you do not offer.")
+NOT_SERVED = Refusal(500, "The chain can't serve this client.")
 NO_ANSWER = Refusal(503, "Nobody has said in time whether you may come in. Try again later.", (("Retry-After", "5"),))
 
 
@@ -134,13 +133,20 @@ def wrong_origin(origins: Sequence[str], *, is_host_believed: bool = True) -> Re
 
     `is_host_believed`: otherwise the Host header may be a name that the page itself has pointed at this machine.
     """
-    who = f"a page of {' and '.join(origins)}" if origins else "a client that names no Origin"
+    who = f"a page of {' and '.join(map(_escaped, origins))}" if origins else "a client that names no Origin"
     text = f"This server is not for {who}. Its --origin says who may connect."
     reason = "--origin does not name this page"
     if not is_host_believed:
         reason += "; if same was to, name the proxy on this machine with --trusted-proxy, or the host with --host"
     return Refusal(403, text, reason=reason)
 
+
+def _escaped(text: str) -> str:
+    """What a client has written, for a sentence: printable ASCII."""
+    return ascii(text[:_LONGEST_ORIGIN_SHOWN])[1:-1]
+
+
+_LONGEST_ORIGIN_SHOWN = 200
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
@@ -155,9 +161,6 @@ def accept(request: Upgrade, subprotocol: str | None) -> bytes:
     ).encode()
 
 
-_NO_REQUEST = "This is not an HTTP request"
-
-
 def judge(head: bytes, health_path: str | None = None) -> Verdict:
     """Judge a request head, `head` being all up to and with the empty line.
 
@@ -165,10 +168,8 @@ def judge(head: bytes, health_path: str | None = None) -> Verdict:
     """
     try:
         request = parse_head(head)
-    except h11.RemoteProtocolError as error:
-        return for_method(head, Refusal(400, f"{_NO_REQUEST}: {error}.", reason=_NO_REQUEST))
-    if request is None:
-        return for_method(head, Refusal(400, f"{_NO_REQUEST}."))
+    except MalformedHeadError as error:
+        return for_method(head, Refusal(400, f"This is not a valid HTTP request: {error}."))
     verdict = _judge_request(request, health_path)
     return verdict if isinstance(verdict, Upgrade) else for_method(head, verdict)
 
@@ -187,7 +188,8 @@ def _judge_request(request: RequestHead, health_path: str | None) -> Verdict:
     upgrades = _members(fields.get("upgrade", "").lower())
     if not _asks_for_websocket(fields, upgrades):
         is_check = target is not None and target.path == health_path and request.method in ("GET", "HEAD", "OPTIONS")
-        return HEALTHY if is_check else _plain_request(fields.get("host") or "HOST:PORT")
+        host = fields.get("host", "")
+        return HEALTHY if is_check else _plain_request(host if is_authority(host) else "HOST:PORT")
     problem = _problem(request, fields, upgrades, target)
     if target is None or problem:
         return Refusal(400, f"This WebSocket handshake can't be answered: {problem}.")
@@ -259,30 +261,53 @@ def _problem(
         return "the method must be GET"
     if request.version != "1.1":
         return f"it must be HTTP/1.1{_PROXY}"
-    if any(not fields.get(name, "").isascii() for name in _ASCII_HEADERS):
-        return "a header that must be ASCII isn't"
+    for name, shown in _ASCII_HEADERS.items():
+        if not fields.get(name, "").isascii():
+            return f"the header {shown} has a character that is not ASCII"
     if "upgrade" not in _members(fields.get("connection", "").lower()):
         return "the header Connection: Upgrade is missing"
     if "websocket" not in upgrades:
         return f"the header Upgrade: websocket is missing{_PROXY}"
     if "sec-websocket-version" not in fields:
         return "the header Sec-WebSocket-Version is missing"
-    if not _is_key(fields.get("sec-websocket-key")):
-        return "Sec-WebSocket-Key must be there once, and be the base64 form of 16 bytes"
+    return _problem_of_key(request) or _problem_of_names(fields) or _problem_of_target(request, target)
+
+
+def _problem_of_key(request: RequestHead) -> str | None:
+    keys = [value for name, value in request.headers if name == "sec-websocket-key"]
+    if len(keys) != 1:
+        return f"the header Sec-WebSocket-Key is {'there more than once' if keys else 'missing'}"
+    return None if _is_key(keys[0]) else "the header Sec-WebSocket-Key is not the base64 form of 16 bytes"
+
+
+def _problem_of_names(fields: Mapping[str, str]) -> str | None:
     if not all(map(is_token, _members(fields.get("sec-websocket-protocol", "")))):
-        return "Sec-WebSocket-Protocol must be a list of names, of letters, digits and any of !#$%&'*+-.^_`|~"
-    if not is_authority(fields.get("host", "")):
-        return "the header Host is missing or malformed"
+        return (
+            "the header Sec-WebSocket-Protocol must be a list of names, of letters, digits and any of !#$%&'*+-.^_`|~"
+        )
+    if not fields.get("host"):
+        return "the header Host is missing or empty"
+    return None if is_authority(fields["host"]) else "the header Host is not a host with or without a port"
+
+
+def _problem_of_target(request: RequestHead, target: _Target | None) -> str | None:
     if target is None or not is_authority(target.authority or "host"):
         return "the target must be a path such as /chat, or a URL such as ws://host/chat"
     if "#" in request.target:
         return "the target must have no fragment (#…)"
-    if fields.get("content-length", "0").strip("0") or "transfer-encoding" in fields:
-        return "it must have no body"
+    names = dict(request.headers)
+    if "transfer-encoding" in names:
+        return "the header Transfer-Encoding tells of a body, and it must have none"
+    if names.get("content-length", "0").strip("0"):
+        return "the header Content-Length tells of a body, and it must have none"
     return None
 
 
-_ASCII_HEADERS = ("connection", "upgrade", "sec-websocket-extensions")
+_ASCII_HEADERS = {
+    "connection": "Connection",
+    "upgrade": "Upgrade",
+    "sec-websocket-extensions": "Sec-WebSocket-Extensions",
+}
 """Those that hold tokens, and quoted strings of tokens, alone (RFC 6455, section 4.3)."""
 
 _AUTHORITY = re.compile(
@@ -309,9 +334,7 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
-def _is_key(key: str | None) -> bool:
-    if key is None:
-        return False
+def _is_key(key: str) -> bool:
     try:
         return len(base64.b64decode(key, validate=True)) == 16
     except ValueError:  # binascii.Error, or letters that are not ASCII

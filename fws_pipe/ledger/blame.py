@@ -4,7 +4,8 @@ One death says little: a stage may die for any reason. An event that kills whoev
 death. So when a second death comes before all is through that was in the chain at the first one, the events that were
 in it both times are replayed one at a time, and one that is alone in the chain at three deaths is to blame. That bounds
 the deaths which one event can cause, however far each run gets before it dies: two until it is alone, three alone. A
-filter that dies at random hardly meets the same event three times, and if it does so twice nothing is lost by that.
+filter that dies at random hardly meets the same event three times, and if it does so twice nothing is lost by that. One
+that dies because what it needs is away for a moment would: so the last of the three comes later.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from collections import Counter
 
 DEATHS_ALONE = 3
 """So many deaths with nothing else in the chain, and an event is guilty."""
+
+LAST_CHANCE_S = 2.0
+"""How long after the death before an event gets its last chance: a filter that lacked something may have it by then."""
 
 DEATHS_IN_COMPANY = 2
 """So many deaths at the most before a deadly event is alone: at the second one it is among those replayed alone."""
@@ -38,6 +42,11 @@ class Suspicion:
         """The last number that was in the chain at each of the deaths that may have one cause; 0: there was none."""
         self._alone: int | None = None
         self._deaths_alone = 0
+
+    @property
+    def last_chance(self) -> int:
+        """The event that is skipped if the chain dies once more while it is alone there; 0: there is none."""
+        return self._alone if self._alone is not None and self._deaths_alone == DEATHS_ALONE - 1 else 0
 
     def judge(self, oldest: int | None, newest: int, count: int) -> Verdict:
         """The chain has died with `count` events in it, numbered from `oldest` to `newest`; None: there were none."""
@@ -66,6 +75,10 @@ class Introductions:
         self.at_hand: str | None = None
         """The client of which it is hearing then; None while it has shown no life."""
         self._deaths: Counter[str] = Counter()
+
+    def is_last_chance(self, client_id: str) -> bool:
+        """Whether no chain is to hear of this client again if another one dies of it."""
+        return self._deaths[client_id] == DEATHS_ALONE - 1
 
     def judge(self, *, is_over: bool) -> str | None:
         """The chain has died; `is_over`: having heard of all. Returns the client that no chain is to hear of again."""

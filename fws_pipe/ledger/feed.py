@@ -2,7 +2,8 @@
 
 Reads: events from clients, and from the chain's own actions (which never wait: see `put_nowait`). Writes: one block a
 batch, at once where the pipe takes it, through a task where it doesn't; to a new chain a snapshot of who is here, and
-then again what the dead one had not finished. Never: drops an event of a client, except one that kills the chain.
+then again what the dead one had not finished. Never: drops an event of a client, except one that kills the chain; if
+that is its `open`, all of them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from fws_pipe.ledger.blame import Introductions, Suspicion, Verdict
+from fws_pipe.ledger.blame import LAST_CHANCE_S, Introductions, Suspicion, Verdict
 from fws_pipe.ledger.journal import Charge, Journal, Kept, frames_of
 from fws_pipe.pipes.ends import Outlet
 from fws_pipe.protocol.codec import Frame, encode
@@ -50,10 +51,14 @@ stopped for a while, the chain may have been as well.
 
 
 class Culprit(NamedTuple):
-    """An event that is skipped because it kills the chain; `opening` is its client's `open` as a snapshot has it."""
+    """An event that is skipped because it kills the chain; `opening` is its client's `open` as a snapshot has it.
+
+    `barred`: the client of which no chain hears any more, where the event is its `open`.
+    """
 
     kept: Kept
     opening: bytes
+    barred: Client | None = None
 
 
 class Restart(NamedTuple):
@@ -147,7 +152,12 @@ class Feed:
         self.put_at_once(event, client)
 
     def put_at_once(self, event: Frame, client: Client) -> None:
-        """Queue a client's event that can't wait, or has waited already."""
+        """Queue a client's event that can't wait, or has waited already. No-op for a client that is barred."""
+        if not client.is_barred:
+            self._put(event, client)
+
+    def _put(self, event: Frame, client: Client) -> None:
+        """Queue an event that takes of a client's share."""
         stamped = self._stamped(event)
         frame = encode(stamped)
         if stamped["type"] == OPEN:
@@ -192,7 +202,8 @@ class Feed:
     def put_disconnect(self, event: Frame, client: Client) -> None:
         """Queue a client's last event, which never waits: its `open` has waited, and it is smaller."""
         self.put_at_once(event, client)
-        self._leaving[client.id] = client, self._seq
+        if not client.is_barred:
+            self._leaving[client.id] = client, self._seq
 
     def leaving(self, client_id: str) -> Client | None:
         """A client that has gone, while a new chain would still get its last events, and what groups it was in."""
@@ -213,7 +224,7 @@ class Feed:
         if client is None:
             self._append(event)
         else:
-            self.put_at_once(event, client)
+            self._put(event, client)
         return True
 
     def _append(self, event: Frame) -> None:
@@ -243,6 +254,8 @@ class Feed:
             if not self.swallows_ticks:
                 await self.ready.wait()
             self._is_introduced = True
+            if self._suspicion.last_chance > self._settled_seq:
+                await self._give_time()
             await self._replay(pipe)
             while not self._is_finishing:
                 if self._waiting:
@@ -282,6 +295,8 @@ class Feed:
         if self._introductions.is_careful and not self.swallows_ticks:
             await self._write_and_wait_tick(pipe, b"")
             for client_id, event in news:
+                if self._introductions.is_last_chance(client_id):
+                    await self._give_time()
                 self._introductions.at_hand = client_id
                 await self._write_and_wait_tick(pipe, event)
             self._introductions.at_hand = None
@@ -293,6 +308,12 @@ class Feed:
         await pipe.write(event + self._first_tick())
         while self._ticks_back == ticks_back and not self._is_finishing:
             await self._settled.park()
+
+    async def _give_time(self) -> None:
+        """Wait before an event gets its last chance."""
+        with trio.move_on_after(LAST_CHANCE_S):
+            while not self._is_finishing:
+                await self._settled.park()
 
     def _news(self, snapshot: Mapping[str, bytes], known: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
         """What a chain that knows so much must still hear; a client that has changed since goes, and comes again."""
@@ -369,8 +390,8 @@ class Feed:
             self._room.unpark_all()
         parts = []
         while len(events) > BATCH_EVENTS:
-            # What waits is numbered without a gap. This tick has no number of its own, but that of the event before it.
-            seq = self._seq - len(events) + BATCH_EVENTS
+            # This tick has no number of its own, but that of the event before it.
+            seq = next(frames_of(events[BATCH_EVENTS - 1 : BATCH_EVENTS])).event["seq"]
             parts.append(self._keep(events[:BATCH_EVENTS], seq, []))
             del events[:BATCH_EVENTS]
         self._seq += 1
@@ -536,9 +557,9 @@ class Feed:
             client, opening = self._opened(victim, clients)
             if client is None or opening is None:
                 return None, False
-            frame = _snapshot_of(client, opening)
-            client.open_event = b""
-            return Culprit(next(frames_of([frame])), b""), False
+            kept = next(frames_of([_snapshot_of(client, opening)]))
+            self._bar(client)
+            return Culprit(kept, b"", client), False
         oldest = self._journal.oldest_under_way()
         verdict = self._suspicion.judge(
             None if oldest is None else oldest.event["seq"],
@@ -554,9 +575,19 @@ class Feed:
         if client is None or opening is None:
             return Culprit(oldest, b""), False
         if oldest.event["type"] == OPEN:
-            client.open_event = b""  # no chain will hear of it: a snapshot with it would kill the next one at its start
-            return Culprit(oldest, b""), False
+            self._bar(client)
+            return Culprit(oldest, b"", client), False
         return Culprit(oldest, _snapshot_of(client, opening)), False
+
+    def _bar(self, client: Client) -> None:
+        """Let no chain hear of a client again: whatever else it has sent makes no sense without its `open`."""
+        client.is_barred = True
+        client.open_event = b""
+        self._leaving.pop(client.id, None)
+        self._journal.leave_out(client.id)
+        self._waiting = [raw for event, raw in frames_of(self._waiting) if event.get("id") != client.id]
+        self._size = sum(map(len, self._waiting))
+        self._is_nudged = True  # somebody may wait for the tick behind what is left out
 
 
 def _weight(event: Frame) -> int:

@@ -185,6 +185,14 @@ class Journal(Generic[OwnerT]):
                 self.size -= len(batch.data) - len(tick.raw)
                 return
 
+    def leave_out(self, client_id: str) -> None:
+        """Leave out a client's events of what is to be written again; the ticks stay."""
+        for index, batch in enumerate(self._to_write):
+            frames = [kept for kept in frames_of([batch.data]) if kept.event.get("id") != client_id]
+            data = b"".join(kept.raw for kept in frames)
+            self.size -= len(batch.data) - len(data)
+            self._to_write[index] = batch._replace(data=data, events=len(frames) - 1)
+
     @property
     def _all(self) -> tuple[deque[Batch[OwnerT]], ...]:
         return self._unconfirmed, self._under_way, self._to_write

@@ -7,9 +7,32 @@ from __future__ import annotations
 
 import os
 import time
+from typing import NamedTuple
+
+from fws_pipe.errors import SystemRefusedError, UsageError
 
 LIMIT_BYTES = 256 * 1024 * 1024
 """How much one run of the server writes: whoever sends such events on purpose must not fill the disk."""
+
+
+class Fate(NamedTuple):
+    """What has become of an event, and how people are told."""
+
+    is_kept: bool
+    text: str
+
+
+def check_folder(folder: str) -> None:
+    """See whether events could be kept there, and make nothing. Raises UsageError, SystemRefusedError."""
+    path = os.path.abspath(folder)
+    if not os.path.lexists(path):
+        path = os.path.dirname(path)
+        if not os.path.isdir(path):
+            raise UsageError(f"--quarantine {folder}: {path}, where the server would make it, is no folder")
+    elif not os.path.isdir(path):
+        raise UsageError(f"--quarantine {folder}: expected a folder, and that is none")
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise SystemRefusedError(f"--quarantine {folder}: this user may not write in {path}")
 
 
 class Quarantine:
@@ -20,23 +43,20 @@ class Quarantine:
         self._name = name
         self._room = LIMIT_BYTES
 
-    def keep(self, seq: int, frames: bytes) -> str:
-        """Write the frames that kill the chain, of which the last is the event `seq`. Returns what has become of them.
-
-        Takes as long as the disk does.
-        """
+    def keep(self, seq: int, frames: bytes) -> Fate:
+        """Write the frames that kill the chain, the last of them the event `seq`. Takes as long as the disk does."""
         if self._folder is None:
-            return "it is not kept (--quarantine DIR keeps such events)"
+            return Fate(False, "it is not kept (--quarantine DIR keeps such events)")
         if len(frames) > self._room:
-            return f"it is not kept: {LIMIT_BYTES} bytes are in quarantine, and more may not be"
+            return Fate(False, f"it is not kept: {LIMIT_BYTES} bytes are in quarantine, and more may not be")
         path = os.path.join(self._folder, f"{time.strftime('%Y%m%dT%H%M%S')}-{self._name}-{seq}.mp")
         try:
             os.makedirs(self._folder, exist_ok=True)
             _write(path, frames)
         except OSError as error:
-            return f"it could not be kept in {path}: {error.strerror}"
+            return Fate(False, f"it is not kept: {path}: {error.strerror}")
         self._room -= len(frames)
-        return f"it is kept in {path}"
+        return Fate(True, f"it is kept in {path}")
 
 
 def _write(path: str, data: bytes) -> None:

@@ -11,23 +11,18 @@ import json
 import os
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
-from fws_pipe.broker.settings import without_passwords
+from fws_pipe.config.arguments import Parser
 from fws_pipe.errors import UsageError
 from fws_pipe.sdk.old_names import use_old_names
 
 MODULE_PREFIX = "module:"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{without_passwords(message)}; see {self.prog} --help")
-
-
 def default_parser(*, add_help: bool = True) -> argparse.ArgumentParser:
     """The options of fws_server, to which a StorageObject adds its own."""
-    parser = _Parser(
+    parser = Parser(
         prog="fws_server",
         description="The server of filtered_websocket: its options, its modules, its config files. See also fws-pipe.",
         epilog="FWS_STORAGE or STORAGE_OBJECT_MODULE names the storage; it may add options.",

@@ -1,7 +1,8 @@
 """What signals do to our processes before a server minds them itself: signal(7).
 
-A signal that was ignored when we were started stays ignored: that is how `nohup` (SIGHUP) and a script's `&` (SIGINT)
-say that it is not for us.
+SIGHUP or SIGINT that was ignored when we were started stays ignored, for us and for the stages that we start: that is
+how `nohup` (SIGHUP) and a script's `&` (SIGINT) say that it is not for us. A signal that we handle has its default
+effect in stages (execve(2)); they lead process groups of their own, so a terminal's interrupt reaches us alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ def die_of_interrupts() -> None:
     """Let SIGINT end this process without a traceback, as it ends `cat`; unless it is ignored."""
     if not is_ignored(signal.SIGINT):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def restore_what_a_server_needs() -> None:
+    """Take back, from here on down, what a parent has done to signals without which no server can work.
+
+    While SIGTERM is blocked it ends neither us nor a stage. While SIGCHLD is ignored the kernel forgets how a process
+    has ended, so a killed stage would seem to have exited with status 0 (waitpid(2)).
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def write_to_any_terminal() -> None:

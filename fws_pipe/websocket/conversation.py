@@ -403,8 +403,7 @@ class Conversation(Generic[SenderT]):
 
     def _fail_too_big(self, counter: str, reason: str) -> None:
         self._host.counters[counter] += 1
-        self.wire.fail(TOO_BIG, reason)
-        self._stop()  # also when a Close of ours has gone before: what was taken must not be taken again
+        self.fail(TOO_BIG, reason)
 
     # A client's pace, where it is limited.
 
@@ -529,6 +528,11 @@ class Conversation(Generic[SenderT]):
         self._is_reading = False
         self.wire.waiting_since = None
         self._host.readers.remove(self)
+
+    def fail(self, code: int, reason: str) -> None:
+        """Close, and take no more of what the client sends, also when a Close of ours has gone before."""
+        self.wire.fail(code, reason)
+        self._stop()
 
     def _stop(self) -> None:
         """We have closed for the client's fault."""

@@ -22,7 +22,7 @@ from tests.harness import PATIENCE_S, Server
 DIES = "the chain starts again"
 SERVES = "the chain serves again"
 SKIPPED = "has killed the chain"
-NOT_KEPT = "it could not be kept"
+NOT_KEPT = "it is not kept"
 
 _STRIKES_WITHOUT_SERVING = FAILED_STARTS_LIMIT - 2
 """The server gives up, as it should, when the chain fails to start so often in a row."""

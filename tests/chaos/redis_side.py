@@ -2,8 +2,8 @@
 
 The subscriber misses nothing: a Redis that starts again listens on a Unix socket first, where only we look for it, and
 opens its port, where the server waits for it, when the subscriber is there. Before it is stopped its clients are
-paused: what it executes in the turn of its loop in which it ends it would tell nobody. And it keeps on disk how far the
-server had published.
+paused, and the subscriber reads all that was executed: Redis ends without writing what still waits for a subscriber.
+And it keeps on disk how far the server had published.
 """
 
 from __future__ import annotations
@@ -27,6 +27,12 @@ OUT_CHANNEL = "chaos"
 IN_CHANNEL = "chaos-in"
 _PUBLISH_EVERY_S = 0.1
 
+_LAST_WORD = b"paused"
+"""What Redis publishes for the subscriber, behind all else, as it is paused before its end."""
+
+_PAUSE_MS = round(2 * PATIENCE_S * 1000)
+"""Longer than the last word is waited for."""
+
 
 class Subscriber:
     """Listens to what is published, through any number of lives of Redis."""
@@ -34,6 +40,7 @@ class Subscriber:
     def __init__(self) -> None:
         self.listener = Listener("the subscriber", EVERYWHERE, owed_from={})
         self._thread: threading.Thread | None = None
+        self._has_heard_last_word = threading.Event()
 
     def begin(self, client: Any) -> None:
         """Redis lives: subscribe. Returns when nothing will be missed."""
@@ -41,8 +48,13 @@ class Subscriber:
         subscription = client.pubsub(ignore_subscribe_messages=False)
         subscription.subscribe(OUT_CHANNEL)
         assert subscription.get_message(timeout=PATIENCE_S)["type"] == "subscribe"
+        self._has_heard_last_word.clear()
         self._thread = threading.Thread(target=self._follow, args=(client, subscription), daemon=True)
         self._thread.start()
+
+    def wait_last_word(self) -> None:
+        """Redis is paused: wait until all that it has executed has been heard."""
+        assert self._has_heard_last_word.wait(PATIENCE_S)
 
     def wait_end(self) -> None:
         """Redis has ended: take what it has left."""
@@ -57,7 +69,11 @@ class Subscriber:
                     message = subscription.get_message(timeout=None)
                 except redis.ConnectionError:
                     return
-                if message is not None:
+                if message is None:
+                    continue
+                if message["data"] == _LAST_WORD:
+                    self._has_heard_last_word.set()
+                else:
                     self.listener.hear(message["data"])
 
 
@@ -75,9 +91,12 @@ class GatedRedis(RedisServer):
         return redis.Redis(unix_socket_path=self._socket, retry=Retry(NoBackoff(), 0), socket_timeout=PATIENCE_S)
 
     def stop(self) -> None:
-        """Stop it, when all that it has executed has been written."""
-        with contextlib.closing(self.connect_aside()) as client:
-            client.client_pause(round(PATIENCE_S * 1000))
+        """Stop it, when all that it has executed has been heard."""
+        with contextlib.closing(self.connect_aside()) as client, client.pipeline(transaction=True) as last:
+            last.publish(OUT_CHANNEL, _LAST_WORD)
+            last.client_pause(_PAUSE_MS)
+            last.execute()
+        self._subscriber.wait_last_word()
         super().stop()
 
     def _port_arguments(self, port: int) -> list[str]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from tests.chaos.accounts import EVERYWHERE, OUTSIDE, Ending, Listener, Message, Sender, compose, find_problems, parse
 from tests.chaos.campaign import chaos
 from tests.chaos.faults import all_faults
-from tests.harness import Servers
+from tests.chaos.redis_side import OUT_CHANNEL, GatedRedis, Subscriber
+from tests.harness import PATIENCE_S, Servers
 from tests.redis_servers import reason_missing
 
 
@@ -23,6 +28,37 @@ def test_every_message_is_accounted_for(servers: Servers) -> None:
 def test_each_fault_has_a_name_of_its_own() -> None:
     names = [fault.name for fault in all_faults()]
     assert len(set(names)) == len(names)
+
+
+class _BusySubscriber(Subscriber):
+    """Reads nothing until it is asked for the last word."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._may_read = threading.Event()
+
+    def _follow(self, client: Any, subscription: Any) -> None:
+        assert self._may_read.wait(PATIENCE_S)
+        super()._follow(client, subscription)
+
+    def wait_last_word(self) -> None:
+        self._may_read.set()
+        super().wait_last_word()
+
+
+def test_what_redis_has_executed_before_its_end_is_heard_by_a_subscriber_that_lags(tmp_path: Path) -> None:
+    """More than the socket takes: Redis ends without writing the rest."""
+    if reason := reason_missing("valkey"):
+        pytest.skip(reason)
+    subscriber = _BusySubscriber()
+    with GatedRedis(tmp_path, subscriber) as server:
+        with server.client().pipeline(transaction=True) as batch:
+            for number in range(1, 5001):
+                batch.publish(OUT_CHANNEL, compose(Message(1, number), "x" * 100))
+            batch.execute()
+        server.restart()
+        assert subscriber.listener.last_of(1) == 5000
+    assert subscriber.listener.problems == []
 
 
 class Room:

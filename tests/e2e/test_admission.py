@@ -170,6 +170,17 @@ def test_the_chain_accepts_or_rejects(servers: Servers) -> None:
     assert [event["id"] for event in server.events("open", 2)] == [event["id"] for event in disconnects]
 
 
+def test_a_client_that_the_chain_rejects_is_told_of_once(servers: Servers) -> None:
+    server = gate_server(servers, "-v")
+    assert refusal_of(server, "/elsewhere")[0] == 403
+    with knock(server, "/welcome") as client:
+        assert client.recv(PATIENCE_S) == "welcome"
+    server.stderr.wait_for("has gone: ")
+    lines = [line for line in server.stderr.lines if "has rejected it" in line or "has gone" in line]
+    assert len(lines) == 2
+    assert "refused 127.0.0.1" in lines[0]
+
+
 def test_a_page_that_has_pointed_its_own_name_at_this_machine_is_not_the_same(servers: Servers) -> None:
     """DNS rebinding: the page's host is the WebSocket's, and yet a stranger's."""
     server = servers.start("--origin", "same", "mirror")

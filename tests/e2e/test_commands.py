@@ -69,8 +69,8 @@ def test_help_names_every_option_with_its_variable_and_the_exit_codes() -> None:
         (["--ping-interval", "-1"], 2, "--ping-interval: expected"),
         (["--ping-interval", "nan"], 2, "--ping-interval: expected a number of seconds"),
         (["--name", "a b"], 2, "--name: expected 1 to 32 letters"),
-        (["--prot", "1"], 2, "unrecognized arguments: --prot"),
-        (["broadcast", "stdout_log"], 2, "unrecognized arguments: stdout_log"),
+        (["--prot", "1"], 2, "unknown option --prot; did you mean --port? See fws-pipe --help"),
+        (["broadcast", "stdout_log"], 2, "unexpected argument 'stdout_log'; see fws-pipe --help"),
         (["--list", "--filters-dir"], 2, "not allowed with argument"),
         (["--host", "no.such.host.invalid", "--port", "0"], 5, "can't listen on host 'no.such.host.invalid'"),
         (["--host", "192.0.2.1", "--port", "0"], 5, "this machine has no such address"),
@@ -229,10 +229,13 @@ def test_emit_makes_frames_of_arguments(arguments: str, frame: dict[str, object]
 
 
 def test_emit_makes_frames_of_lines() -> None:
-    done = shell("fws-emit | fws-cat", stdin=b'{"type":"message","id":"a","data":"x"}\noops\n{"type":"tick"}\n')
+    lines = b'{"type":"message","id":"a","data":"x"}\noops\n{"type":"tick"}\n{"id":"a"}\n'
+    done = shell("fws-emit | fws-cat", stdin=lines)
     first, second = map(json.loads, done.stdout.splitlines())
     assert (first["seq"], first["data"], second["seq"], second["type"]) == (1, "x", 2, "tick")
-    assert done.stderr.decode().startswith("fws-emit: line 2: not JSON")
+    wrong, untyped = done.stderr.decode().splitlines()
+    assert wrong.startswith("fws-emit: line 2: not JSON")
+    assert untyped == "fws-emit: line 4: a frame must have a type; dropped"
 
 
 @pytest.mark.parametrize(

@@ -462,7 +462,7 @@ def test_config_files_that_make_no_sense(servers: Servers, store: str, content: 
     [
         (["-p", "x"], "argument -p/--port: invalid int value: 'x'; see fws_server --help"),
         (["-p", "99999"], "--port: expected a port, 0 to 65535, got '99999'"),
-        (["--prot", "1"], "unrecognized arguments: --prot 1; see fws_server --help"),
+        (["--prot", "1"], "unknown option --prot; did you mean --port? See fws_server --help"),
         (["-f", ""], "-f: expected names of Python modules, got an empty one"),
         (["-f", "chat", " "], "-f: expected names of Python modules, got an empty one"),
         (["-key", "k"], "-key makes no sense without -cert"),

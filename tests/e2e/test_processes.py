@@ -17,6 +17,8 @@ from websockets.sync.client import connect
 
 from tests.harness import BIN, FILTERS, PATIENCE_S, Server, Servers, eventually
 
+FWS_PIPE = (str(BIN / "fws-pipe"), "--port", "0")
+
 DEAF = "sleep 1000"
 """A chain that reads nothing, and so returns no tick."""
 
@@ -71,20 +73,76 @@ def test_what_is_loaded_before_a_command_sees_to_its_signals_is_next_to_nothing(
     assert (done.stdout, done.stderr) == ("['fws_pipe', 'fws_pipe.cli.entry', 'fws_pipe.system.signals']\n", "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_a_signal_that_was_ignored_at_the_start_stays_ignored(servers: Servers, number: signal.Signals) -> None:
+def _start_in_group(servers: Servers, *argv: str, preparation: str = "") -> Server:
+    """Start a command that leads a process group of its own, after these lines of Python."""
+    code = f"import os, signal, sys\nos.setpgid(0, 0)\n{preparation}\nos.execvp(sys.argv[1], sys.argv[1:])\n"
+    return servers.start_command(sys.executable, "-c", code, *argv)
+
+
+def _stages_of(server: Server) -> list[int]:
+    """The processes that the server has started."""
+    tasks = Path(f"/proc/{server.pid}/task").iterdir()
+    return [int(word) for task in tasks for word in (task / "children").read_text().split()]
+
+
+IGNORED_AS_BY_A_SHELL = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+
+
+@pytest.mark.parametrize(
+    ("number", "preparation", "before"), [(signal.SIGHUP, "", ["nohup"]), (signal.SIGINT, IGNORED_AS_BY_A_SHELL, [])]
+)
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored_by_server_and_stages(
+    servers: Servers, number: signal.Signals, preparation: str, before: list[str]
+) -> None:
     """As `nohup` and a script's `&` say that it is not for us."""
-    before = signal.signal(number, signal.SIG_IGN)
-    try:
-        server = servers.start("mirror")
-    finally:
-        signal.signal(number, before)
+    server = _start_in_group(servers, *before, *FWS_PIPE, "cat | mirror", preparation=preparation)
     with connect(server.url) as client:
-        server.signal(number)
+        stages = _stages_of(server)
+        for group in (server.pid, *stages):
+            os.killpg(group, number)
         client.send("on")
         assert client.recv(PATIENCE_S) == "on"
+        assert (len(stages), _stages_of(server)) == (3, stages)
     assert server.stop() == 0
     assert number.name not in server.stderr.text
+
+
+def test_an_interrupt_from_the_terminal_lets_the_stages_finish(servers: Servers) -> None:
+    """The terminal's reaches the whole foreground process group."""
+    go = servers.folder / "go"
+    os.mkfifo(go)
+    held = servers.script(
+        "held",
+        "#!/usr/bin/env fws-python\n"
+        "from fws_pipe.sdk import on, run\n"
+        "@on('message')\n"
+        "def hold(event):\n"
+        "    open('go').read()\n"
+        "run()\n",
+    )
+    server = _start_in_group(servers, *FWS_PIPE, f"{held} | mirror")
+    with connect(server.url) as client:
+        client.send("under way")
+        assert client.ping().wait(PATIENCE_S)
+        os.killpg(server.pid, signal.SIGINT)
+        server.stderr.wait_for("SIGINT: finishing")
+        go.write_text("go")
+        assert client.recv(PATIENCE_S) == "under way"
+    assert server.wait() == 0
+    assert "killed" not in server.stderr.text
+
+
+def test_what_a_parent_blocks_and_forgets_costs_no_server_its_end_nor_what_killed_a_stage(servers: Servers) -> None:
+    server = _start_in_group(
+        servers, *FWS_PIPE, "cat | mirror",
+        preparation="signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+    )  # fmt: skip
+    with connect(server.url):
+        os.kill(_stages_of(server)[0], signal.SIGKILL)
+        server.stderr.wait_for('stage 1 "cat" was killed by SIGKILL')
+        server.stderr.wait_for("the chain serves again")
+    assert server.stop() == 0
 
 
 def _in_new_namespace(servers: Servers, *arguments: str) -> Server:

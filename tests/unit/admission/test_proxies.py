@@ -52,6 +52,14 @@ def f(*values: str) -> list[tuple[str, str]]:
         (f("for=203.0.113.5, for=unknown"), PROXY),
         (f('for=203.0.113.5, for="_hidden"'), PROXY),
         (f("for=203.0.113.5, proto=http"), PROXY),
+        # A parameter may be there once (RFC 7239, section 4): else nobody knows which one counts.
+        (f("for=203.0.113.5;for=203.0.113.5"), PROXY),
+        (f("for=203.0.113.5;For=203.0.113.6, for=10.7.7.7"), ("10.7.7.7", 0)),
+        (f("for=203.0.113.5;proto=http;proto=https"), PROXY),
+        (f("for=203.0.113.5;for=203.0.113.6;"), PROXY),
+        (f("for=203.0.113.6;for=203.0.113.7", "for=203.0.113.5"), ("203.0.113.5", 0)),
+        # What is malformed in another way makes no sense either, as a whole.
+        (f("for=203.0.113.5; nonsense"), PROXY),
         (f('for="203.0.113\\.5"'), ("203.0.113.5", 0)),
         # What a client writes must not swallow what the proxy writes behind it.
         (f('for=1.1.1.1;x=", for=203.0.113.5'), ("203.0.113.5", 0)),

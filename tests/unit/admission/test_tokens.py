@@ -432,7 +432,7 @@ class TestKeyFiles:
         monkeypatch.setitem(sys.modules, module, None)
         with pytest.raises(UsageError) as caught:
             authenticator(key=content)
-        assert str(caught.value) == f'--auth-jwt needs {package}: {sys.executable} -m pip install "PyJWT[crypto]"'
+        assert str(caught.value) == f"--auth-jwt needs {package}: {sys.executable} -m pip install 'PyJWT[crypto]>=2.14'"
 
     def test_another_package_is_in_the_place_of_pyjwt(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "jwt", types.ModuleType("jwt"))
@@ -454,6 +454,12 @@ def x5c() -> bytes:
 def bare(key: Any) -> bytes:
     """A public key's DER in base64, without PEM's lines around it."""
     return base64.b64encode(der(key))
+
+
+def modulus(key: Any) -> bytes:
+    """The modulus of an RSA key."""
+    number: int = key.public_key().public_numbers().n
+    return number.to_bytes(256, "big")
 
 
 def public_jwks() -> bytes:
@@ -482,9 +488,27 @@ KEYS_IN_DISGUISE: list[tuple[Callable[[], bytes], str]] = [
     (lambda: openssh(ec_key()), "a key in OpenSSH's form"),
     (lambda: der(ec_key()), "a public key in DER"),
     (lambda: der(rsa_key()) + b"\n", "a public key in DER"),
+    (lambda: bytes.fromhex("302a300506032b6570032100") + b"k" * 31 + b"\n", "a public key in DER"),
     (lambda: signed({"sub": "alice"}).encode(), "a token, which clients hold"),
     (lambda: b"<RSAKeyValue><Modulus>x</Modulus></RSAKeyValue>", "XML"),
+    (lambda: jwk(rsa_key().public_key())["n"].encode() + b"\n", "the bare base64 of an RSA modulus, the n of a JWK"),
+    (lambda: b'"n": "%b",' % jwk(rsa_key().public_key())["n"].encode(), "the bare base64 of an RSA modulus"),
+    (lambda: b"Modulus=" + modulus(rsa_key()).hex().upper().encode(), "the bare hex of an RSA modulus"),
+    (lambda: b"00:" + modulus(rsa_key()).hex(":", 1).encode(), "the bare hex of an RSA modulus"),
+    (lambda: base64.encodebytes(modulus(rsa_key())), "the bare base64 of an RSA modulus"),
+    (lambda: b"\n<!DOCTYPE html>\n<html><body>404 Not Found</body></html>\n", "an HTML page"),
+    (lambda: b"<html>\r\n<head><title>404 Not Found</title></head>\r\n", "an HTML page"),
+    (lambda: b"<Error><Code>NoSuchKey</Code><Key>key.pem</Key></Error>", "XML"),
+    (lambda: b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\n\r\nno such key\n", "an HTTP response"),
 ]
+ENVIRONMENTS = [
+    b"JWT_SECRET=%b\n",
+    b"export SIGNING=%b\n",
+    b"# the server's\nPORT=9000\n\nAPP_KEY='%b'\n",
+    b"secret = %b\n",
+    b"jwt-secret: %b\n",
+]
+
 KEYS_FOR_AUTH_JWT: list[tuple[Callable[[], bytes], str]] = [
     (lambda: public_pem(rsa_key()), "a key or certificate in PEM"),
     (lambda: private_pem(rsa_key()), "a key or certificate in PEM"),
@@ -505,6 +529,28 @@ class TestSecretFiles:
         assert str(caught.value).startswith(f"--auth-jwt-secret secret: this looks like {form}")
         assert "--auth-jwt" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize("line", ENVIRONMENTS)
+    def test_lines_of_an_environment_are_no_secret(self, line: bytes) -> None:
+        with pytest.raises(UsageError) as caught:
+            authenticator(secret=line % SECRET)
+        assert "this looks like lines of NAME=value" in str(caught.value)
+        assert str(caught.value).endswith("; give a file with the value alone")
+
+    @pytest.mark.parametrize(
+        "secret",
+        [
+            b"correct horse battery staple = 4 words",
+            b"A1=x%b" % SECRET,
+            b"<%b>" % SECRET,
+            b"JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXPJBSWY3DPEHPK3P==",
+            b"JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXPJBSWY3DPEHPK3PA=",
+            b"my secret is better than your secret",
+            b"0b0" + b"Z" * 97,  # as bytes of DER it is a sequence in a sequence
+        ],
+    )
+    def test_passphrases_with_odd_characters_are_taken(self, secret: bytes) -> None:
+        admitted(authenticator(secret=secret + b"\n").admit(bearing(signed({}, secret)), NOW))
 
     @pytest.mark.parametrize(("content", "form"), KEYS_IN_DISGUISE)
     def test_auth_jwt_says_what_a_file_looks_like_that_it_does_not_take(

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from redis.exceptions import RedisError
 
 from fws_pipe.broker import connection as redis_link
+from fws_pipe.broker import settings as redis_settings
 from fws_pipe.broker.connection import (
     RedisSettings,
     check_reachable,
@@ -95,6 +97,9 @@ def refusal(settings: RedisSettings, expected: type[FwsError] = SystemRefusedErr
         "unix://user:secret@/run/redis.sock?db=1",
         "redis+sentinel://a:26379,b:26380/main",
         "redis+sentinel://:secret@a,b/main/2",
+        "redis+sentinel://a/main?ssl=true&ssl_ca_certs=/etc/ca.pem&ssl_certfile=/c&ssl_keyfile=/k&ssl_cert_reqs=none",
+        "rediss+sentinel://a/main/0?socket_timeout=5&sentinel_username=u&sentinel_password=p",
+        "redis://localhost?ssl=TRUE&ssl_min_version=771",
     ],
 )
 def test_urls(url: str) -> None:
@@ -115,7 +120,17 @@ def test_urls(url: str) -> None:
         "redis+sentinel://a:26379",
         "redis+sentinel://a:26379/",
         "redis+sentinel://a:port/main",
-        "redis+sentinel://a/main?ssl=true",
+        "redis+sentinel://a/main?ssl=maybe",
+        "rediss+sentinel://a/main?ssl_cert_reqs=maybe",
+        "redis+sentinel://a/main?ssl_ca_certs=/ca.pem",
+        "redis+sentinel://a/main?ssl=no&ssl_ca_certs=/ca.pem",
+        "redis+sentinel://a/main?decode_responses=True",
+        "rediss+sentinel://a/main?ssl=false",
+        "rediss+sentinel://a/main/x",
+        "rediss+sentinel://a",
+        "redis://localhost?sentinel_password=x",
+        "redis://localhost?ssl_ca_certs=/ca.pem",
+        "unix:///run/redis.sock?ssl=true",
         "redis://localhost?decode_responses=True",
         "redis://localhost?protocol=3",
         "rediss://localhost?encoding=latin-1&ssl_ca_certs=/ca.pem",
@@ -140,12 +155,13 @@ def test_an_environment_that_is_not_ours_is_one_line_without_the_value(text: str
     assert PASSWORD not in str(caught.value)
 
 
-@given(st.text(min_size=6), st.text(), st.sampled_from(["redis", "rediss", "redis+sentinel", "unix"]))
+@given(st.text(min_size=6), st.text(), st.sampled_from(redis_settings.SCHEMES))
 def test_the_address_never_shows_user_or_password(password: str, user: str, scheme: str) -> None:
     written = "".join(f"%{byte:02X}" for byte in password.encode())
     name = "".join(f"%{byte:02X}" for byte in user.encode())
     plain = RedisSettings(f"{scheme}://host/main").address
-    assert RedisSettings(f"{scheme}://{name}:{written}@host/main?password={written}").address == plain
+    options = f"password={written}&sentinel_password={written}"
+    assert RedisSettings(f"{scheme}://{name}:{written}@host/main?{options}").address == plain
 
 
 def test_addresses() -> None:
@@ -217,18 +233,78 @@ def test_a_sentinel(kind: str, tmp_path: Path) -> None:
         RedisServer.start(kind, master_folder, "--requirepass", PASSWORD) as master,
         start_sentinel(kind, folder, master) as sentinel,
         start_sentinel(kind, locked_folder, master, "--requirepass", PASSWORD) as locked,
+        socket.socket() as closed,
     ):
-        base = f"redis+sentinel://:{PASSWORD}@{HOST}:1,{HOST}:{sentinel.port}"
+        closed.bind((HOST, 0))  # it doesn't listen, and nobody else gets the port
+        base = f"redis+sentinel://:{PASSWORD}@{HOST}:{closed.getsockname()[1]},{HOST}:{sentinel.port}"
         assert reaches(RedisSettings(f"{base}/main"))
         with closing(connect(RedisSettings(f"{base}/main/3"))) as client:
             client.set("key", "in 3")
         assert master.client(db=3).get("key") == b"in 3"
         assert "wants another user or password; give" in refusal(RedisSettings(sentinel.url))
-        assert "wants a password for itself" in refusal(RedisSettings(locked.url))
+        own = f"redis+sentinel://:{PASSWORD}@{HOST}:{locked.port}/main?socket_timeout=5&client_name=chat"
+        assert "?sentinel_username=USER&sentinel_password=PASSWORD" in refusal(RedisSettings(own))
+        assert "for itself" in refusal(RedisSettings(f"{own}&sentinel_password={PASSWORD}x"))
+        opened = RedisSettings(f"{own}&sentinel_username=default&sentinel_password={PASSWORD}")
+        assert reaches(opened)
+        with closing(connect(opened)) as client:
+            assert client.client_getname() in ("chat", b"chat")
+            assert client.get_connection_kwargs()["socket_timeout"] == 5
         unknown = refusal(RedisSettings(f"redis+sentinel://{HOST}:{sentinel.port}/other"))
         assert "knows no living master of that name" in unknown
         sentinel.kill()
-        assert "can be reached; start one" in refusal(RedisSettings(sentinel.url))
+        assert "refused.); start one" in refusal(RedisSettings(sentinel.url))
+
+
+def test_a_sentinel_with_tls(tmp_path: Path, tls: Tls) -> None:
+    master_folder, folder = tmp_path / "master", tmp_path / "sentinel"
+    master_folder.mkdir()
+    folder.mkdir()
+    with (
+        start_redis_with_tls(master_folder, tls) as master,
+        start_sentinel("redis", folder, master, tls=tls) as sentinel,
+    ):
+        assert reaches(RedisSettings(sentinel.url))
+        address = f"{HOST}:{sentinel.port}/main"
+        switched = f"redis+sentinel://{address}?ssl=true"
+        own = f"ssl_certfile={tls.certificate}&ssl_keyfile={tls.key}"
+        assert reaches(RedisSettings(f"{switched}&ssl_ca_certs={tls.authority}&{own}"))
+        assert reaches(RedisSettings(f"{switched}&ssl_cert_reqs=none&ssl_check_hostname=false"))
+        assert "certificate that can't be trusted" in refusal(RedisSettings(switched))
+        assert "do they speak without TLS" in refusal(RedisSettings(f"redis+sentinel://{address}"))
+
+
+def test_tls_to_sentinels_or_a_master_that_have_none(
+    redis_server: RedisServer, tmp_path: Path, tls: Tls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is asked in clear text instead."""
+    monkeypatch.setattr(redis_link, "REPLY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(redis_link, "CONNECT_TIMEOUT_S", 0.2)
+    with start_sentinel(redis_server.kind, tmp_path, redis_server) as sentinel:
+        message = refusal(RedisSettings(f"rediss+sentinel://{HOST}:{sentinel.port}/main"))
+        assert "is it TLS that they speak" in message
+    if reason := reason_missing("redis"):
+        pytest.skip(reason)
+    with start_sentinel("redis", tmp_path, redis_server, "--tls-replication", "no", tls=tls) as sentinel:
+        assert "the machine up, and is it TLS that it speaks" in refusal(RedisSettings(sentinel.url))
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+def test_a_file_of_the_url_that_is_not_there(tmp_path: Path, option: str) -> None:
+    path = tmp_path / "none.pem"
+    for url in (f"rediss://{HOST}:1?{option}={path}", f"rediss+sentinel://{HOST}:1/main?{option}={path}"):
+        assert f"?{option}={path}, which can't be read" in refusal(RedisSettings(url), UsageError)
+
+
+def test_what_redis_py_reads_of_a_url() -> None:
+    def plain(url: str) -> str:
+        return redis_settings.plain_url(urlsplit(url))
+
+    assert plain("redis://u:p@host:1/2?db=3") == "redis://u:p@host:1/2?db=3"
+    assert plain("redis://host?ssl=true&ssl_ca_certs=/a%20b") == "rediss://host?ssl_ca_certs=/a%20b"
+    assert plain("unix://u@/run/s?db=1") == "unix://u@/run/s?db=1"
+    with_sentinels = "redis+sentinel://u:p@a:1,b:2/main/3?sentinel_username=x&ssl=1&sentinel_passwor%64=y&db=4"
+    assert plain(with_sentinels) == "rediss://u:p@localhost/3?db=4"
 
 
 def test_a_cluster(cluster: Cluster) -> None:

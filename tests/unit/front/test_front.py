@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import math
 import os
 import resource
 import socket
@@ -22,6 +23,7 @@ from fws_pipe.clients.memory import SWEEP_S
 from fws_pipe.errors import FrameError
 from fws_pipe.front.front import MOST_COUNTERS, Front, Limits
 from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
+from fws_pipe.ledger.blame import DEATHS_ALONE, LAST_CHANCE_S
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder, encode
 from fws_pipe.websocket.rfc6455 import PING_FRAME
@@ -37,12 +39,17 @@ class Served:
         self.front = front
         self.port = port
         self.events: list[str] = []
+        self.ticks_left = math.inf
+        """How many ticks the chain returns before it is stuck."""
 
     async def write(self, batch: bytes) -> None:
         decoder = FrameDecoder()
         decoder.feed(batch)
         for event, _ in decoder:
+            if event["type"] == "tick" and self.ticks_left < 1:
+                continue
             if event["type"] == "tick":
+                self.ticks_left -= 1
                 self.front.feed.acknowledge(event["seq"])
             else:
                 self.events.append(event["type"])
@@ -519,3 +526,67 @@ def test_a_client_that_has_gone_when_it_is_let_in_is_forgotten(tmp_path: Path) -
         assert len(served.front.clients) == 0
 
     serve(scenario, tmp_path, entrance=EntranceSettings(gate_timeout=30.0))
+
+
+async def die_of_an_open(served: Served, clock: trio.testing.MockClock) -> None:
+    """Let the chain, which has read an `open` and is stuck, die of it as often as it takes."""
+    front = served.front
+    async with trio.open_nursery() as nursery:
+        for death in range(1, DEATHS_ALONE + 1):
+            await served.settle("open", death)
+            front.finish_events()
+            await trio.testing.wait_all_tasks_blocked(0.001)
+            front.prepare_restart(is_replaced=False, is_changed=False)
+            is_last = death == DEATHS_ALONE
+            served.ticks_left = math.inf if is_last else 1
+            nursery.start_soon(front.write_events, served)
+            await trio.testing.wait_all_tasks_blocked(0.001)
+            clock.jump(0.0 if is_last else LAST_CHANCE_S)
+        await trio.testing.wait_all_tasks_blocked(0.001)
+        nursery.cancel_scope.cancel()
+
+
+TURNED_AWAY = "has killed the chain 3 times, alone in it, and is skipped, its client turned away; it is not kept"
+
+
+def test_a_client_at_the_gate_whose_open_kills_the_chain_is_refused(tmp_path: Path) -> None:
+    clock = trio.testing.MockClock()
+
+    async def scenario(served: Served) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        served.ticks_left = 0
+        with RawClient(served.port) as client:
+            client.send(request(served.port))
+            await die_of_an_open(served, clock)
+            answer = await trio.to_thread.run_sync(client.read_to_end)
+        assert answer.startswith(b"HTTP/1.1 500 ")
+        assert answer.endswith(b"The chain can't serve this client.\n")
+        assert served.events == ["open"] * DEATHS_ALONE
+        assert len(served.front.clients) == 0
+
+    serve(scenario, tmp_path, clock, entrance=EntranceSettings(gate_timeout=30.0), said=(TURNED_AWAY,))
+
+
+def test_a_client_whose_open_kills_the_chain_is_read_no_more_though_it_has_been_sent_a_close(tmp_path: Path) -> None:
+    clock = trio.testing.MockClock()
+
+    async def scenario(served: Served) -> None:
+        await trio.testing.wait_all_tasks_blocked()
+        served.ticks_left = 0
+        with RawClient(served.port) as client:
+            await trio.to_thread.run_sync(client.upgrade)
+            [there] = served.front.clients
+            served.front.execute_block([
+                {"type": "join", "id": there.id, "group": "tea"},
+                {"type": "close", "to": there.id, "code": 4000, "reason": ""},
+            ])  # fmt: skip
+            await die_of_an_open(served, clock)
+            assert len(served.front.clients) == 0
+            assert served.front.statistics()["clients that the chain can't serve"] == 1
+            client.send(frame(b"too late"))
+            client.socket.shutdown(socket.SHUT_WR)
+            assert await trio.to_thread.run_sync(client.read_close_code) == 4000
+        served.front.execute_block([{"type": "send", "group": "tea", "data": "x"}])
+        assert served.events == ["open"] * DEATHS_ALONE
+
+    serve(scenario, tmp_path, clock, said=(TURNED_AWAY,))

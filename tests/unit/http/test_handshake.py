@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.http.handshake import Refusal, Upgrade, judge, too_large
+from fws_pipe.http.handshake import Refusal, Upgrade, judge, too_large, wrong_origin
 
 GOOD = {
     "Host": "localhost:9000",
@@ -35,43 +35,43 @@ def test_a_good_request() -> None:
     [
         (request("GET / HTTP/1.0"), 400, "it must be HTTP/1.1"),
         (request("POST / HTTP/1.1"), 400, "the method must be GET"),
-        (request(Sec_WebSocket_Key=None), 400, "base64 form of 16 bytes"),
+        (request(Sec_WebSocket_Key=None), 400, "the header Sec-WebSocket-Key is missing"),
         (request(Sec_WebSocket_Key="abc"), 400, "base64 form of 16 bytes"),
         (request(Sec_WebSocket_Key="dGhlIHNhbXBsZSBub25jZQ"), 400, "base64 form of 16 bytes"),
         (request(Sec_WebSocket_Version=None), 400, "Sec-WebSocket-Version is missing"),
         (request(Sec_WebSocket_Version="8"), 426, "version 13"),
         (request(Connection="close"), 400, "Connection: Upgrade is missing"),
         (request(Upgrade=None), 400, "Upgrade: websocket is missing"),
-        (request(Host=None), 400, "not an HTTP request"),
-        (request(Host=""), 400, "Host is missing or malformed"),
-        (request(Host="xn--\xe9"), 400, "Host is missing or malformed"),
-        (request(Host="foo/bar"), 400, "Host is missing or malformed"),
-        (request(Host="user@foo"), 400, "Host is missing or malformed"),
-        (request(Host="a:b:c"), 400, "Host is missing or malformed"),
-        (request(Host="a:65536"), 400, "Host is missing or malformed"),
-        (request(Host="a:" + "9" * 5000), 400, "Host is missing or malformed"),
-        (request(Host=":80"), 400, "Host is missing or malformed"),
-        (request(Host="a, b"), 400, "Host is missing or malformed"),
-        (request(Host="::1"), 400, "Host is missing or malformed"),
-        (request(Host="[::1"), 400, "Host is missing or malformed"),
-        (request(Host="[1.2.3.4]"), 400, "Host is missing or malformed"),
-        (request(Host="[::1%eth0]"), 400, "Host is missing or malformed"),
-        (request(Host="%zz"), 400, "Host is missing or malformed"),
+        (request(Host=None), 400, "not a valid HTTP request: the header Host is missing."),
+        (request(Host=""), 400, "Host is missing or empty"),
+        (request(Host="xn--\xe9"), 400, "the header Host is not a host"),
+        (request(Host="foo/bar"), 400, "the header Host is not a host"),
+        (request(Host="user@foo"), 400, "the header Host is not a host"),
+        (request(Host="a:b:c"), 400, "the header Host is not a host"),
+        (request(Host="a:65536"), 400, "the header Host is not a host"),
+        (request(Host="a:" + "9" * 5000), 400, "the header Host is not a host"),
+        (request(Host=":80"), 400, "the header Host is not a host"),
+        (request(Host="a, b"), 400, "the header Host is not a host"),
+        (request(Host="::1"), 400, "the header Host is not a host"),
+        (request(Host="[::1"), 400, "the header Host is not a host"),
+        (request(Host="[1.2.3.4]"), 400, "the header Host is not a host"),
+        (request(Host="[::1%eth0]"), 400, "the header Host is not a host"),
+        (request(Host="%zz"), 400, "the header Host is not a host"),
         (request("GET ?a=1 HTTP/1.1"), 400, "the target must be a path"),
         (request("GET * HTTP/1.1"), 400, "the target must be a path"),
         (request("GET localhost:80 HTTP/1.1"), 400, "the target must be a path"),
         (request("GET ftp://localhost/ HTTP/1.1"), 400, "the target must be a path"),
         (request("GET ws:///foo HTTP/1.1"), 400, "the target must be a path"),
         (request("GET ws://me@localhost/ HTTP/1.1"), 400, "the target must be a path"),
-        (request("GET /\xe9 HTTP/1.1"), 400, "not an HTTP request"),
-        (request(Content_Length="2"), 400, "it must have no body"),
-        (request(Transfer_Encoding="chunked"), 400, "it must have no body"),
-        (request(Sec_WebSocket_Extensions="\xe9"), 400, "must be ASCII"),
+        (request("GET /\xe9 HTTP/1.1"), 400, "the target has a character that must be written as %XX"),
+        (request(Content_Length="2"), 400, "Content-Length tells of a body"),
+        (request(Transfer_Encoding="chunked"), 400, "Transfer-Encoding tells of a body"),
+        (request(Sec_WebSocket_Extensions="\xe9"), 400, "the header Sec-WebSocket-Extensions has a character"),
         (request(Sec_WebSocket_Protocol="\xe9"), 400, "Sec-WebSocket-Protocol must be a list of names"),
         (request(Sec_WebSocket_Protocol="a, b c"), 400, "Sec-WebSocket-Protocol must be a list of names"),
-        (request("nonsense"), 400, "not an HTTP request"),
-        (b"\x16\x03\x01\r\n\r\n", 400, "not an HTTP request"),
-        (b"\r\n\r\n", 400, "not an HTTP request"),
+        (request("nonsense"), 400, "its first line is not one such as GET /chat HTTP/1.1"),
+        (b"\x16\x03\x01\r\n\r\n", 400, "it looks like TLS, which this port does not speak"),
+        (b"\r\n\r\n", 400, "its first line is not one such as GET /chat HTTP/1.1"),
         (
             request(Upgrade=None, Connection=None, Sec_WebSocket_Key=None, Sec_WebSocket_Version=None),
             426,
@@ -90,6 +90,16 @@ def test_refused(head: bytes, status: int, text: str) -> None:
     assert b"Content-Length: %d\r\n" % len(body) in answer
 
 
+def test_an_answer_quotes_no_byte_of_a_client_as_it_came() -> None:
+    no_handshake = request(Upgrade=None, Connection=None, Sec_WebSocket_Key=None, Sec_WebSocket_Version=None)
+    verdict = judge(no_handshake.replace(b"localhost:9000", b"<b>\xe9\x1b"))
+    assert isinstance(verdict, Refusal)
+    assert "ws://HOST:PORT/" in verdict.text
+    refusal = wrong_origin(["https://\x1b[31m\xe9" + "x" * 9000])
+    assert "https://\\x1b[31m\\xe9xxx" in refusal.text
+    assert len(refusal.text) < 400
+
+
 SAME_AGAIN = b"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 
 
@@ -98,7 +108,7 @@ def test_a_key_may_be_there_once(again: bytes) -> None:
     """RFC 6455, section 11.3.1. Which of two counted was up to who read them: a proxy may have read the other."""
     verdict = judge(request().removesuffix(b"\r\n\r\n") + again)
     assert isinstance(verdict, Refusal)
-    assert (verdict.status, "Sec-WebSocket-Key must be there once" in verdict.text) == (400, True)
+    assert (verdict.status, "the header Sec-WebSocket-Key is there more than once" in verdict.text) == (400, True)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import h11
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fws_pipe.http.head import RequestHead, parse_any, parse_common, parse_head
+from fws_pipe.http.head import MalformedHeadError, RequestHead, parse_any, parse_common, parse_head
 
 LINE = b"GET /chat?a=1 HTTP/1.1"
 COMMON = (
@@ -87,7 +86,42 @@ def test_what_h11_alone_reads(changed: bytes) -> None:
     assert isinstance(parse_head(head), RequestHead)
 
 
-def test_what_is_no_request() -> None:
-    with pytest.raises(h11.RemoteProtocolError):
-        parse_head(b"GET / HTTP/1.1\r\n\r\n")
-    assert parse_head(b"") is None
+@pytest.mark.parametrize(
+    ("head", "fault"),
+    [
+        (b"", "its first line is not one such as GET /chat HTTP/1.1"),
+        (b"GET /?token=s3cret\r\nHost: a\r\n\r\n", "its first line is not one such as GET /chat HTTP/1.1"),
+        (b"GET /a s3cret HTTP/1.1\r\n\r\n", "its first line is not one such as GET /chat HTTP/1.1"),
+        (b"GET /\xc3s3cret HTTP/1.1\r\nHost: a\r\n\r\n", "the target has a character that must be written as %XX"),
+        (b"\x16\x03\x01\x02\x00s3cret", "it looks like TLS, which this port does not speak"),
+        (whole(), "the header Host is missing"),
+        (whole(b"Host: a", b"Host: s3cret"), "the header Host is there more than once"),
+        (whole(b"Host: a", b"s3cret"), "header line 2 has no colon"),
+        (whole(b"Host : s3cret"), "header line 1 has white space before its colon"),
+        (whole(b": s3cret"), "header line 1 has no name"),
+        (whole(b"s3\xe9cret: a"), "header line 1 has a name with a character that no name may have"),
+        (whole(b" Host: s3cret"), "its first header line begins with white space"),
+        (whole(b"Host: a", b"Cookie: s3cret\0"), "the header Cookie has a control character"),
+        (whole(b"Host: a", b"X" * 41 + b": s3cret\0"), "header line 2 has a control character"),
+        (whole(b"Host: a", b"Content-Length: s3cret"), "the header Content-Length must be one number"),
+        (whole(b"Host: a", b"Content-Length: 1", b"content-length: 2"), "the header Content-Length must be one number"),
+        (whole(b"Host: a", b"Transfer-Encoding: s3cret"), "the header Transfer-Encoding may only be chunked"),
+    ],
+)
+def test_what_is_no_request(head: bytes, fault: str) -> None:
+    with pytest.raises(MalformedHeadError) as caught:
+        parse_head(head)
+    assert str(caught.value) == fault
+
+
+@given(heads() | st.binary(max_size=60).map(lambda data: whole(b"Host: a", data)))
+def test_what_is_told_of_no_request_is_a_short_clause(head: bytes) -> None:
+    try:
+        parse_any(head)
+    except MalformedHeadError as error:
+        fault = str(error)
+        assert fault.isascii()
+        assert fault.isprintable()
+        assert len(fault) < 100
+        assert "bytearray" not in fault
+        assert fault != "its headers are malformed"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
 from fws_pipe.clients.registry import Client
+from fws_pipe.ledger.blame import DEATHS_ALONE, DEATHS_IN_COMPANY, LAST_CHANCE_S
 from fws_pipe.ledger.feed import (
     BATCH_EVENTS,
     HEARTBEAT_S,
@@ -84,6 +86,14 @@ class Chain:
     def write_nowait(self, data: bytes) -> int:
         self.batches.append(data[: self.room])
         return min(len(data), self.room)
+
+
+class WillingChain(Chain):
+    """Lets every tick through."""
+
+    async def write(self, data: bytes) -> None:
+        await super().write(data)
+        self._feed.acknowledge(decode(data)[-1]["seq"])
 
 
 def run(
@@ -524,6 +534,7 @@ async def die_of_it(feed: Feed, nursery: trio.Nursery, clients: list[Client]) ->
     """A chain that starts, takes what it gets, and dies before it has answered."""
     chain = Chain()
     nursery.start_soon(chain.live, feed)
+    await trio.sleep(LAST_CHANCE_S)
     await trio.testing.wait_all_tasks_blocked()
     await chain.die()
     return chain, feed.restart(clients)
@@ -548,6 +559,7 @@ def test_an_event_that_was_alone_at_three_deaths_is_skipped_and_shown_with_its_c
         assert culprit.kept.event["data"] == "x" * 90
         [opened] = decode(culprit.opening)
         assert (opened["id"], opened["replay"], opened["groups"]) == ("a", True, ["tea"])
+        assert culprit.barred is None
         last = Chain()
         nursery.start_soon(last.live, feed)
         await trio.testing.wait_all_tasks_blocked()
@@ -559,7 +571,80 @@ def test_an_event_that_was_alone_at_three_deaths_is_skipped_and_shown_with_its_c
     run(scenario)
 
 
-def test_an_open_that_kills_the_chain_is_in_no_snapshot() -> None:
+def test_of_a_client_whose_open_kills_the_chain_no_event_reaches_one() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client, other = make_client("a"), make_client("other")
+        await feed.put(opening(client), client)
+        await trio.testing.wait_all_tasks_blocked()
+        await feed.put(message_event("a", "kept"), client)
+        await feed.put(message_event("other", "kept"), other)
+        await trio.testing.wait_all_tasks_blocked()
+        await chain.die()
+        feed.restart([client])
+        for _ in range(DEATHS_IN_COMPANY + DEATHS_ALONE - 2):
+            await die_of_it(feed, nursery, [client])
+        await feed.put(message_event("a", "waiting"), client)
+        await feed.put(message_event("other", "waiting"), other)
+        _, restart = await die_of_it(feed, nursery, [client])
+        assert restart.culprit is not None
+        assert restart.culprit.barred is client
+        await feed.put(message_event("a", "late"), client)
+        feed.put_disconnect(disconnect_event("a", code=1011, reason="", clean=False), client)
+        assert feed.leaving("a") is None
+        last = WillingChain()
+        nursery.start_soon(last.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        assert [(event["id"], event["data"]) for event in last.frames if event["type"] != "tick"] == [
+            ("other", "kept"),
+            ("other", "waiting"),
+        ]
+        assert not client.must_wait(10**6)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("has_gone", [False, True])
+def test_a_client_whose_open_kills_each_new_chain_is_forgotten_also_if_it_has_gone(has_gone: bool) -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        clients = [] if has_gone else [client]
+        await feed.put(opening(client), client)
+        await trio.testing.wait_all_tasks_blocked()
+        feed.acknowledge(chain.frames[-1]["seq"])
+        if has_gone:
+            feed.put_disconnect(disconnect_event("a", code=1000, reason="", clean=True), client)
+            await trio.testing.wait_all_tasks_blocked()
+        await chain.die()
+        feed.restart(clients)
+        mute = Chain(answers=False)
+        nursery.start_soon(mute.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        await mute.die()
+        assert feed.restart(clients).culprit is None
+        for _ in range(DEATHS_ALONE - 1):
+            chain, restart = await die_of_it(feed, nursery, clients)
+            assert types(chain.frames) == ["tick", "open", "tick"]
+            assert restart.culprit is None
+        third = Chain()
+        nursery.start_soon(third.live, feed)
+        await trio.sleep(LAST_CHANCE_S / 2)
+        assert types(third.frames) == ["tick"]
+        await trio.sleep(LAST_CHANCE_S / 2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert types(third.frames) == ["tick", "open", "tick"]
+        await third.die()
+        restart = feed.restart(clients)
+        assert restart.culprit is not None
+        assert restart.culprit.barred is client
+        assert feed.leaving("a") is None
+        last, restart = await die_of_it(feed, nursery, [])
+        assert set(types(last.frames)) == {"tick"}
+        assert restart == (0, False, None)
+
+    run(scenario)
+
+
+def test_who_waits_for_what_a_barred_client_had_said_need_not_wait_for_the_next_heartbeat() -> None:
     async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
         client = make_client("a")
         await feed.put(opening(client), client)
@@ -567,11 +652,66 @@ def test_an_open_that_kills_the_chain_is_in_no_snapshot() -> None:
         await chain.die()
         feed.restart([client])
         await die_of_it(feed, nursery, [client])
-        _, restart = await die_of_it(feed, nursery, [client])
-        assert restart.culprit is not None
-        assert restart.culprit.opening == b""
-        last, _ = await die_of_it(feed, nursery, [client])
-        assert types(last.frames) == ["tick", "tick"]
+        feed.put_at_once(message_event("a", "x" * WAITING_LIMIT_BYTES), client)
+        assert feed.is_full
+        await die_of_it(feed, nursery, [client])
+        assert not feed.is_full
+        nursery.start_soon(WillingChain().live, feed)
+        with trio.fail_after(HEARTBEAT_S / 2):
+            await feed.wait_settled()
+
+    run(scenario)
+
+
+def test_the_last_chance_comes_later_and_only_while_the_event_is_unfinished() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        await feed.put(message_event("a", "x"), client)
+        await trio.testing.wait_all_tasks_blocked()
+        await chain.die()
+        feed.restart([])
+        await die_of_it(feed, nursery, [])
+        third = Chain()
+        nursery.start_soon(third.live, feed)
+        await trio.sleep(LAST_CHANCE_S / 2)
+        assert types(third.frames) == ["tick"]
+        await trio.sleep(LAST_CHANCE_S / 2)
+        await trio.testing.wait_all_tasks_blocked()
+        assert types(third.frames) == ["tick", "message", "tick"]
+        feed.acknowledge(third.frames[-1]["seq"])
+        await third.die()
+        feed.restart([])
+        await feed.put(message_event("a", "y"), client)
+        fourth = Chain()
+        nursery.start_soon(fourth.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        assert types(fourth.frames) == ["tick", "message", "tick"]
+
+    run(scenario)
+
+
+def test_ticks_between_many_events_have_the_numbers_before_them_though_a_client_was_left_out() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client, other = make_client("a"), make_client("other")
+        await feed.put(opening(client), client)
+        await trio.testing.wait_all_tasks_blocked()
+        await chain.die()
+        feed.restart([client])
+        await die_of_it(feed, nursery, [client])
+        for _ in range(BATCH_EVENTS):
+            feed.put_at_once(message_event("a", "x"), client)
+            feed.put_at_once(message_event("other", "x"), other)
+        for last in (client, other):
+            feed.put_at_once(message_event(last.id, "x"), last)
+        await die_of_it(feed, nursery, [client])
+        willing = WillingChain()
+        nursery.start_soon(willing.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        events = [event for event in willing.frames if event["type"] == "message"]
+        assert {event["id"] for event in events} == {"other"}
+        assert len(events) == BATCH_EVENTS + 1
+        tick = willing.frames[willing.frames.index(events[-2]) + 1]
+        assert (tick["type"], tick["seq"]) == ("tick", events[-2]["seq"])
 
     run(scenario)
 

@@ -4,7 +4,8 @@ Everything that is random comes from one number, which a failure shows. Pipes ho
 stage dies with what it holds, half a frame may be its last word; ticks come back confirmed or not; some messages kill
 the stage that reads them, and some are told to everybody, one by one, in another order by each run. In the end each
 message has been answered exactly once, in the order of its client, but for those in quarantine, which are exactly those
-that kill; and none of those has caused more deaths than it may.
+that kill; and none of those has caused more deaths than it may. The `open` of some clients kills as well: of these no
+chain hears anything.
 
 FWS_TEST_EXPLORE=1 runs 10,000 schedules.
 """
@@ -20,7 +21,7 @@ import trio
 import trio.testing
 
 from fws_pipe.clients.registry import Client
-from fws_pipe.ledger.blame import DEATHS_ALONE, DEATHS_IN_COMPANY
+from fws_pipe.ledger.blame import DEATHS_ALONE, DEATHS_IN_COMPANY, LAST_CHANCE_S
 from fws_pipe.ledger.feed import HEARTBEAT_S, Feed
 from fws_pipe.ledger.progress import Progress
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
@@ -48,6 +49,11 @@ def actions_of(event: Frame, stage: int) -> list[Frame]:
         {"type": "send", "to": event["id"], "data": f"{event['data']} {stage} {turn}", "seq": event["seq"]}
         for turn in range(count)
     ]
+
+
+def is_poison(text: str) -> bool:
+    """Whether a message kills, or the `open` of the client of this id."""
+    return text.startswith("poison")
 
 
 def answers_to(message: str) -> list[str]:
@@ -85,12 +91,14 @@ class Stage:
             return self._sink(frame, raw)
         if kind == "open":
             assert frame["id"] not in self._present or frame["replay"]
+            if is_poison(frame["id"]) and self.number == frame["seq"] % 2:
+                raise DeathError
             self._present.add(frame["id"])
         elif kind == "disconnect":
             self._present.remove(frame["id"])
         elif kind == "message":
             assert frame["id"] in self._present, "a chain hears of each client before it hears from it"
-            if "poison" in frame["data"] and self.number == frame["seq"] % 2:
+            if is_poison(frame["data"]) and self.number == frame["seq"] % 2:
                 raise DeathError
             fan_out = self._fan_out(frame) if self.number == 0 and "everybody" in frame["data"] else []
             return raw + b"".join(map(encode, [*actions_of(frame, self.number), *fan_out]))
@@ -237,7 +245,8 @@ class World:
     # What happens.
 
     def come(self) -> None:
-        client = make_client(f"c{len(self.everybody)}")
+        kind = "poison" if self.everybody and self.chance(self.poison_share) else "client"
+        client = make_client(f"{kind}{len(self.everybody)}")
         self.everybody.append(client)
         self.clients[client.id] = client
         self.sent[client.id], self.heard[client.id] = [], []
@@ -253,7 +262,8 @@ class World:
             kind = "poison" if self.chance(self.poison_share) else self.random.choice(["message", "everybody"])
             text = f"{kind} {len(self.sent[client.id])} of {client.id}"
             if kind == "everybody":
-                self.audience[text] = self.clients.keys() - {client.id}
+                everybody = {client_id for client_id in self.clients if not is_poison(client_id)}
+                self.audience[text] = set() if is_poison(client.id) else everybody - {client.id}
             self.sent[client.id].append(text)
             block += websocket_frame(self.sent[client.id][-1].encode())
         assert self.feed.put_messages(client, block, 0, 1000) == len(block)
@@ -271,11 +281,14 @@ class World:
         chain.end(dead)
         restart = self.feed.restart(self.clients.values())
         culprit = restart.culprit
-        if culprit is not None and "poison" not in culprit.kept.event.get("data", ""):
-            raise ThreeChancesError
         self.progress.begin_replay(self.feed.acknowledged)
-        if restart.culprit is not None:
-            self.quarantine.append(restart.culprit.kept.event["data"])
+        if culprit is not None:
+            event = culprit.kept.event
+            self.quarantine.append(event["id"] if event["type"] == "open" else event.get("data", "a disconnect"))
+            if not is_poison(self.quarantine[-1]):
+                raise ThreeChancesError
+            if culprit.barred is not None:  # as `Front` does with one that is still here
+                self.clients.pop(culprit.barred.id, None)
 
     async def run(self, steps: int, clock: trio.testing.MockClock) -> None:
         async with trio.open_nursery() as nursery:
@@ -289,7 +302,7 @@ class World:
                     break
                 try:
                     if is_over:
-                        self._finish(chain)
+                        self._finish(chain, clock)
                     else:
                         self._step(chain, clock)
                     dead = self.random.randrange(STAGES) if not is_over and self.chance(death_share) else None
@@ -306,8 +319,9 @@ class World:
                 raise AssertionError("it never came to an end")
             nursery.cancel_scope.cancel()
 
-    def _finish(self, chain: Chain) -> None:
+    def _finish(self, chain: Chain, clock: trio.testing.MockClock) -> None:
         """Nothing happens any more but work."""
+        clock.jump(LAST_CHANCE_S)
         self.feed.flush()
         for number in range(STAGES):
             self._work(chain, number, 1 << 20)
@@ -327,7 +341,7 @@ class World:
             (lambda: clock.jump(HEARTBEAT_S), 1),
             (self.feed.flush, 1),
             (self.come, 1 if len(self.everybody) < 6 else 0),
-            (self.talk, 8),
+            (self.talk, 8 if self.clients else 0),
             (self.go, 1 if len(self.clients) > 1 else 0),
         ]
         [act] = self.random.choices([act for act, _ in choices], [weight for _, weight in choices])
@@ -340,17 +354,19 @@ class World:
             raise _DeadError(number) from None
 
     def check(self) -> None:
-        poison = [text for texts in self.sent.values() for text in texts if text.startswith("poison")]
+        sent = {client: texts for client, texts in self.sent.items() if not is_poison(client)}
+        poison = [client for client in self.sent if is_poison(client)]
+        poison += [text for texts in sent.values() for text in texts if is_poison(text)]
         assert sorted(self.quarantine) == sorted(poison)
         # Two until it is alone and three alone; each death of another cause may cost three more.
         bound = (DEATHS_IN_COMPANY + DEATHS_ALONE) * len(poison) + 3 * (self.deaths - self.deaths_by_poison)
         assert self.deaths_by_poison <= bound
-        for client, texts in self.sent.items():
+        for client, texts in sent.items():
             answers = [text for text in self.heard[client] if not text.startswith("to all")]
             assert answers == [answer for text in texts if not text.startswith("poison") for answer in answers_to(text)]
             told = [text.removeprefix("to all: ") for text in self.heard[client] if text.startswith("to all")]
             assert sorted(told) == sorted(text for text, audience in self.audience.items() if client in audience)
-            assert all(self._is_in_order(told, sender) for sender in self.sent)
+            assert all(self._is_in_order(told, sender) for sender in sent)
         assert [client.must_wait(10**6) for client in self.everybody] == [False] * len(self.everybody)
 
     def _is_in_order(self, told: list[str], sender: str) -> bool:

@@ -1,0 +1,48 @@
+"""Command lines: argparse, with each mistake as a UsageError in one line, which shows no password. No I/O."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from typing import NoReturn
+
+from fws_pipe.broker.settings import without_passwords
+from fws_pipe.errors import UsageError
+from fws_pipe.terminal import one_line
+
+
+class Parser(argparse.ArgumentParser):
+    """One that raises UsageError."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError: argparse quotes what it doesn't know as it is, line breaks and passwords included."""
+        raise UsageError(f"{_shown(message)}; see {self.prog} --help")
+
+
+def parse_all(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line with nothing left over. Raises UsageError."""
+    found, rest = parser.parse_known_args(argv)
+    refuse_rest(parser, rest)
+    return found
+
+
+def refuse_rest(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:
+    """Raise UsageError for the words that `parse_known_args` has left over, if there are any.
+
+    An unknown option comes first: the words behind it may be its value, and not what they were taken for.
+    """
+    if not rest:
+        return
+    option = next((word for word in rest if word.startswith("-")), None)
+    if option is None:
+        raise UsageError(f"unexpected argument {_shown(rest[0])!r}; see {parser.prog} --help")
+    name = option.partition("=")[0]
+    # No public name of argparse lists the options.
+    near = difflib.get_close_matches(name, parser._option_string_actions, 1)
+    hint = f"did you mean {near[0]}? See" if near else "see"
+    raise UsageError(f"unknown option {_shown(name)}; {hint} {parser.prog} --help")
+
+
+def _shown(text: str) -> str:
+    return without_passwords(one_line(text))
