@@ -130,7 +130,7 @@ class Front:
         self.feed = Feed(limits.journal)
         self.progress = Progress(lambda: self.feed.last_event)
         self._quarantine = Quarantine(quarantine, name)
-        self.clients = Clients(limits.slow_client, self.feed.owner_of, limits.max_groups)
+        self.clients = Clients(limits.slow_client, self.feed.owners_of, limits.max_groups)
         self._connections = 0
         self._refusals = Refusals(log, nursery.start_soon)
         self.lobby = Lobby(limits.max_handshakes, self._refusals.tell)
