@@ -45,6 +45,10 @@ _CONTROLS_AT_ONCE = 1024
 class Laggards(Protocol):
     """The clients that have sent more than is dealt with in a row: see switchboard.py."""
 
+    @property
+    def has_time(self) -> bool:
+        """Whether a client that finds room may go on at once."""
+
     def add(self, conversation: Conversation) -> None:
         """Let a client go on when it is its turn."""
 
@@ -179,8 +183,12 @@ class Conversation:
         if self._is_held_back and self.wire.is_closing:
             self._let_go()  # what has been read is dealt with all the same
         elif not self._is_reading and self._may_go_on:
-            self._advance()
-            self._host.feed.flush()
+            if self._host.laggards.has_time:
+                self._advance()
+                self._host.feed.flush()
+            else:
+                self._is_lagging = True
+                self._host.laggards.add(self)
 
     def go_on(self) -> None:
         """It is this client's turn again."""

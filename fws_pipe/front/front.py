@@ -540,6 +540,7 @@ class Front:
         if not self.feed.swallows_ticks:  # of such a chain nothing is replayed, and nothing would end the remembering
             self.progress.note(frames)
         if self._last_tick is not None:
+            self.laggards.begin_turn()
             self._acknowledge(self._last_tick)
             self._last_tick = None
 

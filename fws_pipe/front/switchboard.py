@@ -232,17 +232,28 @@ def _descriptor_of(conversation: Conversation) -> int:
 
 
 class Laggards:
-    """Clients that have sent more than is dealt with in a row: one of them goes on for a slice, and then the next.
+    """Clients that have sent more than is dealt with in a row: each goes on for a slice when it is its turn.
 
-    In a task of its own: between two slices all other tasks get their turn. `on_error` hears of errors of our own.
+    In a task of its own: after a turn's time all other tasks get theirs. `on_error` hears of errors of our own.
     """
 
     def __init__(self, feed: Feed, on_error: Callable[[Exception], object]) -> None:
         self._feed = feed
         self._on_error = on_error
         self._waiting: deque[Conversation] = deque()
+        self._end = 0.0
+        """Until when clients that find room go on at once (perf_counter)."""
         self._has_some = trio.Event()
         self._has_none = trio.lowlevel.ParkingLot()
+
+    def begin_turn(self) -> None:
+        """Room appears now for many clients: let them go on at once for a turn's time, and the others afterwards."""
+        self._end = perf_counter() + _TURN_S
+
+    @property
+    def has_time(self) -> bool:
+        """Whether a client that finds room may go on at once."""
+        return perf_counter() < self._end
 
     def add(self, conversation: Conversation) -> None:
         """Let a client go on when it is its turn."""
@@ -260,11 +271,18 @@ class Laggards:
             await self._has_some.wait()
             while self._waiting:
                 await self._feed.wait_room()
-                self._let_go_on(self._waiting.popleft())
+                self._take_turn(perf_counter() + _TURN_S)
                 self._feed.flush()
                 await trio.lowlevel.checkpoint()
             self._has_some = trio.Event()
             self._has_none.unpark_all()
+
+    def _take_turn(self, end: float) -> None:
+        """Let one go on at least, and more until it is time for the other tasks."""
+        while self._waiting and not self._feed.is_full:
+            self._let_go_on(self._waiting.popleft())
+            if perf_counter() >= end:
+                return
 
     def _let_go_on(self, conversation: Conversation) -> None:
         try:
