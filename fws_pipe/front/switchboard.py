@@ -29,6 +29,11 @@ _TURN_S = 0.001
 answers a message, and what answers that, comes sooner. What was ready by then may take some milliseconds more.
 """
 
+_ONLY_THE_END = 0
+"""epoll tells EPOLLHUP and EPOLLERR unasked: the client has reset the connection. Its end of input alone is not told:
+what it has sent before that is still to be read.
+"""
+
 HAS_EPOLL = hasattr(select, "epoll")
 
 _HAS_PROCESSORS = HAS_EPOLL and len(os.sched_getaffinity(0)) > 1
@@ -43,6 +48,8 @@ class Switchboard:
         self._on_error = on_error
         self._epoll = select.epoll()
         self._by_descriptor: dict[int, Conversation] = {}
+        self._paused: dict[int, Conversation] = {}
+        """Those that are not read, and only watched for the end of their connection."""
         self._pipes: dict[int, _Pipe] = {}
         self._rhythm = Rhythm()
         self._buffer = ReadBuffer()
@@ -56,22 +63,34 @@ class Switchboard:
         self.resume(conversation)
 
     def pause(self, conversation: Conversation) -> None:
-        """Read it no more for a while."""
-        self.remove(conversation)
+        """Read it no more for a while, but notice when its connection has been reset."""
+        descriptor = conversation.wire.transport.fileno()
+        del self._by_descriptor[descriptor]
+        self._paused[descriptor] = conversation
+        self._epoll.modify(descriptor, _ONLY_THE_END)
 
     def resume(self, conversation: Conversation) -> None:
         """Read it again."""
-        descriptor = _descriptor_of(conversation)
+        descriptor = conversation.wire.transport.fileno()
         self._by_descriptor[descriptor] = conversation
-        self._epoll.register(descriptor, select.EPOLLIN)
+        if self._paused.pop(descriptor, None) is not None:
+            self._epoll.modify(descriptor, select.EPOLLIN)
+        else:
+            self._epoll.register(descriptor, select.EPOLLIN)
+
+    def watch(self, conversation: Conversation) -> None:
+        """Notice when the connection of a client that a task reads, and has paused, is reset."""
+        descriptor = conversation.wire.transport.fileno()
+        self._paused[descriptor] = conversation
+        self._epoll.register(descriptor, _ONLY_THE_END)
 
     def remove(self, conversation: Conversation) -> None:
-        """Read it no more. Idempotent, and to be called before its descriptor is closed."""
-        descriptor = _descriptor_of(conversation)
-        if self._by_descriptor.get(descriptor) is conversation:
-            del self._by_descriptor[descriptor]
-            # Not modified to wait for nothing: the end of a connection would be told all the same, again and again.
-            _forget(self._epoll, descriptor)
+        """Read it no more, nor watch it. Idempotent, and to be called before its descriptor is closed."""
+        descriptor = conversation.wire.transport.fileno()
+        for conversations in (self._by_descriptor, self._paused):
+            if conversations.get(descriptor) is conversation:
+                del conversations[descriptor]
+                _forget(self._epoll, descriptor)
 
     async def wait_removed(self, conversation: Conversation) -> None:
         """Nobody reads but when told to: there is nothing to wait for."""
@@ -140,6 +159,8 @@ class Switchboard:
                     self._serve(conversation, descriptor, now)
             elif descriptor in self._pipes:
                 self._pipes[descriptor].read(descriptor)
+            elif descriptor in self._paused and _has_been_reset(descriptor):
+                self._note_gone(descriptor)
             if perf_counter() >= end:
                 return
 
@@ -161,6 +182,16 @@ class Switchboard:
         """Read a client; whatever it makes go wrong in us ends its connection, and must not cost the others theirs."""
         try:
             self._read(conversation, descriptor, now)
+        except Exception as error:  # noqa: BLE001 - told, and then it is over for this client
+            self._on_error(error)
+            conversation.wire.abort()
+
+    def _note_gone(self, descriptor: int) -> None:
+        """Tell a paused client, and watch it no more: epoll would tell of it again and again."""
+        conversation = self._paused.pop(descriptor)
+        _forget(self._epoll, descriptor)
+        try:
+            conversation.note_gone()
         except Exception as error:  # noqa: BLE001 - told, and then it is over for this client
             self._on_error(error)
             conversation.wire.abort()
@@ -225,10 +256,11 @@ def _forget(epoll: select.epoll, descriptor: int) -> None:
         pass  # either has been closed already: the kernel has forgotten it
 
 
-def _descriptor_of(conversation: Conversation) -> int:
-    descriptor = conversation.wire.transport.descriptor
-    assert descriptor is not None
-    return descriptor
+def _has_been_reset(descriptor: int) -> bool:
+    """Whether a connection has ended in both directions: what epoll has told may be older than its pause."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return bool(poll.poll(0))
 
 
 class Laggards:
@@ -371,16 +403,24 @@ class AllReaders:
         self._of(conversation).add(conversation)
 
     def pause(self, conversation: Conversation) -> None:
-        """Read it no more for a while."""
-        self._of(conversation).pause(conversation)
+        """Read it no more for a while, but notice when its connection has been reset."""
+        readers = self._of(conversation)
+        readers.pause(conversation)
+        if self._switchboard is not None and readers is self._tasks:
+            self._switchboard.watch(conversation)
 
     def resume(self, conversation: Conversation) -> None:
         """Read it again."""
-        self._of(conversation).resume(conversation)
+        readers = self._of(conversation)
+        if self._switchboard is not None and readers is self._tasks:
+            self._switchboard.remove(conversation)
+        readers.resume(conversation)
 
     def remove(self, conversation: Conversation) -> None:
         """Read it no more. Idempotent."""
-        self._of(conversation).remove(conversation)
+        self._tasks.remove(conversation)
+        if self._switchboard is not None:
+            self._switchboard.remove(conversation)
 
     async def wait_removed(self, conversation: Conversation) -> None:
         """Wait until somebody else may read the connection."""

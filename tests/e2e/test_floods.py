@@ -53,7 +53,7 @@ def test_a_flood_of_small_frames_keeps_no_other_client_waiting(
     assert server.stop() == 0
 
 
-@pytest.mark.parametrize("kind", FLOODS)
+@pytest.mark.parametrize("kind", ["pings", "empty texts"])
 def test_a_flood_over_tls_keeps_no_other_client_waiting(servers: Servers, kind: str) -> None:
     authority = Authority(servers.folder)
     context = authority.client_context()
