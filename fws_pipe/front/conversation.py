@@ -45,6 +45,10 @@ _CONTROLS_AT_ONCE = 1024
 class Laggards(Protocol):
     """The clients that have sent more than is dealt with in a row: see switchboard.py."""
 
+    @property
+    def has_time(self) -> bool:
+        """Whether a client that finds room may go on at once."""
+
     def add(self, conversation: Conversation) -> None:
         """Let a client go on when it is its turn."""
 
@@ -101,6 +105,7 @@ class Conversation:
         "_is_advancing",
         "_is_busy",
         "_is_deserted",
+        "_is_gone",
         "_is_held_back",
         "_is_lagging",
         "_is_reading",
@@ -156,6 +161,8 @@ class Conversation:
         self.has_ended = False
         self._is_deserted = False
         """Whether the wire was closed under trio-websocket, which may be at work on what the client had said before."""
+        self._is_gone = False
+        """Whether the client has reset the connection while it was not read."""
         self.is_tapped = False
         """Whether the chain wants `data` events."""
         self.appetite = READ_BYTES
@@ -179,8 +186,12 @@ class Conversation:
         if self._is_held_back and self.wire.is_closing:
             self._let_go()  # what has been read is dealt with all the same
         elif not self._is_reading and self._may_go_on:
-            self._advance()
-            self._host.feed.flush()
+            if self._host.laggards.has_time:
+                self._advance()
+                self._host.feed.flush()
+            else:
+                self._is_lagging = True
+                self._host.laggards.add(self)
 
     def go_on(self) -> None:
         """It is this client's turn again."""
@@ -213,6 +224,18 @@ class Conversation:
             self._library.end()  # it may be at work on the client's last words
         else:
             self._end((ABNORMAL, ""), lingers=False)
+
+    def note_gone(self) -> None:
+        """The client has reset the connection while it is not read: what its rate holds back is given up.
+
+        What only waits for room still goes to the chain, and then the end is read.
+        """
+        self._is_gone = True
+        if self._is_held_back:
+            self._is_busy = self._is_held_back = False
+            self._blocks = []
+            self._have = 0
+            self.lose()
 
     @property
     def is_unfinished(self) -> bool:
@@ -391,7 +414,10 @@ class Conversation:
         else:
             self._host.counters["held back by its rate"] += 1
             self._is_busy = self._is_held_back = True
-            self.wire.run_beside(self._let_go_after, meter.wait_s())
+            if self._is_gone:
+                self.note_gone()
+            else:
+                self.wire.run_beside(self._let_go_after, meter.wait_s())
         return True
 
     def lift_rate(self) -> None:
