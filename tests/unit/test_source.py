@@ -54,7 +54,7 @@ def test_a_message_that_arrives_in_pieces_is_read_whole(redis_server: RedisServe
         slow_network_to(redis_server.port) as port,
         closing(connect(RedisSettings(f"redis://{HOST}:{port}"))) as client,
     ):
-        subscription = _Subscription(client, ["c"], False)
+        subscription = _Subscription(client.pubsub(), ["c"], False)
         subscription.confirm()
         for number in range(3):
             redis_server.client().publish("c", b"%d" % number * size)
