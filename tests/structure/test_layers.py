@@ -50,7 +50,7 @@ LAYERS = (
     ("sink", "source", "tools", "script"),
     ("legacy", "front", "pipeline", "abroad"),
     ("sdk", "publisher", "membership"),
-    ("storage",),
+    ("storage", "pacing"),
     ("redis_link", "config"),
     ("arguments",),
     ("config_file", "redis_settings", "origins", "proxies", "rates", "stage_environment"),
