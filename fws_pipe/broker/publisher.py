@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from itertools import islice, takewhile
+from itertools import accumulate, islice, takewhile
 from typing import NamedTuple
 
 from redis.exceptions import NoPermissionError
@@ -29,6 +29,7 @@ from fws_pipe.broker.connection import (
     explain,
     jittered_delays,
 )
+from fws_pipe.broker.pacing import Pacer
 from fws_pipe.pipes.blocks import start_thread
 
 QUEUE_LIMIT_BYTES = 16 * 1024 * 1024
@@ -43,6 +44,9 @@ _SOURCE_PATIENCE_S = 15.0
 _SOURCE_CHECK_S = 0.05
 
 _BATCH = 1000
+_BATCH_BYTES = 1024 * 1024
+"""A batch reaches Redis at once, and so a subscriber's buffer there: no more than that, or a single message."""
+
 _REMEMBERED_REFUSALS = 1000
 
 _HURRY_CHECK_S = 0.1
@@ -117,6 +121,7 @@ class Publisher:
         self._ended = False
         self._hurry = threading.Event()
         self._counts: Counter[str] = Counter()
+        self._pacer = Pacer(settings, say, self._count, self._nap)
         self._thread = start_thread(self._run, "publisher")
 
     def put(self, channel: str, data: bytes, seq: object = None) -> None:
@@ -189,6 +194,7 @@ class Publisher:
                         self._wait_for_source(client)
                 batch = self._next_batch()
                 if batch:
+                    self._pacer.pace(client, batch[0].channel, sum(message.size for message in batch))
                     self._publish(client, batch)
             except ERRORS as error:
                 if isinstance(error, PASSING) or not batch:
@@ -242,6 +248,11 @@ class Publisher:
         with self._changed:
             return self._changed.wait_for(lambda: self._ended and self._hurry.is_set(), delay_s)
 
+    def _nap(self, delay_s: float) -> bool:
+        """Wait so long. False at the end of input: what waits then is less than Redis ends a subscriber for."""
+        with self._changed:
+            return not self._changed.wait_for(lambda: self._ended, delay_s)
+
     def _wait_for_work(self) -> bool:
         """Wait until something is to be published; False at the end."""
         with self._changed:
@@ -272,7 +283,7 @@ class Publisher:
             self._drop_done()
             # Messages for several nodes are no transaction: one at a time, so that none is sent twice for the others.
             limit = 1 if self._settings.sharded or self._one_by_one else _BATCH
-            oldest = list(islice(self._waiting, limit))
+            oldest = _first_bytes(list(islice(self._waiting, limit)))
             if self._done is None:
                 return oldest
             # Those without a number can't have been published; some that stand behind them may have been.
@@ -354,6 +365,12 @@ class Publisher:
     def _count(self, name: str, by: int = 1) -> None:
         with self._changed:
             self._counts[name] += by
+
+
+def _first_bytes(messages: list[Message]) -> list[Message]:
+    """The first messages, up to `_BATCH_BYTES`; one at least, if there is any."""
+    ends = accumulate(message.size for message in messages)
+    return [message for message, end in zip(messages, ends, strict=True) if end <= _BATCH_BYTES] or messages[:1]
 
 
 def _parse_position(answer: bytes) -> Position | None:

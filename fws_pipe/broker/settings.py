@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from urllib.parse import SplitResult, parse_qs, unquote_plus, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote_plus, urlsplit
 
 from fws_pipe.errors import UsageError
 
@@ -80,6 +80,19 @@ class RedisSettings:
     def servers_channel(self) -> str:
         """The channel on which servers pass each other actions for their clients."""
         return f"{self.key}:servers"
+
+    @property
+    def source_name(self) -> str:
+        """The client name (CLIENT SETNAME) of the sources' subscriptions: how senders tell them from foreign ones."""
+        return f"{quote(self.key, safe=':')}:source"
+
+    def source_name_after(self, client_name: str | None) -> str:
+        """The same, for a source whose URL names the client too (`?client_name=`)."""
+        return f"{client_name}/{self.source_name}" if client_name else self.source_name
+
+    def is_source(self, client_name: str) -> bool:
+        """Whether a client of this name is a server's source with the same `key`."""
+        return client_name.rpartition("/")[2] == self.source_name
 
     @property
     def servers_key(self) -> str:

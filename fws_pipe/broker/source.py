@@ -19,6 +19,7 @@ from typing import Any
 
 from fws_pipe.broker.connection import (
     ERRORS,
+    PASSING,
     REPLY_TIMEOUT_S,
     Client,
     RedisSettings,
@@ -85,6 +86,7 @@ class Source:
         self._ticks: list[bytes] = []
         self._away_since: float | None = None
         self._has_told_malformed = False
+        self._has_told_nameless = False
 
     # Subscriptions.
 
@@ -105,7 +107,7 @@ class Source:
         client = connect(self._settings)
         try:
             channels = [*self._settings.channels, self._settings.servers_channel]
-            subscriptions = [_Subscription(*part) for part in self._parts(client, channels)]
+            subscriptions = [self._subscribe(*part) for part in self._parts(client, channels)]
             try:
                 for subscription in subscriptions:
                     subscription.confirm()
@@ -123,10 +125,28 @@ class Source:
         if not self._settings.run:
             return  # by hand there is no sink of ours
         if self._settings.sharded:
-            subscriptions += [_Subscription(*part) for part in self._parts(client, [self._settings.own_channel])]
+            subscriptions += [self._subscribe(*part) for part in self._parts(client, [self._settings.own_channel])]
         else:
             subscriptions[-1].add(self._settings.own_channel)
         subscriptions[-1].confirm()
+
+    def _subscribe(self, client: Client, channels: list[str], sharded: bool) -> _Subscription:
+        """Subscribe under the name that tells senders that this is a source: they wait while it lags behind."""
+        pubsub = client.pubsub()
+        try:
+            given = client.connection_pool.connection_kwargs.get("client_name")
+            pubsub.execute_command("CLIENT", "SETNAME", self._settings.source_name_after(given))
+            pubsub.parse_response()
+        except PASSING:
+            raise
+        except ERRORS as error:
+            self._note_nameless(error)
+        return _Subscription(pubsub, channels, sharded)
+
+    def _note_nameless(self, error: Exception) -> None:
+        if not self._has_told_nameless:
+            self._has_told_nameless = True
+            self._say(f"other servers do not wait while this one reads slowly: {explain(error, self._settings)}")
 
     def _parts(self, client: Client, channels: list[str]) -> list[tuple[Client, list[str], bool]]:
         """Who has to be asked for which channels: one Redis for all, or (SSUBSCRIBE) each channel's node."""
@@ -279,10 +299,10 @@ class Backlog:
 
 
 class _Subscription:
-    """Some channels of one Redis."""
+    """Some channels of one Redis. `pubsub` is redis-py's, with no subscriptions yet."""
 
-    def __init__(self, client: Client, channels: list[str], sharded: bool) -> None:
-        self._pubsub = client.pubsub()
+    def __init__(self, pubsub: Any, channels: list[str], sharded: bool) -> None:
+        self._pubsub = pubsub
         self._pending = set(channels)
         self._last_word = time.monotonic()
         exact = [channel for channel in channels if sharded or not is_pattern(channel)]

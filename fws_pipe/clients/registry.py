@@ -7,7 +7,7 @@ import itertools
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import trio
@@ -254,24 +254,24 @@ class SlowClient(enum.StrEnum):
     """What has just come is dropped."""
 
 
-def _nobody(seq: int) -> Client | None:
-    return None
+def _nobodys(seqs: Sequence[object]) -> list[Client | None]:
+    return [None] * len(seqs)
 
 
 class Clients:
     """All clients of this server that the chain knows of, by id, and the groups.
 
-    `owner_of` tells whose event a `seq` is, as long as the chain is at work on it.
+    `owners_of` tells whose events these `seq`s are, as long as the chain is at work on them.
     """
 
     def __init__(
         self,
         slow_client: SlowClient = SlowClient.CLOSE,
-        owner_of: Callable[[int], Client | None] = _nobody,
+        owners_of: Callable[[Sequence[object]], list[Client | None]] = _nobodys,
         max_groups: int = 0,
     ) -> None:
         self._slow_client = slow_client
-        self._owner_of = owner_of
+        self._owners_of = owners_of
         self._max_groups = max_groups
         self._by_id: dict[str, Client] = {}
         self._before_the_gate = 0
@@ -419,29 +419,34 @@ class Clients:
 
     def _owners(self, sends: Iterable[Frame]) -> list[Client | None]:
         """Whose event each message of these actions has been caused by, as far as that is known."""
-        owners: list[Client | None] = []
+        seqs: list[object] = []
         for action in sends:
             data, seq = action["data"], action.get("seq")
             count = len(data) if type(data) is list else 1
-            seqs = seq if type(seq) is list else [seq] * count
-            owners += [self._owner_of(seq) if type(seq) is int else None for seq in seqs]
-        return owners
+            seqs += seq if type(seq) is list else [seq] * count
+        return self._owners_of(seqs)
 
     def _pass_on_behind(
         self, client: Client, frames: list[bytes], owners: list[Client | None], block: bytes, weight: int
     ) -> None:
         """Queue frames, which are a block together, for a client that is behind."""
-        if client not in owners or not client.is_open:  # one that still waits at the gate can't read anything
+        # One that still waits at the gate can't read anything.
+        count_own = owners.count(client) if client.is_open else 0
+        if not count_own:
             self._post_run(client, frames, block, weight, is_own=False)
-            return
-        for is_own, run in itertools.groupby(zip(frames, owners, strict=True), lambda each: each[1] is client):
-            part = [frame for frame, _ in run]
-            self._post_run(client, part, b"".join(part), 0, is_own=is_own)
+        elif count_own == len(frames):
+            self._post_run(client, frames, block, 0, is_own=True)
+        else:
+            for is_own, run in itertools.groupby(zip(frames, owners, strict=True), lambda each: each[1] is client):
+                part = [frame for frame, _ in run]
+                self._post_run(client, part, b"".join(part), 0, is_own=is_own)
 
     def _post_run(self, client: Client, frames: list[bytes], block: bytes, weight: int, *, is_own: bool) -> None:
         is_too_long = not is_own and len(frames) > 1 and len(block) > client.wire.outbox.limit
         if not is_too_long and client.wire.post_behind(block, weight, is_own=is_own):
             self._touched.add(client.wire)
+        elif client.wire.is_closing:
+            self.counters["gone"] += len(frames)
         else:
             for frame in frames:  # a part of it may fit
                 self._post(client, frame, is_own=is_own)

@@ -130,7 +130,7 @@ class Front:
         self.feed = Feed(limits.journal)
         self.progress = Progress(lambda: self.feed.last_event)
         self._quarantine = Quarantine(quarantine, name)
-        self.clients = Clients(limits.slow_client, self.feed.owner_of, limits.max_groups)
+        self.clients = Clients(limits.slow_client, self.feed.owners_of, limits.max_groups)
         self._connections = 0
         self._refusals = Refusals(log, nursery.start_soon)
         self.lobby = Lobby(limits.max_handshakes, self._refusals.tell)
@@ -554,6 +554,7 @@ class Front:
         if not self.feed.swallows_ticks:  # of such a chain nothing is replayed, and nothing would end the remembering
             self.progress.note(frames)
         if self._last_tick is not None:
+            self.laggards.begin_turn()
             self._acknowledge(self._last_tick)
             self._last_tick = None
 

@@ -480,6 +480,10 @@ class Feed:
         """The client whose event has this number, as long as the chain is at work on it."""
         return self._journal.owner_of(seq)
 
+    def owners_of(self, seqs: Iterable[object]) -> list[Client | None]:
+        """The clients whose events have these numbers, as `owner_of`; None also for what is no number."""
+        return self._journal.owners_of(seqs)
+
     @property
     def unfinished(self) -> int:
         """How many events the chain has not been seen to be done with."""

@@ -124,6 +124,31 @@ class Journal(Generic[OwnerT]):
 
     def owner_of(self, seq: int) -> OwnerT | None:
         """Whose event in the chain has this number; None where it is nobody's, or not there."""
+        charge = self._charge_of(seq)
+        return None if charge is None else charge.owner
+
+    def owners_of(self, seqs: Iterable[object]) -> list[OwnerT | None]:
+        """Whose events in the chain have these numbers, one each; None also for what is no number.
+
+        A client's events mostly follow each other, so one look finds the owner of many.
+        """
+        owners: list[OwnerT | None] = []
+        owner: OwnerT | None = None
+        first = end = 0
+        for seq in seqs:
+            if type(seq) is not int:
+                owners.append(None)
+                continue
+            if not first <= seq < end:
+                charge = self._charge_of(seq)
+                owner, first, end = (
+                    (None, 0, 0) if charge is None else (charge.owner, charge.first, charge.first + charge.events)
+                )
+            owners.append(owner)
+        return owners
+
+    def _charge_of(self, seq: int) -> Charge[OwnerT] | None:
+        """The charge that the event of this number is in."""
         if not self._under_way or seq > self._under_way[-1].seq:
             return None
         # The charges of a batch that is written in parts are with the last of these.
@@ -132,7 +157,7 @@ class Journal(Generic[OwnerT]):
         if batch is None:
             return None
         charge = batch.charges[max(bisect_right(batch.charges, seq, key=_first_of) - 1, 0)]
-        return charge.owner if charge.first <= seq < charge.first + charge.events else None
+        return charge if charge.first <= seq < charge.first + charge.events else None
 
     @property
     def batches_under_way(self) -> int:

@@ -81,6 +81,10 @@ class Intake(Protocol[SenderT_contra]):
 class Laggards(Protocol):
     """The clients that have sent more than is dealt with in a row: see readers.py."""
 
+    @property
+    def has_time(self) -> bool:
+        """Whether a client that finds room may go on at once."""
+
     def add(self, conversation: Conversation[Any]) -> None:
         """Let a client go on when it is its turn."""
 
@@ -137,6 +141,7 @@ class Conversation(Generic[SenderT]):
         "_is_advancing",
         "_is_busy",
         "_is_deserted",
+        "_is_gone",
         "_is_held_back",
         "_is_lagging",
         "_is_reading",
@@ -200,6 +205,8 @@ class Conversation(Generic[SenderT]):
         self.has_ended = False
         self._is_deserted = False
         """Whether the wire was closed under trio-websocket, which may be at work on what the client had said before."""
+        self._is_gone = False
+        """Whether the client has reset the connection while it was not read."""
         self.is_tapped = False
         """Whether the chain wants `data` events."""
         self.appetite = READ_BYTES
@@ -223,8 +230,12 @@ class Conversation(Generic[SenderT]):
         if self._is_held_back and self.wire.is_closing:
             self._let_go()  # what has been read is dealt with all the same
         elif not self._is_reading and self._may_go_on:
-            self._advance()
-            self._feed.flush()
+            if self._host.laggards.has_time:
+                self._advance()
+                self._feed.flush()
+            else:
+                self._is_lagging = True
+                self._host.laggards.add(self)
 
     def go_on(self) -> None:
         """It is this client's turn again."""
@@ -257,6 +268,18 @@ class Conversation(Generic[SenderT]):
             self._library.end()  # it may be at work on the client's last words
         else:
             self._end((ABNORMAL, ""), lingers=False)
+
+    def note_gone(self) -> None:
+        """The client has reset the connection while it is not read: what its rate holds back is given up.
+
+        What only waits for room still goes to the chain, and then the end is read.
+        """
+        self._is_gone = True
+        if self._is_held_back:
+            self._is_busy = self._is_held_back = False
+            self._blocks = []
+            self._have = 0
+            self.lose()
 
     @property
     def is_unfinished(self) -> bool:
@@ -435,7 +458,10 @@ class Conversation(Generic[SenderT]):
         else:
             self._host.counters["held back by its rate"] += 1
             self._is_busy = self._is_held_back = True
-            self.wire.run_beside(self._let_go_after, meter.wait_s())
+            if self._is_gone:
+                self.note_gone()
+            else:
+                self.wire.run_beside(self._let_go_after, meter.wait_s())
         return True
 
     def lift_rate(self) -> None:

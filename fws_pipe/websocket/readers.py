@@ -30,6 +30,11 @@ _TURN_S = 0.001
 answers a message, and what answers that, comes sooner. What was ready by then may take some milliseconds more.
 """
 
+_ONLY_THE_END = 0
+"""epoll tells EPOLLHUP and EPOLLERR unasked: the client has reset the connection. Its end of input alone is not told:
+what it has sent before that is still to be read.
+"""
+
 HAS_EPOLL = hasattr(select, "epoll")
 
 _HAS_PROCESSORS = HAS_EPOLL and len(os.sched_getaffinity(0)) > 1
@@ -65,6 +70,8 @@ class Switchboard:
         self._on_error = on_error
         self._epoll = select.epoll()
         self._by_descriptor: dict[int, Conversation] = {}
+        self._paused: dict[int, Conversation] = {}
+        """Those that are not read, and only watched for the end of their connection."""
         self._pipes: dict[int, _Pipe] = {}
         self._rhythm = Rhythm()
         self._buffer = ReadBuffer()
@@ -78,22 +85,34 @@ class Switchboard:
         self.resume(conversation)
 
     def pause(self, conversation: Conversation) -> None:
-        """Read it no more for a while."""
-        self.remove(conversation)
+        """Read it no more for a while, but notice when its connection has been reset."""
+        descriptor = conversation.wire.transport.fileno()
+        del self._by_descriptor[descriptor]
+        self._paused[descriptor] = conversation
+        self._epoll.modify(descriptor, _ONLY_THE_END)
 
     def resume(self, conversation: Conversation) -> None:
         """Read it again."""
-        descriptor = _descriptor_of(conversation)
+        descriptor = conversation.wire.transport.fileno()
         self._by_descriptor[descriptor] = conversation
-        self._epoll.register(descriptor, select.EPOLLIN)
+        if self._paused.pop(descriptor, None) is not None:
+            self._epoll.modify(descriptor, select.EPOLLIN)
+        else:
+            self._epoll.register(descriptor, select.EPOLLIN)
+
+    def watch(self, conversation: Conversation) -> None:
+        """Notice when the connection of a client that a task reads, and has paused, is reset."""
+        descriptor = conversation.wire.transport.fileno()
+        self._paused[descriptor] = conversation
+        self._epoll.register(descriptor, _ONLY_THE_END)
 
     def remove(self, conversation: Conversation) -> None:
-        """Read it no more. Idempotent, and to be called before its descriptor is closed."""
-        descriptor = _descriptor_of(conversation)
-        if self._by_descriptor.get(descriptor) is conversation:
-            del self._by_descriptor[descriptor]
-            # Not modified to wait for nothing: the end of a connection would be told all the same, again and again.
-            _forget(self._epoll, descriptor)
+        """Read it no more, nor watch it. Idempotent, and to be called before its descriptor is closed."""
+        descriptor = conversation.wire.transport.fileno()
+        for conversations in (self._by_descriptor, self._paused):
+            if conversations.get(descriptor) is conversation:
+                del conversations[descriptor]
+                _forget(self._epoll, descriptor)
 
     async def wait_removed(self, conversation: Conversation) -> None:
         """Nobody reads but when told to: there is nothing to wait for."""
@@ -162,6 +181,8 @@ class Switchboard:
                     self._serve(conversation, descriptor, now)
             elif descriptor in self._pipes:
                 self._pipes[descriptor].read(descriptor)
+            elif descriptor in self._paused and _has_been_reset(descriptor):
+                self._note_gone(descriptor)
             if perf_counter() >= end:
                 return
 
@@ -183,6 +204,16 @@ class Switchboard:
         """Read a client; whatever it makes go wrong in us ends its connection, and must not cost the others theirs."""
         try:
             self._read(conversation, descriptor, now)
+        except Exception as error:  # noqa: BLE001 - told, and then it is over for this client
+            self._on_error(error)
+            conversation.wire.abort()
+
+    def _note_gone(self, descriptor: int) -> None:
+        """Tell a paused client, and watch it no more: epoll would tell of it again and again."""
+        conversation = self._paused.pop(descriptor)
+        _forget(self._epoll, descriptor)
+        try:
+            conversation.note_gone()
         except Exception as error:  # noqa: BLE001 - told, and then it is over for this client
             self._on_error(error)
             conversation.wire.abort()
@@ -247,24 +278,36 @@ def _forget(epoll: select.epoll, descriptor: int) -> None:
         pass  # either has been closed already: the kernel has forgotten it
 
 
-def _descriptor_of(conversation: Conversation) -> int:
-    descriptor = conversation.wire.transport.descriptor
-    assert descriptor is not None
-    return descriptor
+def _has_been_reset(descriptor: int) -> bool:
+    """Whether a connection has ended in both directions: what epoll has told may be older than its pause."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return bool(poll.poll(0))
 
 
 class Laggards:
-    """Clients that have sent more than is dealt with in a row: one of them goes on for a slice, and then the next.
+    """Clients that have sent more than is dealt with in a row: each goes on for a slice when it is its turn.
 
-    In a task of its own: between two slices all other tasks get their turn. `on_error` hears of errors of our own.
+    In a task of its own: after a turn's time all other tasks get theirs. `on_error` hears of errors of our own.
     """
 
     def __init__(self, feed: Chain, on_error: Callable[[Exception], object]) -> None:
         self._feed = feed
         self._on_error = on_error
         self._waiting: deque[Conversation] = deque()
+        self._end = 0.0
+        """Until when clients that find room go on at once (perf_counter)."""
         self._has_some = trio.Event()
         self._has_none = trio.lowlevel.ParkingLot()
+
+    def begin_turn(self) -> None:
+        """Room appears now for many clients: let them go on at once for a turn's time, and the others afterwards."""
+        self._end = perf_counter() + _TURN_S
+
+    @property
+    def has_time(self) -> bool:
+        """Whether a client that finds room may go on at once."""
+        return perf_counter() < self._end
 
     def add(self, conversation: Conversation) -> None:
         """Let a client go on when it is its turn."""
@@ -282,11 +325,18 @@ class Laggards:
             await self._has_some.wait()
             while self._waiting:
                 await self._feed.wait_room()
-                self._let_go_on(self._waiting.popleft())
+                self._take_turn(perf_counter() + _TURN_S)
                 self._feed.flush()
                 await trio.lowlevel.checkpoint()
             self._has_some = trio.Event()
             self._has_none.unpark_all()
+
+    def _take_turn(self, end: float) -> None:
+        """Let one go on at least, and more until it is time for the other tasks."""
+        while self._waiting and not self._feed.is_full:
+            self._let_go_on(self._waiting.popleft())
+            if perf_counter() >= end:
+                return
 
     def _let_go_on(self, conversation: Conversation) -> None:
         try:
@@ -375,16 +425,24 @@ class AllReaders:
         self._of(conversation).add(conversation)
 
     def pause(self, conversation: Conversation) -> None:
-        """Read it no more for a while."""
-        self._of(conversation).pause(conversation)
+        """Read it no more for a while, but notice when its connection has been reset."""
+        readers = self._of(conversation)
+        readers.pause(conversation)
+        if self._switchboard is not None and readers is self._tasks:
+            self._switchboard.watch(conversation)
 
     def resume(self, conversation: Conversation) -> None:
         """Read it again."""
-        self._of(conversation).resume(conversation)
+        readers = self._of(conversation)
+        if self._switchboard is not None and readers is self._tasks:
+            self._switchboard.remove(conversation)
+        readers.resume(conversation)
 
     def remove(self, conversation: Conversation) -> None:
         """Read it no more. Idempotent."""
-        self._of(conversation).remove(conversation)
+        self._tasks.remove(conversation)
+        if self._switchboard is not None:
+            self._switchboard.remove(conversation)
 
     async def wait_removed(self, conversation: Conversation) -> None:
         """Wait until somebody else may read the connection."""

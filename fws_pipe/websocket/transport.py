@@ -50,6 +50,9 @@ class Transport(Protocol):
     def is_silent(self) -> bool:
         """Whether nothing at all has arrived from the client since it connected."""
 
+    def fileno(self) -> int:
+        """The socket's descriptor, whoever may read it; -1 once it is closed."""
+
     def has_unread(self) -> bool:
         """Whether something waits to be read, be it the end."""
 
@@ -97,6 +100,10 @@ class PlainTransport:
     def is_silent(self) -> bool:
         """Nothing has been read, and nothing waits to be."""
         return not self._has_read and not self.has_unread()
+
+    def fileno(self) -> int:
+        """The same as `descriptor`, until the socket is closed."""
+        return self._socket.fileno()
 
     def has_unread(self) -> bool:
         """The kernel has some."""
@@ -183,6 +190,10 @@ class TlsTransport:
     def is_silent(self) -> bool:
         """The handshake has not begun, and nothing waits to be read."""
         return not self._has_read and not self.has_unread()
+
+    def fileno(self) -> int:
+        """What is read from it is encrypted."""
+        return self._raw.socket.fileno()
 
     def has_unread(self) -> bool:
         """The kernel has some, encrypted or not."""

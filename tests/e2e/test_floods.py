@@ -11,6 +11,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from tests.e2e.authority import Authority
 from tests.e2e.raw import CLOSE, PING, PONG, TEXT, RawClient, frame
 from tests.harness import PATIENCE_S, Servers
 
@@ -42,6 +43,26 @@ def test_a_flood_of_small_frames_keeps_no_other_client_waiting(
     with connect(server.url) as victim, contextlib.ExitStack() as flooders:
         for _ in range(FLOODERS):
             flooder = flooders.enter_context(RawClient(server.port))
+            flooder.upgrade()
+            flooder.socket.setblocking(False)
+            flooder.socket.send(block)
+        start = time.monotonic()
+        victim.send("hello")
+        assert victim.recv(PATIENCE_S) == "hello"
+        assert time.monotonic() - start < BOUND_S
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("kind", ["pings", "empty texts"])
+def test_a_flood_over_tls_keeps_no_other_client_waiting(servers: Servers, kind: str) -> None:
+    authority = Authority(servers.folder)
+    context = authority.client_context()
+    server = servers.start(*authority.issue(), "mirror")
+    block = FLOODS[kind] * (BLOCK_BYTES // len(FLOODS[kind]))
+    with connect(server.url, ssl=context) as victim, contextlib.ExitStack() as flooders:
+        for _ in range(FLOODERS):
+            flooder = flooders.enter_context(RawClient(server.port))
+            flooder.begin_tls(context)
             flooder.upgrade()
             flooder.socket.setblocking(False)
             flooder.socket.send(block)

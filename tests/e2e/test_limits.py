@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+import socket
 import struct
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -249,6 +250,35 @@ def test_a_client_that_was_held_back_goes_on(servers: Servers, intake: str) -> N
         assert client.read(150 * 5) == b"".join(b"\x81\x03%03d" % number for number in range(150))
         client.send(frame(struct.pack("!H", 1000), CLOSE))
         assert client.read_close_code() == 1000
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_a_client_that_resets_its_connection_while_its_rate_holds_it_frees_its_place(
+    servers: Servers, has_tls: bool
+) -> None:
+    authority = Authority(servers.folder)
+    options = ("--rate", "5/h", "--ping-interval", "0", "--max-clients", "1")
+    server = servers.start(*options, *(authority.issue() if has_tls else ()), f"mirror | {servers.reporter()}")
+    for number in (1, 2):  # the second one finds the place of the first
+        with RawClient(server.port) as client:
+            if has_tls:
+                client.begin_tls(authority.client_context())
+            client.upgrade(b"".join(frame(b"%d" % number) for number in range(8)))
+            assert client.read(5 * 3) == b"".join(b"\x81\x01%d" % number for number in range(5))
+            client.reset()
+        assert [event["code"] for event in server.events("disconnect", number)] == [1006] * number
+    assert "held back by its rate: 2" in counted(server)
+    assert "error in the server itself" not in server.stderr.text
+
+
+def test_what_a_client_has_sent_before_the_end_of_its_output_is_taken_at_its_rate(servers: Servers) -> None:
+    server = servers.start("--rate", "100/s", "--ping-interval", "0", f"mirror | {servers.reporter()}")
+    with RawClient(server.port) as client:
+        client.upgrade(b"".join(frame(b"%03d" % number) for number in range(150)))
+        client.socket.shutdown(socket.SHUT_WR)
+        assert server.events("disconnect", 1)[0]["code"] == 1006
+    assert [event["data"] for event in server.events("message", 150)] == [f"'{number:03}'" for number in range(150)]
+    assert server.stop() == 0
 
 
 def test_bytes_have_a_rate_too(servers: Servers) -> None:

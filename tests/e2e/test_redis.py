@@ -470,26 +470,27 @@ RIGHTS = (
     "+ping +get +set +expire +pttl +exists +del +hset +hlen +hdel +sadd +smembers +srem +multi +exec "
     "+publish +subscribe +psubscribe +unsubscribe +punsubscribe"
 )
+PACING_RIGHTS = "+client|list +client|setname"
 
 
 def test_the_rights_that_the_readme_names_are_enough_and_a_missing_one_is_named(
     servers: Servers, redis_server: RedisServer
 ) -> None:
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    assert set(RIGHTS.split()) == set(re.findall(r"\+[a-z]+", readme[readme.index("ACL SETUSER") :].split("\n- ")[0]))
+    shown = readme[readme.index("ACL SETUSER") :].split("\n- ")[0]
+    assert {*RIGHTS.split(), *PACING_RIGHTS.split()} == set(re.findall(r"\+[a-z|]+", shown))
     admin = redis_server.client()
     url = f"redis://chat:pw@127.0.0.1:{redis_server.port}"
 
     def allow(*rights: str) -> None:
         admin.execute_command("ACL", "SETUSER", "chat", "reset", "on", ">pw", "~fws:*", "-@all", *rights)
 
+    allow("resetchannels", "&fws:*", "&global", *RIGHTS.split(), *PACING_RIGHTS.split())
+    assert said_while_megabytes_are_published(servers, url) == []
     allow("resetchannels", "&fws:*", "&global", *RIGHTS.split())
-    server = servers.start("--redis-url", url, "publish | broadcast_pubsub")
-    with connect(server.url) as client:
-        client.send("hello")
-        assert client.recv(PATIENCE_S) == "hello"
-    assert server.stop() == 0
-    assert "Redis" not in server.stderr.text.replace("Redis at", "")
+    by_sink, by_source = sorted(said_while_megabytes_are_published(servers, url))
+    assert "source: other servers do not wait while this one reads slowly: Redis at " in by_source
+    assert "sink: what is published does not wait for servers that read slowly: Redis at " in by_sink
     for missing, named in (
         ("+hset", "HSET"),
         ("+publish", "publishing to channel"),
@@ -501,6 +502,18 @@ def test_the_rights_that_the_readme_names_are_enough_and_a_missing_one_is_named(
         [line] = server.stderr.lines
         assert f"does not allow this user {named}" in line
         assert "pw" not in line
+
+
+def said_while_megabytes_are_published(servers: Servers, url: str) -> list[str]:
+    """What a server says of Redis that publishes three megabytes and hears them."""
+    server = servers.start("--redis-url", url, "publish | broadcast_pubsub")
+    messages = [f"{number}" * 1_000_000 for number in range(3)]
+    with connect(server.url) as client:
+        for message in messages:
+            client.send(message)
+        assert [client.recv(PATIENCE_S) for _ in messages] == messages
+    assert server.stop() == 0
+    return [line for line in server.stderr.lines if "Redis" in line]
 
 
 @pytest.mark.slow

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import islice
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.sync.client import connect as connect_now
+from websockets.sync.connection import Connection
 
 from fws_pipe.broker.membership import Membership
 from fws_pipe.broker.settings import RedisSettings
+from tests.e2e.test_chain import stage_of
 from tests.harness import PATIENCE_S, Server, Servers, eventually
 from tests.redis_servers import RedisServer
 
@@ -94,6 +100,42 @@ def test_a_killed_servers_members_vanish_and_the_others_go_on(servers: Servers, 
     finally:
         membership.close()
     eventually(lambda: set(servers.processes()) == set(_living(servers, started[:2])), "its processes have ended")
+
+
+def test_a_burst_waits_for_a_server_that_does_not_read_for_a_moment(
+    servers: Servers, redis_server: RedisServer
+) -> None:
+    """Redis ended its subscription, and what it held for it was lost."""
+    admin = redis_server.client()
+    admin.config_set("client-output-buffer-limit", "pubsub 3500000 0 0")
+    near, far = (servers.start("--redis-url", redis_server.url, "broadcast") for _ in range(2))
+    messages = [f"{number:02}" * 500_000 for number in range(10)]
+    with connect_now(near.url) as talker, connect_now(near.url) as neighbour, connect_now(far.url) as listener:
+        source = stage_of(far.pid, "fws_pipe.broker.source")
+        os.kill(source, signal.SIGSTOP)
+        for message in messages:
+            talker.send(message)
+        heard = list(islice(until_silence(neighbour), len(messages)))
+        eventually(
+            lambda: any("w" in client["events"] for client in admin.client_list(_type="pubsub")),
+            "Redis can't write to the source that is stopped",
+        )
+        os.kill(source, signal.SIGCONT)
+        for _ in range(500):  # Redis looks at its limit only when there is something to add
+            admin.publish("global", "")
+        assert [listener.recv(PATIENCE_S) for _ in messages] == messages
+        assert heard + [neighbour.recv(PATIENCE_S) for _ in messages[len(heard) :]] == messages
+    assert near.stop() == far.stop() == 0
+    assert "Redis" not in near.stderr.text + far.stderr.text
+
+
+def until_silence(client: Connection) -> Iterator[str]:
+    """What a client hears, until it is nothing for a while."""
+    try:
+        while True:
+            yield str(client.recv(timeout=0.3))
+    except TimeoutError:
+        pass
 
 
 def _living(servers: Servers, started: list[Server]) -> list[int]:

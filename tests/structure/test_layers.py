@@ -63,7 +63,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "commands",
     ),
     "storage": ("sqlite", "redis_sets", "__init__", "memory", "base"),
-    "broker": ("source", "redis_broker", "relay", "publisher", "membership", "connection", "settings"),
+    "broker": ("source", "redis_broker", "relay", "publisher", "pacing", "membership", "connection", "settings"),
     "log": (),
     "pipes": ("ends", "blocks"),
     "system": ("first_process", "service_manager", "runtime_folder", "signals"),

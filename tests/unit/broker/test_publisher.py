@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import redis
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from fws_pipe.broker import connection as redis_link
 from fws_pipe.broker import publisher
 from fws_pipe.broker.connection import RedisSettings
-from fws_pipe.broker.publisher import Publisher
+from fws_pipe.broker.publisher import Message, Publisher
 from fws_pipe.broker.redis_broker import RedisAbroad
 from tests.conftest import start_or_skip
 from tests.harness import PATIENCE_S
@@ -245,3 +247,14 @@ def test_a_number_that_a_filter_makes_up_silences_no_publish_after_a_crash(
         abroad.finish()
         heard += [subscriber.get_message(timeout=PATIENCE_S)["data"] for _ in numbers]
     assert heard == [b"5", b"1767225600000", b"6", b"7"]
+
+
+@settings(max_examples=30)
+@given(st.lists(st.integers(0, 2 * publisher._BATCH_BYTES)))
+def test_a_batch_is_as_much_as_fits_or_one_message(sizes: list[int]) -> None:
+    messages = [Message("c", bytes(size), None) for size in sizes]
+    batch = publisher._first_bytes(messages)
+    assert batch == messages[: len(batch)]
+    assert len(batch) >= min(1, len(messages))
+    assert len(batch) <= 1 or sum(message.size for message in batch) <= publisher._BATCH_BYTES
+    assert sum(message.size for message in messages[: len(batch) + 1]) > publisher._BATCH_BYTES or batch == messages

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fws_pipe.broker.connection import RedisSettings, connect
-from fws_pipe.broker.source import _Subscription
+from fws_pipe.broker.source import Source, _Subscription
 from tests.redis_servers import HOST, RedisServer
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -54,7 +54,7 @@ def test_a_message_that_arrives_in_pieces_is_read_whole(redis_server: RedisServe
         slow_network_to(redis_server.port) as port,
         closing(connect(RedisSettings(f"redis://{HOST}:{port}"))) as client,
     ):
-        subscription = _Subscription(client, ["c"], False)
+        subscription = _Subscription(client.pubsub(), ["c"], False)
         subscription.confirm()
         for number in range(3):
             redis_server.client().publish("c", b"%d" % number * size)
@@ -63,6 +63,39 @@ def test_a_message_that_arrives_in_pieces_is_read_whole(redis_server: RedisServe
             received += [message["data"] for message in subscription.receive()]
         assert received == [b"%d" % number * size for number in range(3)]
         subscription.close()
+
+
+@pytest.mark.parametrize(
+    ("key", "option", "name"),
+    [
+        ("fws", "", "fws:source"),
+        ("fws", "?client_name=eve", "eve/fws:source"),
+        ("a räum/e", "?client_name=e/v:e", "e/v:e/a%20r%C3%A4um%2Fe:source"),  # Redis takes no space, and ASCII only
+    ],
+)
+def test_a_subscription_has_a_name(redis_server: RedisServer, key: str, option: str, name: str) -> None:
+    said: list[str] = []
+    settings = RedisSettings(f"redis://{HOST}:{redis_server.port}{option}", key)
+    assert names_of_two_subscriptions(redis_server, Source(settings, said.append), settings) == [name, name]
+    assert settings.is_source(name)
+    assert said == []
+
+
+def test_who_may_not_name_itself_subscribes_all_the_same_and_says_so_once(redis_server: RedisServer) -> None:
+    redis_server.client().execute_command("ACL", "SETUSER", "default", "-client|setname")
+    said: list[str] = []
+    settings = RedisSettings(redis_server.url)
+    assert names_of_two_subscriptions(redis_server, Source(settings, said.append), settings) == ["", ""]
+    [line] = said
+    assert line.startswith("other servers do not wait while this one reads slowly: Redis at ")
+
+
+def names_of_two_subscriptions(redis_server: RedisServer, source: Source, settings: RedisSettings) -> list[str]:
+    with closing(connect(settings)) as client:
+        subscriptions = [source._subscribe(client, ["c"], False) for _ in range(2)]
+        for subscription in subscriptions:
+            subscription.confirm()
+        return [subscriber["name"] for subscriber in redis_server.client().client_list(_type="pubsub")]
 
 
 @pytest.mark.slow
@@ -83,7 +116,7 @@ def test_the_oldest_and_the_newest_redis_py(version: str, tmp_path: Path) -> Non
     with_it = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "]
     found = subprocess.run([*with_it[:2], with_it[2] + show], capture_output=True, text=True, check=True, timeout=30)
     assert found.stdout.startswith(str(tmp_path))
-    files = ["test_source.py", "test_publisher.py"]
+    files = ["test_source.py", "test_publisher.py", "test_pacing.py"]
     chosen = ["-q", "-m", "not slow", *(f"tests/unit/broker/{name}" for name in files)]
     run = f"import pytest; sys.exit(pytest.main({chosen}))"
     done = subprocess.run([*with_it[:2], with_it[2] + run], capture_output=True, text=True, cwd=ROOT, timeout=100)

@@ -192,7 +192,7 @@ def test_close_actions(clients: Clients, wires: dict[str, Wire]) -> None:
 
 
 def test_replies_to_a_clients_own_messages_are_queued_however_far_it_is_behind(wires: dict[str, Wire]) -> None:
-    here: Clients = Clients(owner_of=lambda seq: here.get("a") if seq < 10 else here.get("b"))
+    here: Clients = Clients(owners_of=lambda seqs: [here.get("a" if seq in range(10) else "b") for seq in seqs])
     for name, wire in wires.items():
         client = Client(name, wire, 10**6)  # type: ignore[arg-type]
         here.add(client)
@@ -212,7 +212,7 @@ def test_replies_to_a_clients_own_messages_are_queued_however_far_it_is_behind(w
 
 @pytest.mark.parametrize("seq", [{}, {"seq": 11}, {"seq": "1"}])
 def test_what_the_client_has_not_caused_is_others(wires: dict[str, Wire], seq: dict[str, object]) -> None:
-    here: Clients = Clients(owner_of=lambda seq: here.get("a") if seq < 10 else None)
+    here: Clients = Clients(owners_of=lambda seqs: [here.get("a") if seq in range(10) else None for seq in seqs])
     client = Client("a", wires["a"], 10**6)  # type: ignore[arg-type]
     here.add(client)
     here.open(client)

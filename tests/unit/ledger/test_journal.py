@@ -170,6 +170,7 @@ def test_whose_an_event_is_that_the_chain_is_at_work_on() -> None:
     owners = ["a", "a", None, "b", "b", "a", None, None, "c", None, None]
     assert [journal.owner_of(seq) for seq in range(1, 12)] == owners
     assert journal.owner_of(0) is None
+    assert journal.owners_of([*range(1, 12), 0, 5, None, "4", 5]) == [*owners, None, "b", None, None, "b"]
     # One at a time again: 4 is still b's.
     journal.restart(careful_until=7)
     assert journal.owner_of(1) is None
