@@ -12,7 +12,7 @@ import os
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -31,10 +31,13 @@ from fws_pipe.chain.supervisor import SOURCE, Supervisor
 from fws_pipe.chain.watch import RestlessFiles, Watch, files_named_in, programs_named_in, signatures_of
 from fws_pipe.clients.registry import SlowClient
 from fws_pipe.config.options import Config
+from fws_pipe.counters import Count, Counters
 from fws_pipe.errors import FrameError, FwsError, GaveUpError, UnfinishedError, UsageError
-from fws_pipe.front.front import Front, Intake, Limits
+from fws_pipe.front.front import Front, Intake
+from fws_pipe.front.limits import Limits
 from fws_pipe.front.listener import accept_all, open_listeners, open_unix_listeners, quiet_libraries, url_of
 from fws_pipe.front.source_link import Outside
+from fws_pipe.ledger.link import LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import STDIN, STDOUT, ReadBuffer, write_some
 from fws_pipe.system.runtime_folder import scratch_folder
@@ -92,7 +95,7 @@ Reload = Callable[[str], None]
 class Together:
     """Several backends as one: the chain, and the source beside it; and the stdout that they write on."""
 
-    def __init__(self, backends: Sequence[Backend], stdout: ServerStdout, counters: MutableMapping[str, int]) -> None:
+    def __init__(self, backends: Sequence[Backend], stdout: ServerStdout, counters: Counters) -> None:
         self._backends = backends
         self._stdout = stdout
         self._counters = counters
@@ -138,7 +141,7 @@ class Together:
     async def _finish_stdout(self) -> None:
         """Let the reader of stdout have what was written before the end, within the time that is left."""
         left_s = _LAST_LINES_S if self._deadline is None else max(self._deadline - trio.current_time(), 0.0)
-        self._counters["stdout lines dropped"] = await self._stdout.finish(left_s, self._hurry)
+        self._counters.add(Count.STDOUT_DROPPED, await self._stdout.finish(left_s, self._hurry))
 
     async def _announce(self) -> None:
         for backend in self._backends:
@@ -191,22 +194,22 @@ class StandardStreams:
 
     async def _announce(self) -> None:
         with trio.move_on_after(TICK_TIMEOUT_S):
-            await self._front.ready.wait()
-        if not self._front.ready.is_set():
-            self._front.give_up_on_ticks()
+            await self._front.link.ready.wait()
+        if not self._front.link.ready.is_set():
+            self._front.link.give_up_on_ticks()
             self._log.always(
                 f"no tick has come back within {TICK_TIMEOUT_S:.0f} s: is fws-sink last, and its stdout our stdin?"
             )
         self.serving.set()
 
     async def _execute_actions(self, ended: trio.Event) -> None:
-        await self._front.execute_all(_Stdin(), "stdin")
+        await self._front.link.execute_all(_Stdin(), "stdin")
         ended.set()
         await self._give_up_unless_interrupted("the actions on stdin have ended")
 
     async def _write_events(self) -> None:
         try:
-            await self._front.write_events(_Stdout())
+            await self._front.link.write_events(_Stdout())
         except OSError as error:
             await self._give_up_unless_interrupted(f"the events can't be written to stdout ({error.strerror})")
 
@@ -216,7 +219,7 @@ class StandardStreams:
             await self._interrupted.wait()
         if not self._interrupted.is_set():
             raise GaveUpError(f"{problem}: the filters behind this front are gone")
-        self._front.feed.close(self._front.clients)
+        self._front.link.close()
 
 
 class _Stdin:
@@ -280,9 +283,9 @@ async def run_pipe(
         )
         sink = module_program("sink", "fws_pipe.chain.sink", redis.to_environment() if redis else {})
         async with _front(config, name, log, checks_actions=False) as front:
-            chain = Supervisor(_chain_programs(config, commands, sink), surroundings, front, log)
+            chain = Supervisor(_chain_programs(config, commands, sink), surroundings, front.link, log)
             sources = [
-                Supervisor([source], surroundings, Outside(front), log, SOURCE)
+                Supervisor([source], surroundings, Outside(front.link, front.counters), log, SOURCE)
                 for source in _source_programs(config, redis)
             ]
 
@@ -421,25 +424,28 @@ async def _front(config: Config, name: str, log: Log, *, checks_actions: bool) -
         handshake_timeout=config.handshake_timeout,
         max_fragments=config.max_fragments,
         message_timeout=config.message_timeout,
-        max_groups=config.max_groups,
         memory=config.memory_limit,
         idle_timeout=config.idle_timeout,
         pace=Pace(config.rate, config.rate_bytes, closes=config.rate_policy == "close"),
-        slow_client=SlowClient(config.slow_client),
+    )
+    link_limits = LinkLimits(
         journal=config.journal_limit,
         stall_timeout=config.stall_timeout,
+        max_groups=config.max_groups,
+        slow_client=SlowClient(config.slow_client),
+        quarantine=config.quarantine,
+        checks_actions=checks_actions,
     )
     entrance = Entrance(_entrance_settings(config))
     async with trio.open_nursery() as connections:
         yield Front(
             limits,
+            link_limits,
             log,
             name,
             entrance,
             connections,
             intake=Intake(config.intake),
-            checks_actions=checks_actions,
-            quarantine=config.quarantine,
         )
         connections.cancel_scope.cancel()
 
@@ -512,17 +518,17 @@ async def _serve(
             finally:
                 front.abort_all()
             nursery.cancel_scope.cancel()
-    dropped = ", ".join(f"{name}: {count}" for name, count in front.statistics().items() if count)
-    log.info("stopped" + (f"; counted {dropped}" if dropped else ""))
+    counted = front.statistics().describe()
+    log.info("stopped" + (f"; counted {counted}" if counted else ""))
     _check_finished(front, backend)
 
 
 def _check_finished(front: Front, backend: Backend) -> None:
     """Raise UnfinishedError where anything is left undone."""
-    left = {"events that the chain has not finished": front.feed.unfinished}
+    left = {"events that the chain has not finished": front.link.feed.unfinished}
     if backend.was_cut_off:
-        left["events that the chain, which lets no tick through, may not have read"] = front.feed.untracked
-    left["publishes that Redis has not confirmed"] = front.counters["publishes lost"]
+        left["events that the chain, which lets no tick through, may not have read"] = front.link.feed.untracked
+    left["publishes that Redis has not confirmed"] = front.counters[Count.PUBLISHES_LOST]
     if any(left.values()):
         what = " and ".join(f"{count} {name}" for name, count in left.items() if count)
         raise UnfinishedError(f"stopped with {what}; --drain-timeout says how long that may take")
@@ -558,9 +564,9 @@ async def _accept_and_drain(
     async with trio.open_nursery() as accepting:
         accepting.start_soon(_cancel_when, stopping, accepting)
         await backend.serving.wait()
-        accepting.start_soon(front.keep_alive)
-        accepting.start_soon(front.close_idle)
-        accepting.start_soon(front.bound_holdings)
+        accepting.start_soon(front.keep_alive.run)
+        accepting.start_soon(front.bounds.close_idle)
+        accepting.start_soon(front.bounds.bound_memory)
         log.always("listening on " + ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners))
         for listener in listeners:
             accepting.start_soon(accept_all, listener, front.serve, log, front.lobby)
@@ -583,10 +589,10 @@ async def _drain(config: Config, front: Front, backend: Backend) -> None:
             with trio.move_on_after(config.drain_timeout * _LAGGARDS_SHARE):
                 await front.laggards.wait_none()
             # Replies to what has been read go out before the Close frames do.
-            await front.feed.wait_settled()
+            await front.link.feed.wait_settled()
             await front.close_all(GOING_AWAY, "the server is shutting down")
-            front.feed.shut_out()  # nobody is left to hear it
-            await front.feed.wait_settled()
+            front.link.feed.shut_out()  # nobody is left to hear it
+            await front.link.feed.wait_settled()
     front.abort_all()
     backend.stop(max(deadline - trio.current_time(), 0.0))
 

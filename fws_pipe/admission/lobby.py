@@ -156,6 +156,9 @@ class Lobby:
         self.crowded_out = 0
         """How many have been ended because their address had most of them while others waited."""
 
+    def __len__(self) -> int:
+        return len(self._groups)
+
     def room(self, at_most: int) -> int:
         """How many more may come in now."""
         return min(at_most, self._limit - len(self._groups)) if self._limit else at_most

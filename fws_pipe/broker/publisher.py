@@ -121,6 +121,8 @@ class Publisher:
         self._ended = False
         self._hurry = threading.Event()
         self._counts: Counter[str] = Counter()
+        self.lost = 0
+        """How many messages will never be published; known once `finish` has returned."""
         self._pacer = Pacer(settings, say, self._count, self._nap)
         self._thread = start_thread(self._run, "publisher")
 
@@ -168,7 +170,7 @@ class Publisher:
         self._hurry.set()
 
     def finish(self) -> None:
-        """Wait until everything is published, or there is no time left; says and counts what was not published."""
+        """Wait until everything is published, or there is no time left; says what was not published."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -178,7 +180,7 @@ class Publisher:
             lost = len(self._waiting) + self._dropped
         if lost:
             self._say(f"{lost} messages could not be published to Redis at {self._settings.address}")
-            self._count("publishes lost", lost)
+            self.lost = lost
 
     def _run(self) -> None:
         client: Client | None = None

@@ -80,6 +80,11 @@ class RedisAbroad:
         """How many of them Redis has confirmed, or refused: the oldest ones."""
         return self._publisher.finished
 
+    @property
+    def lost(self) -> int:
+        """How many publishes will never be confirmed; known once `finish` has returned."""
+        return self._publisher.lost
+
     def take_counts(self) -> Counter[str]:
         """What has been counted since the last time."""
         refused, self._refused = self._refused, 0

@@ -28,7 +28,7 @@ from fws_pipe.pipes.blocks import (
 )
 from fws_pipe.protocol.actions import ACTION_TYPES, COUNT, PUBLISH, SEND, check_action
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
-from fws_pipe.protocol.events import EVENT_TYPES, TICK, confirm_frame, unconfirmed
+from fws_pipe.protocol.events import EVENT_TYPES, TICK, confirm_frame, lost_frame, unconfirmed
 from fws_pipe.protocol.outgoing import Outgoing
 
 
@@ -121,7 +121,7 @@ def _relay_to_redis() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: abroad.hurry())
     _relay_all(Sink(input_source(), abroad), decoder, back.pass_on, back.flush)
     abroad.finish()
-    back.flush()
+    back.finish(abroad.lost)
 
 
 class Publishing(Protocol):
@@ -182,6 +182,12 @@ class WayBack:
             self._marked.clear()
             self._add_confirm()
             self._output.flush()
+
+    def finish(self, lost: int) -> None:
+        """Write the last of it, and how many publishes will never be confirmed."""
+        if lost:
+            self._out.add(encode(lost_frame(lost)))
+        self.flush()
 
     def confirm(self) -> None:
         """Redis has got on. From any thread."""

@@ -6,12 +6,12 @@ import enum
 import itertools
 import math
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import trio
 
+from fws_pipe.counters import Count, Counters
 from fws_pipe.http.handshake import Refusal
 from fws_pipe.protocol.actions import EVERYONE
 from fws_pipe.protocol.codec import Frame
@@ -266,10 +266,12 @@ class Clients:
 
     def __init__(
         self,
+        counters: Counters,
         slow_client: SlowClient = SlowClient.CLOSE,
         owners_of: Callable[[Sequence[object]], list[Client | None]] = _nobodys,
         max_groups: int = 0,
     ) -> None:
+        self._counters = counters
         self._slow_client = slow_client
         self._owners_of = owners_of
         self._max_groups = max_groups
@@ -285,9 +287,6 @@ class Clients:
         self._sends: list[Frame] = []
         """The actions that these frames are from."""
         self._frames_size = 0
-        self.counters: Counter[str] = Counter()
-        """What was dropped, by reason: `gone` (the client has left), `slow` (it was closed for a full outbox), and the
-        messages that were dropped for slow clients that stay."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -333,7 +332,7 @@ class Clients:
         """The client of an id; None, and counted, when it has gone."""
         client = self._by_id.get(client_id)
         if client is None:
-            self.counters["gone"] += 1
+            self._counters.add(Count.GONE)
         return client
 
     def may_join(self, client: Client, group: str) -> bool:
@@ -446,7 +445,7 @@ class Clients:
         if not is_too_long and client.wire.post_behind(block, weight, is_own=is_own):
             self._touched.add(client.wire)
         elif client.wire.is_closing:
-            self.counters["gone"] += len(frames)
+            self._counters.add(Count.GONE, len(frames))
         else:
             for frame in frames:  # a part of it may fit
                 self._post(client, frame, is_own=is_own)
@@ -484,13 +483,13 @@ class Clients:
             if client is not None:
                 yield client
             else:
-                self.counters["gone"] += messages
+                self._counters.add(Count.GONE, messages)
 
     def _post(self, client: Client, frame: bytes, *, is_own: bool) -> None:
         if client.wire.post_behind(frame, is_own=is_own):
             self._touched.add(client.wire)
         elif client.wire.is_closing:
-            self.counters["gone"] += 1
+            self._counters.add(Count.GONE)
         elif not client.is_open:
             client.judge(Verdict(Refusal(503, "More waits for you than may.")))
         else:
@@ -500,15 +499,15 @@ class Clients:
         """A client's outbox is full."""
         wire = client.wire
         if self._slow_client is SlowClient.CLOSE:
-            self.counters["slow"] += 1
+            self._counters.add(Count.SLOW)
             wire.outbox.drop_unstarted()
             wire.fail(TRY_AGAIN_LATER, "too slow: more waits for you than may")
             return
         if self._slow_client is SlowClient.DROP_OLDEST:
-            self.counters["dropped for slow clients"] += wire.outbox.make_room(len(frame))
+            self._counters.add(Count.DROPPED_FOR_SLOW, wire.outbox.make_room(len(frame)))
             if wire.post_behind(frame, is_own=False):
                 return
-        self.counters["dropped for slow clients"] += 1
+        self._counters.add(Count.DROPPED_FOR_SLOW)
 
     def close(self, action: Frame) -> None:
         """Carry out a `close` action."""

@@ -12,9 +12,10 @@ from types import MappingProxyType
 
 import trio
 
+from fws_pipe.counters import Count, Counters
 from fws_pipe.errors import SilenceError
-from fws_pipe.front.front import Front
 from fws_pipe.front.membership_changes import Presence
+from fws_pipe.ledger.link import Link
 from fws_pipe.pipes.ends import Inlet, Outlet
 from fws_pipe.protocol.actions import COUNT, ENQUEUE, SEND
 from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
@@ -27,9 +28,10 @@ SILENCE_S = 15.0
 class Outside:
     """A `pipeline.supervisor.Exchange` for the source."""
 
-    def __init__(self, front: Front) -> None:
-        self._front = front
-        self._presence = Presence(front.clients, self._note_tick_sent)
+    def __init__(self, link: Link, counters: Counters) -> None:
+        self._link = link
+        self._counters = counters
+        self._presence = Presence(link.clients, self._note_tick_sent)
         self.ready = trio.Event()
         self._awaits_tick = False
         self._patience = trio.CancelScope()
@@ -45,7 +47,7 @@ class Outside:
             decoder.feed(block)
             for frame, _ in decoder:
                 await self._execute(frame)
-            self._front.clients.flush()
+            self._link.clients.flush()
         decoder.finish()
 
     async def _execute(self, frame: Frame) -> None:
@@ -54,14 +56,14 @@ class Outside:
             self._awaits_tick = False
             self.ready.set()
         elif kind == CONSUMER:
-            self._front.clients.flush()  # what came before it need not wait with it
-            await self._front.feed.put_from_outside(
+            self._link.clients.flush()  # what came before it need not wait with it
+            await self._link.feed.put_from_outside(
                 consumer_event(frame.get("channel"), frame.get("data"), frame.get("origin"))
             )
         elif kind in (SEND, ENQUEUE, COUNT):
-            self._front.execute(frame)
+            self._link.execute(frame)
         else:
-            self._front.execute({"type": COUNT, "name": "actions that may not come from outside", "by": 1})
+            self._counters.add(Count.NOT_FROM_OUTSIDE)
 
     async def _next_block(self, inlet: Inlet, source: str) -> bytes:
         """The next block. Raises SilenceError.

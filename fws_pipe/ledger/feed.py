@@ -237,6 +237,11 @@ class Feed:
         self._seq += 1
         return stamp(event, self._seq, time.time())
 
+    @property
+    def kept(self) -> int:
+        """How many bytes the journal holds: events that the chain has not finished."""
+        return self._journal.size
+
     # What goes out.
 
     async def run(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:

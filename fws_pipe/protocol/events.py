@@ -18,6 +18,7 @@ CONSUMER = "consumer"
 TICK = "tick"
 PRESENCE = "presence"
 CONFIRM = "confirm"
+LOST = "lost"
 
 REQUIRED_FIELDS = {
     OPEN: ("id",),
@@ -104,6 +105,11 @@ def unconfirmed(tick: Frame) -> Frame:
 def confirm_frame(seq: int) -> Frame:
     """From the sink to the front: Redis has confirmed all that stands before the tick `seq`, which is back already."""
     return {"type": CONFIRM, "seq": seq}
+
+
+def lost_frame(publishes: int) -> Frame:
+    """From the sink to the front, at its end: so many publishes have never been confirmed by Redis."""
+    return {"type": LOST, "publishes": publishes}
 
 
 def stamp(event: Frame, seq: int, time: float) -> Frame:

@@ -12,13 +12,13 @@ small frames is dealt with for SLICE_S at a time, and goes on in its turn: other
 from __future__ import annotations
 
 import bisect
-from collections import Counter
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
 import trio
 
+from fws_pipe.counters import Count, Counters
 from fws_pipe.protocol.codec import Frame
 from fws_pipe.protocol.events import data_event, message_event
 from fws_pipe.websocket.frames import PONGS_AT_ONCE, Judgement, Kind, close_from, judge_frame, payload_of, skip_controls
@@ -114,7 +114,7 @@ class Host(Protocol[SenderT_contra]):
     readers: Readers
     max_message: int
     max_fragments: int
-    counters: Counter[str]
+    counters: Counters
     is_fast: bool
     """Whether plain messages and control frames take the fast path, and not trio-websocket's."""
 
@@ -413,19 +413,19 @@ class Conversation(Generic[SenderT]):
         self._have = len(rest)
         self.appetite = READ_BYTES if self._need < READ_BYTES else _READ_BYTES_INSIDE
 
-    def _what_is_too_big(self, judgement: Judgement) -> tuple[str, str] | None:
+    def _what_is_too_big(self, judgement: Judgement) -> tuple[Count, str] | None:
         """How a message that is too big is counted, and what its client is told."""
         if judgement.kind in _CONTROLS:
             return None
         if max(self._fragments, 0) + judgement.size > self._host.max_message:
-            return "message too large", f"a message may have {self._host.max_message} bytes"
+            return Count.MESSAGE_TOO_LARGE, f"a message may have {self._host.max_message} bytes"
         if judgement.kind is Kind.FRAGMENT and 0 < self._host.max_fragments <= self._fragment_count:
             # trio-websocket keeps them all in a list, which even empty ones make longer.
-            return "too many fragments", f"a message may have {self._host.max_fragments} fragments before its last"
+            return Count.TOO_MANY_FRAGMENTS, f"a message may have {self._host.max_fragments} fragments before its last"
         return None
 
-    def _fail_too_big(self, counter: str, reason: str) -> None:
-        self._host.counters[counter] += 1
+    def _fail_too_big(self, counter: Count, reason: str) -> None:
+        self._host.counters.add(counter)
         self.fail(TOO_BIG, reason)
 
     # A client's pace, where it is limited.
@@ -453,10 +453,10 @@ class Conversation(Generic[SenderT]):
         if judge_frame(block, position).kind is Kind.NEED_MORE:
             return False
         if meter.closes:
-            self._host.counters["too fast"] += 1
+            self._host.counters.add(Count.TOO_FAST)
             self.wire.fail(POLICY_VIOLATION, "too fast: more than this server's rate allows")
         else:
-            self._host.counters["held back by its rate"] += 1
+            self._host.counters.add(Count.HELD_BACK)
             self._is_busy = self._is_held_back = True
             if self._is_gone:
                 self.note_gone()

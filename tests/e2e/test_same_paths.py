@@ -30,8 +30,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fws_pipe.admission.entrance import Entrance, EntranceSettings
-from fws_pipe.front.front import Front, Intake, Limits
+from fws_pipe.front.front import Front, Intake
+from fws_pipe.front.limits import Limits
 from fws_pipe.front.listener import accept_all, open_listeners
+from fws_pipe.ledger.link import LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder
 from fws_pipe.websocket.frames import Kind, judge_frame, payload_of
@@ -152,9 +154,9 @@ class Mirror:
                 self._has_tick.set()
             else:
                 self._take(event)
-        self.front.clients.flush()
+        self.front.link.clients.flush()
         if not self._takes_its_time:
-            self.front.feed.acknowledge(self._tick)
+            self.front.link.feed.acknowledge(self._tick)
         return len(data)
 
     async def acknowledge_late(self) -> None:
@@ -164,7 +166,7 @@ class Mirror:
             self._has_tick = trio.Event()
             for _ in range(TURNS):
                 await trio.lowlevel.checkpoint()
-            self.front.feed.acknowledge(self._tick)
+            self.front.link.feed.acknowledge(self._tick)
 
     def _take(self, event: dict[str, Any]) -> None:
         client = event["id"]
@@ -172,7 +174,7 @@ class Mirror:
             self._ids[event["remote"][1]] = client
         self._events[client].append((event["type"], event.get("data"), event.get("code"), event.get("clean")))
         if event["type"] == "message":
-            self.front.clients.send({"type": "send", "to": client, "data": event["data"]})
+            self.front.link.clients.send({"type": "send", "to": client, "data": event["data"]})
         elif event["type"] == "disconnect":
             self._gone[client].set()
 
@@ -214,13 +216,15 @@ class Fronts:
                     mirror = Mirror(takes_its_time=way.is_tight)
                     limits = dataclasses.replace(LIMITS, pace=PACE) if way.is_paced else LIMITS
                     limits = dataclasses.replace(limits, outbox=TIGHT_BYTES) if way.is_tight else limits
-                    front = Front(limits, log, "test", Entrance(EntranceSettings()), nursery, intake=way.intake)
+                    front = Front(
+                        limits, LinkLimits(), log, "test", Entrance(EntranceSettings()), nursery, intake=way.intake
+                    )
                     mirror.front = front
                     [listener] = await open_listeners(["127.0.0.1"], 0)
                     stack.enter_context(listener)
-                    nursery.start_soon(front.write_events, mirror)
+                    nursery.start_soon(front.link.write_events, mirror)
                     nursery.start_soon(mirror.acknowledge_late)
-                    await front.ready.wait()
+                    await front.link.ready.wait()
                     nursery.start_soon(accept_all, listener, front.serve, log)
                     self._running[way] = listener.getsockname()[1], mirror
                 self._ready.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fws_pipe.clients.registry import Client, Clients
+from fws_pipe.counters import Counters
 from fws_pipe.websocket.outbox import Outbox
 
 
@@ -57,7 +58,7 @@ def wires() -> dict[str, Wire]:
 
 @pytest.fixture
 def clients(wires: dict[str, Wire]) -> Clients:
-    made = Clients()
+    made = Clients(Counters())
     for name, wire in wires.items():
         client = Client(name, wire, 10**6)  # type: ignore[arg-type]
         made.add(client)
@@ -169,7 +170,7 @@ def test_what_goes_to_those_who_have_left_is_dropped_and_counted(clients: Client
     clients.deliver()
     clients.join("gone", "tea")
     clients.close({"type": "close", "to": "gone"})
-    assert clients.counters == {"gone": 4}
+    assert clients._counters.copy() == {"gone": 4}
     assert wires["a"].posted
 
 
@@ -179,7 +180,7 @@ def test_a_client_whose_outbox_is_full_is_closed_once(clients: Clients, wires: d
         clients.send({"type": "send", "to": "*", "data": "x"})
         clients.deliver()
     assert [code for code, _ in wires["b"].closed] == [1013]
-    assert clients.counters == {"slow": 1, "gone": 2}
+    assert clients._counters.copy() == {"slow": 1, "gone": 2}
     assert len(wires["a"].posted) == len(wires["c"].posted) == 3
 
 
@@ -192,7 +193,9 @@ def test_close_actions(clients: Clients, wires: dict[str, Wire]) -> None:
 
 
 def test_replies_to_a_clients_own_messages_are_queued_however_far_it_is_behind(wires: dict[str, Wire]) -> None:
-    here: Clients = Clients(owners_of=lambda seqs: [here.get("a" if seq in range(10) else "b") for seq in seqs])
+    here: Clients = Clients(
+        Counters(), owners_of=lambda seqs: [here.get("a" if seq in range(10) else "b") for seq in seqs]
+    )
     for name, wire in wires.items():
         client = Client(name, wire, 10**6)  # type: ignore[arg-type]
         here.add(client)
@@ -212,7 +215,9 @@ def test_replies_to_a_clients_own_messages_are_queued_however_far_it_is_behind(w
 
 @pytest.mark.parametrize("seq", [{}, {"seq": 11}, {"seq": "1"}])
 def test_what_the_client_has_not_caused_is_others(wires: dict[str, Wire], seq: dict[str, object]) -> None:
-    here: Clients = Clients(owners_of=lambda seqs: [here.get("a") if seq in range(10) else None for seq in seqs])
+    here: Clients = Clients(
+        Counters(), owners_of=lambda seqs: [here.get("a") if seq in range(10) else None for seq in seqs]
+    )
     client = Client("a", wires["a"], 10**6)  # type: ignore[arg-type]
     here.add(client)
     here.open(client)

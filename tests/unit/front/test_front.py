@@ -20,16 +20,20 @@ import trio.testing
 from fws_pipe.admission.entrance import Entrance, EntranceSettings
 from fws_pipe.admission.lobby import GRACE_S, Lobby
 from fws_pipe.clients.memory import SWEEP_S
+from fws_pipe.counters import MOST_NAMES
 from fws_pipe.errors import FrameError
-from fws_pipe.front.front import MOST_COUNTERS, Front, Limits
+from fws_pipe.front.front import Front
+from fws_pipe.front.limits import Limits
 from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
 from fws_pipe.ledger.blame import DEATHS_ALONE, LAST_CHANCE_S
+from fws_pipe.ledger.link import LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder, encode
 from fws_pipe.websocket.rfc6455 import PING_FRAME
 from tests.e2e.raw import CLOSE, PING, PONG, RawClient, frame, request
 
 LIMITS = Limits(max_message=1 << 20, max_clients=0, outbox=1 << 20, ping_interval=0.0, ping_timeout=0.0)
+LINK_LIMITS = LinkLimits()
 
 
 class Served:
@@ -50,7 +54,7 @@ class Served:
                 continue
             if event["type"] == "tick":
                 self.ticks_left -= 1
-                self.front.feed.acknowledge(event["seq"])
+                self.front.link.feed.acknowledge(event["seq"])
             else:
                 self.events.append(event["type"])
         await trio.lowlevel.checkpoint()
@@ -83,6 +87,7 @@ def serve(
     clock: trio.abc.Clock | None = None,
     limits: Limits = LIMITS,
     entrance: EntranceSettings | None = None,
+    link_limits: LinkLimits = LINK_LIMITS,
     said: tuple[str, ...] = (),
 ) -> None:
     """Run a scenario; what the front logs is, a line each, what `said` has a part of."""
@@ -92,9 +97,9 @@ def serve(
         [listener] = await open_listeners(["127.0.0.1"], 0)
         with listener:
             async with trio.open_nursery() as nursery:
-                front = Front(limits, log, "test", Entrance(entrance or EntranceSettings()), nursery)
+                front = Front(limits, link_limits, log, "test", Entrance(entrance or EntranceSettings()), nursery)
                 served = Served(front, listener.getsockname()[1])
-                nursery.start_soon(front.write_events, served)
+                nursery.start_soon(front.link.write_events, served)
                 nursery.start_soon(accept_all, listener, front.serve, log)
                 await scenario(served)
                 front.abort_all()
@@ -142,7 +147,7 @@ def test_refused_clients_that_stay_make_room_for_others_and_get_no_second_answer
                 await trio.testing.wait_all_tasks_blocked()
                 nursery.cancel_scope.cancel()
             assert front.lobby.room(64) == 1
-            assert front.statistics()["slow while others waited"] == 1
+            assert front.statistics().counts["slow while others waited"] == 1
             answers = [client.socket.recv(65536) for client in (first, second)]
             assert [answer.count(b"HTTP/1.1 400 ") for answer in answers] == [1, 1]
             assert [answer.count(b"HTTP/1.1 ") for answer in answers] == [1, 1]
@@ -160,23 +165,23 @@ def test_the_actions_before_a_broken_frame_are_executed(tmp_path: Path) -> None:
             return encode(send) + encode(send) + encode({"type": "tick", "seq": 0}) + b"\xc1"
 
     async def scenario(served: Served) -> None:
-        before = served.front.feed.acknowledged
+        before = served.front.link.feed.acknowledged
         with pytest.raises(FrameError, match="broken frame from stdin"):
-            await served.front.execute_all(Broken(), "stdin")
-        assert served.front.clients.counters["gone"] == 2
-        assert served.front.feed.acknowledged == before == 1
-        served.front.progress.begin_replay(0)
+            await served.front.link.execute_all(Broken(), "stdin")
+        assert served.front.counters["gone"] == 2
+        assert served.front.link.feed.acknowledged == before == 1
+        served.front.link.progress.begin_replay(0)
         sends = [{"type": "send", "to": "nobody", "data": "x", "seq": 1}] * 3
-        assert list(served.front.progress.without_done(sends)) == sends[2:]
+        assert list(served.front.link.progress.without_done(sends)) == sends[2:]
 
     serve(scenario, tmp_path)
 
 
 def test_the_names_that_a_filter_counts_under_are_bounded(tmp_path: Path) -> None:
     async def scenario(served: Served) -> None:
-        for number in range(MOST_COUNTERS + 5):
-            served.front.execute({"type": "count", "name": f"{number}"})
-        assert len(served.front.counters) == MOST_COUNTERS + 1
+        for number in range(MOST_NAMES + 5):
+            served.front.link.execute({"type": "count", "name": f"{number}"})
+        assert len(served.front.counters.copy()) == MOST_NAMES + 1
         assert served.front.counters["counts under further names"] == 5
 
     serve(scenario, tmp_path)
@@ -198,13 +203,13 @@ def test_what_waits_for_room_when_its_client_is_lost_comes_before_the_disconnect
         # In fragments both take the way through trio-websocket; together they are more than the client's share.
         small, large = (frame(b"x" * size, first=0x01) + frame(b"", first=0x80) for size in (10_000, 1_040_000))
         await trio.to_thread.run_sync(client.send, small + large)
-        [there] = served.front.clients
-        conversation = served.front._conversations[there]
+        [there] = served.front.link.clients
+        conversation = served.front.link.conversations[there]
         await served.wait_until(lambda: conversation._expected == 2 and bool(there._share))
         client.reset()
 
         def is_noticed() -> bool:
-            served.front.execute_block([{"type": "send", "to": there.id, "data": "x"}])
+            served.front.link.execute_block([{"type": "send", "to": there.id, "data": "x"}])
             return there.wire.is_closed
 
         await served.wait_until(is_noticed)
@@ -221,7 +226,7 @@ def test_a_client_that_sends_now_and_then_is_not_idle(tmp_path: Path) -> None:
 
     async def scenario(served: Served) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(served.front.close_idle)
+            nursery.start_soon(served.front.bounds.close_idle)
             with RawClient(served.port) as client:
                 await trio.to_thread.run_sync(client.upgrade)
                 for count in range(1, 6):
@@ -242,7 +247,7 @@ def test_a_client_that_speaks_and_hears_nothing_is_pinged_and_need_not_answer(tm
 
     async def scenario(served: Served) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(served.front.keep_alive)
+            nursery.start_soon(served.front.keep_alive.run)
             with RawClient(served.port) as client:
                 await trio.to_thread.run_sync(client.upgrade)
                 for count in range(1, 8):
@@ -285,7 +290,7 @@ def test_when_clients_hold_too_much_those_that_hold_most_are_closed(tmp_path: Pa
 
     async def scenario(served: Served) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(served.front.bound_holdings)
+            nursery.start_soon(served.front.bounds.bound_memory)
             with RawClient(served.port) as small, RawClient(served.port) as large, RawClient(served.port) as other:
                 for client, blocks in (
                     (small, [frame(b"x" * 30_000)[:-1]]),
@@ -295,12 +300,12 @@ def test_when_clients_hold_too_much_those_that_hold_most_are_closed(tmp_path: Pa
                     await trio.to_thread.run_sync(client.upgrade)
                     for block in blocks:
                         client.send(block)
-                conversations = list(served.front._conversations.values())
-                await served.look_until(lambda: served.front._held() > 115_000)
+                conversations = list(served.front.link.conversations.values())
+                await served.look_until(lambda: served.front.bounds.held() > 115_000)
                 await let_it_look(clock, 1.0)
                 assert served.front.counters["memory full"] == 1
                 assert (await trio.to_thread.run_sync(large.read, 4))[2:] == struct.pack("!H", 1013)
-                assert served.front._held() < 100_000
+                assert served.front.bounds.held() < 100_000
                 await served.look_until(lambda: all(each._library is None for each in conversations))
                 for client in (small, other):
                     client.send(b"x")
@@ -318,8 +323,8 @@ def test_what_many_are_sent_is_held_once(tmp_path: Path) -> None:
             for client in clients:
                 await trio.to_thread.run_sync(client.upgrade)
             size = 5_000_000
-            served.front.execute_block([{"type": "send", "to": "*", "data": "x" * size}])
-            assert size / 5 < served.front._held() < size
+            served.front.link.execute_block([{"type": "send", "to": "*", "data": "x" * size}])
+            assert size / 5 < served.front.bounds.held() < size
 
     serve(scenario, tmp_path)
 
@@ -329,14 +334,14 @@ def test_a_message_that_takes_too_long_closes_its_client_unless_it_is_us_who_do_
 
     async def scenario(served: Served) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(served.front.bound_holdings)
+            nursery.start_soon(served.front.bounds.bound_memory)
             with RawClient(served.port) as slow, RawClient(served.port) as quick, RawClient(served.port) as held:
                 for client in (slow, quick, held):
                     await trio.to_thread.run_sync(client.upgrade)
-                *_, its = served.front.clients
+                *_, its = served.front.link.clients
                 slow.send(frame(b"begun", first=0x01))
                 held.send(frame(b"begun")[:-1])
-                await served.look_until(lambda: served.front._held() > 0)
+                await served.look_until(lambda: served.front.bounds.held() > 0)
                 its.charge(1 << 30, 1)  # as if the chain had much to do for it
                 for count in range(1, 12):
                     # Always in the middle of a message, and never long in the same.
@@ -360,22 +365,22 @@ def test_a_client_is_in_a_limited_number_of_groups(tmp_path: Path) -> None:
     async def scenario(served: Served) -> None:
         with RawClient(served.port) as client:
             await trio.to_thread.run_sync(client.upgrade)
-            [there] = served.front.clients
+            [there] = served.front.link.clients
             join = {"type": "join", "id": there.id}
-            served.front.execute_block([{**join, "group": str(number)} for number in range(5)])
+            served.front.link.execute_block([{**join, "group": str(number)} for number in range(5)])
             assert there.groups == {"0", "1", "2"}
-            served.front.execute_block([{**join, "type": "leave", "group": "0"}, {**join, "group": "4"}])
+            served.front.link.execute_block([{**join, "type": "leave", "group": "0"}, {**join, "group": "4"}])
             assert there.groups == {"1", "2", "4"}
-            served.front.execute_block([{**join, "group": "4"}, {**join, "group": "x" * 1025}])
+            served.front.link.execute_block([{**join, "group": "4"}, {**join, "group": "x" * 1025}])
             assert served.front.counters["joins over --max-groups"] == 2
             assert served.front.counters["bad action"] == 1
-            assert served.front._held() > 0
+            assert served.front.bounds.held() > 0
             client.reset()
-            await served.wait_until(lambda: not list(served.front.clients))
-            assert served.front._held() == 0
+            await served.wait_until(lambda: not list(served.front.link.clients))
+            assert served.front.bounds.held() == 0
 
     said = ("dropped join str '3'", "join.group: expected a string of at most 1024 bytes")
-    serve(scenario, tmp_path, limits=dataclasses.replace(LIMITS, max_groups=3), said=said)
+    serve(scenario, tmp_path, link_limits=LinkLimits(max_groups=3), said=said)
 
 
 def test_two_hundred_connections_of_all_kinds_leave_no_task(tmp_path: Path) -> None:
@@ -400,7 +405,7 @@ def test_two_hundred_connections_of_all_kinds_leave_no_task(tmp_path: Path) -> N
                     client.read_to_end()
 
     async def scenario(served: Served) -> None:
-        await served.wait_until(served.front.ready.is_set)
+        await served.wait_until(served.front.link.ready.is_set)
         await trio.to_thread.run_sync(visit, served.port, 3)
         await served.wait_until(lambda: served.events == ["open", "message", "disconnect"])
         base = trio.lowlevel.current_statistics().tasks_living
@@ -521,9 +526,9 @@ def test_a_client_that_has_gone_when_it_is_let_in_is_forgotten(tmp_path: Path) -
         client.send(frame(b"more"))
         await trio.testing.wait_all_tasks_blocked()
         client.reset()
-        served.front.execute({"type": "accept", "id": "test-1"})
+        served.front.link.execute({"type": "accept", "id": "test-1"})
         await served.wait_until(lambda: served.events == ["open", "disconnect"])
-        assert len(served.front.clients) == 0
+        assert len(served.front.link.clients) == 0
 
     serve(scenario, tmp_path, entrance=EntranceSettings(gate_timeout=30.0))
 
@@ -534,12 +539,12 @@ async def die_of_an_open(served: Served, clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         for death in range(1, DEATHS_ALONE + 1):
             await served.settle("open", death)
-            front.finish_events()
+            front.link.finish_events()
             await trio.testing.wait_all_tasks_blocked(0.001)
-            front.prepare_restart(is_replaced=False, is_changed=False)
+            front.link.prepare_restart(is_replaced=False, is_changed=False)
             is_last = death == DEATHS_ALONE
             served.ticks_left = math.inf if is_last else 1
-            nursery.start_soon(front.write_events, served)
+            nursery.start_soon(front.link.write_events, served)
             await trio.testing.wait_all_tasks_blocked(0.001)
             clock.jump(0.0 if is_last else LAST_CHANCE_S)
         await trio.testing.wait_all_tasks_blocked(0.001)
@@ -562,7 +567,7 @@ def test_a_client_at_the_gate_whose_open_kills_the_chain_is_refused(tmp_path: Pa
         assert answer.startswith(b"HTTP/1.1 500 ")
         assert answer.endswith(b"The chain can't serve this client.\n")
         assert served.events == ["open"] * DEATHS_ALONE
-        assert len(served.front.clients) == 0
+        assert len(served.front.link.clients) == 0
 
     serve(scenario, tmp_path, clock, entrance=EntranceSettings(gate_timeout=30.0), said=(TURNED_AWAY,))
 
@@ -575,18 +580,18 @@ def test_a_client_whose_open_kills_the_chain_is_read_no_more_though_it_has_been_
         served.ticks_left = 0
         with RawClient(served.port) as client:
             await trio.to_thread.run_sync(client.upgrade)
-            [there] = served.front.clients
-            served.front.execute_block([
+            [there] = served.front.link.clients
+            served.front.link.execute_block([
                 {"type": "join", "id": there.id, "group": "tea"},
                 {"type": "close", "to": there.id, "code": 4000, "reason": ""},
             ])  # fmt: skip
             await die_of_an_open(served, clock)
-            assert len(served.front.clients) == 0
-            assert served.front.statistics()["clients that the chain can't serve"] == 1
+            assert len(served.front.link.clients) == 0
+            assert served.front.statistics().counts["clients that the chain can't serve"] == 1
             client.send(frame(b"too late"))
             client.socket.shutdown(socket.SHUT_WR)
             assert await trio.to_thread.run_sync(client.read_close_code) == 4000
-        served.front.execute_block([{"type": "send", "group": "tea", "data": "x"}])
+        served.front.link.execute_block([{"type": "send", "group": "tea", "data": "x"}])
         assert served.events == ["open"] * DEATHS_ALONE
 
     serve(scenario, tmp_path, clock, said=(TURNED_AWAY,))

@@ -1,0 +1,115 @@
+"""What the front counts, by name. No I/O.
+
+The front's own counters are an enum. Filters and the other processes count under names of their own (`count` actions).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+MOST_NAMES = 1000
+"""How many names are counted; a filter that counts under a new name each time must not fill our memory."""
+
+
+class Count(enum.StrEnum):
+    """What happens and is counted; the value is what the log calls it."""
+
+    # Handshakes.
+    TLS_TOO_SLOW = "TLS handshake too slow"
+    TLS_FAILED = "TLS handshake failed"
+    NOT_OFFERED = "accepted with a subprotocol that was not offered"
+    ACCEPTING_PAUSED = "accepting paused"
+    SILENT_TURNED_OUT = "silent while others waited"
+    CROWDED_OUT = "slow while others waited"
+
+    # Clients that are closed, or held back, for what they do.
+    MESSAGE_TOO_LARGE = "message too large"
+    TOO_MANY_FRAGMENTS = "too many fragments"
+    MESSAGE_TOO_SLOW = "message too slow"
+    TOO_FAST = "too fast"
+    HELD_BACK = "held back by its rate"
+    IDLE = "idle"
+    SILENT = "silent"
+    MEMORY_FULL = "memory full"
+    NOT_SERVED = "clients that the chain can't serve"
+
+    # What is sent to clients.
+    GONE = "gone"
+    """Messages and other actions for a client that has left."""
+    SLOW = "slow"
+    """Clients closed for a full outbox."""
+    DROPPED_FOR_SLOW = "dropped for slow clients"
+    """Messages, where slow clients stay."""
+
+    # The chain.
+    BAD_ACTION = "bad action"
+    UNKNOWN_TYPE = "unknown type"
+    MADE_UP_TICKS = "made-up ticks"
+    NOT_FROM_OUTSIDE = "actions that may not come from outside"
+    JOINS_OVER_LIMIT = "joins over --max-groups"
+    QUARANTINED = "events quarantined"
+    SKIPPED = "events skipped and not kept"
+    CONSUMER_DROPPED = "consumer events dropped"
+    JOURNAL_FULL = "journal full"
+    SUPPRESSED = "suppressed"
+    PUBLISHES_LOST = "publishes lost"
+    STDOUT_DROPPED = "stdout lines dropped"
+    FURTHER_NAMES = "counts under further names"
+
+
+class Gauge(enum.StrEnum):
+    """What there is of something at this moment."""
+
+    CLIENTS = "clients"
+    HANDSHAKES = "handshakes under way"
+    JOURNAL_BYTES = "bytes in the journal"
+    HELD_BYTES = "bytes that clients make the server keep"
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """All counters and gauges as they were at one moment."""
+
+    counts: Mapping[str, int]
+    """By the name of a `Count`, of a refusal's status, or of what filters count."""
+    gauges: Mapping[Gauge, int]
+
+    def describe(self) -> str:
+        """What has been counted, as the log has it; empty where nothing has."""
+        return ", ".join(f"{name}: {count}" for name, count in self.counts.items() if count)
+
+
+class Counters:
+    """The counters of one server. They only rise, but for `reset`."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, count: Count, by: int = 1) -> int:
+        """Count something; returns how often that has been now."""
+        self._counts[count] += by
+        return self._counts[count]
+
+    def add_refusal(self, status: int) -> None:
+        """Count a handshake that was refused with this HTTP status."""
+        self._counts[f"refused {status}"] += 1
+
+    def add_named(self, name: str, by: int) -> None:
+        """Count something under a name that is not ours; under FURTHER_NAMES once there are MOST_NAMES of them."""
+        is_known = name in self._counts or len(self._counts) < MOST_NAMES
+        self._counts[name if is_known else Count.FURTHER_NAMES] += by
+
+    def reset(self, count: Count) -> None:
+        """Forget what was counted: it is counted anew."""
+        del self._counts[count]
+
+    def __getitem__(self, name: str) -> int:
+        return self._counts[name]
+
+    def copy(self) -> Mapping[str, int]:
+        """All counts of now; they don't change any more."""
+        return MappingProxyType(dict(self._counts))

@@ -1,0 +1,299 @@
+"""The way in: from an accepted connection to an open client, or to an answer that says why not.
+
+PROXY header -> request -> verdict: a page, a refusal, or an upgrade -> address, origin, place, token
+             -> the chain is told -> (the gate: it is asked) -> 101, and the conversation begins
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Collection, Sequence
+
+import trio
+
+from fws_pipe.admission.entrance import Entrance
+from fws_pipe.admission.lobby import Lobby, Places
+from fws_pipe.admission.proxy_protocol import ProxyHeaderError, missing, source_of
+from fws_pipe.admission.tokens import Admission
+from fws_pipe.clients.registry import Client
+from fws_pipe.counters import Count, Counters
+from fws_pipe.front.limits import Limits
+from fws_pipe.http import handshake
+from fws_pipe.http.refusals import Refusals
+from fws_pipe.http.request import Request, read_block, read_request
+from fws_pipe.ledger.link import Link
+from fws_pipe.log import Level, Log
+from fws_pipe.protocol import events
+from fws_pipe.protocol.codec import Frame
+from fws_pipe.websocket.conversation import READ_BYTES, Conversation, Host
+from fws_pipe.websocket.meter import Meter
+from fws_pipe.websocket.rfc6455 import ABNORMAL, TOKEN_EXPIRED
+from fws_pipe.websocket.transport import SocketAddress, Transport
+from fws_pipe.websocket.wire import Wire
+
+_EXPIRY_CHECK_S = 60.0
+
+
+class Reception:
+    """Sees connections through their handshakes, and clients into a link.
+
+    `host` is what their conversations need of the front; `forget` is called with the wire of a client that has left.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        entrance: Entrance,
+        link: Link,
+        host: Host[Client],
+        forget: Callable[[Wire], object],
+        refusals: Refusals,
+        counters: Counters,
+        log: Log,
+    ) -> None:
+        self._limits = limits
+        self._entrance = entrance
+        self._link = link
+        self._host = host
+        self._forget = forget
+        self._refusals = refusals
+        self._counters = counters
+        self._log = log
+        self.lobby = Lobby(limits.max_handshakes, refusals.tell)
+        self._places = Places(limits.max_clients, limits.max_clients_per_address)
+
+    def receive(self, client: Client, wire: Wire) -> None:
+        """See an accepted connection through its handshake."""
+        self.lobby.enter(wire, self._entrance.known_host(wire.remote))
+        wire.on_closed = functools.partial(self._leave_lobby, wire)
+        wire.run_beside(self._receive, client, wire)
+
+    def _leave_lobby(self, wire: Wire) -> None:
+        """A connection has ended that is no client."""
+        self.lobby.leave(wire)
+        self._forget(wire)
+
+    async def _receive(self, client: Client, wire: Wire) -> None:
+        """See a client through its handshake."""
+        is_open = False
+        try:
+            is_open = await self._shake_hands(client, wire)
+        finally:
+            if not is_open:
+                wire.abort()
+
+    async def _shake_hands(self, client: Client, wire: Wire) -> bool:
+        """Whether the client is open now."""
+        request = None
+        peer = wire.remote
+        with trio.move_on_after(self._limits.handshake_timeout) as deadline:
+            request = await self._read_request(client, wire)
+        if request is None or wire.is_closed:
+            await self._refuse_unheard(wire, is_late=deadline.cancelled_caught)
+            return False
+        answer = self._judge(request.verdict, wire, peer)
+        if isinstance(answer, handshake.Page):
+            await self._respond(wire, answer)
+        elif isinstance(answer, handshake.Refusal):
+            await self._refuse(wire, answer, request.origins)
+        return isinstance(answer, Admission) and await self._admit(client, wire, answer, request.early)
+
+    async def _read_request(self, client: Client, wire: Wire) -> Request | None:
+        """Read all that comes before the handshake's answer; None: the client has gone."""
+        limit = self._limits.max_header
+        if self._entrance.begins_with_proxy_header(wire.remote):
+            try:
+                header = await read_proxy_header(wire.transport, limit)
+                if header is None:
+                    return None
+                self._recognise(wire, source_of(header) or wire.remote)
+            except ProxyHeaderError as error:
+                return Request(handshake.no_proxy_header(str(error)))
+        return await read_request(wire.transport, limit, self._tap_of_handshakes(client), self._entrance.judge)
+
+    def _judge(self, verdict: handshake.Verdict, wire: Wire, peer: SocketAddress) -> Admission | handshake.Response:
+        """Whether the client may come in; the cheap questions first."""
+        if isinstance(verdict, handshake.Response):
+            return verdict
+        remote = self._entrance.client_of(verdict, wire.remote, peer)
+        if isinstance(remote, handshake.Refusal):
+            return remote
+        request = self._entrance.with_site(verdict, peer[0])
+        self._recognise(wire, remote)
+        refusal = self._entrance.refusal_of_page(request) or self._places.refusal_for(remote[0])
+        return refusal or self._entrance.admit(request, time.time())
+
+    def _recognise(self, wire: Wire, remote: SocketAddress) -> None:
+        """Note a client's address, which a proxy may have told."""
+        if remote != wire.remote:
+            wire.transport.remote = remote
+            self.lobby.recognise(wire, self._entrance.known_host(remote))
+
+    async def _refuse(self, wire: Wire, refusal: handshake.Refusal, origins: Sequence[str]) -> None:
+        """Refuse a client, which has named these pages."""
+        self._counters.add_refusal(refusal.status)
+        self._refusals.tell(wire.remote, f"{refusal.status}, {refusal.reason or refusal.text}", origins)
+        await self._respond(wire, refusal)
+
+    async def _refuse_unheard(self, wire: Wire, *, is_late: bool) -> None:
+        """End a connection without a request, if it has not gone by itself."""
+        if is_late and wire.transport.has_begun:
+            await self._refuse(wire, handshake.TOO_SLOW, ())
+        elif is_late:
+            self._counters.add(Count.TLS_TOO_SLOW)
+            self._refusals.tell(wire.remote, "the TLS handshake was too slow")
+        elif wire.transport.problem:
+            self._counters.add(Count.TLS_FAILED)
+            self._refusals.tell(wire.remote, wire.transport.problem)
+
+    async def _respond(self, wire: Wire, response: handshake.Response) -> None:
+        if wire.is_closed or not wire.transport.has_begun:
+            return  # with TLS nothing can be said before its handshake
+        wire.send_response(response.encode())
+        # Of a client that was too slow everything has been read; a full lobby must not wait for such any longer.
+        await wire.finish(lingers=response is not handshake.TOO_SLOW)
+
+    async def _admit(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
+        # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
+        self.lobby.leave(wire)
+        self._places.take(wire.remote[0])
+        wire.on_closed = functools.partial(self._leave, client, wire)
+        request = admission.request
+        client.auth, client.subprotocol = admission.claims, self._entrance.subprotocol_for(request)
+        event = events.open_event(
+            client.id,
+            path=request.path,
+            query=request.query,
+            headers=request.headers,
+            remote=wire.remote,
+            subprotocol=client.subprotocol,
+            tls=wire.transport.describe_tls(),
+            auth=admission.claims,
+        )
+        if self._entrance.gate_timeout is None:
+            await self._link.announce(client, event)
+        else:
+            said_meanwhile = await self._pass_gate(client, wire, event, request)
+            if said_meanwhile is None:
+                return False
+            early += said_meanwhile
+        return client in self._link.clients and not wire.is_closed and self._open(client, wire, admission, early)
+
+    async def _pass_gate(self, client: Client, wire: Wire, event: Frame, request: handshake.Upgrade) -> bytes | None:
+        """Ask the chain; returns what the client has sent meanwhile, None when it does not come in."""
+        said_meanwhile = b""
+        with trio.move_on_after(self._entrance.gate_timeout or 0.0) as gate:
+            await self._link.announce(client, event)
+            said_meanwhile = await self._wait_judged(client, wire)
+        refusal = self._refusal_of(client, request.subprotocols)
+        if client not in self._link.clients or wire.is_closed:
+            if gate.cancelled_caught:
+                # The chain is so slow that it has not even been asked.
+                await self._refuse(wire, handshake.NO_ANSWER, request.origins)
+            return None
+        if refusal is not None:
+            self._link.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
+            await self._refuse(wire, refusal, request.origins)
+            return None
+        return said_meanwhile
+
+    async def _wait_judged(self, client: Client, wire: Wire) -> bytes:
+        """Wait for the chain's answer; returns what the client has sent meanwhile."""
+        early = b""
+
+        async def watch() -> None:
+            """Notice a client that leaves; one block is enough to know that it is there."""
+            nonlocal early
+            if wire.transport.descriptor is not None:  # TLS does not let go of what it is about to read
+                try:
+                    early = await wire.transport.receive_some(READ_BYTES)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    pass  # gone without a word
+                if not early:
+                    wire.abort()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            await client.wait_judged()
+            nursery.cancel_scope.cancel()
+        return early
+
+    def _refusal_of(self, client: Client, offers: Collection[str]) -> handshake.Refusal | None:
+        verdict = client.verdict
+        if verdict is None:
+            return handshake.NO_ANSWER
+        if verdict.subprotocol is not None and verdict.subprotocol not in offers:
+            self._note_not_offered(verdict.subprotocol)
+            return handshake.NOT_OFFERED
+        if verdict.auth is not None:
+            client.auth = verdict.auth
+        client.subprotocol = verdict.subprotocol or client.subprotocol
+        return verdict.refusal
+
+    def _note_not_offered(self, subprotocol: str) -> None:
+        """Tell it once: each client that comes may make the chain do it again."""
+        if self._counters.add(Count.NOT_OFFERED) == 1:
+            self._log.always(
+                f"accept.subprotocol: {subprotocol!r} is not among those that the client offers, so it is refused; "
+                "leave the field out for a client whose Sec-WebSocket-Protocol does not name it"
+            )
+
+    def _open(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
+        """Let a client in. False when it has gone meanwhile: the first write to it is what tells that."""
+        wire.send_response(handshake.accept(admission.request, client.subprotocol))
+        if wire.is_closed:
+            return False
+        if admission.expires is not None:
+            wire.run_beside(self._fail_when_expired, wire, admission.expires)
+        self._link.clients.open(client)
+        wire.release()
+        if wire.is_closed:
+            return False
+        conversation = Conversation(client, wire, self._link.feed, self._host, self._meter())
+        if self._log.level >= Level.DEBUG:
+            self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]}")
+        was_tapped = self._tap_of_handshakes(client) is not None
+        self._link.converse(client, conversation)
+        conversation.start(early, early_is_tapped=self._link.wants_data and not was_tapped)
+        conversation.is_tapped = self._link.wants_data
+        if early:
+            self._link.feed.flush()
+        return True
+
+    def _meter(self) -> Meter | None:
+        """What counts a client's messages, where anything depends on that."""
+        pace = self._limits.pace
+        is_wanted = pace.frames is not None or pace.bytes is not None or self._limits.idle_timeout > 0
+        return Meter(pace, trio.current_time()) if is_wanted else None
+
+    async def _fail_when_expired(self, wire: Wire, expires: float) -> None:
+        # By the wall clock, which may be set; so no single sleep to the end.
+        while (left := expires - time.time()) > 0:
+            await trio.sleep(min(left, _EXPIRY_CHECK_S))
+        wire.fail(TOKEN_EXPIRED, "the token has expired")
+
+    def _leave(self, client: Client, wire: Wire) -> None:
+        """An admitted client's connection has been closed."""
+        self._places.give_back(wire.remote[0])
+        self._link.depart(client, ABNORMAL, "", clean=False)
+        self._forget(wire)
+
+    def _tap_of_handshakes(self, client: Client) -> Callable[[bytes], None] | None:
+        """What sees the bytes of a handshake. No filter sees one that may hold a token."""
+        if not self._link.wants_data or self._entrance.has_auth or self._entrance.gate_timeout is not None:
+            return None
+        return lambda block: self._link.put_data(client, block)
+
+
+async def read_proxy_header(transport: Transport, limit: int) -> bytes | None:
+    """Read the whole header of the PROXY protocol, of `limit` bytes at most; None when the connection has ended.
+
+    Raises ProxyHeaderError.
+    """
+    header = b""
+    while count := missing(header, limit):
+        if not (block := await read_block(transport.receive_first, count)):
+            return None
+        header += block
+    return header

@@ -1,0 +1,362 @@
+r"""A link: one chain's side of the front.
+
+    clients -> feed -> the chain -> what it answers -> execution -> clients
+                 \-- journal, blame, quarantine --/    progress
+
+It has the chain's own book (feed, progress, quarantine), the clients that this chain knows of, and what they say; and
+it executes the actions that come back. Another chain is another link. The supervisor drives it as its `Exchange`.
+Never: user code, Redis, or a byte of a connection.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import trio
+
+from fws_pipe.clients.registry import Client, Clients, SlowClient, Verdict
+from fws_pipe.counters import Count, Counters
+from fws_pipe.http import handshake
+from fws_pipe.ledger.blame import DEATHS_ALONE
+from fws_pipe.ledger.feed import JOURNAL_LIMIT_BYTES, Culprit, Feed
+from fws_pipe.ledger.progress import Progress
+from fws_pipe.ledger.quarantine import Quarantine
+from fws_pipe.log import Log
+from fws_pipe.pipes.ends import Inlet, Outlet
+from fws_pipe.protocol import actions, events
+from fws_pipe.protocol.actions import ACTION_TYPES, check_action
+from fws_pipe.protocol.codec import Frame, FrameDecoder, describe, type_of
+from fws_pipe.protocol.events import CONFIRM, CONSUMER, DATA, EVENT_TYPES, LOST, TICK
+from fws_pipe.websocket.conversation import Conversation
+from fws_pipe.websocket.rfc6455 import INTERNAL_ERROR
+
+
+@dataclass(frozen=True)
+class LinkLimits:
+    """A link's settings; sizes in bytes, times in seconds, 0 is off."""
+
+    journal: int = JOURNAL_LIMIT_BYTES
+    stall_timeout: float = 0.0
+    max_groups: int = 0
+    slow_client: SlowClient = SlowClient.CLOSE
+    quarantine: str | None = None
+    """The folder for events that kill the chain."""
+    checks_actions: bool = True
+    """Whether no sink has checked what comes back."""
+
+
+class Surroundings(Protocol):
+    """What a link needs of the front."""
+
+    def spawn(self, task: Callable[[], Awaitable[object]]) -> None:
+        """Start a task that may outlive the chain."""
+
+    def begin_turn(self) -> None:
+        """Clients are about to find room: those go on at once for which a turn has time."""
+
+    async def read_all(self, inlet: Inlet, take: Callable[[bytes], object]) -> None:
+        """Give each block of a pipe to `take`, to its end. Raises what that raises."""
+
+
+class Link:
+    """One chain's side of the front of the server `name`."""
+
+    def __init__(self, name: str, limits: LinkLimits, surroundings: Surroundings, counters: Counters, log: Log) -> None:
+        self._name = name
+        self._limits = limits
+        self._surroundings = surroundings
+        self._counters = counters
+        self._log = log
+        self.feed = Feed(limits.journal)
+        self.progress = Progress(lambda: self.feed.last_event)
+        self.clients = Clients(counters, limits.slow_client, self.feed.owners_of, limits.max_groups)
+        """All that the chain knows of,"""
+        self.conversations: dict[Client, Conversation[Client]] = {}
+        """and what those say whose handshake is over."""
+        self._quarantine = Quarantine(limits.quarantine, name)
+        self.wants_data = False
+        """Whether the chain wants `data` events."""
+        self._wants_are_old = False
+        """Whether that is what the chain before this one has wanted."""
+        self._last_tick: Frame | None = None
+        """The last tick of the block that is being executed."""
+
+    # Clients.
+
+    async def announce(self, client: Client, event: Frame) -> None:
+        """Tell the chain of a client; waits while the chain is full."""
+        await self.feed.put(event, client)
+        # No checkpoint between the two: the chain's first action for this client must find it.
+        self.clients.add(client)
+
+    def converse(self, client: Client, conversation: Conversation[Client]) -> None:
+        """A client's handshake is over, and this is what takes what it says."""
+        self.conversations[client] = conversation
+
+    def depart(self, client: Client, code: int, reason: str, *, clean: bool) -> None:
+        """Forget a client and tell the chain, once."""
+        if client in self.clients:
+            self.clients.remove(client)
+            has_come = self.conversations.pop(client, None) is not None
+            self.feed.put_disconnect(events.disconnect_event(client.id, code=code, reason=reason, clean=clean), client)
+            if has_come:  # of a client that is refused at the gate there is a line already
+                self._log.debug(f"{client.id} has gone: {code} {reason!r}")
+
+    def put_data(self, client: Client, block: bytes) -> None:
+        """Queue a `data` event: bytes of a client as they came."""
+        self.feed.put_at_once(events.data_event(client.id, block), client)
+
+    def _set_wants(self, wanted: list[str]) -> None:
+        if DATA in wanted:
+            self._wants_are_old = False
+            self._tap_all(wants_data=True)
+
+    def _tap_all(self, *, wants_data: bool) -> None:
+        self.wants_data = wants_data
+        for conversation in self.conversations.values():
+            conversation.is_tapped = wants_data
+
+    def close(self) -> None:
+        """There is no time left: nobody waits for the chain any more."""
+        self.feed.close(self.clients)
+
+    # The chain's two pipes, as a supervisor drives them.
+
+    @property
+    def ready(self) -> trio.Event:
+        """Set once a tick has come back through the chain that runs now."""
+        return self.feed.ready
+
+    async def write_events(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """Write events to a chain that has been told so much, until `finish_events` is called."""
+        await self.feed.run(pipe, known)
+
+    @property
+    def returns_ticks(self) -> bool:
+        """Whether a tick has ever come back."""
+        return self.feed.returns_ticks
+
+    async def wait_stalled(self) -> None:
+        """Wait until the chain has returned no tick for the stall timeout though it owes one."""
+        await self.feed.wait_stalled(self._limits.stall_timeout)
+
+    @property
+    def ticks_under_way(self) -> tuple[int | None, int]:
+        """The oldest tick that the chain has not returned, or None; and the last one that was written."""
+        return self.feed.ticks_under_way
+
+    def nudge(self) -> None:
+        """Write a tick now: it waits before a stage that does not read."""
+        self.feed.nudge()
+
+    def give_up_on_ticks(self) -> None:
+        """The chain lets no tick through: serve all the same."""
+        self.feed.give_up_on_ticks()
+        self.progress.expect_no_ticks()
+
+    def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
+        """What a chain gets first that is to show that it serves, and what that tells of whom."""
+        return self.feed.introduce(self.clients)
+
+    async def wait_idle(self) -> None:
+        """Wait until the chain owes nothing."""
+        await self.feed.wait_idle()
+
+    def finish_events(self) -> None:
+        """Let `write_events` end where a frame ends."""
+        self.feed.finish()
+
+    def prepare_restart(self, *, is_replaced: bool, is_changed: bool) -> list[str]:
+        """The chain has died, or (`is_replaced`) gives way to another, which may work otherwise (`is_changed`).
+
+        Returns what people should know of what that means.
+        """
+        # The next chain says itself what it wants, before its first tick. Until then the old wants hold: bytes that
+        # arrive in between may be wanted.
+        self._wants_are_old = True
+        restart = self.feed.restart(self.clients, has_died=not is_replaced)
+        self.progress.begin_replay(
+            self.feed.acknowledged, returns_ticks=not self.feed.swallows_ticks, may_regroup=is_changed
+        )
+        if not self.feed.swallows_ticks:
+            self._counters.reset(Count.PUBLISHES_LOST)  # by the sink that has ended; the next one gets them again
+        said = []
+        if restart.culprit is not None:
+            if restart.culprit.barred is not None:
+                self._turn_away(restart.culprit.barred)
+            self._surroundings.spawn(functools.partial(self._put_into_quarantine, restart.culprit))
+        if self.feed.swallows_ticks and not is_replaced:
+            said.append("what was under way is lost: the chain lets no tick through")
+        elif restart.events:
+            manner = ", one at a time" if restart.is_careful else ""
+            said.append(f"{restart.events} events wait for the next one{manner}")
+        return said
+
+    def _turn_away(self, client: Client) -> None:
+        """Close a client of which the chain does not hear any more, or refuse it at the gate."""
+        self._counters.add(Count.NOT_SERVED)
+        conversation = self.conversations.get(client)
+        if conversation is None:
+            client.judge(Verdict(handshake.NOT_SERVED))
+        else:
+            conversation.fail(INTERNAL_ERROR, "the chain can't serve this client")
+
+    async def _put_into_quarantine(self, culprit: Culprit) -> None:
+        kept = culprit.kept
+        whose = f" of {kept.event['id']}" if "id" in kept.event else ""
+        what = f"event {kept.event['seq']} ({kept.event['type']}{whose}, {len(kept.raw)} bytes)"
+        skipped = "is skipped" if culprit.barred is None else "is skipped, its client turned away"
+        with trio.CancelScope(shield=True):  # also at the server's end
+            # In a thread: a disk may take its time.
+            fate = await trio.to_thread.run_sync(self._quarantine.keep, kept.event["seq"], culprit.opening + kept.raw)
+        self._counters.add(Count.QUARANTINED if fate.is_kept else Count.SKIPPED)
+        self._log.always(f"{what} has killed the chain {DEATHS_ALONE} times, alone in it, and {skipped}; {fate.text}")
+
+    # Actions.
+
+    async def execute_all(self, inlet: Inlet, source: str) -> None:
+        """Execute the action frames of a stream to its end. Raises FrameError for what isn't frames."""
+        decoder = FrameDecoder(source)
+
+        def take(block: bytes) -> None:
+            decoder.feed(block)
+            frames: list[Frame] = []
+            try:
+                frames.extend(decoder.frames())
+            finally:  # the frames before a broken one are whole
+                self.execute_block(frames)
+
+        if inlet.early:
+            take(inlet.early)
+        await self._surroundings.read_all(inlet, take)
+        decoder.finish()
+
+    def execute_block(self, frames: list[Frame]) -> None:
+        """Execute actions, and write what they send; the clients are free of what they sent only when that is done."""
+        if self.progress.is_replaying:
+            frames = list(self.progress.without_done(frames))
+        for frame in frames:
+            self.execute(frame)
+        self.clients.flush()  # before what nobody waits for
+        if self.feed.swallows_ticks and frames:
+            self.feed.ready.set()  # an answer shows as well that the chain serves
+        if not self.feed.swallows_ticks:  # of such a chain nothing is replayed, and nothing would end the remembering
+            self.progress.note(frames)
+        if self._last_tick is not None:
+            self._surroundings.begin_turn()
+            self._acknowledge(self._last_tick)
+            self._last_tick = None
+
+    def execute(self, frame: Frame) -> None:
+        """Execute one action; what it sends is written by `clients.flush`."""
+        kind = type_of(frame)
+        if kind == actions.SEND and not self._limits.checks_actions:
+            self.clients.send(frame)
+            return
+        if kind == TICK:
+            self._note_tick(frame)
+            return
+        self.clients.deliver()
+        if kind in ACTION_TYPES:
+            problem = check_action(frame) if self._limits.checks_actions else None
+            if problem:
+                self._counters.add(Count.BAD_ACTION)
+                self._log.always(f"dropped an action: {problem}")
+            else:
+                self._actions[kind](self, frame)
+        elif kind == CONSUMER:
+            self._put_consumer(events.consumer_event(frame.get("channel"), frame.get("data"), frame.get("origin")))
+        elif kind == CONFIRM:
+            if self._was_written(frame):
+                self.feed.confirm(frame["seq"])
+        elif kind == LOST:
+            if type(lost := frame.get("publishes")) is int:
+                self._counters.add(Count.PUBLISHES_LOST, lost)
+        elif kind not in EVENT_TYPES:
+            self._counters.add(Count.UNKNOWN_TYPE)
+
+    def _note_tick(self, tick: Frame) -> None:
+        """Remember the last tick of a block: it stands for those before it."""
+        if self._was_written(tick) and (self._last_tick is None or tick["seq"] >= self._last_tick["seq"]):
+            self._last_tick = tick
+
+    def _was_written(self, tick: Frame) -> bool:
+        """Whether a tick, or a frame that confirms one, has a number that was written; counts those that have not."""
+        was_written = self.feed.has_written(tick.get("seq"))
+        if not was_written:
+            self._counters.add(Count.MADE_UP_TICKS)
+        return was_written
+
+    def _acknowledge(self, tick: Frame) -> None:
+        if self._wants_are_old:
+            self._wants_are_old = False
+            self._tap_all(wants_data=False)
+        self.feed.acknowledge(tick["seq"], is_confirmed=not tick.get("unconfirmed"))
+        self.progress.acknowledge(tick["seq"])
+
+    def _execute_publish(self, action: Frame) -> None:
+        self._put_consumer(events.consumer_event(action["channel"], action["data"], self._name), action.get("seq"))
+
+    def _execute_enqueue(self, action: Frame) -> None:
+        self._put_consumer(events.consumer_event(None, action["data"], self._name), action.get("seq"))
+
+    def _execute_join(self, action: Frame) -> None:
+        client_id, group = action["id"], action["group"]
+        leaving = self.feed.leaving(client_id)
+        client = leaving or self.clients.get(client_id)
+        if client is not None and not self.clients.may_join(client, group):
+            self._refuse_group(client, group)
+        elif leaving is None:
+            self.clients.join(client_id, group)
+        else:
+            leaving.groups = leaving.groups | {group}
+
+    def _refuse_group(self, client: Client, group: str) -> None:
+        if self._counters.add(Count.JOINS_OVER_LIMIT) == 1:
+            in_groups = f"{client.id} is in {len(client.groups)} groups, as many as --max-groups allows"
+            self._log.always(f"dropped join {describe(group)}: {in_groups}; further ones are only counted")
+
+    def _execute_leave(self, action: Frame) -> None:
+        leaving = self.feed.leaving(action["id"])
+        if leaving is None:
+            self.clients.leave(action["id"], action["group"])
+        else:
+            leaving.groups = leaving.groups - {action["group"]}
+
+    def _execute_accept(self, action: Frame) -> None:
+        client = self.clients.of(action["id"])
+        if client is not None:
+            client.judge(Verdict(None, action.get("auth"), action.get("subprotocol")))
+
+    def _execute_reject(self, action: Frame) -> None:
+        client = self.clients.of(action["id"])
+        if client is not None:
+            status, text = action.get("status", 403), action.get("reason") or "Not allowed."
+            client.judge(Verdict(handshake.Refusal(status, text, reason="the chain has rejected it")))
+
+    def _execute_count(self, action: Frame) -> None:
+        self._counters.add_named(action["name"], action.get("by", 1))
+
+    def _put_consumer(self, event: Frame, seq: object = None) -> None:
+        """Queue an event that the chain has caused, on behalf of whose event `seq` is."""
+        client = self.feed.owner_of(seq) if type(seq) is int else None
+        if not self.feed.put_nowait(event, client) and self.feed.dropped == 1:
+            self._log.always("dropped a consumer event: the chain makes more of them than it reads")
+
+    _actions: dict[str, Callable[[Link, Frame], None]] = {
+        actions.SEND: lambda self, action: self.clients.send(action),
+        actions.CLOSE: lambda self, action: self.clients.close(action),
+        actions.JOIN: _execute_join,
+        actions.LEAVE: _execute_leave,
+        actions.WANT: lambda self, action: self._set_wants(action["events"]),
+        actions.ACCEPT: _execute_accept,
+        actions.REJECT: _execute_reject,
+        actions.COUNT: _execute_count,
+        actions.ALIVE: lambda self, action: self.feed.note_life(),
+        actions.PUBLISH: _execute_publish,
+        actions.ENQUEUE: _execute_enqueue,
+    }

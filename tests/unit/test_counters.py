@@ -1,0 +1,37 @@
+"""Counters, and what is told of them."""
+
+from __future__ import annotations
+
+from fws_pipe.counters import MOST_NAMES, Count, Counters, Gauge, Statistics
+
+
+def test_ours_refusals_and_those_of_filters_are_counted_by_name() -> None:
+    counters = Counters()
+    assert [counters.add(Count.GONE), counters.add(Count.GONE, 3)] == [1, 4]
+    counters.add_refusal(403)
+    counters.add_named("rooms", 2)
+    counters.add(Count.PUBLISHES_LOST, 7)
+    counters.reset(Count.PUBLISHES_LOST)
+    assert counters.copy() == {"gone": 4, "refused 403": 1, "rooms": 2}
+    assert counters[Count.GONE] == counters["gone"] == 4
+    assert counters[Count.SLOW] == 0
+
+
+def test_names_are_bounded() -> None:
+    counters = Counters()
+    for number in range(MOST_NAMES + 5):
+        counters.add_named(f"{number}", 1)
+    counters.add_named("0", 1)
+    assert counters["0"] == 2
+    assert counters[Count.FURTHER_NAMES] == 5
+    assert len(counters.copy()) == MOST_NAMES + 1
+
+
+def test_statistics_stay_as_they_were() -> None:
+    counters = Counters()
+    counters.add(Count.IDLE)
+    then = Statistics(counters.copy(), {Gauge.CLIENTS: 2})
+    counters.add(Count.IDLE)
+    counters.add(Count.SILENT)
+    assert then.describe() == "idle: 1"
+    assert Statistics(Counters().copy(), {}).describe() == ""
