@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "fws_pipe"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS: dict[str, tuple[str, ...]] = {
-    "cli": ("entry", "serve", "fws_server", "fws_python", "frame_tools"),
+    "cli": ("entry", "serve", "fws_server", "fws_python", "fws_cat", "fws_emit"),
     "app": (),
     "front": ("source_link", "membership_changes", "front", "listener", "unix_socket"),
     "legacy": (),
@@ -65,7 +65,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "storage": ("sqlite", "redis_sets", "__init__", "memory", "base"),
     "broker": ("source", "redis_broker", "relay", "publisher", "pacing", "membership", "connection", "settings"),
     "log": (),
-    "pipes": ("ends", "blocks"),
+    "pipes": ("ends", "json_lines", "blocks"),
     "system": ("first_process", "service_manager", "runtime_folder", "signals"),
     "protocol": ("outgoing", "json_form", "life", "actions", "events", "codec"),
     "errors": (),
