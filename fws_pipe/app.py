@@ -34,10 +34,10 @@ from fws_pipe.config.options import Config
 from fws_pipe.errors import FrameError, FwsError, GaveUpError, UnfinishedError, UsageError
 from fws_pipe.front.front import Front, Intake, Limits
 from fws_pipe.front.listener import accept_all, open_listeners, open_unix_listeners, quiet_libraries, url_of
-from fws_pipe.front.source_link import Outside
+from fws_pipe.front.source_link import SourceLink
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import STDIN, STDOUT, ReadBuffer, write_some
-from fws_pipe.system.runtime_folder import scratch_folder
+from fws_pipe.system.runtime_folder import runtime_folder
 from fws_pipe.system.service_manager import Handover, Notifier
 from fws_pipe.system.signals import is_ignored
 from fws_pipe.websocket.meter import Pace
@@ -282,7 +282,7 @@ async def run_pipe(
         async with _front(config, name, log, checks_actions=False) as front:
             chain = Supervisor(_chain_programs(config, commands, sink), surroundings, front, log)
             sources = [
-                Supervisor([source], surroundings, Outside(front), log, SOURCE)
+                Supervisor([source], surroundings, SourceLink(front), log, SOURCE)
                 for source in _source_programs(config, redis)
             ]
 
@@ -380,7 +380,7 @@ def _storage_environment(config: Config, redis: RedisSettings | None) -> Iterato
     if config.storage != "sqlite":
         yield environment
         return
-    with scratch_folder() as folder:
+    with runtime_folder() as folder:
         yield {**environment, "FWS_STORAGE": f"sqlite:{folder}/storage.db"}
 
 

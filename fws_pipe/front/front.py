@@ -19,11 +19,13 @@ from types import MappingProxyType
 import trio
 
 from fws_pipe.admission.entrance import Entrance
-from fws_pipe.admission.lobby import Lobby, Places
+from fws_pipe.admission.lobby import Lobby
 from fws_pipe.admission.proxy_protocol import ProxyHeaderError, missing, source_of
+from fws_pipe.admission.quotas import ClientQuota
 from fws_pipe.admission.tokens import Admission
+from fws_pipe.clients.client import Client, GateAnswer, Load, Ping
 from fws_pipe.clients.memory import SWEEP_S, greediest
-from fws_pipe.clients.registry import Client, Clients, Load, Ping, SlowClient, Verdict, weight_of_group
+from fws_pipe.clients.registry import Clients, SlowClient, weight_of_group
 from fws_pipe.http import handshake
 from fws_pipe.http.refusals import Refusals
 from fws_pipe.http.request import Request, read_block, read_request
@@ -134,7 +136,7 @@ class Front:
         self._connections = 0
         self._refusals = Refusals(log, nursery.start_soon)
         self.lobby = Lobby(limits.max_handshakes, self._refusals.tell)
-        self._places = Places(limits.max_clients, limits.max_clients_per_address)
+        self._quota = ClientQuota(limits.max_clients, limits.max_clients_per_address)
         self._checks = 0
         """How often the keep-alive has looked at the clients while they were read."""
         self._wants_data = False
@@ -236,7 +238,7 @@ class Front:
             return remote
         request = self.entrance.with_site(verdict, peer[0])
         self._recognise(wire, remote)
-        refusal = self.entrance.refusal_of_page(request) or self._places.refusal_for(remote[0])
+        refusal = self.entrance.refusal_of_page(request) or self._quota.refusal_for(remote[0])
         return refusal or self.entrance.admit(request, time.time())
 
     def _recognise(self, wire: Wire, remote: SocketAddress) -> None:
@@ -272,7 +274,7 @@ class Front:
     async def _admit(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
         # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
         self.lobby.leave(wire)
-        self._places.take(wire.remote[0])
+        self._quota.add(wire.remote[0])
         wire.on_closed = functools.partial(self._leave, client, wire)
         request = admission.request
         client.auth, client.subprotocol = admission.claims, self.entrance.subprotocol_for(request)
@@ -306,7 +308,7 @@ class Front:
         said_meanwhile = b""
         with trio.move_on_after(self.entrance.gate_timeout or 0.0) as gate:
             await self._announce(client, event)
-            said_meanwhile = await self._wait_judged(client, wire)
+            said_meanwhile = await self._wait_answered(client, wire)
         refusal = self._refusal_of(client, request.subprotocols)
         if client not in self.clients or wire.is_closed:
             if gate.cancelled_caught:
@@ -319,7 +321,7 @@ class Front:
             return None
         return said_meanwhile
 
-    async def _wait_judged(self, client: Client, wire: Wire) -> bytes:
+    async def _wait_answered(self, client: Client, wire: Wire) -> bytes:
         """Wait for the chain's answer; returns what the client has sent meanwhile."""
         early = b""
 
@@ -336,21 +338,21 @@ class Front:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch)
-            await client.wait_judged()
+            await client.wait_answered()
             nursery.cancel_scope.cancel()
         return early
 
     def _refusal_of(self, client: Client, offers: Collection[str]) -> handshake.Refusal | None:
-        verdict = client.verdict
-        if verdict is None:
+        answer = client.gate_answer
+        if answer is None:
             return handshake.NO_ANSWER
-        if verdict.subprotocol is not None and verdict.subprotocol not in offers:
-            self._note_not_offered(verdict.subprotocol)
+        if answer.subprotocol is not None and answer.subprotocol not in offers:
+            self._note_not_offered(answer.subprotocol)
             return handshake.NOT_OFFERED
-        if verdict.auth is not None:
-            client.auth = verdict.auth
-        client.subprotocol = verdict.subprotocol or client.subprotocol
-        return verdict.refusal
+        if answer.auth is not None:
+            client.auth = answer.auth
+        client.subprotocol = answer.subprotocol or client.subprotocol
+        return answer.refusal
 
     def _note_not_offered(self, subprotocol: str) -> None:
         """Tell it once: each client that comes may make the chain do it again."""
@@ -405,7 +407,7 @@ class Front:
 
     def _leave(self, client: Client, wire: Wire) -> None:
         """An admitted client's connection has been closed."""
-        self._places.give_back(wire.remote[0])
+        self._quota.remove(wire.remote[0])
         self.depart(client, ABNORMAL, "", clean=False)
         self._forget_wire(wire)
 
@@ -504,7 +506,7 @@ class Front:
         self.counters["clients that the chain can't serve"] += 1
         conversation = self._conversations.get(client)
         if conversation is None:
-            client.judge(Verdict(handshake.NOT_SERVED))
+            client.answer(GateAnswer(handshake.NOT_SERVED))
         else:
             conversation.fail(INTERNAL_ERROR, "the chain can't serve this client")
 
@@ -635,13 +637,13 @@ class Front:
     def _execute_accept(self, action: Frame) -> None:
         client = self.clients.of(action["id"])
         if client is not None:
-            client.judge(Verdict(None, action.get("auth"), action.get("subprotocol")))
+            client.answer(GateAnswer(None, action.get("auth"), action.get("subprotocol")))
 
     def _execute_reject(self, action: Frame) -> None:
         client = self.clients.of(action["id"])
         if client is not None:
             status, text = action.get("status", 403), action.get("reason") or "Not allowed."
-            client.judge(Verdict(handshake.Refusal(status, text, reason="the chain has rejected it")))
+            client.answer(GateAnswer(handshake.Refusal(status, text, reason="the chain has rejected it")))
 
     def _execute_count(self, action: Frame) -> None:
         name = action["name"]
@@ -795,7 +797,7 @@ class Front:
             elif client.is_open:
                 wire.begin_close(code, reason)
             else:
-                client.judge(Verdict(handshake.CLOSING))
+                client.answer(GateAnswer(handshake.CLOSING))
         while self._wires:
             await self._all_gone.park()
 

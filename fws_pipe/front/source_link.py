@@ -14,7 +14,7 @@ import trio
 
 from fws_pipe.errors import SilenceError
 from fws_pipe.front.front import Front
-from fws_pipe.front.membership_changes import Presence
+from fws_pipe.front.membership_changes import MembershipChanges
 from fws_pipe.pipes.ends import Inlet, Outlet
 from fws_pipe.protocol.actions import COUNT, ENQUEUE, SEND
 from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
@@ -24,19 +24,19 @@ SILENCE_S = 15.0
 """A source that has served and then leaves a tick without an answer for so long hangs."""
 
 
-class Outside:
-    """A `pipeline.supervisor.Exchange` for the source."""
+class SourceLink:
+    """The front's side of the source (`chain.supervisor.Exchange`)."""
 
     def __init__(self, front: Front) -> None:
         self._front = front
-        self._presence = Presence(front.clients, self._note_tick_sent)
+        self._changes = MembershipChanges(front.clients, self._note_tick_sent)
         self.ready = trio.Event()
         self._awaits_tick = False
         self._patience = trio.CancelScope()
 
     async def write_events(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Tell who is here, for ever."""
-        await self._presence.run(pipe.write)
+        await self._changes.run(pipe.write)
 
     async def execute_all(self, inlet: Inlet, source: str) -> None:
         """Take what the source sends to its end. Raises FrameError for what isn't frames, SilenceError if it hangs."""
