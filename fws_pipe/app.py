@@ -36,11 +36,11 @@ from fws_pipe.errors import FrameError, FwsError, GaveUpError, UnfinishedError, 
 from fws_pipe.front.front import Front, Intake
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.listener import accept_all, open_listeners, open_unix_listeners, quiet_libraries, url_of
-from fws_pipe.front.source_link import Outside
+from fws_pipe.front.source_link import SourceLink
 from fws_pipe.ledger.link import LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import STDIN, STDOUT, ReadBuffer, write_some
-from fws_pipe.system.runtime_folder import scratch_folder
+from fws_pipe.system.runtime_folder import runtime_folder
 from fws_pipe.system.service_manager import Handover, Notifier
 from fws_pipe.system.signals import is_ignored
 from fws_pipe.websocket.meter import Pace
@@ -285,7 +285,7 @@ async def run_pipe(
         async with _front(config, name, log, checks_actions=False) as front:
             chain = Supervisor(_chain_programs(config, commands, sink), surroundings, front.link, log)
             sources = [
-                Supervisor([source], surroundings, Outside(front.link, front.counters), log, SOURCE)
+                Supervisor([source], surroundings, SourceLink(front.link, front.counters), log, SOURCE)
                 for source in _source_programs(config, redis)
             ]
 
@@ -383,7 +383,7 @@ def _storage_environment(config: Config, redis: RedisSettings | None) -> Iterato
     if config.storage != "sqlite":
         yield environment
         return
-    with scratch_folder() as folder:
+    with runtime_folder() as folder:
         yield {**environment, "FWS_STORAGE": f"sqlite:{folder}/storage.db"}
 
 

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for frames."""
+"""Hypothesis strategies for frames and addresses."""
 
 from __future__ import annotations
 
@@ -61,3 +61,6 @@ actions = st.one_of(
 )
 
 frames = st.one_of(events, actions)
+
+hosts = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "unix"])
+"""Addresses, some of which are of one network (proxies.group_of), and that of a Unix socket."""

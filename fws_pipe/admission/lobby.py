@@ -1,6 +1,6 @@
-"""Who may come in: how many clients there are, in all and of one address, and how many shake hands. No I/O.
+"""The lobby: bounds how many connections shake hands at once. No I/O.
 
-The lobby holds connections that are no clients yet. When it is full, no connection is refused: the listeners accept no
+It holds the connections that are no clients yet. When it is full, no connection is refused: the listeners accept no
 more until one has left, and the next ones wait in the kernel's queue, where they cost no descriptor. So clients that
 all reconnect at once are served in order.
 
@@ -12,46 +12,14 @@ have the handshake's time.
 from __future__ import annotations
 
 import math
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import trio
 
-from fws_pipe.admission.proxies import UNIX, group_of
-from fws_pipe.http.handshake import CROWDED_OUT, FULL, Refusal, full_for_address
-
-
-class Places:
-    """The clients' places; 0: any number."""
-
-    def __init__(self, in_all: int, per_address: int) -> None:
-        self._in_all = in_all
-        self._per_address = per_address
-        self._taken = 0
-        self._by_address: Counter[str] = Counter()
-
-    def refusal_for(self, host: str) -> Refusal | None:
-        """Why a client from there can't have a place just now."""
-        if 0 < self._in_all <= self._taken:
-            return FULL
-        if 0 < self._per_address <= self._by_address[group_of(host)] and host != UNIX:
-            return full_for_address(self._per_address)
-        return None
-
-    def take(self, host: str) -> None:
-        """A client has come."""
-        self._taken += 1
-        self._by_address[group_of(host)] += 1
-
-    def give_back(self, host: str) -> None:
-        """It has gone."""
-        self._taken -= 1
-        group = group_of(host)
-        self._by_address[group] -= 1
-        if not self._by_address[group]:
-            del self._by_address[group]
-
+from fws_pipe.admission.proxies import group_of
+from fws_pipe.http.handshake import CROWDED_OUT
 
 GRACE_S = 1.0
 """How long a connection may keep the server waiting while others wait. A client's first bytes follow its connection at
@@ -84,7 +52,7 @@ class _Waiting(NamedTuple):
     since: float
 
 
-class Shares:
+class AddressShares:
     """The newcomers of each group of addresses, and the group that has most. Each method takes constant time."""
 
     def __init__(self) -> None:
@@ -145,7 +113,7 @@ class Lobby:
         self._tell = tell
         self._groups: dict[Newcomer, str | None] = {}
         """All newcomers, and the group that each counts for; None: for no group."""
-        self._shares = Shares()
+        self._shares = AddressShares()
         self._unheard: OrderedDict[Newcomer, float] = OrderedDict()
         """Those that had said nothing when they were last looked at, oldest first, and when they came."""
         self._changed = trio.lowlevel.ParkingLot()

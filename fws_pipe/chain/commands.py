@@ -1,4 +1,4 @@
-"""Where things are on this machine: the shipped filters, this environment's commands, PATH."""
+"""The commands that exist on this system: the shipped filters, this environment's commands, those on PATH."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def _scripts_dir() -> Path:
     return next((folder for folder in candidates if (folder / "fws-python").exists()), candidates[0])
 
 
-class MachineCommands:
-    """The commands that a chain can name here (`resolve.Commands`)."""
+class SystemCommands:
+    """The commands that exist on this system (`resolver.Commands`)."""
 
     def __init__(self, path: str, shell: str = "/bin/sh") -> None:
         self._path = path

@@ -43,12 +43,12 @@ def fws_source() -> None:
 
 def fws_cat() -> None:
     """Run fws-cat."""
-    _run("cli.frame_tools", "cat_main")
+    _run("cli.fws_cat", "main")
 
 
 def fws_emit() -> None:
     """Run fws-emit."""
-    _run("cli.frame_tools", "emit_main")
+    _run("cli.fws_emit", "main")
 
 
 def fws_filter() -> None:

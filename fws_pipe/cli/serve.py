@@ -14,7 +14,7 @@ from typing import TypeVar, TypeVarTuple
 import trio
 
 from fws_pipe.app import run_front, run_pipe
-from fws_pipe.chain.commands import MachineCommands, filter_paths, filter_summary, filters_dir, stage_path
+from fws_pipe.chain.commands import SystemCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.chain.resolver import Command, resolve_chain
 from fws_pipe.config.options import Config, Query, current_environment, parse_front, parse_pipe
 from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, FwsError, UsageError
@@ -103,7 +103,7 @@ def _pipe(argv: Sequence[str]) -> None:
     environment = current_environment()
     config = parse_pipe(argv, environment)
     if isinstance(config, Query):
-        _answer(config, MachineCommands(stage_path(environment), config.shell))
+        _answer(config, SystemCommands(stage_path(environment), config.shell))
         return
 
     def parse() -> Config:
@@ -120,7 +120,7 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
     # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`. Each stage gets a pipe
     # under this number, see pipeline/stdout.py.
     stdout = _duplicate_of_stdout()
-    chain = resolve_chain(config.chain, MachineCommands(stage_path(environment), config.shell))
+    chain = resolve_chain(config.chain, SystemCommands(stage_path(environment), config.shell))
     if config.quarantine is not None:
         check_folder(config.quarantine)
     if config.storage_module is not None:
@@ -142,7 +142,7 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
     def read_commands() -> Sequence[Command]:
         nonlocal latest
         latest = _parse_again(latest, parse)
-        return resolve_chain(latest.chain, MachineCommands(stage_path(environment), config.shell))
+        return resolve_chain(latest.chain, SystemCommands(stage_path(environment), config.shell))
 
     _run(log, run_pipe, config, chain, read_commands, environment, stdout, handover, log)
 
@@ -206,7 +206,7 @@ def _raise_descriptor_limit() -> None:
             pass  # macOS says "unlimited" and means less; what we have will do
 
 
-def _answer(query: Query, commands: MachineCommands) -> None:
+def _answer(query: Query, commands: SystemCommands) -> None:
     if query.kind == "filters-dir":
         print(filters_dir())
     elif query.kind == "list":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from fws_pipe.clients.registry import Client, Ping
+from fws_pipe.clients.client import Client, Ping
 from fws_pipe.counters import Count, Counters
 from fws_pipe.websocket.rfc6455 import INTERNAL_ERROR, PING_FRAME
 

@@ -15,8 +15,8 @@ import trio
 
 from fws_pipe.admission.entrance import Entrance
 from fws_pipe.admission.lobby import Lobby
+from fws_pipe.clients.client import Client, GateAnswer, Load
 from fws_pipe.clients.keep_alive import KeepAlive
-from fws_pipe.clients.registry import Client, Load, Verdict
 from fws_pipe.counters import Count, Counters, Gauge, Statistics
 from fws_pipe.front.bounds import Bounds
 from fws_pipe.front.limits import Limits
@@ -158,7 +158,7 @@ class Front:
             elif client.is_open:
                 wire.begin_close(code, reason)
             else:
-                client.judge(Verdict(handshake.CLOSING))
+                client.answer(GateAnswer(handshake.CLOSING))
         while self._wires:
             await self._all_gone.park()
 

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from fws_pipe.clients.registry import Client, Clients
+from fws_pipe.clients.client import Client
+from fws_pipe.clients.registry import Clients
 from fws_pipe.protocol.codec import encode
 from fws_pipe.protocol.events import presence_event, stamp, tick_event
 
@@ -18,7 +19,7 @@ HEARTBEAT_S = 5.0
 """How often the source gets a tick: one that hangs is noticed by those that don't come back."""
 
 
-class Presence:
+class MembershipChanges:
     """Follows the clients of a front. `on_tick` is called for each tick that is about to be written."""
 
     def __init__(self, clients: Clients, on_tick: Callable[[], object]) -> None:

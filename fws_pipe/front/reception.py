@@ -13,10 +13,11 @@ from collections.abc import Callable, Collection, Sequence
 import trio
 
 from fws_pipe.admission.entrance import Entrance
-from fws_pipe.admission.lobby import Lobby, Places
+from fws_pipe.admission.lobby import Lobby
 from fws_pipe.admission.proxy_protocol import ProxyHeaderError, missing, source_of
+from fws_pipe.admission.quotas import ClientQuota
 from fws_pipe.admission.tokens import Admission
-from fws_pipe.clients.registry import Client
+from fws_pipe.clients.client import Client
 from fws_pipe.counters import Count, Counters
 from fws_pipe.front.limits import Limits
 from fws_pipe.http import handshake
@@ -61,7 +62,7 @@ class Reception:
         self._counters = counters
         self._log = log
         self.lobby = Lobby(limits.max_handshakes, refusals.tell)
-        self._places = Places(limits.max_clients, limits.max_clients_per_address)
+        self._quota = ClientQuota(limits.max_clients, limits.max_clients_per_address)
 
     def receive(self, client: Client, wire: Wire) -> None:
         """See an accepted connection through its handshake."""
@@ -121,7 +122,7 @@ class Reception:
             return remote
         request = self._entrance.with_site(verdict, peer[0])
         self._recognise(wire, remote)
-        refusal = self._entrance.refusal_of_page(request) or self._places.refusal_for(remote[0])
+        refusal = self._entrance.refusal_of_page(request) or self._quota.refusal_for(remote[0])
         return refusal or self._entrance.admit(request, time.time())
 
     def _recognise(self, wire: Wire, remote: SocketAddress) -> None:
@@ -157,7 +158,7 @@ class Reception:
     async def _admit(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
         # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
         self.lobby.leave(wire)
-        self._places.take(wire.remote[0])
+        self._quota.add(wire.remote[0])
         wire.on_closed = functools.partial(self._leave, client, wire)
         request = admission.request
         client.auth, client.subprotocol = admission.claims, self._entrance.subprotocol_for(request)
@@ -185,7 +186,7 @@ class Reception:
         said_meanwhile = b""
         with trio.move_on_after(self._entrance.gate_timeout or 0.0) as gate:
             await self._link.announce(client, event)
-            said_meanwhile = await self._wait_judged(client, wire)
+            said_meanwhile = await self._wait_answered(client, wire)
         refusal = self._refusal_of(client, request.subprotocols)
         if client not in self._link.clients or wire.is_closed:
             if gate.cancelled_caught:
@@ -198,7 +199,7 @@ class Reception:
             return None
         return said_meanwhile
 
-    async def _wait_judged(self, client: Client, wire: Wire) -> bytes:
+    async def _wait_answered(self, client: Client, wire: Wire) -> bytes:
         """Wait for the chain's answer; returns what the client has sent meanwhile."""
         early = b""
 
@@ -215,21 +216,21 @@ class Reception:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch)
-            await client.wait_judged()
+            await client.wait_answered()
             nursery.cancel_scope.cancel()
         return early
 
     def _refusal_of(self, client: Client, offers: Collection[str]) -> handshake.Refusal | None:
-        verdict = client.verdict
-        if verdict is None:
+        answer = client.gate_answer
+        if answer is None:
             return handshake.NO_ANSWER
-        if verdict.subprotocol is not None and verdict.subprotocol not in offers:
-            self._note_not_offered(verdict.subprotocol)
+        if answer.subprotocol is not None and answer.subprotocol not in offers:
+            self._note_not_offered(answer.subprotocol)
             return handshake.NOT_OFFERED
-        if verdict.auth is not None:
-            client.auth = verdict.auth
-        client.subprotocol = verdict.subprotocol or client.subprotocol
-        return verdict.refusal
+        if answer.auth is not None:
+            client.auth = answer.auth
+        client.subprotocol = answer.subprotocol or client.subprotocol
+        return answer.refusal
 
     def _note_not_offered(self, subprotocol: str) -> None:
         """Tell it once: each client that comes may make the chain do it again."""
@@ -275,7 +276,7 @@ class Reception:
 
     def _leave(self, client: Client, wire: Wire) -> None:
         """An admitted client's connection has been closed."""
-        self._places.give_back(wire.remote[0])
+        self._quota.remove(wire.remote[0])
         self._link.depart(client, ABNORMAL, "", clean=False)
         self._forget(wire)
 

@@ -14,7 +14,7 @@ import trio
 
 from fws_pipe.counters import Count, Counters
 from fws_pipe.errors import SilenceError
-from fws_pipe.front.membership_changes import Presence
+from fws_pipe.front.membership_changes import MembershipChanges
 from fws_pipe.ledger.link import Link
 from fws_pipe.pipes.ends import Inlet, Outlet
 from fws_pipe.protocol.actions import COUNT, ENQUEUE, SEND
@@ -25,20 +25,20 @@ SILENCE_S = 15.0
 """A source that has served and then leaves a tick without an answer for so long hangs."""
 
 
-class Outside:
-    """A `pipeline.supervisor.Exchange` for the source."""
+class SourceLink:
+    """The front's side of the source (`chain.supervisor.Exchange`)."""
 
     def __init__(self, link: Link, counters: Counters) -> None:
         self._link = link
         self._counters = counters
-        self._presence = Presence(link.clients, self._note_tick_sent)
+        self._changes = MembershipChanges(link.clients, self._note_tick_sent)
         self.ready = trio.Event()
         self._awaits_tick = False
         self._patience = trio.CancelScope()
 
     async def write_events(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Tell who is here, for ever."""
-        await self._presence.run(pipe.write)
+        await self._changes.run(pipe.write)
 
     async def execute_all(self, inlet: Inlet, source: str) -> None:
         """Take what the source sends to its end. Raises FrameError for what isn't frames, SilenceError if it hangs."""

@@ -23,18 +23,18 @@ DEATHS_IN_COMPANY = 2
 """So many deaths at the most before a deadly event is alone: at the second one it is among those replayed alone."""
 
 
-class Verdict(enum.Enum):
+class Remedy(enum.Enum):
     """What to do about what was in the chain when it died."""
 
     REPLAY = enum.auto()
     """As it was written before."""
     BE_CAREFUL = enum.auto()
-    """One event at a time, up to `Suspicion.careful_until`."""
+    """One event at a time, up to `Blame.careful_until`."""
     SKIP = enum.auto()
     """The oldest event, which was alone, has killed the chain often enough."""
 
 
-class Suspicion:
+class Blame:
     """Remembers what was in the chain at the last deaths, by numbers of events and of the ticks behind them."""
 
     def __init__(self) -> None:
@@ -48,10 +48,10 @@ class Suspicion:
         """The event that is skipped if the chain dies once more while it is alone there; 0: there is none."""
         return self._alone if self._alone is not None and self._deaths_alone == DEATHS_ALONE - 1 else 0
 
-    def judge(self, oldest: int | None, newest: int, count: int) -> Verdict:
+    def note_death(self, oldest: int | None, newest: int, count: int) -> Remedy:
         """The chain has died with `count` events in it, numbered from `oldest` to `newest`; None: there were none."""
         if oldest is None:
-            return Verdict.REPLAY  # idle, or still starting: no event is to blame
+            return Remedy.REPLAY  # idle, or still starting: no event is to blame
         is_repeated = oldest <= self.careful_until
         self.careful_until = min(self.careful_until, newest) if is_repeated else newest
         if count == 1:
@@ -59,8 +59,8 @@ class Suspicion:
             self._alone = oldest
             if self._deaths_alone >= DEATHS_ALONE:
                 self.careful_until, self._alone, self._deaths_alone = 0, None, 0
-                return Verdict.SKIP
-        return Verdict.BE_CAREFUL if is_repeated else Verdict.REPLAY
+                return Remedy.SKIP
+        return Remedy.BE_CAREFUL if is_repeated else Remedy.REPLAY
 
 
 class Introductions:
@@ -80,7 +80,7 @@ class Introductions:
         """Whether no chain is to hear of this client again if another one dies of it."""
         return self._deaths[client_id] == DEATHS_ALONE - 1
 
-    def judge(self, *, is_over: bool) -> str | None:
+    def note_death(self, *, is_over: bool) -> str | None:
         """The chain has died; `is_over`: having heard of all. Returns the client that no chain is to hear of again."""
         at_hand, self.at_hand = self.at_hand, None
         if is_over:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from fws_pipe.ledger.blame import LAST_CHANCE_S, Introductions, Suspicion, Verdict
+from fws_pipe.ledger.blame import LAST_CHANCE_S, Blame, Introductions, Remedy
 from fws_pipe.ledger.journal import Charge, Journal, Kept, frames_of
 from fws_pipe.pipes.ends import Outlet
 from fws_pipe.protocol.codec import Frame, encode
@@ -25,7 +25,7 @@ from fws_pipe.websocket.frames import event_time, take_messages, tick_frame
 from fws_pipe.websocket.rfc6455 import ABNORMAL
 
 if TYPE_CHECKING:
-    from fws_pipe.clients.registry import Client
+    from fws_pipe.clients.client import Client
 
 WAITING_LIMIT_BYTES = 1024 * 1024
 """How much waits before clients have to: as much as the pipe behind it holds."""
@@ -75,7 +75,7 @@ class Feed:
     def __init__(self, journal_limit: int = JOURNAL_LIMIT_BYTES) -> None:
         self._journal: Journal[Client] = Journal()
         self._journal_limit = journal_limit
-        self._suspicion = Suspicion()
+        self._blame = Blame()
         self._introductions = Introductions()
         self._is_introduced = True
         """Whether the chain of now has heard of all clients that it is to hear of first."""
@@ -259,7 +259,7 @@ class Feed:
             if not self.swallows_ticks:
                 await self.ready.wait()
             self._is_introduced = True
-            if self._suspicion.last_chance > self._settled_seq:
+            if self._blame.last_chance > self._settled_seq:
                 await self._give_time()
             await self._replay(pipe)
             while not self._is_finishing:
@@ -560,7 +560,7 @@ class Feed:
         return client, None if client is None else _opening_of(client)
 
     def _find_culprit(self, clients: Iterable[Client]) -> tuple[Culprit | None, bool]:
-        victim = self._introductions.judge(is_over=self._is_introduced)
+        victim = self._introductions.note_death(is_over=self._is_introduced)
         if victim is not None:
             self._journal.restart()
             client, opening = self._opened(victim, clients)
@@ -570,14 +570,14 @@ class Feed:
             self._bar(client)
             return Culprit(kept, b"", client), False
         oldest = self._journal.oldest_under_way()
-        verdict = self._suspicion.judge(
+        remedy = self._blame.note_death(
             None if oldest is None else oldest.event["seq"],
             self._journal.newest_under_way,
             self._journal.events_under_way,
         )
-        is_careful = verdict is Verdict.BE_CAREFUL
-        self._journal.restart(careful_until=self._suspicion.careful_until if is_careful else 0)
-        if oldest is None or verdict is not Verdict.SKIP:
+        is_careful = remedy is Remedy.BE_CAREFUL
+        self._journal.restart(careful_until=self._blame.careful_until if is_careful else 0)
+        if oldest is None or remedy is not Remedy.SKIP:
             return None, is_careful
         self._journal.skip(oldest.event["seq"])
         client, opening = self._opened(oldest.event.get("id"), clients)

@@ -18,7 +18,8 @@ from typing import Protocol
 
 import trio
 
-from fws_pipe.clients.registry import Client, Clients, SlowClient, Verdict
+from fws_pipe.clients.client import Client, GateAnswer
+from fws_pipe.clients.registry import Clients, SlowClient
 from fws_pipe.counters import Count, Counters
 from fws_pipe.http import handshake
 from fws_pipe.ledger.blame import DEATHS_ALONE
@@ -201,7 +202,7 @@ class Link:
         self._counters.add(Count.NOT_SERVED)
         conversation = self.conversations.get(client)
         if conversation is None:
-            client.judge(Verdict(handshake.NOT_SERVED))
+            client.answer(GateAnswer(handshake.NOT_SERVED))
         else:
             conversation.fail(INTERNAL_ERROR, "the chain can't serve this client")
 
@@ -330,13 +331,13 @@ class Link:
     def _execute_accept(self, action: Frame) -> None:
         client = self.clients.of(action["id"])
         if client is not None:
-            client.judge(Verdict(None, action.get("auth"), action.get("subprotocol")))
+            client.answer(GateAnswer(None, action.get("auth"), action.get("subprotocol")))
 
     def _execute_reject(self, action: Frame) -> None:
         client = self.clients.of(action["id"])
         if client is not None:
             status, text = action.get("status", 403), action.get("reason") or "Not allowed."
-            client.judge(Verdict(handshake.Refusal(status, text, reason="the chain has rejected it")))
+            client.answer(GateAnswer(handshake.Refusal(status, text, reason="the chain has rejected it")))
 
     def _execute_count(self, action: Frame) -> None:
         self._counters.add_named(action["name"], action.get("by", 1))

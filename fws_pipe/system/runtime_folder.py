@@ -20,7 +20,7 @@ LOCK_NAME = "fws-pipe.lock"
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[str]:
+def runtime_folder() -> Iterator[str]:
     """A folder until the end of the block; those of dead servers go. Raises SystemRefusedError if there can be none."""
     try:
         _clear_away()

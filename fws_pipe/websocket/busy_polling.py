@@ -16,8 +16,8 @@ what is looked for in vain is at most AWAKE_S for every two messages that came i
 """
 
 
-class Rhythm:
-    """How long the last waits have taken."""
+class BusyPolling:
+    """Follows how long the last waits have taken."""
 
     def __init__(self) -> None:
         self._short_waits = 0

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import trio
 
 from fws_pipe.pipes.blocks import ReadBuffer
-from fws_pipe.websocket.busy_polling import AWAKE_S, Rhythm
+from fws_pipe.websocket.busy_polling import AWAKE_S, BusyPolling
 from fws_pipe.websocket.conversation import Conversation as GenericConversation
 from fws_pipe.websocket.conversation import Readers
 
@@ -73,7 +73,7 @@ class Switchboard:
         self._paused: dict[int, Conversation] = {}
         """Those that are not read, and only watched for the end of their connection."""
         self._pipes: dict[int, _Pipe] = {}
-        self._rhythm = Rhythm()
+        self._busy_polling = BusyPolling()
         self._buffer = ReadBuffer()
         self._ready: deque[int] = deque()
         """Those that were ready when the last turn was over: they come first in the next one."""
@@ -191,13 +191,13 @@ class Switchboard:
         poll = self._epoll.poll
         start = perf_counter()
         if not self._feed.is_calm or not _HAS_PROCESSORS:
-            self._rhythm.interrupt()
-        elif self._rhythm.is_quick:
+            self._busy_polling.interrupt()
+        elif self._busy_polling.is_quick:
             while perf_counter() - start < AWAKE_S:
                 if ready := poll(0, _AT_ONCE):
                     return ready
         ready = poll(_TURN_S, _AT_ONCE)
-        self._rhythm.note(perf_counter() - start)
+        self._busy_polling.note(perf_counter() - start)
         return ready
 
     def _serve(self, conversation: Conversation, descriptor: int, now: float) -> None:

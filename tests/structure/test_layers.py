@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "fws_pipe"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS: dict[str, tuple[str, ...]] = {
-    "cli": ("entry", "serve", "fws_server", "fws_python", "frame_tools"),
+    "cli": ("entry", "serve", "fws_server", "fws_python", "fws_cat", "fws_emit"),
     "app": (),
     "front": ("source_link", "membership_changes", "front", "reception", "bounds", "limits", "listener", "unix_socket"),
     "legacy": (),
@@ -30,8 +30,18 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "config": ("options", "arguments", "file"),
     "ledger": ("link", "feed", "quarantine", "journal", "blame", "progress"),
-    "clients": ("keep_alive", "registry", "memory"),
-    "admission": ("entrance", "lobby", "tokens", "jwt_keys", "key_forms", "proxy_protocol", "proxies", "origins"),
+    "clients": ("keep_alive", "registry", "client", "memory"),
+    "admission": (
+        "entrance",
+        "lobby",
+        "quotas",
+        "tokens",
+        "jwt_keys",
+        "key_forms",
+        "proxy_protocol",
+        "proxies",
+        "origins",
+    ),
     "http": ("request", "refusals", "handshake", "head", "site"),
     "websocket": (
         "readers",
@@ -66,7 +76,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "broker": ("source", "redis_broker", "relay", "publisher", "pacing", "membership", "connection", "settings"),
     "counters": (),
     "log": (),
-    "pipes": ("ends", "blocks"),
+    "pipes": ("ends", "json_lines", "blocks"),
     "system": ("first_process", "service_manager", "runtime_folder", "signals"),
     "protocol": ("outgoing", "json_form", "life", "actions", "events", "codec"),
     "errors": (),

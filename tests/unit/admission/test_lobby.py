@@ -1,4 +1,4 @@
-"""How many may come in."""
+"""The lobby: which connections wait, and which make room for them."""
 
 from __future__ import annotations
 
@@ -11,38 +11,8 @@ import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.admission.lobby import GRACE_S, Lobby, Places, Shares
-from fws_pipe.http.handshake import FULL
-
-hosts = st.sampled_from(["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "unix"])
-
-
-@given(st.integers(0, 4), st.integers(0, 3), st.lists(st.tuples(st.booleans(), hosts), max_size=40))
-def test_no_more_than_the_limits_and_every_place_comes_back(
-    in_all: int, per_address: int, steps: list[tuple[bool, str]]
-) -> None:
-    places = Places(in_all, per_address)
-    inside: list[str] = []
-    for comes, host in steps:
-        if not comes and host in inside:
-            inside.remove(host)
-            places.give_back(host)
-            continue
-        refusal = places.refusal_for(host)
-        same = sum(1 for other in inside if network_of(other) == network_of(host))
-        is_full = 0 < in_all <= len(inside)
-        is_crowded = 0 < per_address <= same and host != "unix"
-        if refusal is None:
-            assert not is_full
-            assert not is_crowded
-            places.take(host)
-            inside.append(host)
-        elif refusal is FULL:
-            assert is_full
-        else:
-            assert refusal.status == 429
-            assert str(per_address) in refusal.text
-            assert is_crowded
+from fws_pipe.admission.lobby import GRACE_S, AddressShares, Lobby
+from tests.strategies import hosts
 
 
 class Newcomer:
@@ -84,10 +54,6 @@ def run_on_a_fake_clock(main: Callable[[], Awaitable[None]]) -> None:
             await main()
 
     trio.run(bounded, clock=trio.testing.MockClock(autojump_threshold=0))
-
-
-def network_of(host: str) -> str:
-    return host.rpartition("::")[0] or host
 
 
 def test_the_lobby_waits_for_room_and_for_the_last_to_leave() -> None:
@@ -287,7 +253,7 @@ def test_behind_a_proxy_no_address_is_greedy_before_it_is_known() -> None:
 @given(st.lists(st.tuples(st.booleans(), hosts, st.integers(0, 10)), max_size=60))
 def test_the_largest_share_is_always_known(steps: list[tuple[bool, str, int]]) -> None:
     async def main() -> None:
-        lobby, shares = Lobby(0), Shares()
+        lobby, shares = Lobby(0), AddressShares()
         inside: list[tuple[str, Newcomer]] = []
         for since, (comes, group, which) in enumerate(steps):
             if comes or not inside:

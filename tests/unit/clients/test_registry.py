@@ -4,51 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fws_pipe.clients.registry import Client, Clients
+from fws_pipe.clients.client import Client
+from fws_pipe.clients.registry import Clients
 from fws_pipe.counters import Counters
-from fws_pipe.websocket.outbox import Outbox
-
-
-class Wire:
-    """Records what is posted."""
-
-    def __init__(self) -> None:
-        self.outbox = Outbox(10**6)
-        self.posted: list[bytes] = []
-        self.own: list[bytes] = []
-        self.flushed = 0
-        self.closed: list[tuple[int, str]] = []
-        self.has_room = True
-        self.on_room = lambda: None
-
-    @property
-    def is_closing(self) -> bool:
-        return bool(self.closed)
-
-    def post(self, frame: bytes, weight: int = 0) -> bool:
-        if self.has_room and not self.closed:
-            self.posted.append(frame)
-            return True
-        return False
-
-    def post_behind(self, frame: bytes, weight: int = 0, *, is_own: bool) -> bool:
-        if is_own and not self.closed:
-            self.own.append(frame)
-            return True
-        return self.post(frame)
-
-    def write(self, frame: bytes, weight: int = 0) -> bool:
-        is_taken = self.post(frame)
-        self.flush()
-        return is_taken
-
-    def flush(self) -> None:
-        self.flushed += 1
-
-    def begin_close(self, code: int, reason: str) -> None:
-        self.closed.append((code, reason))
-
-    fail = begin_close
+from tests.unit.clients.recording_wire import Wire
 
 
 @pytest.fixture
@@ -77,11 +36,11 @@ def test_a_client_before_the_gate_gets_only_what_is_for_itself(clients: Clients)
     clients.deliver()
     assert len(wire.posted) == 1
     clients.close({"type": "close", "to": "*"})
-    assert newcomer.verdict is None
+    assert newcomer.gate_answer is None
     clients.close({"type": "close", "to": "d", "reason": "no"})
-    assert newcomer.verdict is not None
-    assert newcomer.verdict.refusal is not None
-    assert newcomer.verdict.refusal.status == 403
+    assert newcomer.gate_answer is not None
+    assert newcomer.gate_answer.refusal is not None
+    assert newcomer.gate_answer.refusal.status == 403
     clients.remove(newcomer)
     clients.send({"type": "send", "to": "*", "data": "all"})
     clients.deliver()
@@ -225,43 +184,3 @@ def test_what_the_client_has_not_caused_is_others(wires: dict[str, Wire], seq: d
     here.send({"type": "send", "to": "a", "data": "x", **seq})
     here.deliver()
     assert [code for code, _ in wires["a"].closed] == [1013]
-
-
-def send_all_that_it_may(client: Client, size: int) -> int:
-    count = 0
-    while not client.must_wait(size):
-        client.charge(size, 1)
-        count += 1
-    return count
-
-
-@pytest.mark.parametrize("factor", [1, 3, 10, 100])
-def test_what_is_under_way_is_fitted_to_the_length_of_the_replies(factor: int) -> None:
-    share, size = 500_000, 1000
-    wire = Wire()
-    wire.outbox = Outbox(2 * share)
-    client = Client("a", wire, share)  # type: ignore[arg-type]
-    peaks = []
-    for _ in range(20):
-        count = send_all_that_it_may(client, size)
-        assert count
-        for _ in range(count):
-            wire.outbox.append_own(b"x" * size * factor)
-        peaks.append(wire.outbox.size)
-        for _ in range(count):
-            client.discharge(size, 1)
-        while wire.outbox:
-            wire.outbox.advance(len(wire.outbox.next_bytes()))
-    assert peaks[0] <= 65536 * factor
-    assert max(peaks[5:]) <= max(2 * share, 2 * size * factor)
-    assert min(peaks[10:]) >= min(share // 4, size * factor)
-
-
-def test_others_messages_do_not_hold_a_client() -> None:
-    wire = Wire()
-    client = Client("a", wire, 500)  # type: ignore[arg-type]
-    wire.outbox.append_others(b"x" * 900)
-    assert not client.must_wait(500)
-    wire.outbox.append_own(b"x" * 500)
-    assert client.must_wait(1)
-    assert client.budget == 0

@@ -13,7 +13,7 @@ from fws_pipe.admission.entrance import Entrance, EntranceSettings
 from fws_pipe.errors import SilenceError
 from fws_pipe.front.front import Front
 from fws_pipe.front.membership_changes import HEARTBEAT_S
-from fws_pipe.front.source_link import SILENCE_S, Outside
+from fws_pipe.front.source_link import SILENCE_S, SourceLink
 from fws_pipe.ledger.feed import WAITING_LIMIT_BYTES
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import encode
@@ -58,12 +58,12 @@ class Taker:
         return len(data)
 
 
-def check(scenario: Callable[[Front, Outside], Awaitable[None]], tmp_path: Path) -> None:
+def check(scenario: Callable[[Front, SourceLink], Awaitable[None]], tmp_path: Path) -> None:
     async def main() -> None:
         log = Log("test", descriptor=log_file.fileno())
         async with trio.open_nursery() as nursery:
             front = Front(LIMITS, LINK_LIMITS, log, "test", Entrance(EntranceSettings()), nursery)
-            await scenario(front, Outside(front.link, front.counters))
+            await scenario(front, SourceLink(front.link, front.counters))
             nursery.cancel_scope.cancel()
         log.close()
 
@@ -71,43 +71,43 @@ def check(scenario: Callable[[Front, Outside], Awaitable[None]], tmp_path: Path)
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
-async def silence(outside: Outside, source: Source) -> float:
+async def silence(link: SourceLink, source: Source) -> float:
     """Run until the source counts as hung; returns when that was."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(outside.write_events, source)
+        nursery.start_soon(link.write_events, source)
         with pytest.raises(SilenceError, match="source is silent"):
-            await outside.execute_all(source, "source")
+            await link.execute_all(source, "source")
         nursery.cancel_scope.cancel()
     return trio.current_time()
 
 
 def test_a_source_that_hangs_is_noticed(tmp_path: Path) -> None:
-    async def scenario(front: Front, outside: Outside) -> None:
+    async def scenario(front: Front, link: SourceLink) -> None:
         source = Source(1.0)
         start = trio.current_time()
         with trio.move_on_after(100) as lively:
-            await silence(outside, source)
+            await silence(link, source)
         assert lively.cancelled_caught, "a source that returns its ticks lives"
         source.hangs = True
         start = trio.current_time()
-        assert await silence(outside, source) - start <= HEARTBEAT_S + SILENCE_S + 1
+        assert await silence(link, source) - start <= HEARTBEAT_S + SILENCE_S + 1
 
     check(scenario, tmp_path)
 
 
 def test_a_source_that_has_not_reached_redis_yet_is_not_silent(tmp_path: Path) -> None:
-    async def scenario(front: Front, outside: Outside) -> None:
+    async def scenario(front: Front, link: SourceLink) -> None:
         source = Source(0.0)
         source.hangs = True
         with trio.move_on_after(100) as patience:
-            await silence(outside, source)
+            await silence(link, source)
         assert patience.cancelled_caught
 
     check(scenario, tmp_path)
 
 
 def test_a_source_is_not_silent_while_the_chain_keeps_it_waiting(tmp_path: Path) -> None:
-    async def scenario(front: Front, outside: Outside) -> None:
+    async def scenario(front: Front, link: SourceLink) -> None:
         source = Source(0.0)
         full: dict[str, object] = {
             "type": "consumer",
@@ -118,7 +118,7 @@ def test_a_source_is_not_silent_while_the_chain_keeps_it_waiting(tmp_path: Path)
 
         async def let_in() -> None:
             """The chain takes what has come only after a long time."""
-            await outside.ready.wait()
+            await link.ready.wait()
             source.say(full, full)
             await trio.sleep(10 * SILENCE_S)
 
@@ -129,14 +129,14 @@ def test_a_source_is_not_silent_while_the_chain_keeps_it_waiting(tmp_path: Path)
         with trio.move_on_after(11 * SILENCE_S) as patience:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(let_in)
-                await silence(outside, source)
+                await silence(link, source)
         assert patience.cancelled_caught
 
     check(scenario, tmp_path)
 
 
 def test_nothing_but_messages_is_taken_from_outside(tmp_path: Path) -> None:
-    async def scenario(front: Front, outside: Outside) -> None:
+    async def scenario(front: Front, link: SourceLink) -> None:
         executed: list[object] = []
         execute = front.link.execute
 
@@ -155,7 +155,7 @@ def test_nothing_but_messages_is_taken_from_outside(tmp_path: Path) -> None:
             {"type": "unknown"},
         )
         with trio.move_on_after(1):
-            await outside.execute_all(source, "source")
+            await link.execute_all(source, "source")
         assert [kind for kind in executed if kind != "count"] == ["send", "enqueue"]
         assert front.counters["actions that may not come from outside"] == 4
 

@@ -5,40 +5,40 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.ledger.blame import DEATHS_ALONE, DEATHS_IN_COMPANY, Introductions, Suspicion, Verdict
+from fws_pipe.ledger.blame import DEATHS_ALONE, DEATHS_IN_COMPANY, Blame, Introductions, Remedy
 
 
-def test_a_second_death_before_all_is_through_that_was_in_the_chain_at_the_first_is_reason_for_suspicion() -> None:
-    suspicion = Suspicion()
-    assert suspicion.judge(5, 20, 10) is Verdict.REPLAY
-    assert suspicion.judge(15, 30, 10) is Verdict.BE_CAREFUL
-    assert suspicion.careful_until == 20, "what was in it both times"
-    assert suspicion.judge(21, 30, 10) is Verdict.REPLAY
+def test_a_second_death_before_all_is_through_that_was_in_the_chain_at_the_first_is_reason_for_care() -> None:
+    blame = Blame()
+    assert blame.note_death(5, 20, 10) is Remedy.REPLAY
+    assert blame.note_death(15, 30, 10) is Remedy.BE_CAREFUL
+    assert blame.careful_until == 20, "what was in it both times"
+    assert blame.note_death(21, 30, 10) is Remedy.REPLAY
 
 
 def test_an_event_that_was_alone_at_three_deaths_is_skipped() -> None:
-    suspicion = Suspicion()
-    verdicts = [suspicion.judge(5, 4 + count, count) for count in (10, 9, 1, 1, 1)]
-    assert verdicts == [Verdict.REPLAY, Verdict.BE_CAREFUL, Verdict.BE_CAREFUL, Verdict.BE_CAREFUL, Verdict.SKIP]
+    blame = Blame()
+    remedies = [blame.note_death(5, 4 + count, count) for count in (10, 9, 1, 1, 1)]
+    assert remedies == [Remedy.REPLAY, Remedy.BE_CAREFUL, Remedy.BE_CAREFUL, Remedy.BE_CAREFUL, Remedy.SKIP]
 
 
 def test_deaths_in_company_between_do_not_clear_it() -> None:
-    suspicion = Suspicion()
-    assert [suspicion.judge(5, 4 + count, count) for count in (1, 3, 1, 3, 1)][-1] is Verdict.SKIP
+    blame = Blame()
+    assert [blame.note_death(5, 4 + count, count) for count in (1, 3, 1, 3, 1)][-1] is Remedy.SKIP
 
 
 def test_a_chain_that_dies_without_events_blames_nobody() -> None:
-    suspicion = Suspicion()
-    assert {suspicion.judge(None, 0, 0) for _ in range(10)} == {Verdict.REPLAY}
+    blame = Blame()
+    assert {blame.note_death(None, 0, 0) for _ in range(10)} == {Remedy.REPLAY}
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 2)), max_size=30))
 def test_nobody_is_skipped_without_three_deaths_alone(deaths: list[tuple[int, int]]) -> None:
-    suspicion = Suspicion()
+    blame = Blame()
     alone = dict.fromkeys(range(4), 0)
     for oldest, count in deaths:
         alone[oldest] += count == 1
-        if suspicion.judge(oldest, oldest + count - 1, count) is Verdict.SKIP:
+        if blame.note_death(oldest, oldest + count - 1, count) is Remedy.SKIP:
             assert count == 1
             assert alone[oldest] >= DEATHS_ALONE
             alone[oldest] = 0
@@ -48,36 +48,36 @@ def test_nobody_is_skipped_without_three_deaths_alone(deaths: list[tuple[int, in
 def test_however_far_each_run_gets_a_deadly_event_is_found_after_five_deaths(poison: int, data: st.DataObject) -> None:
     # A run gets any number of events through, and has read any number beyond the one that kills it. When it is to be
     # careful the events up to there are alone, each in its turn.
-    suspicion = Suspicion()
+    blame = Blame()
     through = careful_until = 0
     for death in range(1, DEATHS_IN_COMPANY + DEATHS_ALONE + 1):
         through = poison - 1 if poison <= careful_until else data.draw(st.integers(through, poison - 1))
         newest = poison if poison <= careful_until else data.draw(st.integers(poison, poison + 100))
-        verdict = suspicion.judge(through + 1, newest, newest - through)
-        if verdict is Verdict.SKIP:
+        remedy = blame.note_death(through + 1, newest, newest - through)
+        if remedy is Remedy.SKIP:
             assert newest - through == 1
             return
-        if verdict is Verdict.BE_CAREFUL:
-            careful_until = max(careful_until, suspicion.careful_until)
+        if remedy is Remedy.BE_CAREFUL:
+            careful_until = max(careful_until, blame.careful_until)
         assert death < DEATHS_IN_COMPANY or poison <= careful_until
     raise AssertionError("it was not found")
 
 
 def test_deaths_before_the_first_client_is_at_hand_blame_nobody() -> None:
     introductions = Introductions()
-    assert {introductions.judge(is_over=False) for _ in range(10)} == {None}
+    assert {introductions.note_death(is_over=False) for _ in range(10)} == {None}
 
 
 def test_the_client_that_is_at_hand_at_three_deaths_is_left_out() -> None:
     introductions = Introductions()
-    assert introductions.judge(is_over=False) is None
+    assert introductions.note_death(is_over=False) is None
     assert introductions.is_careful
     for _ in range(2):
         introductions.at_hand = "a"
-        assert introductions.judge(is_over=False) is None
+        assert introductions.note_death(is_over=False) is None
     introductions.at_hand = "b"
-    assert introductions.judge(is_over=False) is None
+    assert introductions.note_death(is_over=False) is None
     introductions.at_hand = "a"
-    assert introductions.judge(is_over=False) == "a"
-    assert introductions.judge(is_over=True) is None
+    assert introductions.note_death(is_over=False) == "a"
+    assert introductions.note_death(is_over=True) is None
     assert not introductions.is_careful

@@ -20,7 +20,7 @@ import pytest
 import trio
 import trio.testing
 
-from fws_pipe.clients.registry import Client
+from fws_pipe.clients.client import Client
 from fws_pipe.ledger.blame import DEATHS_ALONE, DEATHS_IN_COMPANY, LAST_CHANCE_S
 from fws_pipe.ledger.feed import HEARTBEAT_S, Feed
 from fws_pipe.ledger.progress import Progress

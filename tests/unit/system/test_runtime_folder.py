@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fws_pipe.system import runtime_folder as scratch
-from fws_pipe.system.runtime_folder import LOCK_NAME, scratch_folder
+from fws_pipe.system import runtime_folder as runtime
+from fws_pipe.system.runtime_folder import LOCK_NAME, runtime_folder
 
 
 @pytest.fixture(autouse=True)
@@ -29,9 +29,9 @@ def dead_folder(place: Path, name: str) -> Path:
 
 
 def test_it_lives_as_long_as_the_block() -> None:
-    with scratch_folder() as folder:
+    with runtime_folder() as folder:
         (Path(folder) / "storage.db").touch()
-        with scratch_folder() as other:
+        with runtime_folder() as other:
             assert other != folder
             assert os.path.exists(folder)
         assert not os.path.exists(other)
@@ -47,7 +47,7 @@ def test_only_what_a_dead_server_left_is_cleared_away(tmp_path: Path) -> None:
     elsewhere = dead_folder(tmp_path, "elsewhere")
     (tmp_path / "fws-pipe-lost").symlink_to(tmp_path / "nothing")
     (unlocked / LOCK_NAME).symlink_to(elsewhere / LOCK_NAME)
-    with scratch_folder():
+    with runtime_folder():
         assert not any(folder.exists() for folder in dead)
         assert other.exists()
         assert unlocked.exists()
@@ -58,7 +58,7 @@ def test_only_what_a_dead_server_left_is_cleared_away(tmp_path: Path) -> None:
 def test_another_users_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = dead_folder(tmp_path, "fws-pipe-dead")
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with scratch_folder():
+    with runtime_folder():
         assert folder.exists()
 
 
@@ -73,11 +73,11 @@ def test_a_folder_that_another_server_takes_for_dead_is_made_anew(
         if not taken:
             (folder,) = tmp_path.iterdir()
             taken.append(folder)
-            scratch._clear_away()
+            runtime._clear_away()
         flock(lock, operation)
 
     monkeypatch.setattr(fcntl, "flock", clear_away_first)
-    with scratch_folder() as folder:
+    with runtime_folder() as folder:
         assert taken
         assert not taken[0].exists()
         assert (Path(folder) / LOCK_NAME).exists()
@@ -85,9 +85,9 @@ def test_a_folder_that_another_server_takes_for_dead_is_made_anew(
 
 STARTER = """
 import os, sys
-from fws_pipe.system.runtime_folder import scratch_folder
+from fws_pipe.system.runtime_folder import runtime_folder
 for _ in sys.stdin:
-    with scratch_folder() as folder:
+    with runtime_folder() as folder:
         open(folder + "/storage.db", "x").close()
         for _ in range(20):
             os.scandir(folder).close()

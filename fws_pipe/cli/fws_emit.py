@@ -1,4 +1,4 @@
-"""fws-cat and fws-emit: frames for people and shells, with no server at all."""
+"""fws-emit: makes frames from arguments or lines of JSON, for people and shells, with no server at all."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ import binascii
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from fws_pipe.errors import EXIT_USAGE, SystemRefusedError
-from fws_pipe.pipes.blocks import BlockWriter, frames_of_blocks, lines_of_blocks, run_program, say
+from fws_pipe.errors import EXIT_USAGE
+from fws_pipe.pipes.blocks import BlockWriter, run_program, say
+from fws_pipe.pipes.json_lines import frames_of_json
 from fws_pipe.protocol.actions import ACTION_TYPES
 from fws_pipe.protocol.codec import Frame, encode, type_of
 from fws_pipe.protocol.events import EVENT_TYPES
-from fws_pipe.protocol.json_form import JsonFormError, decode_line, from_json, is_blank, to_json
+from fws_pipe.protocol.json_form import JsonFormError, from_json
 
-_CAT_HELP = """usage: fws-cat [FILE…]
-
-Prints frames as JSON, an object a line. Without a FILE, or for -, from stdin.
-Bytes become "\\u0010base64:…"; fws-emit and from_json read the same form.
-"""
-
-_EMIT_HELP = """usage: fws-emit TYPE [--FIELD VALUE…]
+_HELP = """usage: fws-emit TYPE [--FIELD VALUE…]
        fws-emit < LINES
 
 Writes frames on stdout: one, from its arguments, or one for each line of JSON on stdin.
@@ -39,36 +34,11 @@ seq and time are filled in where they are missing.
 _NUMBERS = frozenset({"seq", "code"})
 
 
-def cat_main() -> None:
-    """Run fws-cat."""
-    paths = sys.argv[1:] or ["-"]
-    if paths[0] in ("-h", "--help"):
-        print(_CAT_HELP, end="")
-        return
-    run_program("fws-cat", lambda: _cat(paths))
-
-
-def _cat(paths: Sequence[str]) -> None:
-    output = BlockWriter()
-    for path in paths:
-        descriptor = 0 if path == "-" else _open(path)
-        for frame, raw in frames_of_blocks("stdin" if path == "-" else path, output.flush, descriptor):
-            output.add(to_json(frame, raw))
-        output.flush()
-
-
-def _open(path: str) -> int:
-    try:
-        return os.open(path, os.O_RDONLY)
-    except OSError as error:
-        raise SystemRefusedError(f"can't read {path}: {error.strerror}") from None
-
-
-def emit_main() -> None:
+def main() -> None:
     """Run fws-emit."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in ("-h", "--help"):
-        print(_EMIT_HELP, end="")
+        print(_HELP, end="")
         return
     run_program("fws-emit", lambda: _emit(arguments))
 
@@ -151,22 +121,3 @@ def _check_type(frame: Frame) -> None:
     """Raise JsonFormError for a frame without a text type: filters pass it on, but to make one is a mistake."""
     if type_of(frame) is None:
         raise JsonFormError("a frame must have a type")
-
-
-def frames_of_json(
-    program: str, after_block: Callable[[], None], check: Callable[[Frame], None] = lambda frame: None
-) -> Iterator[tuple[Frame, bytes]]:
-    """The frames of the lines of JSON on stdin, with their bytes; a line that holds none is told and dropped.
-
-    So is one for whose frame `check` raises JsonFormError.
-    """
-    for number, line in enumerate(lines_of_blocks(after_block), start=1):
-        if is_blank(line):
-            continue
-        try:
-            frame, raw = decode_line(line)
-            check(frame)
-        except JsonFormError as error:
-            say(f"{program}: line {number}: {error}; dropped")
-            continue
-        yield frame, raw
