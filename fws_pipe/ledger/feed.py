@@ -8,21 +8,23 @@ that is its `open`, all of them.
 
 from __future__ import annotations
 
-import math
+import enum
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from fws_pipe.ledger.blame import LAST_CHANCE_S, Blame, Introductions, Remedy
-from fws_pipe.ledger.journal import Charge, Journal, Kept, frames_of
+from fws_pipe.ledger.blame import LAST_CHANCE_S
+from fws_pipe.ledger.introduction import Departures, news, opening_of, snapshot_of
+from fws_pipe.ledger.journal import Charge, Journal, frames_of
+from fws_pipe.ledger.recovery import Culprit, Recovery
+from fws_pipe.ledger.ticks import FIRST, Ticks
 from fws_pipe.pipes.ends import Outlet
 from fws_pipe.protocol.codec import Frame, encode
-from fws_pipe.protocol.events import OPEN, disconnect_event, stamp
+from fws_pipe.protocol.events import OPEN, stamp
 from fws_pipe.websocket.frames import event_time, take_messages, tick_frame
-from fws_pipe.websocket.rfc6455 import ABNORMAL
 
 if TYPE_CHECKING:
     from fws_pipe.clients.client import Client
@@ -44,21 +46,16 @@ at 50 ms an event ticks come back every 26 s.
 HEARTBEAT_S = 5.0
 """An idle chain gets a tick this often: often enough to notice a hung stage, too seldom to cost anything."""
 
-_STALL_CHECKS = 10
-"""How many times within a stall timeout the oldest tick is looked at. Counted, not timed: when we ourselves have been
-stopped for a while, the chain may have been as well.
-"""
 
+class Door(enum.Enum):
+    """From whom events are taken."""
 
-class Culprit(NamedTuple):
-    """An event that is skipped because it kills the chain; `opening` is its client's `open` as a snapshot has it.
-
-    `barred`: the client of which no chain hears any more, where the event is its `open`.
-    """
-
-    kept: Kept
-    opening: bytes
-    barred: Client | None = None
+    OPEN = enum.auto()
+    """From clients, the chain, and outside."""
+    CLIENTS_ONLY = enum.auto()
+    """Not from outside: the server ends, and a busy channel would keep the chain from settling."""
+    CLOSED = enum.auto()
+    """There is no time left: whoever puts an event does not wait."""
 
 
 class Restart(NamedTuple):
@@ -75,47 +72,32 @@ class Feed:
     def __init__(self, journal_limit: int = JOURNAL_LIMIT_BYTES) -> None:
         self._journal: Journal[Client] = Journal()
         self._journal_limit = journal_limit
-        self._blame = Blame()
-        self._introductions = Introductions()
+        self.ticks = Ticks()
+        self._recovery = Recovery(self._journal, self._find)
+        self._clients: Iterable[Client] = ()
+        """Those that are here, as of the last restart."""
+        self.departures = Departures()
+        self._is_finishing = False
+        """Whether `run` is to end where a frame ends."""
         self._is_introduced = True
-        """Whether the chain of now has heard of all clients that it is to hear of first."""
-        self._ticks_back = 0
+        """Whether the chain of now, or the last one, has heard of all clients that it is to hear of first."""
         self._snapshot: dict[str, bytes] = {}
         """What a new chain is to hear of each client, by id."""
-        self._last_tick = 1
         self._waiting: list[bytes] = []
         self._charges: list[Charge[Client]] = []
         self._size = 0
-        self._seq = 1
-        self._done_seq = 1
-        """The last tick before which nothing need be kept. Number 1 is the one that the first chain gets."""
+        self._seq = FIRST
         self._work = trio.Event()
         self._room = trio.lowlevel.ParkingLot()
-        self._settled = trio.lowlevel.ParkingLot()
-        self._settled_seq = 1
-        self._closed = False
-        self._is_shut_out = False
-        """Whether nothing is taken from outside any more."""
-        self._is_finishing = False
-        """Whether `run` is to end where a frame ends."""
+        self._door = Door.OPEN
         self._is_nudged = False
         """Whether a tick is to be written though nothing waits."""
         self._pipe: Outlet | None = None
         """The chain's, while it takes events and none is being written."""
         self._rest = b""
         """What the pipe had no room for at once."""
-        self._leaving: dict[str, tuple[Client, int]] = {}
-        """Those whose `disconnect` is kept: a new chain must hear of their `open` first."""
-        self.ready = trio.Event()
-        """Set once a tick of this run has come back."""
-        self.returns_ticks = False
-        """Whether a tick has ever come back: then a chain that returns none hangs."""
-        self.swallows_ticks = False
-        """True when the chain has been found to let no tick through: nothing is kept for the next one."""
         self.untracked = 0
         """Events that were written to a chain which lets no tick through: nothing tells how far it got with them."""
-        self._signs_of_life = 0
-        """Other than ticks."""
         self.dropped = 0
         """Consumer events that found no room."""
         self.times_full = 0
@@ -147,7 +129,7 @@ class Feed:
     async def put(self, event: Frame, client: Client) -> None:
         """Queue a client's event; waits while the chain, or this client's share of it, is full."""
         size = _weight(event)
-        while not self._closed and ((must_wait := client.must_wait(size)) or self.is_full):
+        while self._door is not Door.CLOSED and ((must_wait := client.must_wait(size)) or self.is_full):
             await (client.wait_share() if must_wait else self._room.park())
         self.put_at_once(event, client)
 
@@ -174,41 +156,37 @@ class Feed:
     @property
     def is_calm(self) -> bool:
         """Whether the chain is known to be at work on one batch at most."""
-        return not self.swallows_ticks and self._journal.batches_under_way <= 1
+        return not self.ticks.are_swallowed and self._journal.batches_under_way <= 1
 
     async def wait_room(self) -> None:
         """Wait while the feed is full."""
-        while not self._closed and self.is_full:
+        while self._door is not Door.CLOSED and self.is_full:
             await self._room.park()
 
     def close(self, clients: Iterable[Client]) -> None:
         """There is no time left: whoever waits to put an event, or will, need not."""
-        self._closed = True
+        self._door = Door.CLOSED
         self._room.unpark_all()
-        self._settled.unpark_all()
+        self.ticks.tell()
         for client in clients:
             client.stop_waiting()
 
     async def put_from_outside(self, event: Frame) -> None:
         """Queue an event that is no client's; waits while the chain is full. No-op after `shut_out`."""
         await self.wait_room()
-        if not self._is_shut_out:
+        if self._door is Door.OPEN:
             self._append(event)
 
     def shut_out(self) -> None:
         """Take no more events from outside: the server ends, and a busy channel would keep the chain from settling."""
-        self._is_shut_out = True
+        if self._door is Door.OPEN:
+            self._door = Door.CLIENTS_ONLY
 
     def put_disconnect(self, event: Frame, client: Client) -> None:
         """Queue a client's last event, which never waits: its `open` has waited, and it is smaller."""
         self.put_at_once(event, client)
         if not client.is_barred:
-            self._leaving[client.id] = client, self._seq
-
-    def leaving(self, client_id: str) -> Client | None:
-        """A client that has gone, while a new chain would still get its last events, and what groups it was in."""
-        client, _ = self._leaving.get(client_id, (None, 0))
-        return client
+            self.departures.add(client, self._seq)
 
     def put_nowait(self, event: Frame, client: Client | None = None) -> bool:
         """Queue an event that the chain itself has caused. False, and counted, when there is no room.
@@ -255,11 +233,11 @@ class Feed:
         self._is_finishing = False
         snapshot, self._snapshot = self._snapshot, {}
         try:
-            await self._introduce_all(pipe, list(self._news(snapshot, known)))
-            if not self.swallows_ticks:
-                await self.ready.wait()
+            await self._introduce_all(pipe, list(news(snapshot, known, self.ticks.done, time.time())))
+            if not self.ticks.are_swallowed:
+                await self.ticks.ready.wait()
             self._is_introduced = True
-            if self._blame.last_chance > self._settled_seq:
+            if self._recovery.last_chance > self.ticks.settled:
                 await self._give_time()
             await self._replay(pipe)
             while not self._is_finishing:
@@ -289,71 +267,49 @@ class Feed:
         """A snapshot of now and a tick, for a chain that is to show that it serves; and what it tells of whom."""
         known = {}
         for client in clients:
-            opening = _opening_of(client) if client.is_open else None
-            if opening is not None and opening["seq"] <= self._done_seq:
-                known[client.id] = _snapshot_of(client, opening)
-        return b"".join(known.values()) + self._first_tick(), known
+            opening = opening_of(client) if client.is_open else None
+            if opening is not None and opening["seq"] <= self.ticks.done:
+                known[client.id] = snapshot_of(client, opening)
+        return b"".join(known.values()) + self.ticks.first(), known
 
     async def _introduce_all(self, pipe: Outlet, news: list[tuple[str, bytes]]) -> None:
         """Write what a chain hears first, and a tick; client by client where an earlier one has died before that."""
         self._is_introduced = not news
-        if self._introductions.is_careful and not self.swallows_ticks:
+        if self._recovery.introductions.is_careful and not self.ticks.are_swallowed:
             await self._write_and_wait_tick(pipe, b"")
             for client_id, event in news:
-                if self._introductions.is_last_chance(client_id):
+                if self._recovery.introductions.is_last_chance(client_id):
                     await self._give_time()
-                self._introductions.at_hand = client_id
+                self._recovery.introductions.at_hand = client_id
                 await self._write_and_wait_tick(pipe, event)
-            self._introductions.at_hand = None
+            self._recovery.introductions.at_hand = None
             news = []
-        await pipe.write(b"".join(event for _, event in news) + self._first_tick())
+        await pipe.write(b"".join(event for _, event in news) + self.ticks.first())
 
     async def _write_and_wait_tick(self, pipe: Outlet, event: bytes) -> None:
-        ticks_back = self._ticks_back
-        await pipe.write(event + self._first_tick())
-        while self._ticks_back == ticks_back and not self._is_finishing:
-            await self._settled.park()
+        ticks_back = self.ticks.count
+        await pipe.write(event + self.ticks.first())
+        while self.ticks.count == ticks_back and not self._is_finishing:
+            await self.ticks.wait_change()
 
     async def _give_time(self) -> None:
         """Wait before an event gets its last chance."""
         with trio.move_on_after(LAST_CHANCE_S):
             while not self._is_finishing:
-                await self._settled.park()
-
-    def _news(self, snapshot: Mapping[str, bytes], known: Mapping[str, bytes]) -> Iterator[tuple[str, bytes]]:
-        """What a chain that knows so much must still hear; a client that has changed since goes, and comes again."""
-        for client_id, opening in snapshot.items():
-            if known.get(client_id) != opening:
-                if client_id in known:
-                    yield client_id, self._farewell(client_id)
-                yield client_id, opening
-        for client_id in known:
-            if client_id not in snapshot:
-                yield client_id, self._farewell(client_id)
-
-    def _farewell(self, client_id: str) -> bytes:
-        event = {**disconnect_event(client_id, code=ABNORMAL, reason="", clean=False), "replay": True}
-        return encode(stamp(event, self._done_seq, time.time()))
-
-    def _first_tick(self) -> bytes:
-        """What tells, when it is back, that a chain serves.
-
-        It repeats a number that is done with: what filters make of old numbers is suppressed.
-        """
-        return tick_frame(self._done_seq, event_time(time.time()))
+                await self.ticks.wait_change()
 
     def finish(self) -> None:
         """Let `run` end where a frame ends: another chain gets what comes now."""
         self._is_finishing = True
         self._work.set()
-        self._settled.unpark_all()
+        self.ticks.tell()
 
     async def _replay(self, pipe: Outlet) -> None:
         """Write again what is kept."""
         while self._journal.is_replaying and not self._is_finishing:
             batch = self._journal.next_to_write()
             if batch is None:
-                await self._settled.park()
+                await self.ticks.wait_change()
             else:
                 await pipe.write(batch)
 
@@ -364,7 +320,7 @@ class Feed:
     async def _wait_journal(self) -> None:
         """Wait until another batch may be kept."""
         while self._is_journal_full and not self._is_finishing:
-            await self._settled.park()
+            await self.ticks.wait_change()
 
     def flush(self) -> None:
         """Write what waits, if the chain takes it at once; otherwise `run` does when it can."""
@@ -382,9 +338,9 @@ class Feed:
             self._note_written()
 
     def _note_written(self) -> None:
-        if self.swallows_ticks:
-            self._note_done(self._last_tick)
-            self._settle(self._last_tick)
+        if self.ticks.are_swallowed:
+            self._note_done(self.ticks.written)
+            self._settle(self.ticks.written)
 
     def _take_batch(self) -> bytes:
         """What waits, with its tick; with one in between where it is much."""
@@ -409,31 +365,24 @@ class Feed:
         count = len(events)
         events.append(tick_frame(seq, event_time(time.time())))
         batch = b"".join(events)
-        if self.swallows_ticks:
+        if self.ticks.are_swallowed:
             self.untracked += count
             _release(charges)
         else:
             self._journal.add(batch, seq, count, charges)
-        self._last_tick = seq
+        self.ticks.written = seq
         return batch
 
     # What comes back.
 
     def _settle(self, seq: int) -> None:
-        self._settled_seq = max(seq, self._settled_seq)
-        if self._settled:
-            self._settled.unpark_all()
+        self.ticks.settle(seq)
         if self._room and not self._is_journal_full:
             self._room.unpark_all()
 
-    @property
-    def acknowledged(self) -> int:
-        """The last tick that is back: what the chain has answered up to there has been executed."""
-        return self._settled_seq
-
     def has_written(self, tick: object) -> bool:
         """Whether a tick of this number can come back: what else comes has been made up by a filter."""
-        return type(tick) is int and tick <= self._last_tick
+        return type(tick) is int and tick <= self.ticks.written
 
     @property
     def last_event(self) -> int:
@@ -442,44 +391,28 @@ class Feed:
 
     def acknowledge(self, seq: int, *, is_confirmed: bool = True) -> None:
         """A tick that was written has come back; `is_confirmed`: nothing before it waits for Redis."""
-        self.swallows_ticks = False
         self.untracked = 0
-        self.returns_ticks = True
-        self._ticks_back += 1
-        self.ready.set()
+        self.ticks.note_back()
         _release(self._journal.acknowledge(seq, is_confirmed=is_confirmed))
         if is_confirmed:
             self._note_done(seq)
         self._settle(seq)
 
-    def note_life(self) -> None:
-        """A filter waits for something else: the chain doesn't hang."""
-        self._signs_of_life += 1
-
     def confirm(self, seq: int) -> None:
         """Nothing before this tick, which is back, waits for Redis any more; an old one is a sign of life."""
-        self._signs_of_life += 1
+        self.ticks.note_life()
         _release(self._journal.acknowledge(seq))
         self._note_done(seq)
         self._settle(seq)
 
     def _note_done(self, seq: int) -> None:
-        self._done_seq = max(seq, self._done_seq)
-        while self._leaving:
-            client, departure = next(iter(self._leaving.values()))
-            if departure > self._done_seq:
-                break
-            del self._leaving[client.id]
-
-    def give_up_on_ticks(self) -> None:
-        """No tick will come back: what is written counts as done, and recovery is at most once."""
-        self.swallows_ticks = True
-        self.ready.set()
+        self.ticks.note_done(seq)
+        self.departures.forget_until(self.ticks.done)
 
     async def wait_idle(self) -> None:
         """Wait until every tick that was written is back; for ever with a chain that swallows them."""
-        while self.swallows_ticks or self._journal.awaited is not None:
-            await self._settled.park()
+        while self.ticks.are_swallowed or self._journal.awaited is not None:
+            await self.ticks.wait_change()
 
     def owner_of(self, seq: int) -> Client | None:
         """The client whose event has this number, as long as the chain is at work on it."""
@@ -497,33 +430,22 @@ class Feed:
     async def wait_settled(self) -> None:
         """Wait until all that has been put so far is through the chain, or written to one that swallows ticks."""
         target = self._seq
-        while self._settled_seq < target and not self._closed:
-            await self._settled.park()
+        while self.ticks.settled < target and self._door is not Door.CLOSED:
+            await self.ticks.wait_change()
 
     async def wait_stalled(self, timeout_s: float) -> None:
         """Wait until the chain has returned no tick for so many seconds though it owes one; 0: for ever."""
-        awaited, checks = (self._awaited_tick, self._ticks_back, self._signs_of_life), 0
-        while not timeout_s or checks < _STALL_CHECKS:
-            await trio.sleep(timeout_s / _STALL_CHECKS if timeout_s else math.inf)
-            now = self._awaited_tick, self._ticks_back, self._signs_of_life
-            checks = checks + 1 if now[0] is not None and now == awaited else 0
-            awaited = now
+        await self.ticks.wait_stalled(timeout_s, lambda: self._journal.awaited)
 
     @property
     def ticks_under_way(self) -> tuple[int | None, int]:
         """The oldest tick that the chain has not returned, or None; and the last one that was written."""
-        return self._journal.awaited, self._last_tick
+        return self._journal.awaited, self.ticks.written
 
     def nudge(self) -> None:
         """Write a tick now: it waits before a stage that does not read, which shows which one that is."""
         self._is_nudged = True
         self._work.set()
-
-    @property
-    def _awaited_tick(self) -> int | None:
-        if not self.returns_ticks:
-            return None  # how long its start takes nobody knows
-        return self._journal.awaited if self.ready.is_set() else self._done_seq
 
     def restart(self, clients: Iterable[Client], *, has_died: bool = True) -> Restart:
         """The chain has died, or has made room for another one: prepare what the next one gets.
@@ -531,68 +453,43 @@ class Feed:
         First a snapshot: an `open` with `replay` for each client whose own one is not kept. Then all that is kept. A
         client that still waits at the gate is new to the next chain: nobody else will answer it.
         """
-        culprit, is_careful = None, False
+        self._clients = clients
+        finding = None
         if has_died:
-            culprit, is_careful = self._find_culprit(clients)
+            finding = self._recovery.after_death(is_introduced=self._is_introduced)
         else:
-            self._journal.restart()
-            self._introductions.at_hand = None
-        leaving = [client for client, _ in self._leaving.values()]
+            self._recovery.after_replacement()
+        culprit = finding.culprit if finding is not None else None
+        if culprit is not None and culprit.barred is not None:
+            self._bar(culprit.barred)
         self.untracked = 0  # they were lost with the chain, which was told
         self._snapshot = {}
-        for client in [*clients, *leaving]:
-            event = _opening_of(client)
-            if event is None or event["seq"] > self._done_seq:
-                continue
-            if client.is_open or client.id in self._leaving:
-                self._snapshot[client.id] = _snapshot_of(client, event)
-            else:
-                self.put_at_once({name: event[name] for name in event if name not in ("seq", "time")}, client)
+        for client in [*clients, *self.departures]:
+            self._reintroduce(client)
         self._rest = b""
         self._work.set()
-        self.ready = trio.Event()
-        return Restart(self._journal.events + len(self._waiting), is_careful, culprit)
+        self.ticks.begin_run()
+        return Restart(self.unfinished, finding is not None and finding.is_careful, culprit)
 
-    def _opened(self, client_id: str | None, clients: Iterable[Client]) -> tuple[Client | None, Frame | None]:
-        """The client of an id, also one that is leaving, and its `open`; None where there is none."""
-        leaving = [client for client, _ in self._leaving.values()]
-        client = next((client for client in [*clients, *leaving] if client.id == client_id), None)
-        return client, None if client is None else _opening_of(client)
+    def _reintroduce(self, client: Client) -> None:
+        """Let the next chain hear of a client, unless it gets its own `open` again."""
+        event = opening_of(client)
+        if event is None or event["seq"] > self.ticks.done:
+            return
+        if client.is_open or client in self.departures:
+            self._snapshot[client.id] = snapshot_of(client, event)
+        else:
+            self.put_at_once({name: event[name] for name in event if name not in ("seq", "time")}, client)
 
-    def _find_culprit(self, clients: Iterable[Client]) -> tuple[Culprit | None, bool]:
-        victim = self._introductions.note_death(is_over=self._is_introduced)
-        if victim is not None:
-            self._journal.restart()
-            client, opening = self._opened(victim, clients)
-            if client is None or opening is None:
-                return None, False
-            kept = next(frames_of([_snapshot_of(client, opening)]))
-            self._bar(client)
-            return Culprit(kept, b"", client), False
-        oldest = self._journal.oldest_under_way()
-        remedy = self._blame.note_death(
-            None if oldest is None else oldest.event["seq"],
-            self._journal.newest_under_way,
-            self._journal.events_under_way,
-        )
-        is_careful = remedy is Remedy.BE_CAREFUL
-        self._journal.restart(careful_until=self._blame.careful_until if is_careful else 0)
-        if oldest is None or remedy is not Remedy.SKIP:
-            return None, is_careful
-        self._journal.skip(oldest.event["seq"])
-        client, opening = self._opened(oldest.event.get("id"), clients)
-        if client is None or opening is None:
-            return Culprit(oldest, b""), False
-        if oldest.event["type"] == OPEN:
-            self._bar(client)
-            return Culprit(oldest, b"", client), False
-        return Culprit(oldest, _snapshot_of(client, opening)), False
+    def _find(self, client_id: object) -> Client | None:
+        """The client of an id, also one that is leaving; None where there is none."""
+        return next((client for client in [*self._clients, *self.departures] if client.id == client_id), None)
 
     def _bar(self, client: Client) -> None:
         """Let no chain hear of a client again: whatever else it has sent makes no sense without its `open`."""
         client.is_barred = True
         client.open_event = b""
-        self._leaving.pop(client.id, None)
+        self.departures.discard(client)
         self._journal.leave_out(client.id)
         self._waiting = [raw for event, raw in frames_of(self._waiting) if event.get("id") != client.id]
         self._size = sum(map(len, self._waiting))
@@ -602,17 +499,6 @@ class Feed:
 def _weight(event: Frame) -> int:
     data = event.get("data", b"")
     return len(data) if isinstance(data, bytes) or data.isascii() else len(data.encode())
-
-
-def _opening_of(client: Client) -> Frame | None:
-    """The `open` that told the chain of a client; None where none has, or may."""
-    return next((event for event, _ in frames_of([client.open_event])), None)
-
-
-def _snapshot_of(client: Client, opening: Frame) -> bytes:
-    """The same as a new chain gets it."""
-    now = {"auth": client.auth, "subprotocol": client.subprotocol, "groups": sorted(client.groups)}
-    return encode({**opening, **now, "replay": True})
 
 
 def _release(charges: Iterable[Charge[Client]]) -> None:

@@ -23,9 +23,10 @@ from fws_pipe.clients.registry import Clients, SlowClient
 from fws_pipe.counters import Count, Counters
 from fws_pipe.http import handshake
 from fws_pipe.ledger.blame import DEATHS_ALONE
-from fws_pipe.ledger.feed import JOURNAL_LIMIT_BYTES, Culprit, Feed
+from fws_pipe.ledger.feed import JOURNAL_LIMIT_BYTES, Feed
 from fws_pipe.ledger.progress import Progress
 from fws_pipe.ledger.quarantine import Quarantine
+from fws_pipe.ledger.recovery import Culprit
 from fws_pipe.log import Log
 from fws_pipe.pipes.ends import Inlet, Outlet
 from fws_pipe.protocol import actions, events
@@ -130,7 +131,7 @@ class Link:
     @property
     def ready(self) -> trio.Event:
         """Set once a tick has come back through the chain that runs now."""
-        return self.feed.ready
+        return self.feed.ticks.ready
 
     async def write_events(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Write events to a chain that has been told so much, until `finish_events` is called."""
@@ -139,7 +140,7 @@ class Link:
     @property
     def returns_ticks(self) -> bool:
         """Whether a tick has ever come back."""
-        return self.feed.returns_ticks
+        return self.feed.ticks.are_returned
 
     async def wait_stalled(self) -> None:
         """Wait until the chain has returned no tick for the stall timeout though it owes one."""
@@ -156,7 +157,7 @@ class Link:
 
     def give_up_on_ticks(self) -> None:
         """The chain lets no tick through: serve all the same."""
-        self.feed.give_up_on_ticks()
+        self.feed.ticks.give_up()
         self.progress.expect_no_ticks()
 
     def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
@@ -181,16 +182,16 @@ class Link:
         self._wants_are_old = True
         restart = self.feed.restart(self.clients, has_died=not is_replaced)
         self.progress.begin_replay(
-            self.feed.acknowledged, returns_ticks=not self.feed.swallows_ticks, may_regroup=is_changed
+            self.feed.ticks.settled, returns_ticks=not self.feed.ticks.are_swallowed, may_regroup=is_changed
         )
-        if not self.feed.swallows_ticks:
+        if not self.feed.ticks.are_swallowed:
             self._counters.reset(Count.PUBLISHES_LOST)  # by the sink that has ended; the next one gets them again
         said = []
         if restart.culprit is not None:
             if restart.culprit.barred is not None:
                 self._turn_away(restart.culprit.barred)
             self._surroundings.spawn(functools.partial(self._put_into_quarantine, restart.culprit))
-        if self.feed.swallows_ticks and not is_replaced:
+        if self.feed.ticks.are_swallowed and not is_replaced:
             said.append("what was under way is lost: the chain lets no tick through")
         elif restart.events:
             manner = ", one at a time" if restart.is_careful else ""
@@ -243,9 +244,11 @@ class Link:
         for frame in frames:
             self.execute(frame)
         self.clients.flush()  # before what nobody waits for
-        if self.feed.swallows_ticks and frames:
-            self.feed.ready.set()  # an answer shows as well that the chain serves
-        if not self.feed.swallows_ticks:  # of such a chain nothing is replayed, and nothing would end the remembering
+        if self.feed.ticks.are_swallowed and frames:
+            self.feed.ticks.ready.set()  # an answer shows as well that the chain serves
+        if (
+            not self.feed.ticks.are_swallowed
+        ):  # of such a chain nothing is replayed, and nothing would end the remembering
             self.progress.note(frames)
         if self._last_tick is not None:
             self._surroundings.begin_turn()
@@ -307,7 +310,7 @@ class Link:
 
     def _execute_join(self, action: Frame) -> None:
         client_id, group = action["id"], action["group"]
-        leaving = self.feed.leaving(client_id)
+        leaving = self.feed.departures.get(client_id)
         client = leaving or self.clients.get(client_id)
         if client is not None and not self.clients.may_join(client, group):
             self._refuse_group(client, group)
@@ -322,7 +325,7 @@ class Link:
             self._log.always(f"dropped join {describe(group)}: {in_groups}; further ones are only counted")
 
     def _execute_leave(self, action: Frame) -> None:
-        leaving = self.feed.leaving(action["id"])
+        leaving = self.feed.departures.get(action["id"])
         if leaving is None:
             self.clients.leave(action["id"], action["group"])
         else:
@@ -357,7 +360,7 @@ class Link:
         actions.ACCEPT: _execute_accept,
         actions.REJECT: _execute_reject,
         actions.COUNT: _execute_count,
-        actions.ALIVE: lambda self, action: self.feed.note_life(),
+        actions.ALIVE: lambda self, action: self.feed.ticks.note_life(),
         actions.PUBLISH: _execute_publish,
         actions.ENQUEUE: _execute_enqueue,
     }

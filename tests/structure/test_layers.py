@@ -29,7 +29,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "joined_sends",
     ),
     "config": ("options", "arguments", "file"),
-    "ledger": ("link", "feed", "quarantine", "journal", "blame", "progress"),
+    "ledger": ("link", "feed", "ticks", "recovery", "introduction", "quarantine", "journal", "blame", "progress"),
     "clients": ("keep_alive", "registry", "client", "memory"),
     "admission": (
         "entrance",

@@ -165,11 +165,11 @@ def test_the_actions_before_a_broken_frame_are_executed(tmp_path: Path) -> None:
             return encode(send) + encode(send) + encode({"type": "tick", "seq": 0}) + b"\xc1"
 
     async def scenario(served: Served) -> None:
-        before = served.front.link.feed.acknowledged
+        before = served.front.link.feed.ticks.settled
         with pytest.raises(FrameError, match="broken frame from stdin"):
             await served.front.link.execute_all(Broken(), "stdin")
         assert served.front.counters["gone"] == 2
-        assert served.front.link.feed.acknowledged == before == 1
+        assert served.front.link.feed.ticks.settled == before == 1
         served.front.link.progress.begin_replay(0)
         sends = [{"type": "send", "to": "nobody", "data": "x", "seq": 1}] * 3
         assert list(served.front.link.progress.without_done(sends)) == sends[2:]

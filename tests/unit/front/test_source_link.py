@@ -122,7 +122,7 @@ def test_a_source_is_not_silent_while_the_chain_keeps_it_waiting(tmp_path: Path)
             source.say(full, full)
             await trio.sleep(10 * SILENCE_S)
 
-            front.link.feed.ready.set()
+            front.link.feed.ticks.ready.set()
             with trio.move_on_after(1):
                 await front.link.feed.run(Taker())
 

@@ -126,9 +126,9 @@ def test_the_first_batch_is_a_tick_and_says_when_the_chain_is_ready() -> None:
         nursery.start_soon(mute.live, feed)
         await trio.testing.wait_all_tasks_blocked()
         assert types(mute.frames) == ["tick"]
-        assert not feed.ready.is_set()
+        assert not feed.ticks.ready.is_set()
         feed.acknowledge(1)
-        assert feed.ready.is_set()
+        assert feed.ticks.ready.is_set()
         await trio.testing.wait_all_tasks_blocked()
         assert types(mute.frames) == ["tick", "open", "tick"]
 
@@ -137,17 +137,19 @@ def test_the_first_batch_is_a_tick_and_says_when_the_chain_is_ready() -> None:
 
 def test_a_chain_that_is_known_to_swallow_ticks_gets_events_at_once() -> None:
     async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
-        feed.give_up_on_ticks()
-        await chain.die()
+        first, mute = Chain(answers=False), Chain(answers=False)
+        nursery.start_soon(first.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        feed.ticks.give_up()
+        await first.die()
         feed.restart([])
         client = make_client("a")
         await feed.put(opening(client), client)
-        mute = Chain(answers=False)
         nursery.start_soon(mute.live, feed)
         await trio.testing.wait_all_tasks_blocked()
         assert types(mute.frames) == ["tick", "open", "tick"]
 
-    run(scenario)
+    run(scenario, start=False)
 
 
 def test_what_comes_together_goes_together_with_one_tick_behind() -> None:
@@ -346,7 +348,7 @@ def test_a_new_chain_gets_a_snapshot_and_then_again_what_is_not_through() -> Non
         await chain.die()
         restart = feed.restart([story.stays, story.comes])
         assert restart == (3, False, None)
-        assert not feed.ready.is_set()
+        assert not feed.ticks.ready.is_set()
         second = Chain()
         nursery.start_soon(second.live, feed)
         await trio.testing.wait_all_tasks_blocked()
@@ -518,7 +520,7 @@ def test_a_chain_that_swallows_ticks_does_not_stall_and_nothing_is_kept_for_it()
         mute = Chain(answers=False)
         nursery.start_soon(mute.live, feed)
         await trio.testing.wait_all_tasks_blocked()
-        feed.give_up_on_ticks()
+        feed.ticks.give_up()
         await feed.put(message_event("a", "x"), client)
         await feed.wait_settled()
         with trio.move_on_after(1000) as patience:
@@ -590,7 +592,7 @@ def test_of_a_client_whose_open_kills_the_chain_no_event_reaches_one() -> None:
         assert restart.culprit.barred is client
         await feed.put(message_event("a", "late"), client)
         feed.put_disconnect(disconnect_event("a", code=1011, reason="", clean=False), client)
-        assert feed.leaving("a") is None
+        assert feed.departures.get("a") is None
         last = WillingChain()
         nursery.start_soon(last.live, feed)
         await trio.testing.wait_all_tasks_blocked()
@@ -636,7 +638,7 @@ def test_a_client_whose_open_kills_each_new_chain_is_forgotten_also_if_it_has_go
         restart = feed.restart(clients)
         assert restart.culprit is not None
         assert restart.culprit.barred is client
-        assert feed.leaving("a") is None
+        assert feed.departures.get("a") is None
         last, restart = await die_of_it(feed, nursery, [])
         assert set(types(last.frames)) == {"tick"}
         assert restart == (0, False, None)

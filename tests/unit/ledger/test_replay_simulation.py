@@ -281,7 +281,7 @@ class World:
         chain.end(dead)
         restart = self.feed.restart(self.clients.values())
         culprit = restart.culprit
-        self.progress.begin_replay(self.feed.acknowledged)
+        self.progress.begin_replay(self.feed.ticks.settled)
         if culprit is not None:
             event = culprit.kept.event
             self.quarantine.append(event["id"] if event["type"] == "open" else event.get("data", "a disconnect"))
