@@ -5,7 +5,6 @@ Prints nothing when there is nothing to do; of two that start at once the second
 with the cause when it can't be done; an interrupt ends it with 130, and the next start begins anew.
 """
 
-# ruff: noqa: E402
 from __future__ import annotations
 
 import signal

@@ -14,7 +14,7 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import trio
 
@@ -351,7 +351,7 @@ class Link:
         if not self.feed.put_nowait(event, client) and self.feed.dropped == 1:
             self._log.always("dropped a consumer event: the chain makes more of them than it reads")
 
-    _actions: dict[str, Callable[[Link, Frame], None]] = {
+    _actions: ClassVar[dict[str, Callable[[Link, Frame], None]]] = {
         actions.SEND: lambda self, action: self.clients.send(action),
         actions.CLOSE: lambda self, action: self.clients.close(action),
         actions.JOIN: _execute_join,

@@ -153,7 +153,7 @@ def test_damage_is_noticed() -> None:
     payload = compose(Message(12, 345), "some padding")
     assert parse(payload) == Message(12, 345)
     for damaged in (payload[:-1], payload.replace(b"345", b"346"), b"", b"zz 1 2 "):
-        with pytest.raises(ValueError, match="checksum|literal"):
+        with pytest.raises(ValueError, match=r"checksum|literal"):
             parse(damaged)
     listener = Listener("a", 7, {})
     assert listener.hear(payload[:-1]) is None

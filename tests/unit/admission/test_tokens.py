@@ -568,7 +568,7 @@ class TestSecretFiles:
         if form.startswith("a token"):
             assert admitted(authenticator(content()).admit(bearing(content().decode()), NOW)).claims == {}
             return
-        with pytest.raises(UsageError, match="--auth-tokens tokens: this looks like .*, not like a list of tokens"):
+        with pytest.raises(UsageError, match=r"--auth-tokens tokens: this looks like .*, not like a list of tokens"):
             authenticator(content())
 
     @pytest.mark.parametrize("content", [b"", b"\n", SECRET[:31], SECRET[:31] + b"\r\n"])

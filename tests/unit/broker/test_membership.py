@@ -92,7 +92,7 @@ def test_a_name_is_refused_while_its_server_lives_and_free_when_it_has_gone(redi
     take_name(first, ignore)
     with keeping(first):
         said: list[str] = []
-        with pytest.raises(NameTakenError, match="--name one: .* names must differ") as caught:
+        with pytest.raises(NameTakenError, match=r"--name one: .* names must differ") as caught:
             take_name(second, said.append)
         assert caught.value.exit_code == EXIT_USAGE
         assert len(said) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -79,7 +80,7 @@ def test_a_chain_that_returns_ticks_all_the_time_but_late_is_told_of_until_it_ke
 @given(st.lists(st.tuples(st.none() | st.integers(0, 20), st.integers(0, 20)), max_size=400))
 def test_whatever_a_chain_does_the_log_stays_readable(ticks: list[tuple[int | None, int]]) -> None:
     beginnings, ends = told_at(ticks)
-    assert all(later - earlier >= REPEAT_S for earlier, later in zip(beginnings, beginnings[1:], strict=False))
+    assert all(later - earlier >= REPEAT_S for earlier, later in pairwise(beginnings))
     assert len(ends) <= len(beginnings)
 
 

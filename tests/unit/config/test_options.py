@@ -182,7 +182,7 @@ def test_a_flag_in_the_environment(text: str) -> None:
     assert pipe(FWS_GATE=text).gate
     assert not pipe(FWS_GATE="0").gate
     assert not pipe(FWS_GATE="").gate
-    with pytest.raises(UsageError, match="FWS_GATE: expected one of 1, true, yes, on, or one of 0.*, got 'maybe'"):
+    with pytest.raises(UsageError, match=r"FWS_GATE: expected one of 1, true, yes, on, or one of 0.*, got 'maybe'"):
         pipe(FWS_GATE="maybe")
 
 

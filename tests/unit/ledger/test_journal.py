@@ -72,7 +72,7 @@ class JournalMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.in_chain)
     @rule(is_confirmed=st.booleans())
     def tick_back(self, is_confirmed: bool) -> None:
-        numbers, tick = self.in_chain.pop(0)
+        _, tick = self.in_chain.pop(0)
         charges = self.journal.acknowledge(tick, is_confirmed=is_confirmed)
         self.charge -= sum(charge.size for charge in charges)
         self._settle(tick, is_confirmed=is_confirmed)

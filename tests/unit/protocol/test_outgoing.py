@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ def test_what_comes_out_is_what_each_frame_has_become(data: st.DataObject, fates
     written: list[bytes] = []
     out = Outgoing(decoder, written.append)
     expected = []
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in pairwise(cuts):
         decoder.feed(stream[start:end])
         for frame in decoder.frames():
             fate, _ = fates[frame["seq"]]

@@ -351,7 +351,7 @@ def test_any_other_storage_is_a_usage_error(choice: str) -> None:
 
 
 def test_redis_without_a_url_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="FWS_STORAGE=redis: .*--redis-url"):
+    with pytest.raises(UsageError, match=r"FWS_STORAGE=redis: .*--redis-url"):
         open_storage({VARIABLE: "redis"})
 
 
