@@ -7,7 +7,6 @@ through, close the clients with 1001, end the chain's input, wait for the sink; 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import os
 import secrets
 import signal
@@ -364,13 +363,13 @@ def _name_in_redis(redis: RedisSettings | None, log: Log) -> Iterator[None]:
     if redis is None:
         yield
         return
-    # Loaded here: redis-py takes long to load, and most servers do without. It may wait: nothing runs yet.
-    membership = importlib.import_module("fws_pipe.broker.membership")
-    membership.take_name(redis, log.always)
+    from fws_pipe.broker.membership import forget_server, take_name
+
+    take_name(redis, log.always)  # it may wait: nothing runs yet
     try:
         yield
     except BaseException:
-        membership.forget_server(redis)  # there may have been no source that could
+        forget_server(redis)  # there may have been no source that could
         raise
 
 

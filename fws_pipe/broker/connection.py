@@ -35,7 +35,6 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-from fws_pipe.broker.settings import VARIABLE as VARIABLE
 from fws_pipe.broker.settings import RedisSettings as RedisSettings
 from fws_pipe.broker.settings import check_channels as check_channels
 from fws_pipe.broker.settings import check_url as check_url

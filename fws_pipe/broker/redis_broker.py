@@ -1,14 +1,15 @@
-"""The sink's way to Redis: plain payloads for everybody, relayed actions for the other servers."""
+"""Redis as the broker: publishes plain payloads for all programs, and relays actions to the other servers."""
 
 from __future__ import annotations
 
-import os
+import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from fws_pipe.broker.connection import settings_from
+from fws_pipe.broker import VARIABLE
 from fws_pipe.broker.publisher import Publisher
 from fws_pipe.broker.relay import RelaySender
+from fws_pipe.broker.settings import settings_from
 from fws_pipe.errors import UsageError
 from fws_pipe.pipes.blocks import say
 from fws_pipe.protocol.actions import single_sends
@@ -18,17 +19,18 @@ _EVENTS_AHEAD = 4096
 """How far an event's number may be ahead of the last tick: a tick stands behind 512 events at the latest."""
 
 
-class RedisAbroad:
-    """`sink.Abroad`, with Redis. Raises UsageError where the environment says nothing of a Redis.
+class RedisBroker:
+    """`broker.Broker`, with Redis; the arguments are `open_broker`'s. Raises UsageError if FWS_REDIS is empty."""
 
-    `while_waiting` is called before an action has to wait, and now and then while it does; `on_finished`, from another
-    thread, when `finished` has grown.
-    """
-
-    def __init__(self, while_waiting: Callable[[], object], on_finished: Callable[[], object] = lambda: None) -> None:
-        settings = settings_from(os.environ)
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        while_waiting: Callable[[], object],
+        on_finished: Callable[[], object] = lambda: None,
+    ) -> None:
+        settings = settings_from(environment)
         if settings is None:
-            raise UsageError("FWS_REDIS is empty; fws-pipe sets it from --redis-url")
+            raise UsageError(f"{VARIABLE} is empty; fws-pipe sets it from --redis-url")
         self._channel = settings.servers_channel
         self._refused = 0
         self._refused_before = False
@@ -48,15 +50,16 @@ class RedisAbroad:
         """
         return seq if type(seq) is int and seq <= self._last_tick + _EVENTS_AHEAD else None
 
-    def publish(self, action: Frame) -> None:
+    def publish(self, action: Frame) -> bool:
         """Publish the plain payload, which any program can read; waits when Redis is away and the queue is full."""
         if action["channel"] == self._channel:
             self._refuse()
-            return
+            return True
         data = action["data"]
         self._publisher.put(
             action["channel"], data.encode() if isinstance(data, str) else data, self._believed(action.get("seq"))
         )
+        return True
 
     def _refuse(self) -> None:
         # What a client says must not pass for another server's word.
@@ -90,9 +93,9 @@ class RedisAbroad:
         refused, self._refused = self._refused, 0
         return self._publisher.take_counts() + Counter({"publishes to the servers' channel": refused})
 
-    def hurry(self) -> None:
-        """There is no time left."""
-        self._publisher.hurry()
+    def hurry_on_sigterm(self) -> None:
+        """From now on SIGTERM shortens the wait of `finish` instead of ending the process."""
+        signal.signal(signal.SIGTERM, lambda number, frame: self._publisher.hurry())
 
     def finish(self) -> None:
         """Wait until Redis has confirmed everything."""

@@ -8,10 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from urllib.parse import SplitResult, parse_qs, quote, unquote_plus, urlsplit
 
+from fws_pipe.broker import VARIABLE
 from fws_pipe.errors import UsageError
-
-VARIABLE = "FWS_REDIS"
-"""The environment variable that hands the settings to the processes that need them; never argv, which all can read."""
 
 SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel")
 

@@ -1,21 +1,19 @@
 """The sink: the last process of a chain.
 
 Reads: frames on stdin. Writes: actions, checked, and ticks, as acknowledgements, on stdout. A tick goes out behind all
-that came before it; where Redis has yet to confirm some of that it says so. With Redis it publishes what is to be
-published, and passes other servers what is for their clients as well. Never: passes on an event, or lets a wrong action
-through.
+that came before it; where the broker has yet to confirm some of that it says so. The broker gets what is to be
+published, and what is for other servers' clients as well. Never: passes on an event, or lets a wrong action through.
 """
 
 from __future__ import annotations
 
-import importlib
+import functools
 import os
-import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable
 
+from fws_pipe.broker.broker import Broker, open_broker
 from fws_pipe.errors import SystemRefusedError
 from fws_pipe.pipes.blocks import (
     BlockWriter,
@@ -32,29 +30,19 @@ from fws_pipe.protocol.events import EVENT_TYPES, TICK, confirm_frame, lost_fram
 from fws_pipe.protocol.outgoing import Outgoing
 
 
-class Abroad(Protocol):
-    """Where actions go that are not, or not only, for this server's clients."""
-
-    def publish(self, action: Frame) -> None:
-        """Publish a `publish` action."""
-
-    def relay(self, action: Frame) -> None:
-        """Pass an action on to the other servers."""
-
-
 class Sink:
     """Sorts frames into those that go back to the front, and those that end here."""
 
-    def __init__(self, source: str, abroad: Abroad | None = None) -> None:
+    def __init__(self, source: str, broker: Broker) -> None:
         self._source = source
-        self._abroad = abroad
+        self._broker = broker
         self._unknown_types: set[str | None] = set()
         self._end = 0
         """Where the last frame ended."""
         self.dropped = 0
         """Actions with a wrong field."""
 
-    def take(self, frame: Frame, offset: int) -> bool:
+    def passes(self, frame: Frame, offset: int) -> bool:
         """Whether this frame goes on to the front. `offset` is where it ends in the stream, in bytes."""
         kind = type_of(frame)
         start, self._end = self._end, offset
@@ -63,7 +51,7 @@ class Sink:
         if kind in ACTION_TYPES:
             problem = check_action(frame)
             if problem is None:
-                return self._abroad is None or self._send_abroad(frame, self._abroad)
+                return self._is_for_the_front(frame)
             self.dropped += 1
             say(f"frame that came through {self._source}, at byte {start}: {problem}; dropped")
         elif kind not in EVENT_TYPES and not self._is_known_as_unknown(kind):
@@ -73,13 +61,12 @@ class Sink:
             )
         return False
 
-    def _send_abroad(self, action: Frame, abroad: Abroad) -> bool:
-        """Whether the action is for the front as well."""
+    def _is_for_the_front(self, action: Frame) -> bool:
+        """Give the broker what is for it; returns whether the action is for the front as well."""
         if action["type"] == PUBLISH:
-            abroad.publish(action)
-            return False
+            return not self._broker.publish(action)
         if action["type"] == SEND and action.get("everywhere"):
-            abroad.relay(action)
+            self._broker.relay(action)
         return True
 
     def _is_known_as_unknown(self, kind: str | None) -> bool:
@@ -97,58 +84,35 @@ _REMEMBERED_TYPES = 1000
 
 def main() -> None:
     """Run fws-sink: frames in, actions and ticks out."""
-    run_program("fws-sink", _relay_to_redis if "FWS_REDIS" in os.environ else _relay)
+    run_program("fws-sink", _sort_all)
 
 
-def _relay() -> None:
-    output = block_writer_for_the_front()
+def _sort_all() -> None:
     decoder = FrameDecoder(input_source())
-    out = Outgoing(decoder, output.add)
-
-    def write() -> None:
-        output.add(out.take())
-        output.flush()
-
-    _relay_all(Sink(input_source()), decoder, lambda frame: out.pass_on(), write)
-
-
-def _relay_to_redis() -> None:
-    decoder = FrameDecoder(input_source())
-    back = WayBack(decoder, block_writer_for_the_front())
-    # Loaded here: redis takes longer to load than all the rest, and most servers do without.
-    abroad = importlib.import_module("fws_pipe.broker.redis_broker").RedisAbroad(back.show_life, back.confirm)
-    back.abroad = abroad
-    signal.signal(signal.SIGTERM, lambda number, frame: abroad.hurry())
-    _relay_all(Sink(input_source(), abroad), decoder, back.pass_on, back.flush)
-    abroad.finish()
-    back.finish(abroad.lost)
-
-
-class Publishing(Protocol):
-    """How far what has been published is."""
-
-    accepted: int
-    """How many messages there have been,"""
-    finished: int
-    """and how many of them are done: the oldest ones."""
-
-    def note_tick(self, seq: int) -> None:
-        """A tick has come through the chain."""
-
-    def take_counts(self) -> Mapping[str, int]:
-        """What has been counted since the last time."""
+    back = WayBack(decoder, block_writer_for_the_front(), functools.partial(open_broker, os.environ))
+    back.broker.hurry_on_sigterm()
+    sink = Sink(input_source(), back.broker)
+    for frame in read_frames(decoder, back.flush):
+        if sink.passes(frame, decoder.offset):
+            back.pass_on(frame)
+    back.finish()
 
 
 class WayBack:
-    """The way to the front, with Redis. Ticks don't wait, so that local service goes on while Redis is away.
+    """The way back to the front. Ticks don't wait, so that local service goes on while the broker is away.
 
-    One that is ahead of what Redis has confirmed is marked, and a `confirm` follows: until then the front keeps what
-    came before it. Written by the main thread and by the publisher's.
+    One that is ahead of what the broker has confirmed is marked, and a `confirm` follows: until then the front keeps
+    what came before it. Written by the main thread and by the broker's.
+
+    `open_broker` gets what the broker is to call while an action waits, and when it has got on.
     """
 
-    abroad: Publishing
-
-    def __init__(self, decoder: FrameDecoder, output: BlockWriter) -> None:
+    def __init__(
+        self,
+        decoder: FrameDecoder,
+        output: BlockWriter,
+        open_broker: Callable[[Callable[[], object], Callable[[], object]], Broker],
+    ) -> None:
         self._output = output
         self._lock = threading.Lock()
         self._out = Outgoing(decoder, self._queue)
@@ -157,15 +121,21 @@ class WayBack:
         self._unconfirmed: deque[tuple[int, int]] = deque()
         """Those that have been written."""
         self._confirmed = 0
+        self.broker = open_broker(self.show_life, self.confirm)
 
     def pass_on(self, frame: Frame) -> None:
         """Queue the frame at hand for the front."""
-        is_tick = frame["type"] == TICK and type(frame.get("seq")) is int
-        if is_tick:
-            self.abroad.note_tick(frame["seq"])
-        if is_tick and self.abroad.finished < self.abroad.accepted:
-            self._marked.append((self.abroad.accepted, frame["seq"]))
-            self._out.add(encode(unconfirmed(frame)))
+        if frame["type"] == TICK and type(frame.get("seq")) is int:
+            self._pass_on_tick(frame, frame["seq"])
+        else:
+            self._out.pass_on()
+
+    def _pass_on_tick(self, tick: Frame, seq: int) -> None:
+        self.broker.note_tick(seq)
+        accepted = self.broker.accepted
+        if self.broker.finished < accepted:
+            self._marked.append((accepted, seq))
+            self._out.add(encode(unconfirmed(tick)))
         else:
             self._out.pass_on()
 
@@ -175,7 +145,7 @@ class WayBack:
 
     def flush(self) -> None:
         """Write what is queued, and what has been counted."""
-        self._out.add_all({"type": COUNT, "name": name, "by": by} for name, by in self.abroad.take_counts().items())
+        self._out.add_all({"type": COUNT, "name": name, "by": by} for name, by in self.broker.take_counts().items())
         with self._lock:
             self._output.add(self._out.take())
             self._unconfirmed.extend(self._marked)
@@ -183,14 +153,16 @@ class WayBack:
             self._add_confirm()
             self._output.flush()
 
-    def finish(self, lost: int) -> None:
-        """Write the last of it, and how many publishes will never be confirmed."""
-        if lost:
-            self._out.add(encode(lost_frame(lost)))
+    def finish(self) -> None:
+        """Wait for the broker, and write the last of it, with how many publishes will never be confirmed."""
+        self.flush()
+        self.broker.finish()
+        if self.broker.lost:
+            self._out.add(encode(lost_frame(self.broker.lost)))
         self.flush()
 
     def confirm(self) -> None:
-        """Redis has got on. From any thread."""
+        """The broker has got on. From any thread."""
         with self._lock:
             self._add_confirm()
             try:
@@ -199,7 +171,7 @@ class WayBack:
                 pass  # the main thread will find out, and end
 
     def show_life(self) -> None:
-        """Tell the front that it is Redis that we wait for: it takes a chain that is silent for one that hangs."""
+        """Tell the front that it is the broker that we wait for: it takes a chain that is silent for one that hangs."""
         self.flush()
         with self._lock:
             self._output.add(encode(confirm_frame(self._confirmed)))
@@ -208,19 +180,10 @@ class WayBack:
     def _add_confirm(self) -> None:
         """Confirm the last tick that can be: that covers those before it."""
         before = self._confirmed
-        while self._unconfirmed and self._unconfirmed[0][0] <= self.abroad.finished:
+        while self._unconfirmed and self._unconfirmed[0][0] <= self.broker.finished:
             _, self._confirmed = self._unconfirmed.popleft()
         if self._confirmed != before:
             self._output.add(encode(confirm_frame(self._confirmed)))
-
-
-def _relay_all(
-    sink: Sink, decoder: FrameDecoder, pass_on: Callable[[Frame], None], after_block: Callable[[], None]
-) -> None:
-    for frame in read_frames(decoder, after_block):
-        if sink.take(frame, decoder.offset):
-            pass_on(frame)
-    after_block()
 
 
 if __name__ == "__main__":

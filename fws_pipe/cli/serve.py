@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import importlib
 import os
 import resource
 import sys
@@ -51,19 +50,14 @@ def server_main() -> None:
     """Run fws_server."""
 
     def serve(argv: Sequence[str]) -> None:
+        from fws_pipe.cli.fws_server import parse_server, reworded
+
         environment = current_environment()
-        # Loaded here: it needs the filters' side of us, which fws-pipe and fws-front do without.
-        server_command = importlib.import_module("fws_pipe.cli.fws_server")
-
-        def parse() -> Config:
-            config: Config = server_command.parse_server(argv, environment)
-            return config
-
-        config = parse()
+        config = parse_server(argv, environment)
         try:
-            _serve_chain(config, parse, environment)
+            _serve_chain(config, lambda: parse_server(argv, environment), environment)
         except* FwsError as group:
-            raise server_command.reworded(_first(group), config) from None
+            raise reworded(_first(group), config) from None
 
     sys.exit(_guarded("fws_server", serve, sys.argv[1:]))
 
@@ -123,17 +117,7 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
     chain = resolve_chain(config.chain, SystemCommands(stage_path(environment), config.shell))
     if config.quarantine is not None:
         check_folder(config.quarantine)
-    if config.storage_module is not None:
-        # Loads the user's code, which says best itself what is wrong with it.
-        user_storage = importlib.import_module("fws_pipe.sdk.user_storage")
-        has_pubsub = user_storage.check_user_storage(config.storage_module, config.server_argv)
-        config = replace(config, storage_has_pubsub=has_pubsub)
-    if config.storage.startswith("sqlite:"):
-        # Loaded here: SQLite takes long to load, and without a path of the user's nothing can be wrong with it.
-        importlib.import_module("fws_pipe.storage").open_storage(config.storage_environment).close()
-    if config.redis is not None:
-        # Loaded here: redis-py takes long to load, and most servers do without.
-        importlib.import_module("fws_pipe.broker.connection").check_reachable(config.redis)
+    config = _checked(config)
     log = Log("fws-pipe", config.level)
     config = _fitting(config, len(chain), log)
 
@@ -145,6 +129,28 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
         return resolve_chain(latest.chain, SystemCommands(stage_path(environment), config.shell))
 
     _run(log, run_pipe, config, chain, read_commands, environment, stdout, handover, log)
+
+
+def _checked(config: Config) -> Config:
+    """The configuration, when the storage and Redis that it names can be used. Raises UsageError, SystemRefusedError.
+
+    A database without a path of its own isn't opened: nothing can be wrong with it.
+    """
+    if config.storage_module is not None:
+        from fws_pipe.sdk.user_storage import check_user_storage
+
+        # This loads the user's code, which says best itself what is wrong with it.
+        has_pubsub = check_user_storage(config.storage_module, config.server_argv)
+        config = replace(config, storage_has_pubsub=has_pubsub)
+    if config.storage.startswith("sqlite:"):
+        from fws_pipe.storage import open_storage
+
+        open_storage(config.storage_environment).close()
+    if config.redis is not None:
+        from fws_pipe.broker.connection import check_reachable
+
+        check_reachable(config.redis)
+    return config
 
 
 def _parse_again(before: Config, parse: Callable[[], Config]) -> Config:

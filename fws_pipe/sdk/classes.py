@@ -11,7 +11,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
@@ -91,7 +90,9 @@ def open_storage_object() -> Any:
     """The storage that the server has handed down: a shipped one, or a user's StorageObject. Raises FwsError."""
     choice = os.environ.get("FWS_STORAGE", "")
     if choice.startswith("module:"):
-        return importlib.import_module("fws_pipe.sdk.user_storage").open_user_storage()
+        from fws_pipe.sdk.user_storage import open_user_storage
+
+        return open_user_storage()
     storage = open_storage(os.environ)
     return PublishingStorage(storage) if choice == "redis" else storage
 

@@ -8,7 +8,6 @@ Never: sqlite3 or redis loaded where they weren't chosen. Filters must start fas
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 
 from fws_pipe.errors import UsageError
@@ -28,14 +27,20 @@ def open_storage(environment: Mapping[str, str]) -> Storage:
     choice = environment.get(VARIABLE) or "memory"
     if choice == "memory":
         return MemoryStorage()
-    storage: Storage
     if choice.startswith(_SQLITE) and choice != _SQLITE:
-        storage = importlib.import_module("fws_pipe.storage.sqlite").SqliteStorage(choice.removeprefix(_SQLITE))
-    elif choice == "redis":
-        settings = importlib.import_module("fws_pipe.broker.connection").settings_from(environment)
-        if settings is None:
-            raise UsageError(f"{VARIABLE}=redis: there is no Redis to keep sets in; add --redis-url redis://HOST:PORT")
-        storage = importlib.import_module("fws_pipe.storage.redis_sets").RedisStorage(settings)
-    else:
-        raise UsageError(f"{VARIABLE}={choice!r}: expected memory, sqlite:PATH or redis")
-    return storage
+        from fws_pipe.storage.sqlite import SqliteStorage
+
+        return SqliteStorage(choice.removeprefix(_SQLITE))
+    if choice == "redis":
+        return _open_redis(environment)
+    raise UsageError(f"{VARIABLE}={choice!r}: expected memory, sqlite:PATH or redis")
+
+
+def _open_redis(environment: Mapping[str, str]) -> Storage:
+    from fws_pipe.broker.settings import settings_from
+    from fws_pipe.storage.redis_sets import RedisStorage
+
+    settings = settings_from(environment)
+    if settings is None:
+        raise UsageError(f"{VARIABLE}=redis: there is no Redis to keep sets in; add --redis-url redis://HOST:PORT")
+    return RedisStorage(settings)

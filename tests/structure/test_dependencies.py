@@ -7,7 +7,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from tests.structure.test_layers import MODULES, imports_of
+from tests.structure.test_layers import MODULES, TREES, imports_of, name_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -27,7 +27,7 @@ def names_of(requirements: list[str]) -> set[str]:
 def imported() -> set[str]:
     """The packages that are not Python's own, nor this one."""
     paths = [path for path in MODULES if "legacy" not in path.parts]  # these import each other by relative names
-    names = {name.split(".")[0] for path in paths for name in imports_of(path)}
+    names = {name.split(".")[0] for path in paths for name in imports_of(TREES[name_of(path)])}
     names |= {name.split(".")[0] for path in paths for name in LOADED_BY_NAME.findall(path.read_text())}
     return names - sys.stdlib_module_names - {"fws_pipe", "filtered_websocket", ""}
 

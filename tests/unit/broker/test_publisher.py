@@ -16,7 +16,6 @@ from fws_pipe.broker import connection as redis_link
 from fws_pipe.broker import publisher
 from fws_pipe.broker.connection import RedisSettings
 from fws_pipe.broker.publisher import Message, Publisher
-from fws_pipe.broker.redis_broker import RedisAbroad
 from tests.conftest import start_or_skip
 from tests.harness import PATIENCE_S
 from tests.redis_servers import HOST, RedisServer
@@ -210,43 +209,6 @@ def test_a_redis_that_is_full_still_publishes(redis_server: RedisServer, heard: 
     [line] = said
     assert line.startswith("after a crash publishes may be repeated: Redis at ")
     assert queue.take_counts() == {}
-
-
-def test_nothing_that_a_filter_publishes_passes_for_a_servers_word(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings = RedisSettings(redis_server.url, key="own", run="r")
-    for name, value in settings.to_environment().items():
-        monkeypatch.setenv(name, value)
-    subscriber = redis_server.client().pubsub(ignore_subscribe_messages=True)
-    subscriber.subscribe("own:servers", "other")
-    assert [subscriber.get_message(timeout=PATIENCE_S) for _ in range(2)] == [None, None]  # the confirmations
-    abroad = RedisAbroad(lambda: None)
-    for channel in ("own:servers", "own:servers", "other"):
-        abroad.publish({"type": "publish", "channel": channel, "data": "x"})
-    abroad.finish()
-    assert subscriber.get_message(timeout=PATIENCE_S)["channel"] == b"other"
-    assert abroad.take_counts() == {"publishes to the servers' channel": 2}
-    assert capsys.readouterr().err.count("'own:servers', which is the servers' own channel") == 1
-
-
-def test_a_number_that_a_filter_makes_up_silences_no_publish_after_a_crash(
-    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in RedisSettings(redis_server.url, server="one", run="r").to_environment().items():
-        monkeypatch.setenv(name, value)
-    subscriber = redis_server.client().pubsub(ignore_subscribe_messages=True)
-    subscriber.subscribe("c")
-    assert subscriber.get_message(timeout=PATIENCE_S) is None  # the confirmation
-    heard = []
-    for numbers in ((5, 1767225600000), (6, 7)):  # a sink, and that of the next chain
-        abroad = RedisAbroad(lambda: None)
-        abroad.note_tick(4)
-        for number in numbers:
-            abroad.publish({"type": "publish", "channel": "c", "data": f"{number}", "seq": number})
-        abroad.finish()
-        heard += [subscriber.get_message(timeout=PATIENCE_S)["data"] for _ in numbers]
-    assert heard == [b"5", b"1767225600000", b"6", b"7"]
 
 
 @settings(max_examples=30)

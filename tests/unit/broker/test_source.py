@@ -116,7 +116,7 @@ def test_the_oldest_and_the_newest_redis_py(version: str, tmp_path: Path) -> Non
     with_it = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "]
     found = subprocess.run([*with_it[:2], with_it[2] + show], capture_output=True, text=True, check=True, timeout=30)
     assert found.stdout.startswith(str(tmp_path))
-    files = ["test_source.py", "test_publisher.py", "test_pacing.py"]
+    files = ["test_source.py", "test_publisher.py", "test_redis_broker.py", "test_pacing.py"]
     chosen = ["-q", "-m", "not slow", *(f"tests/unit/broker/{name}" for name in files)]
     run = f"import pytest; sys.exit(pytest.main({chosen}))"
     done = subprocess.run([*with_it[:2], with_it[2] + run], capture_output=True, text=True, cwd=ROOT, timeout=100)

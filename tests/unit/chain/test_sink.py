@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 
+from fws_pipe.broker.broker import NoBroker
 from fws_pipe.chain.sink import WayBack
 from fws_pipe.pipes.blocks import BlockWriter
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
 
 
-class Queue:
-    """As much of the way to Redis as the way back looks at."""
+class Queue(NoBroker):
+    """As much of a broker as the way back looks at."""
 
     def __init__(self) -> None:
         self.accepted = self.finished = 0
@@ -31,8 +32,8 @@ class Back(WayBack):
     def __init__(self) -> None:
         self._read_end, self._write_end = os.pipe()
         self._arriving = FrameDecoder()
-        super().__init__(self._arriving, BlockWriter(self._write_end))
-        self.queue = self.abroad = Queue()
+        self.queue = Queue()
+        super().__init__(self._arriving, BlockWriter(self._write_end), lambda while_waiting, on_finished: self.queue)
         self._decoder = FrameDecoder()
 
     def take(self, *frames: Frame) -> None:
