@@ -1,7 +1,7 @@
 """A chain: its text, its processes, and their life.
 
     text -> parser -> resolver -> spawn -> supervisor, by the table of lifecycle; successor brings up the next one
-    sink: the last process, which checks the actions
+    sink: the last process of a chain, which checks the actions
 
-Rule: what a chain is for is not known here: the supervisor drives an `Exchange`, the front's side of it.
+Rule: this room does not know what a chain is for. The supervisor drives an `Exchange`, which is the front's side of it.
 """

@@ -1,7 +1,18 @@
-"""The life of a chain, as a table, and when one that has died is started again. No I/O and no clock.
+"""The life of a chain, as a table, and how long to wait before a restart. No I/O and no clock.
 
-`TRANSITIONS` has a cell for each state and each event: the supervisor reports what happens, and the table says what
-state that makes. What can't happen in a state, or says nothing new there, leaves it as it is.
+    DOWN         --DUE-->               STARTING  --SERVES, SILENT--> UP
+    STARTING, UP --DIES, STALLS-->      DYING     --GONE--> DOWN      (STARTING also by REFUSED)
+    STARTING, UP --REPLACE-->           YIELDING  --GONE--> DOWN
+    all of these --STOP-->              DRAINING  --GONE--> STOPPED   (DOWN at once: STOPPED)
+    all of these --GIVEN_UP-->          FAILED                        (DRAINING: STOPPED)
+
+Rule 1: the supervisor changes its state by this table alone. It reports what happens; the table says what that means.
+Rule 2: the table is total. It has a cell for each state and each event; an event that can't happen in a state, or
+brings nothing new there, leaves the state as it is.
+Rule 3: processes run in STARTING, UP, DYING, YIELDING and DRAINING; events are written in STARTING and UP only. The
+last three say how a run ends. DYING keeps the answers that have passed the dead stage. YIELDING lets the chain finish
+its events because a successor is ready, DRAINING because the server stops.
+Rule 4: from DYING, YIELDING and DRAINING no event leads back to UP. A run ends once.
 """
 
 from __future__ import annotations
@@ -12,53 +23,53 @@ START_INTERVAL_S = 1.0
 """A chain that has not served is started at most this often (s6 does the same)."""
 
 FAILED_STARTS_LIMIT = 5
-"""So many starts in a row that came to nothing, and the server stops."""
+"""The server stops after this many starts in a row that never served."""
 
 
 class State(enum.Enum):
     """Where a supervised chain is in its life."""
 
     DOWN = enum.auto()
-    """Nothing runs; a start is due, now or in a moment."""
+    """No process runs; the next start is due now or after a delay."""
     STARTING = enum.auto()
-    """Its processes run; no tick has come back yet."""
+    """The processes run; no tick has come back yet."""
     UP = enum.auto()
-    """It serves."""
+    """The chain serves."""
     DYING = enum.auto()
-    """Something is wrong with it: what is left of it is carried out, and ended."""
+    """The run has failed: its last actions are executed, and its processes are ended."""
     YIELDING = enum.auto()
-    """Another one stands ready to take its place: it finishes what it has."""
+    """A successor is ready: the chain finishes the events that it has."""
     DRAINING = enum.auto()
-    """It was asked to stop: it finishes what it has."""
+    """The server stops: the chain finishes the events that it has."""
     STOPPED = enum.auto()
-    """It was asked to stop, and is gone."""
+    """The chain was asked to stop, and its processes are gone."""
     FAILED = enum.auto()
-    """It won't be started again."""
+    """The chain has failed too often; it is not started again."""
 
 
 class Event(enum.Enum):
-    """What happens to it."""
+    """What happens to a supervised chain."""
 
     DUE = enum.auto()
-    """The time has come to start it."""
+    """The next start is due."""
     REFUSED = enum.auto()
-    """The system has no process or descriptor for it."""
+    """The system has no process or descriptor left for the chain."""
     SERVES = enum.auto()
     """A tick has come back."""
     SILENT = enum.auto()
-    """None has, in all the time that a start may take."""
+    """No tick has come back in the time that a start may take."""
     DIES = enum.auto()
-    """A process has ended, or what it writes makes no sense."""
+    """A process has exited, or the chain writes broken frames."""
     STALLS = enum.auto()
-    """It returns no tick although it owes one."""
+    """The oldest tick has been under way for longer than --stall-timeout."""
     REPLACE = enum.auto()
-    """Another one has shown that it serves, and is to take its place."""
+    """A successor has shown that it serves."""
     STOP = enum.auto()
-    """The server ends."""
+    """The server stops."""
     GONE = enum.auto()
-    """Its last process has ended."""
+    """The last process of the run has ended."""
     GIVEN_UP = enum.auto()
-    """It has ended, and another start is of no use."""
+    """The run has ended, and no further start is tried."""
 
 
 FINAL = frozenset({State.STOPPED, State.FAILED})
@@ -143,17 +154,20 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
 
 
 SHORT_LIFE_S = 1.0
-"""A chain that served for less than this may die of what it was given, or of what is away: it is started again soon,"""
+"""A run that served for less than this was short: an event may have killed it, or a database may be away."""
 
 SHORT_LIFE_DELAYS_S = (0.0, 0.0, 0.2, 0.4, 0.8, 1.0)
-"""but later each time in a row; the last of these stays."""
+"""The delay before a restart, by the number of short runs in a row: for none or one it is the first. The last one
+applies to all further runs.
+"""
 
 
 class RestartPolicy:
-    """Counts the starts that failed in a row. A start has failed when the chain died before it had served.
+    """Says how long to wait before each restart, and when to give up.
 
-    `limit` is how many of them it takes to give up; None: never. Lives that were short are counted as well: clients
-    want their chain back at once, but one that dies again and again must not take the whole processor.
+    A start has failed when the chain died before it served. After `limit` failed starts in a row it is time to give up;
+    None: never. Short runs in a row make the delay longer: clients want their chain back at once, but a chain that dies
+    again and again must not take the whole processor.
     """
 
     def __init__(self, limit: int | None = FAILED_STARTS_LIMIT) -> None:
@@ -162,7 +176,10 @@ class RestartPolicy:
         self._short_lives = 0
 
     def delay_after(self, *, served: bool, started: float, died: float) -> float | None:
-        """How many seconds to wait before the next start; None to give up. `started` and `died` are on one clock."""
+        """The seconds to wait before the next start; None: give up.
+
+        `started` and `died` are the times of the run that has ended, in seconds of the same clock.
+        """
         if served:
             self._failed_starts = 0
             self._short_lives = self._short_lives + 1 if died - started < SHORT_LIFE_S else 0

@@ -1,9 +1,29 @@
-"""The chain that is to take the place of the one that runs: it starts beside it, and shows first that it serves.
+"""The successor: the next chain, which starts beside the current one and shows that it serves before it takes over.
 
-It hears of all clients, as a chain does that starts after a crash, and gets a tick; what it answers until that is back
-is kept for whoever takes it over. Then the old one finishes what it has, and only then the new one hears what has
-changed, and gets the events that have waited: so the order of each client's events is kept. One that fails here costs
-nobody anything.
+    time ------------------------------------------------------------------------------------------>
+    old   | events, actions ................. | end of events | last actions | gone
+    new   | start | introduction, tick | tick is back: READY, and waits      | news, tick | events, actions ...
+    feed  | events go to the old chain ...... | events wait, bounded ........ | kept events first, then these
+
+The invariant: one chain at a time owns the events, and it owns them until its last action has been executed. A
+successor gets an introduction only: an `open` with `replay` for each client, and a tick. Its answers stay unexecuted
+(`tail.early`) until it takes over. So a successor that fails here changes nothing for clients and loses no event.
+
+Schedules that would break it, and what prevents each:
+
+- A client comes, goes or changes its groups between the introduction and the take-over. The introduction is remembered
+  by client (`chain.known`), and the chain is told the difference first: a `disconnect` with `replay` for a client that
+  has gone or changed, and an `open` for one that is new or changed. A client whose own `open` is still kept is left
+  out; it is new to the successor when that event is replayed. So each client is open exactly once.
+- The old chain doesn't finish its events in time, or dies while it does. They are still in the journal, and are written
+  to the successor; actions that the old chain had already got through are suppressed (`ledger/progress.py`).
+- The new chain dies while it stands ready. It is reported and dropped, and the old chain goes on; if that has begun to
+  yield, its programs are started again.
+- Another reload comes meanwhile. An attempt that has not yet shown that it serves is given up for the newer one; one
+  that stands ready takes over first, and the newer one follows it.
+
+What this doesn't cover: a filter that acts on the outside world by itself, such as one that writes to a database for
+each `open`, runs twice while both chains do.
 """
 
 from __future__ import annotations
@@ -20,26 +40,26 @@ from fws_pipe.protocol.codec import FrameDecoder, type_of
 from fws_pipe.protocol.events import TICK
 
 TICK_TIMEOUT_S = 10.0
-"""A chain that lets no tick through for so long after its start is taken to swallow them."""
+"""How long a new chain may take to return its first tick. After that it is taken for one that swallows ticks."""
 
 
 _ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
-"""What a chain may say before its first tick is back: an answer to each of some hundred thousand clients."""
+"""How much a chain may write before its first tick is back: enough to answer some hundred thousand clients."""
 
 
 class Introducer(Protocol):
-    """Who tells a new chain of the clients."""
+    """The part of an `Exchange` that a successor needs."""
 
     @property
     def returns_ticks(self) -> bool:
-        """Whether the chain that runs lets ticks through."""
+        """Whether the current chain lets ticks through."""
 
     def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
-        """A snapshot with a tick behind it, and what it tells of whom."""
+        """An `open` with `replay` for each client, as frames that end with a tick; and these frames by client id."""
 
 
 class Successor:
-    """At most one chain that gets ready, or stands ready. Of what is asked for meanwhile the last comes after it."""
+    """Holds at most one chain that is starting or ready; of the requests that come meanwhile the last one is kept."""
 
     def __init__(self, surroundings: Surroundings, introducer: Introducer, log: Log) -> None:
         self._surroundings = surroundings
@@ -49,18 +69,18 @@ class Successor:
         self._changed = trio.Event()
         self._ready: tuple[Sequence[Program], RunningChain] | None = None
         self._released = trio.Event()
-        """Set when nobody here watches the one that has been taken."""
+        """Set when `run` has let go of a chain that was taken."""
         self._attempt = trio.CancelScope()
-        """While one is to show that it serves."""
+        """Cancelled when a newer request makes the current attempt useless."""
 
     def ask_for(self, programs: Sequence[Program]) -> None:
-        """There is to be a chain of these programs, whatever was asked for before and does not stand ready."""
+        """Ask for a chain of these programs; an earlier request is given up unless its chain is ready already."""
         self._wanted = programs
         self._attempt.cancel()
         self._note_change()
 
     def differs_from(self, programs: Sequence[Program]) -> bool:
-        """Whether the one that stands ready is of other programs than these."""
+        """Whether a chain is ready that runs other programs than these."""
         return self._ready is not None and list(self._ready[0]) != list(programs)
 
     def _note_change(self) -> None:
@@ -68,12 +88,12 @@ class Successor:
         self._changed = trio.Event()
 
     async def wait_ready(self) -> None:
-        """Wait until one stands ready."""
+        """Wait until a chain is ready."""
         while self._ready is None:
             await self._changed.wait()
 
     async def take(self) -> tuple[Sequence[Program], RunningChain] | None:
-        """The one that stands ready, if there is one; it is the caller's now, to watch and to bury."""
+        """Take the chain that is ready, with its programs; None: there is none. The caller must watch and bury it."""
         if self._ready is None:
             return None
         ready, self._ready = self._ready, None
@@ -83,7 +103,7 @@ class Successor:
         return ready
 
     async def run(self) -> None:
-        """Get them ready, one after the other, for ever."""
+        """Get the chains ready that are asked for, one after the other, for ever."""
         while True:
             while self._wanted is None:
                 await self._changed.wait()
@@ -91,17 +111,17 @@ class Successor:
             await self._make_ready(programs)
 
     async def _make_ready(self, programs: Sequence[Program]) -> None:
-        """Start a chain, and keep it until it is taken, or has died."""
+        """Start a chain, and keep it until it is taken or dies."""
         try:
             chain = await start_chain(programs, self._surroundings, self._log)
         except OSError as error:
-            self._refuse(f"it can't be started: {error.strerror or error}")
+            self._report_refused(f"it can't be started: {error.strerror or error}")
             return
         is_taken = False
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(chain.watch)
-                problem = "another one is asked for"
+                problem = "a newer one has been asked for"
                 with trio.CancelScope() as self._attempt:
                     problem = await self._prove(chain, programs[-1].label)
                 if not problem:
@@ -111,9 +131,9 @@ class Successor:
                     is_taken = self._ready is None
                     self._ready = None
                 if problem:
-                    self._refuse(problem)
+                    self._report_refused(problem)
                 elif not is_taken:
-                    self._log.always(f"the new chain has ended before it took over: {await chain.epitaph()}")
+                    self._log.always(f"the new chain ended before it took over: {await chain.epitaph()}")
                 if not is_taken:
                     chain.end_input()
                     await chain.climb_down(LADDER, trio.Event(), "the new chain")
@@ -124,15 +144,15 @@ class Successor:
             else:
                 chain.bury()
 
-    def _refuse(self, problem: str) -> None:
-        self._log.always(f"the new chain does not serve, and the old one goes on: {problem}")
+    def _report_refused(self, problem: str) -> None:
+        self._log.always(f"the new chain does not serve, so the old one goes on: {problem}")
 
     async def _wait_taken(self) -> None:
         while self._ready is not None:
             await self._changed.wait()
 
     async def _prove(self, chain: RunningChain, label: str) -> str:
-        """See whether a chain serves. Returns what is wrong with it, or nothing."""
+        """Check whether a chain serves. Returns what is wrong with it; empty: nothing."""
         problem = ""
         has_answered = False
 
@@ -141,7 +161,7 @@ class Successor:
             try:
                 await chain.head.write(frames)
             except OSError:
-                pass  # nobody reads: we are about to hear why
+                pass  # its stdin is closed: we are about to hear why
 
         async def listen() -> None:
             nonlocal problem, has_answered
@@ -163,12 +183,15 @@ class Successor:
         if chain.failed.is_set():
             return await chain.epitaph()
         if not self._introducer.returns_ticks:
-            return ""  # like the one that runs
-        return f"no tick is back in {TICK_TIMEOUT_S:.0f} s"
+            return ""  # it swallows ticks as the current chain does
+        return f"no tick has come back within {TICK_TIMEOUT_S:.0f} s"
 
 
 async def _read_to_first_tick(chain: RunningChain, label: str) -> bool:
-    """Read what a chain says until its first tick is back; False when it ends before. Raises FrameError."""
+    """Read a chain's output up to its first tick; False: the output ended before. Raises FrameError.
+
+    All that was read stands before what is read later (`tail.early`).
+    """
     decoder = FrameDecoder(label)
     blocks: list[bytes] = []
     size = 0
@@ -181,7 +204,8 @@ async def _read_to_first_tick(chain: RunningChain, label: str) -> bool:
             if TICK in kinds:
                 return True
             if size > _ANSWER_LIMIT_BYTES:
-                raise FrameError("it says more than it may before its first tick is back", label, decoder.offset)
+                limit = f"{_ANSWER_LIMIT_BYTES} bytes"
+                raise FrameError(f"more than {limit} came before the first tick was back", label, decoder.offset)
     finally:
         chain.tail.early = b"".join(blocks)
     return False

@@ -1,9 +1,28 @@
 """The supervisor: keeps one chain running, for a front that it knows only as an `Exchange`.
 
-A run of the chain ends when a process exits, when its actions break off, when it hangs, when another one is to take
-its place, or when the server stops. Then whatever had passed the dead stage is still carried out, every process is
-gone, and the next run gets new pipes. Which state of its life the chain is in, and what comes next, says the table in
-`lifecycle.py`.
+A chain lives in runs. A run has its own processes and its own pipes, and ends when a process exits, when the actions
+break off, when the chain hangs, when another chain is ready to replace it, or when the server stops.
+
+    start -> introduce -> first tick -> events, actions -> end of the events -> last action -> all processes gone
+      ^                                                                                                      |
+      '------------------------------- prepare_restart, then the next run -----------------------------------'
+
+Two invariants make a restart lossless; `lifecycle.py` has the states, `ledger/journal.py` the events that are kept.
+
+1. At most one run at a time is given events, and its actions are executed to their end before the next run is given
+   any. So the order of each client's events and answers survives a restart.
+2. `prepare_restart` is called between two runs, never during one: the old actions have been executed, the new ones
+   are unread. So the exchange knows exactly which events to write again and which of their actions to suppress.
+
+What would break them, and what prevents it:
+
+- A stage dies in the middle and the stages behind it still hold answers. `_end` kills only the stages before the dead
+  one (`kill_up_to_the_dead`); those behind it see the end of input, write what they have, and exit. `_execute_actions`
+  reads until the pipe's last writer has gone.
+- A process that left its group keeps a pipe open, so its end never comes. The readers get `_LAST_READ_S` more.
+- Half a frame is left on a pipe. The next run has new pipes; nothing of the old ones is read.
+- Two things happen at once, such as a death and a reload. `_BY_GRAVITY` orders them: the death wins, and the chain that
+  stands ready takes over by way of an ordinary restart.
 """
 
 from __future__ import annotations
@@ -23,87 +42,97 @@ from fws_pipe.log import Log
 from fws_pipe.pipes.ends import Inlet, Outlet
 
 _YIELD_S = 10.0
-"""How long a chain that is replaced has for what it has got. What it doesn't finish the next one gets again."""
+"""How long a replaced chain may take to finish its events. The next chain gets what it leaves unfinished again."""
 
 _LAST_READ_S = 1.0
-"""How long what dead processes have left in their pipes may take to be read."""
+"""How long reading may go on after the last process has ended, while another process still holds a pipe open."""
 
 
 _LEFTOVERS_AT_THE_END_S = 3.0
-"""How long what stages have started may outlive them when the server ends: `tee >(gzip >x)` has a file to finish."""
+"""How long processes that a stage has started may outlive it when the server stops: `tee >(gzip >x)` has a file to
+finish.
+"""
 
 
 class Exchange(Protocol):
-    """What a front offers to a chain."""
+    """The front's side of a chain: `ledger.link.Link`, or `front.source_link` for the source."""
 
     @property
     def ready(self) -> trio.Event:
-        """Set once a tick has come back through the run of now; a new event for each run."""
+        """Set once a tick has come back through the current run; each run has a new event."""
 
     @property
     def returns_ticks(self) -> bool:
-        """Whether a tick has ever come back: then silence is a fault, and no property, of the chain."""
+        """Whether a tick has ever come back. If one has, a chain that returns none is at fault."""
 
     async def write_events(self, pipe: Outlet, known: Mapping[str, bytes]) -> None:
-        """Write events to a chain that has been told so much, until `finish_events` is called.
+        """Write events until `finish_events` is called. `known` is what `introduce` has told this chain already.
 
-        Raises OSError when nobody reads them.
+        Raises OSError when the chain's stdin is closed.
         """
 
     def finish_events(self) -> None:
-        """Let `write_events` end where a frame ends."""
+        """Make `write_events` return at the end of a frame."""
 
     def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
-        """What a chain gets first that is to show that it serves, and what that tells of whom."""
+        """The introduction of a successor: frames that end with a tick, and the `open` in them by client id."""
 
     async def wait_idle(self) -> None:
-        """Wait until the chain owes nothing."""
+        """Wait until every tick that was written has come back."""
 
     async def execute_all(self, inlet: Inlet, source: str) -> None:
-        """Execute actions until their end. Raises FrameError, or SilenceError when nothing comes that must."""
+        """Execute actions until their end. `source` names the last stage in errors.
+
+        Raises FrameError for broken framing, SilenceError when a process that must answer does not.
+        """
 
     async def wait_stalled(self) -> None:
-        """Wait until the chain owes a tick for too long."""
+        """Wait until the oldest tick has been under way for longer than the stall timeout."""
 
     @property
     def ticks_under_way(self) -> tuple[int | None, int]:
-        """The oldest tick that the chain has not returned, or None; and the last one that was written."""
+        """The numbers of the oldest tick that has not come back (None: all have), and of the last one written."""
 
     def nudge(self) -> None:
-        """Write a tick now: it waits before a stage that does not read."""
+        """Write a tick now. It stays in front of the stage that does not read, which shows which stage that is."""
 
     def prepare_restart(self, *, is_replaced: bool, is_changed: bool) -> list[str]:
-        """The chain has died, or (`is_replaced`) gives way to another, which may work otherwise (`is_changed`).
+        """Prepare what the next run gets: called when a run has ended and its last action has been executed.
 
-        Returns what people should know of what that means, in lines.
+        `is_replaced`: the chain has made way for a successor, rather than died. `is_changed`: the successor runs other
+        programs. Returns log lines about the consequences.
         """
 
     def give_up_on_ticks(self) -> None:
-        """The chain lets no tick through: serve all the same."""
+        """Serve although the chain lets no tick through; recovery is at most once from now on."""
 
 
 @dataclass(frozen=True)
 class Role:
-    """What messages call the processes, and what happens when they fail."""
+    """How messages name a supervised chain, and how often it may fail to start."""
 
     name: str
     without_ticks: str
-    """What it means that no tick comes back."""
+    """The consequence of no tick coming back, as the log tells it."""
     failed_starts_limit: int | None
+    """Failed starts in a row before the supervisor gives up; None: it never does."""
 
 
 CHAIN = Role(
     "the chain",
-    "a stage swallows frames that it doesn't know, or holds its output back (jq wants --unbuffered). The chain serves; "
-    "a crash will lose events",
+    "a stage drops unknown frames, or buffers its output (jq needs --unbuffered). The chain serves, but a crash will "
+    "lose events",
     FAILED_STARTS_LIMIT,
 )
 
-SOURCE = Role("the source", "it is not subscribed; the server goes on without it until it is", None)
+SOURCE = Role("the source", "it is not subscribed yet; the server runs without it until then", None)
 
 
 class Supervisor:
-    """Runs a chain, and runs it again when it dies."""
+    """Runs a chain, restarts it when it dies, and replaces it on `reload`.
+
+    `serving` is set when the first run serves. `was_cut_off` tells, after `run`, whether signals ended the last run.
+    """
 
     def __init__(
         self, programs: Sequence[Program], surroundings: Surroundings, exchange: Exchange, log: Log, role: Role = CHAIN
@@ -116,16 +145,16 @@ class Supervisor:
         self._policy = RestartPolicy(role.failed_starts_limit)
         self._state = State.DOWN
         self._due = 0.0
-        """When the next start is (trio's clock)."""
+        """When the next start is due (trio's clock)."""
         self._error: FwsError | None = None
-        """Why there won't be one."""
+        """Why there will be no further start."""
         self._consequences: list[str] = []
-        """What its last death means, for people."""
-        self._told_of_ticks = False
+        """Log lines about the consequences of the last death."""
+        self._has_warned_of_ticks = False
         self.serving = trio.Event()
-        """Set once the first run has served."""
+        """Set once the first run serves."""
         self.was_cut_off = False
-        """Whether the last run, asked to finish, had to be ended by signals."""
+        """Whether the last run was asked to stop, and signals had to end it."""
         self._stopping = trio.Event()
         self._hurry = trio.Event()
         self._ending = trio.Event()
@@ -134,36 +163,43 @@ class Supervisor:
         self._successor = Successor(surroundings, exchange, log)
 
     def reload(self, programs: Sequence[Program]) -> None:
-        """Let a chain of these programs take the place of the one that runs, once it has shown that it serves."""
+        """Start a chain of these programs beside the current one, which it replaces as soon as it serves."""
         self._successor.ask_for(programs)
 
     def stop(self, grace_s: float) -> None:
-        """Let the chain read what has been written, then end its input; `grace_s` is how long it may take to finish."""
+        """End the chain's input once it has read what was written, and give it `grace_s` seconds to finish."""
         self._grace_s = grace_s
         self._stopping.set()
 
     def hurry(self) -> None:
-        """Whatever still runs is killed instead of asked."""
+        """Kill what still runs, without waiting for it to finish."""
         self._hurry.set()
         self._ending.set()
 
     def expect_stop(self) -> None:
-        """A stop is near: a chain that is being replaced must not use up the time of the one behind it."""
+        """Announce that `stop` follows soon: a chain that is being replaced is ended at once.
+
+        Otherwise it would use up the time that its successor needs for the drain.
+        """
         self._ending.set()
 
-    def _take(self, event: Event) -> None:
+    def _move_on(self, event: Event) -> None:
         self._state = TRANSITIONS[self._state][event]
 
     async def run(self) -> None:
-        """Run until stopped. Raises StageError when the first start comes to nothing, GaveUpError for later ones."""
+        """Run until `stop`.
+
+        Raises StageError when the chain can't start, SystemRefusedError when the system has no process or descriptor
+        for its first start, and GaveUpError when later starts keep failing.
+        """
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._successor.run)
             while self._state not in FINAL:
-                self._take(await self._wait_due())
+                self._move_on(await self._wait_due())
                 if self._state in RUNNING:
                     started = trio.current_time()
                     failure, served = await self._run_once()
-                    self._take(self._judge(failure, served, started))
+                    self._move_on(self._conclude(failure, served, started))
             nursery.cancel_scope.cancel()
         if self._error is not None:
             raise self._error
@@ -173,10 +209,10 @@ class Supervisor:
             await self._stopping.wait()
         return Event.STOP if self._stopping.is_set() else Event.DUE
 
-    def _judge(self, failure: str, served: bool, started: float) -> Event:
-        """A run has ended: is there to be another one, and when?"""
+    def _conclude(self, failure: str, served: bool, started: float) -> Event:
+        """Decide after a run whether there is another one, and when; log why. Returns GONE or GIVEN_UP."""
         if self._stopping.is_set():
-            self._take(Event.STOP)
+            self._move_on(Event.STOP)
             return Event.GONE
         if self._state is State.YIELDING:
             self._due = 0.0
@@ -200,14 +236,14 @@ class Supervisor:
         return Event.GONE
 
     async def _run_once(self) -> tuple[str, bool]:
-        """One run of the chain, to the end of its last process. Returns why it ended, and whether it had served."""
+        """Run the chain once, to the end of its last process. Returns why it ended, and whether it had served."""
         self._consequences = []
         try:
             chain = await self._next_chain()
         except OSError as error:
-            self._take(Event.REFUSED)
+            self._move_on(Event.REFUSED)
             failure = f"can't start {self._role.name} with {self._programs[0].argv[0]}: {error.strerror or error}"
-            if not self.serving.is_set():  # later descriptors or memory may be back in a second
+            if not self.serving.is_set():  # later on, descriptors or memory may be free again in a second
                 self._error = SystemRefusedError(failure)
             return failure, False
         try:
@@ -217,8 +253,8 @@ class Supervisor:
                     actions.start_soon(self._execute_actions, chain)
                     ended_by = await self._oversee(chain)
                     failure = await self._end(chain, ended_by)
-                    # With the last process the pipes' other ends have gone, and so the readers come to their end; but
-                    # for a process that has left its group and holds on to them.
+                    # The last process has closed the pipes' other ends, so the readers come to their end; unless a
+                    # process that has left its group keeps one open.
                     actions.cancel_scope.deadline = trio.current_time() + _LAST_READ_S
                 nursery.cancel_scope.deadline = trio.current_time() + _LAST_READ_S
             served = self._exchange.ready.is_set()
@@ -231,26 +267,26 @@ class Supervisor:
         return failure, served
 
     async def _next_chain(self) -> RunningChain:
-        """The one that stands ready, or else a new one. Raises OSError."""
+        """The successor if it is ready, or else a new chain of the current programs. Raises OSError."""
         ready = await self._successor.take()
         if ready is None:
             return await start_chain(self._programs, self._surroundings, self._log)
         self._programs, chain = ready
-        self._policy = RestartPolicy(self._role.failed_starts_limit)  # the failures were another chain's
+        self._policy = RestartPolicy(self._role.failed_starts_limit)  # the failures so far were the old chain's
         self._log.info(f"{self._role.name} is replaced")
         return chain
 
     async def _oversee(self, chain: RunningChain) -> Event:
-        """Let the chain run until it has to end. Returns what ends it."""
+        """Let the chain run until something ends the run. Returns that event."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._write_events, chain)
-            async with trio.open_nursery() as telling:
-                telling.start_soon(self._tell_of_delay, chain)
+            async with trio.open_nursery() as watching:
+                watching.start_soon(self._watch_delay, chain)
                 while self._state in RUNNING:
                     event = await self._wait_event(chain)
-                    self._take(event)
-                    self._note(event, chain)
-                telling.cancel_scope.cancel()
+                    self._move_on(event)
+                    self._react(event, chain)
+                watching.cancel_scope.cancel()
             if self._state is State.YIELDING and self._exchange.ready.is_set():
                 self._exchange.finish_events()
                 nursery.cancel_scope.deadline = trio.current_time() + _YIELD_S
@@ -258,8 +294,8 @@ class Supervisor:
                 nursery.cancel_scope.cancel()
         return event
 
-    async def _tell_of_delay(self, chain: RunningChain) -> None:
-        """Name the stage that keeps all clients waiting, while it does."""
+    async def _watch_delay(self, chain: RunningChain) -> None:
+        """While events are late, log which stage they wait for."""
         delay = self._delay
         delay.begin()
         while True:
@@ -275,7 +311,7 @@ class Supervisor:
                     self._log.always(f"events wait in {self._role.name}, {delay.seconds:.0f} s so far: {waited_for}")
 
     async def _wait_event(self, chain: RunningChain) -> Event:
-        """What happens next to a chain that runs."""
+        """Wait for the next event of a running chain."""
         starting = self._state is State.STARTING
         happened: set[Event] = set()
 
@@ -293,28 +329,28 @@ class Supervisor:
                 nursery.start_soon(wait, Event.SERVES, self._exchange.ready.wait)
                 if not self._exchange.returns_ticks:
                     nursery.cancel_scope.deadline = trio.current_time() + TICK_TIMEOUT_S
-        # More than one may have happened at once: the graver one counts.
+        # Several may have happened at once: the gravest counts.
         return next((event for event in _BY_GRAVITY if event in happened), Event.SILENT)
 
-    def _note(self, event: Event, chain: RunningChain) -> None:
-        """Tell those who must know."""
+    def _react(self, event: Event, chain: RunningChain) -> None:
+        """Do what an event asks for beside the change of state: fail a hung run, or set `serving`."""
         if event is Event.STALLS:
             chain.fail(
-                f"{self._role.name} hangs: it has returned no tick for too long (see --stall-timeout), "
+                f"{self._role.name} hangs: it has returned no tick for too long (see --stall-timeout); "
                 f"{chain.name_waited_for()}"
             )
         elif event in (Event.SERVES, Event.SILENT):
             if event is Event.SILENT:
                 self._exchange.give_up_on_ticks()
-                if not self._told_of_ticks:
-                    self._told_of_ticks = True
+                if not self._has_warned_of_ticks:
+                    self._has_warned_of_ticks = True
                     self._log.always(f"no tick has come back within {TICK_TIMEOUT_S:.0f} s: {self._role.without_ticks}")
             if self.serving.is_set():
                 self._log.info(f"{self._role.name} serves again")
             self.serving.set()
 
     async def _end(self, chain: RunningChain, ended_by: Event) -> str:
-        """End all processes. Returns why they had to, unless they were asked to."""
+        """End all processes. Returns why the run failed; empty where it was asked to end."""
         failure = ""
         ladder: Sequence[Rung] = LADDER
         hurry = self._hurry
@@ -328,19 +364,19 @@ class Supervisor:
             if self._exchange.ready.is_set():
                 await self._wait_finished(chain)
             else:
-                ladder = LADDER[-1:]  # it has never served, and has nothing to finish
+                ladder = LADDER[-1:]  # it has never served, so it has no events to finish
         else:
             failure = await chain.epitaph()
             chain.kill_up_to_the_dead()
             if ended_by is Event.STALLS:
-                ladder = LADDER[-1:]  # one that hangs is deaf to the rest
+                ladder = LADDER[-1:]  # a chain that hangs reads neither its stdin's end nor a signal's request
         await chain.climb_down(ladder, hurry, self._role.name)
         self.was_cut_off = self._state is State.DRAINING and chain.was_cut_off
         chain.kill_leftovers()
         return failure
 
     async def _wait_finished(self, chain: RunningChain) -> None:
-        """Give a chain that is replaced its time: until it owes nothing, or is gone."""
+        """Wait until a replaced chain has returned every tick, or is gone, or its time is up."""
         with trio.move_on_after(_YIELD_S):
             await wait_for_any(chain.wait_gone, self._exchange.wait_idle)
 
@@ -348,7 +384,7 @@ class Supervisor:
         try:
             await self._exchange.write_events(chain.head, chain.known)
         except OSError:
-            # Its first stage has died, which we are about to hear; or it lives, and reads no more.
+            # The first stage has died, of which we are about to hear; or it lives, and has closed its stdin.
             with trio.move_on_after(_LAST_READ_S):
                 await chain.failed.wait()
             chain.fail_unless_dead(f"{self._programs[0].label} has closed its stdin")
@@ -357,7 +393,7 @@ class Supervisor:
         try:
             await self._exchange.execute_all(chain.tail, self._programs[-1].label)
         except (FrameError, SilenceError) as error:
-            # Half a frame behind a process that died is what its death looks like.
+            # A process that dies leaves half a frame behind: then its death is the reason to tell.
             chain.fail_unless_dead(str(error))
 
 

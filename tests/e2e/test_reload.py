@@ -169,7 +169,7 @@ run()
             "KeyError: 'typo'",
         ),
         ("#!/bin/sh\nprintf hello\nexec cat >/dev/null\n", "broken frame"),
-        ("#!/bin/sh\ncat >/dev/null\n", "no tick is back in 10 s"),
+        ("#!/bin/sh\ncat >/dev/null\n", "no tick has come back within 10 s"),
     ],
 )
 def test_a_new_chain_that_does_not_serve_leaves_the_old_one(servers: Servers, broken: str, words: str) -> None:
@@ -180,7 +180,7 @@ def test_a_new_chain_that_does_not_serve_leaves_the_old_one(servers: Servers, br
         base = descriptors_of(server.pid), len(servers.processes())
         servers.script("answer", broken)
         server.signal(signal.SIGHUP)
-        server.stderr.wait_for(f"the new chain does not serve, and the old one goes on: .*{words}")
+        server.stderr.wait_for(f"the new chain does not serve, so the old one goes on: .*{words}")
         assert answer_of(client, "2") == "old 2"
         eventually(lambda: (descriptors_of(server.pid), len(servers.processes())) == base, "the end of the new chain")
         servers.script("answer", ANSWER.format(word="new"))
