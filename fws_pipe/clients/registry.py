@@ -15,6 +15,7 @@ import trio
 from fws_pipe.http.handshake import Refusal
 from fws_pipe.protocol.actions import EVERYONE
 from fws_pipe.protocol.codec import Frame
+from fws_pipe.websocket.conversation import Held
 from fws_pipe.websocket.frames import event_tail
 from fws_pipe.websocket.outbox import OBJECT_BYTES
 from fws_pipe.websocket.rfc6455 import TRY_AGAIN_LATER, encode_message
@@ -64,10 +65,6 @@ class Load:
         self.events = 0
 
 
-def _nothing() -> None:
-    pass
-
-
 class Client:
     """One connection.
 
@@ -80,6 +77,7 @@ class Client:
     """
 
     __slots__ = (
+        "_held",
         "_judged",
         "_load",
         "_share",
@@ -93,9 +91,7 @@ class Client:
         "groups",
         "id",
         "is_barred",
-        "is_held",
         "is_open",
-        "on_room",
         "open_event",
         "pinged",
         "subprotocol",
@@ -127,15 +123,12 @@ class Client:
         self._under_way_count = 0
         self._window = min(_FIRST_WINDOW_BYTES, share_limit)
         self._share: trio.lowlevel.ParkingLot | None = None
-        self.is_held = False
-        """Whether what it sends is not read for want of room; then"""
-        self.on_room: Callable[[], object] = _nothing
-        """is called when there may be some."""
+        self._held: Held | None = None
+        """What is told of room while this client is not read."""
         self.pinged: Ping | None = None
         """The last ping."""
         self.addressed = -math.inf
         """When the keep-alive last saw that something had been sent to it, or waited for that (trio's clock)."""
-        wire.on_room = self._note_room
 
     def judge(self, verdict: Verdict) -> None:
         """The chain has answered; the first answer counts."""
@@ -163,14 +156,23 @@ class Client:
         self._load.events -= count
         if self._window < self._share_limit or self.wire.outbox.size > self._share_limit:
             self._fit_window(size)
-        if self.is_held or self._share is not None:
-            self._note_room()
+        if self._held is not None or self._share is not None:
+            self.note_room()
 
-    def _note_room(self) -> None:
+    def hold(self, held: Held) -> None:
+        """What it sends is not read: tell this of room, until `let_go`."""
+        self._held = held
+
+    def let_go(self) -> None:
+        """It is read again, or has ended."""
+        self._held = None
+
+    def note_room(self) -> None:
+        """Called when there may be room: in the chain, or because something has gone out."""
         if self._share is not None:
             self._share.unpark_all()
-        if self.is_held:
-            self.on_room()
+        if self._held is not None:
+            self._held.try_to_go_on()
 
     def _fit_window(self, size: int) -> None:
         """So many bytes have come through: how much may be under way from now on?"""

@@ -7,7 +7,6 @@ Never: user code, Redis.
 from __future__ import annotations
 
 import enum
-import functools
 import math
 import socket
 import time
@@ -37,9 +36,9 @@ from fws_pipe.protocol import actions, events
 from fws_pipe.protocol.actions import ACTION_TYPES, check_action
 from fws_pipe.protocol.codec import Frame, FrameDecoder, describe, type_of
 from fws_pipe.protocol.events import CONFIRM, CONSUMER, DATA, EVENT_TYPES, TICK
-from fws_pipe.websocket.conversation import READ_BYTES, Conversation, Readers
+from fws_pipe.websocket.conversation import READ_BYTES, Conversation
 from fws_pipe.websocket.meter import Meter, Pace
-from fws_pipe.websocket.readers import HAS_EPOLL, AllReaders, Laggards, Switchboard, TaskReaders
+from fws_pipe.websocket.readers import HAS_EPOLL, EpollReaders, Laggards, TaskReaders, readers_for
 from fws_pipe.websocket.rfc6455 import (
     ABNORMAL,
     GOING_AWAY,
@@ -147,12 +146,13 @@ class Front:
         self.laggards = Laggards(self.feed, self._tell_error)
         self.counters: Counter[str] = Counter()
         self._all_gone = trio.lowlevel.ParkingLot()
-        self._switchboard = Switchboard(self.feed, self._tell_error) if intake is Intake.EPOLL and HAS_EPOLL else None
-        self.readers: Readers = AllReaders(TaskReaders(self.feed), self._switchboard)
+        has_epoll = intake is Intake.EPOLL and HAS_EPOLL
+        self._epoll_readers = EpollReaders(self.feed, self._tell_error) if has_epoll else None
+        self._task_readers = TaskReaders(self.feed, self._epoll_readers)
         nursery.start_soon(self._overdue.run)
         nursery.start_soon(self.laggards.run)
-        if self._switchboard is not None:
-            nursery.start_soon(self._switchboard.run)
+        if self._epoll_readers is not None:
+            nursery.start_soon(self._epoll_readers.run)
 
     # One client.
 
@@ -164,7 +164,7 @@ class Front:
         client = Client(f"{self.name}-{self._connections:x}", wire, self._limits.outbox, self._load)
         self._wires.add(wire)
         self.lobby.enter(wire, self.entrance.known_host(remote))
-        wire.on_closed = functools.partial(self._leave_lobby, wire)
+        wire.hand_over(_Newcomer(self, wire))
         wire.run_beside(self._receive, client, wire)
 
     def _spawn(self, task: Callable[[], Awaitable[object]]) -> None:
@@ -179,8 +179,8 @@ class Front:
     def _tell_error(self, error: Exception) -> None:
         self._log.always(f"a connection met an error in the server itself: {error!r}")
 
-    def _leave_lobby(self, wire: Wire) -> None:
-        """Somebody who is no client has gone."""
+    def leave_lobby(self, wire: Wire) -> None:
+        """A connection that is no client has been closed."""
         self.lobby.leave(wire)
         self._forget_wire(wire)
 
@@ -273,7 +273,7 @@ class Front:
         # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
         self.lobby.leave(wire)
         self._places.take(wire.remote[0])
-        wire.on_closed = functools.partial(self._leave, client, wire)
+        wire.hand_over(_Admitted(self, client))
         request = admission.request
         client.auth, client.subprotocol = admission.claims, self.entrance.subprotocol_for(request)
         event = events.open_event(
@@ -372,12 +372,15 @@ class Front:
         wire.release()
         if wire.is_closed:
             return False
-        conversation = self._conversations[client] = Conversation(client, wire, self.feed, self, self._meter())
+        readers = readers_for(wire, self._task_readers, self._epoll_readers)
+        conversation = Conversation(client, wire, readers, self.feed, self, self._meter())
+        self._conversations[client] = conversation
         if self._log.level >= Level.DEBUG:
             self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]}")
         was_tapped = self._tap_of_handshakes(client) is not None
-        conversation.start(early, early_is_tapped=self._wants_data and not was_tapped)
-        conversation.is_tapped = self._wants_data
+        conversation.tap(is_wanted=self._wants_data and not was_tapped)
+        conversation.start(early)
+        conversation.tap(is_wanted=self._wants_data)
         if early:
             self.feed.flush()
         return True
@@ -403,11 +406,11 @@ class Front:
             if has_come:  # of a client that is refused at the gate there is a line already
                 self._log.debug(f"{client.id} has gone: {code} {reason!r}")
 
-    def _leave(self, client: Client, wire: Wire) -> None:
+    def leave(self, client: Client) -> None:
         """An admitted client's connection has been closed."""
-        self._places.give_back(wire.remote[0])
+        self._places.give_back(client.wire.remote[0])
         self.depart(client, ABNORMAL, "", clean=False)
-        self._forget_wire(wire)
+        self._forget_wire(client.wire)
 
     # The raw tap.
 
@@ -425,7 +428,7 @@ class Front:
     def _tap_all(self, *, wants_data: bool) -> None:
         self._wants_data = wants_data
         for conversation in self._conversations.values():
-            conversation.is_tapped = wants_data
+            conversation.tap(is_wanted=wants_data)
 
     # The chain's two pipes, as a supervisor drives them.
 
@@ -535,8 +538,8 @@ class Front:
 
         if inlet.early:
             take(inlet.early)
-        if self._switchboard is not None and inlet.descriptor is not None:
-            await self._switchboard.read_pipe(inlet.descriptor, take)
+        if self._epoll_readers is not None and inlet.descriptor is not None:
+            await self._epoll_readers.read_pipe(inlet.descriptor, take)
         else:
             while block := await inlet.read():
                 take(block)
@@ -693,9 +696,8 @@ class Front:
         """`pause`: the seconds between two checks. A ping is due when at the next one it would be late."""
         patience = self._limits.ping_interval - pause
         wire = client.wire
-        if wire.has_sent or wire.outbox:
+        if wire.forget_sent() or wire.outbox:
             client.addressed = now
-            wire.has_sent = False
         # A client that takes what waits for it lives, though the ping may be far behind in its queue.
         signs_of_life = [since for since in (wire.waiting_since, wire.blocked_since) if since is not None]
         since = max(signs_of_life, default=now)
@@ -741,10 +743,8 @@ class Front:
         while True:
             await trio.sleep(SWEEP_S)
             for conversation in [] if self.feed.is_full else list(self._conversations.values()):
-                if conversation.is_unfinished:
-                    conversation.sweeps_unfinished += 1
-                    if 0 < patience < conversation.sweeps_unfinished:
-                        self._fail_unfinished(conversation.wire)
+                if 0 < patience < conversation.sweep():
+                    self._fail_unfinished(conversation.wire)
             if 0 < self._limits.memory < self._held():
                 self._close_greediest()
 
@@ -817,6 +817,44 @@ class Front:
             "silent while others waited": self.lobby.silent_turned_out,
             "slow while others waited": self.lobby.crowded_out,
         }
+
+
+class _Newcomer:
+    """Owns a wire while its handshake is under way."""
+
+    __slots__ = ("_front", "_wire")
+
+    def __init__(self, front: Front, wire: Wire) -> None:
+        self._front = front
+        self._wire = wire
+
+    def note_room(self) -> None:
+        """No-op: nothing waits for room."""
+
+    def note_failed(self) -> None:
+        """No-op: nothing but its end is of interest."""
+
+    def note_closed(self) -> None:
+        """It leaves the lobby."""
+        self._front.leave_lobby(self._wire)
+
+
+class _Admitted:
+    """Owns the wire of a client that has a place, until there is a conversation: perhaps it waits at the gate."""
+
+    __slots__ = ("_client", "_front", "note_room")
+
+    def __init__(self, front: Front, client: Client) -> None:
+        self._front = front
+        self._client = client
+        self.note_room = client.note_room
+
+    def note_failed(self) -> None:
+        """No-op: nothing is read yet."""
+
+    def note_closed(self) -> None:
+        """It gives its place back."""
+        self._front.leave(self._client)
 
 
 async def read_proxy_header(transport: Transport, limit: int) -> bytes | None:
