@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import trio
 
 from fws_pipe.http.handshake import Refusal
+from fws_pipe.websocket.conversation import Held
 from fws_pipe.websocket.frames import event_tail
 from fws_pipe.websocket.wire import Wire
 
@@ -56,10 +56,6 @@ class Load:
         self.events = 0
 
 
-def _nothing() -> None:
-    pass
-
-
 class Client:
     """One connection.
 
@@ -73,6 +69,7 @@ class Client:
 
     __slots__ = (
         "_answered",
+        "_held",
         "_load",
         "_share",
         "_share_limit",
@@ -86,9 +83,7 @@ class Client:
         "groups",
         "id",
         "is_barred",
-        "is_held",
         "is_open",
-        "on_room",
         "open_event",
         "pinged",
         "subprotocol",
@@ -120,15 +115,12 @@ class Client:
         self._under_way_count = 0
         self._window = min(_FIRST_WINDOW_BYTES, share_limit)
         self._share: trio.lowlevel.ParkingLot | None = None
-        self.is_held = False
-        """Whether what it sends is not read until there is room for it."""
-        self.on_room: Callable[[], object] = _nothing
-        """Called when room may have appeared while the client is held."""
+        self._held: Held | None = None
+        """What is told of room while this client is not read."""
         self.pinged: Ping | None = None
         """The last ping."""
         self.addressed = -math.inf
         """When the keep-alive last saw that something had been sent to it, or waited for that (trio's clock)."""
-        wire.on_room = self._note_room
 
     def answer(self, answer: GateAnswer) -> None:
         """Note what the chain answers to its handshake; the first answer counts."""
@@ -156,14 +148,23 @@ class Client:
         self._load.events -= count
         if self._window < self._share_limit or self.wire.outbox.size > self._share_limit:
             self._fit_window(size)
-        if self.is_held or self._share is not None:
-            self._note_room()
+        if self._held is not None or self._share is not None:
+            self.note_room()
 
-    def _note_room(self) -> None:
+    def hold(self, held: Held) -> None:
+        """What it sends is not read: tell this of room, until `let_go`."""
+        self._held = held
+
+    def let_go(self) -> None:
+        """It is read again, or has ended."""
+        self._held = None
+
+    def note_room(self) -> None:
+        """Called when there may be room: in the chain, or because something has gone out."""
         if self._share is not None:
             self._share.unpark_all()
-        if self.is_held:
-            self.on_room()
+        if self._held is not None:
+            self._held.try_to_go_on()
 
     def _fit_window(self, size: int) -> None:
         """So many bytes have come through: how much may be under way from now on?"""

@@ -61,9 +61,8 @@ class KeepAlive:
         """`pause`: the seconds between two checks. A ping is due when at the next one it would be late."""
         patience = self._interval - pause
         wire = client.wire
-        if wire.has_sent or wire.outbox:
+        if wire.forget_sent() or wire.outbox:
             client.addressed = now
-            wire.has_sent = False
         # A client that takes what waits for it lives, though the ping may be far behind in its queue.
         signs_of_life = [since for since in (wire.waiting_since, wire.blocked_since) if since is not None]
         since = max(signs_of_life, default=now)

@@ -50,10 +50,8 @@ class Bounds:
         while True:
             await trio.sleep(SWEEP_S)
             for conversation in [] if self._link.feed.is_full else list(self._link.conversations.values()):
-                if conversation.is_unfinished:
-                    conversation.sweeps_unfinished += 1
-                    if 0 < patience < conversation.sweeps_unfinished:
-                        self._fail_unfinished(conversation.wire)
+                if 0 < patience < conversation.sweep():
+                    self._fail_unfinished(conversation.wire)
             if 0 < self._limits.memory < self.held():
                 self._close_greediest()
 

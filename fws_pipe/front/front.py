@@ -27,7 +27,7 @@ from fws_pipe.ledger.link import Link, LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.pipes.ends import Inlet
 from fws_pipe.websocket.conversation import Readers
-from fws_pipe.websocket.readers import HAS_EPOLL, AllReaders, Laggards, Switchboard, TaskReaders
+from fws_pipe.websocket.readers import HAS_EPOLL, EpollReaders, Laggards, TaskReaders, readers_for
 from fws_pipe.websocket.transport import SocketAddress
 from fws_pipe.websocket.wire import OverdueWires, Wire
 
@@ -76,18 +76,19 @@ class Front:
         self.link = Link(name, link_limits, self, self.counters, log)
         feed, clients = self.link.feed, self.link.clients
         refusals = Refusals(log, nursery.start_soon)
-        self._reception = Reception(limits, entrance, self.link, self, self._forget_wire, refusals, self.counters, log)
+        self._reception = Reception(limits, entrance, self.link, self, self._forget_wire, refusals, log)
         self.keep_alive = KeepAlive(
             limits.ping_interval, limits.ping_timeout, clients, lambda: feed.is_full, self.counters
         )
         self.bounds = Bounds(limits, self.link, self._wires, self.counters, log)
         self.laggards = Laggards(feed, self._tell_error)
-        self._switchboard = Switchboard(feed, self._tell_error) if intake is Intake.EPOLL and HAS_EPOLL else None
-        self.readers: Readers = AllReaders(TaskReaders(feed), self._switchboard)
+        has_epoll = intake is Intake.EPOLL and HAS_EPOLL
+        self._epoll_readers = EpollReaders(feed, self._tell_error) if has_epoll else None
+        self._task_readers = TaskReaders(feed, self._epoll_readers)
         nursery.start_soon(self._overdue.run)
         nursery.start_soon(self.laggards.run)
-        if self._switchboard is not None:
-            nursery.start_soon(self._switchboard.run)
+        if self._epoll_readers is not None:
+            nursery.start_soon(self._epoll_readers.run)
 
     # One client.
 
@@ -117,10 +118,18 @@ class Front:
         """Forget a client and tell its chain, once."""
         self.link.depart(client, code, reason, clean=clean)
 
+    def leave(self, client: Client) -> None:
+        """A client's connection has been closed."""
+        self._reception.leave(client)
+
     def _forget_wire(self, wire: Wire) -> None:
         self._wires.discard(wire)
         if not self._wires:
             self._all_gone.unpark_all()
+
+    def readers_for(self, wire: Wire) -> Readers:
+        """What reads a connection."""
+        return readers_for(wire, self._task_readers, self._epoll_readers)
 
     # What the link needs.
 
@@ -130,8 +139,8 @@ class Front:
 
     async def read_all(self, inlet: Inlet, take: Callable[[bytes], object]) -> None:
         """Give each block of a pipe to `take`, to its end. Raises what that raises."""
-        if self._switchboard is not None and inlet.descriptor is not None:
-            await self._switchboard.read_pipe(inlet.descriptor, take)
+        if self._epoll_readers is not None and inlet.descriptor is not None:
+            await self._epoll_readers.read_pipe(inlet.descriptor, take)
         else:
             while block := await inlet.read():
                 take(block)

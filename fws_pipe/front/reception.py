@@ -6,9 +6,9 @@ PROXY header -> request -> verdict: a page, a refusal, or an upgrade -> address,
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
 import trio
 
@@ -18,7 +18,7 @@ from fws_pipe.admission.proxy_protocol import ProxyHeaderError, missing, source_
 from fws_pipe.admission.quotas import ClientQuota
 from fws_pipe.admission.tokens import Admission
 from fws_pipe.clients.client import Client
-from fws_pipe.counters import Count, Counters
+from fws_pipe.counters import Count
 from fws_pipe.front.limits import Limits
 from fws_pipe.http import handshake
 from fws_pipe.http.refusals import Refusals
@@ -27,7 +27,7 @@ from fws_pipe.ledger.link import Link
 from fws_pipe.log import Level, Log
 from fws_pipe.protocol import events
 from fws_pipe.protocol.codec import Frame
-from fws_pipe.websocket.conversation import READ_BYTES, Conversation, Host
+from fws_pipe.websocket.conversation import READ_BYTES, Conversation, Host, Readers
 from fws_pipe.websocket.meter import Meter
 from fws_pipe.websocket.rfc6455 import ABNORMAL, TOKEN_EXPIRED
 from fws_pipe.websocket.transport import SocketAddress, Transport
@@ -36,10 +36,17 @@ from fws_pipe.websocket.wire import Wire
 _EXPIRY_CHECK_S = 60.0
 
 
+class Surroundings(Host[Client], Protocol):
+    """What the reception needs of the front, and the conversations that it begins."""
+
+    def readers_for(self, wire: Wire) -> Readers:
+        """What reads a connection."""
+
+
 class Reception:
     """Sees connections through their handshakes, and clients into a link.
 
-    `host` is what their conversations need of the front; `forget` is called with the wire of a client that has left.
+    `forget` is called with each wire that has been closed.
     """
 
     def __init__(
@@ -47,19 +54,18 @@ class Reception:
         limits: Limits,
         entrance: Entrance,
         link: Link,
-        host: Host[Client],
+        front: Surroundings,
         forget: Callable[[Wire], object],
         refusals: Refusals,
-        counters: Counters,
         log: Log,
     ) -> None:
         self._limits = limits
         self._entrance = entrance
         self._link = link
-        self._host = host
+        self._front = front
         self._forget = forget
         self._refusals = refusals
-        self._counters = counters
+        self._counters = front.counters
         self._log = log
         self.lobby = Lobby(limits.max_handshakes, refusals.tell)
         self._quota = ClientQuota(limits.max_clients, limits.max_clients_per_address)
@@ -67,11 +73,11 @@ class Reception:
     def receive(self, client: Client, wire: Wire) -> None:
         """See an accepted connection through its handshake."""
         self.lobby.enter(wire, self._entrance.known_host(wire.remote))
-        wire.on_closed = functools.partial(self._leave_lobby, wire)
+        wire.hand_over(_Newcomer(self, wire))
         wire.run_beside(self._receive, client, wire)
 
-    def _leave_lobby(self, wire: Wire) -> None:
-        """A connection has ended that is no client."""
+    def leave_lobby(self, wire: Wire) -> None:
+        """A connection that is no client has been closed."""
         self.lobby.leave(wire)
         self._forget(wire)
 
@@ -159,7 +165,7 @@ class Reception:
         # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
         self.lobby.leave(wire)
         self._quota.add(wire.remote[0])
-        wire.on_closed = functools.partial(self._leave, client, wire)
+        wire.hand_over(_Admitted(self, client))
         request = admission.request
         client.auth, client.subprotocol = admission.claims, self._entrance.subprotocol_for(request)
         event = events.open_event(
@@ -251,13 +257,15 @@ class Reception:
         wire.release()
         if wire.is_closed:
             return False
-        conversation = Conversation(client, wire, self._link.feed, self._host, self._meter())
+        readers = self._front.readers_for(wire)
+        conversation = Conversation(client, wire, readers, self._link.feed, self._front, self._meter())
         if self._log.level >= Level.DEBUG:
             self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]}")
         was_tapped = self._tap_of_handshakes(client) is not None
         self._link.converse(client, conversation)
-        conversation.start(early, early_is_tapped=self._link.wants_data and not was_tapped)
-        conversation.is_tapped = self._link.wants_data
+        conversation.tap(is_wanted=self._link.wants_data and not was_tapped)
+        conversation.start(early)
+        conversation.tap(is_wanted=self._link.wants_data)
         if early:
             self._link.feed.flush()
         return True
@@ -274,17 +282,55 @@ class Reception:
             await trio.sleep(min(left, _EXPIRY_CHECK_S))
         wire.fail(TOKEN_EXPIRED, "the token has expired")
 
-    def _leave(self, client: Client, wire: Wire) -> None:
+    def leave(self, client: Client) -> None:
         """An admitted client's connection has been closed."""
-        self._quota.remove(wire.remote[0])
+        self._quota.remove(client.wire.remote[0])
         self._link.depart(client, ABNORMAL, "", clean=False)
-        self._forget(wire)
+        self._forget(client.wire)
 
     def _tap_of_handshakes(self, client: Client) -> Callable[[bytes], None] | None:
         """What sees the bytes of a handshake. No filter sees one that may hold a token."""
         if not self._link.wants_data or self._entrance.has_auth or self._entrance.gate_timeout is not None:
             return None
         return lambda block: self._link.put_data(client, block)
+
+
+class _Newcomer:
+    """Owns a wire while its handshake is under way."""
+
+    __slots__ = ("_reception", "_wire")
+
+    def __init__(self, reception: Reception, wire: Wire) -> None:
+        self._reception = reception
+        self._wire = wire
+
+    def note_room(self) -> None:
+        """No-op: nothing waits for room."""
+
+    def note_failed(self) -> None:
+        """No-op: nothing but its end is of interest."""
+
+    def note_closed(self) -> None:
+        """It leaves the lobby."""
+        self._reception.leave_lobby(self._wire)
+
+
+class _Admitted:
+    """Owns the wire of a client that has a place, until there is a conversation: perhaps it waits at the gate."""
+
+    __slots__ = ("_client", "_reception", "note_room")
+
+    def __init__(self, reception: Reception, client: Client) -> None:
+        self._reception = reception
+        self._client = client
+        self.note_room = client.note_room
+
+    def note_failed(self) -> None:
+        """No-op: nothing is read yet."""
+
+    def note_closed(self) -> None:
+        """It gives its place back."""
+        self._reception.leave(self._client)
 
 
 async def read_proxy_header(transport: Transport, limit: int) -> bytes | None:

@@ -120,7 +120,7 @@ class Link:
     def _tap_all(self, *, wants_data: bool) -> None:
         self.wants_data = wants_data
         for conversation in self.conversations.values():
-            conversation.is_tapped = wants_data
+            conversation.tap(is_wanted=wants_data)
 
     def close(self) -> None:
         """There is no time left: nobody waits for the chain any more."""

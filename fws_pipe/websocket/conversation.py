@@ -7,12 +7,14 @@
 
 So the order in which a client sends is the order of its events, whichever way they took. A client that has sent many
 small frames is dealt with for SLICE_S at a time, and goes on in its turn: others don't wait for all of them.
+
+What a conversation is doing is one ConversationState (states.py, with the table); only `_follow` writes it.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -21,11 +23,14 @@ import trio
 from fws_pipe.counters import Count, Counters
 from fws_pipe.protocol.codec import Frame
 from fws_pipe.protocol.events import data_event, message_event
-from fws_pipe.websocket.frames import PONGS_AT_ONCE, Judgement, Kind, close_from, judge_frame, payload_of, skip_controls
+from fws_pipe.websocket.backlog import Backlog, FragmentedMessage
+from fws_pipe.websocket.frames import PONGS_AT_ONCE, FrameHead, Kind, close_from, head_at, payload_of, skip_controls
 from fws_pipe.websocket.library import Library
 from fws_pipe.websocket.meter import Meter, ends_of_messages
-from fws_pipe.websocket.outbox import OBJECT_BYTES
 from fws_pipe.websocket.rfc6455 import ABNORMAL, CLOSE, POLICY_VIOLATION, PONG, TOO_BIG, encode_frame
+from fws_pipe.websocket.states import CONVERSATION_TRANSITIONS, DEPARTED, OVER, after
+from fws_pipe.websocket.states import ConversationEvent as Event
+from fws_pipe.websocket.states import ConversationState as State
 from fws_pipe.websocket.wire import CloseCode, Wire
 
 READ_BYTES = 64 * 1024
@@ -40,15 +45,21 @@ SLICE_S = 0.000_3
 _CONTROLS_AT_ONCE = 1024
 """How many pings and pongs are skipped before the clock is looked at: a fraction of a millisecond."""
 
+_READING = State.READING  # an enum's member by name takes as long as three of a module's
+_ADVANCING = State.ADVANCING
+
+
+class Held(Protocol):
+    """What waits until its client has room."""
+
+    def try_to_go_on(self) -> None:
+        """Called when there may be room: in the chain, or in the client's outbox."""
+
 
 class Sender(Protocol):
     """What a conversation needs to know of its client, and tells it."""
 
     id: str
-    is_held: bool
-    """Whether what it sends is not read for want of room; then"""
-    on_room: Callable[[], object]
-    """is called when there may be some."""
 
     @property
     def count_budget(self) -> int:
@@ -56,6 +67,15 @@ class Sender(Protocol):
 
     def must_wait(self, size: int) -> bool:
         """Whether its next event, of so many bytes, must wait for its earlier ones and their replies."""
+
+    def note_room(self) -> None:
+        """Called when something has gone out to the client: there may be room for more."""
+
+    def hold(self, held: Held) -> None:
+        """Tell `held` whenever there may be room, until `let_go`."""
+
+    def let_go(self) -> None:
+        """The client is read, or it has ended: room is of no interest. Idempotent."""
 
 
 SenderT = TypeVar("SenderT", bound=Sender)
@@ -105,13 +125,12 @@ class Readers(Protocol):
         """Read it no more. Idempotent."""
 
     async def wait_removed(self, conversation: Conversation[Any]) -> None:
-        """Wait until somebody else may read the connection."""
+        """Wait until another task may read the connection."""
 
 
 class Host(Protocol[SenderT_contra]):
     """What a conversation needs of the front."""
 
-    readers: Readers
     max_message: int
     max_fragments: int
     counters: Counters
@@ -125,38 +144,63 @@ class Host(Protocol[SenderT_contra]):
     def depart(self, client: SenderT_contra, code: int, reason: str, *, clean: bool) -> None:
         """Forget a client and tell the chain, once."""
 
+    def leave(self, client: SenderT_contra) -> None:
+        """A client has departed and its connection is closed: called once, last of all."""
+
+
+class _Pass:
+    """One way through a block of frames: how far it has come, and the pings that are still to be answered."""
+
+    __slots__ = ("_ping_count", "_pings", "block", "position")
+
+    def __init__(self, block: bytes) -> None:
+        self.block = block
+        self.position = 0
+        self._ping_count = 0
+        self._pings: list[bytes] = []
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left."""
+        return self.position == len(self.block)
+
+    @property
+    def rest(self) -> bytes:
+        """What is left."""
+        return self.block[self.position :] if self.position else self.block
+
+    def add_pings(self, payloads: list[bytes], count: int) -> None:
+        """So many pings have come, and these are to be answered: all of a few, of many the last."""
+        self._ping_count += count
+        self._pings = [*self._pings, *payloads][-1 if self._ping_count > PONGS_AT_ONCE else 0 :]
+
+    def take_pongs(self) -> bytes:
+        """The answers to all pings so far (RFC 6455, section 5.5.3); none is left."""
+        pongs = b"".join(encode_frame(PONG, payload) for payload in self._pings)
+        self._pings, self._ping_count = [], 0
+        return pongs
+
 
 class Conversation(Generic[SenderT]):
-    """One client's side of what is said. Everything that it holds back is bounded by the largest message and a read."""
+    """One client's side of what is said. Everything that it holds back is bounded by the largest message and a read.
+
+    `meter` holds the client to a rate and knows how long it has been idle; None where there is no limit to either.
+    """
 
     __slots__ = (
-        "_blocks",
-        "_expected",
+        "_backlog",
         "_feed",
-        "_fragment_count",
-        "_fragments",
+        "_fragmented",
         "_has_shortcut",
-        "_have",
         "_host",
-        "_is_advancing",
-        "_is_busy",
-        "_is_deserted",
-        "_is_gone",
-        "_is_held_back",
-        "_is_lagging",
-        "_is_reading",
-        "_is_raw",
+        "_is_tapped",
         "_library",
-        "_need",
-        "_on_closed",
-        "_taken",
-        "_wanted",
+        "_readers",
+        "_sweeps_unfinished",
         "appetite",
         "client",
-        "has_ended",
-        "is_tapped",
         "meter",
-        "sweeps_unfinished",
+        "state",
         "wire",
     )
 
@@ -164,262 +208,253 @@ class Conversation(Generic[SenderT]):
         self,
         client: SenderT,
         wire: Wire,
+        readers: Readers,
         feed: Intake[SenderT],
         host: Host[SenderT],
         meter: Meter | None = None,
     ) -> None:
         self.client = client
         self.wire = wire
+        self._readers = readers
         self._feed = feed
         self._host = host
         self.meter = meter
-        """What holds the client to a rate and knows how long it has been idle; None where nobody wants that."""
+        self.state = _READING
         self._has_shortcut = host.is_fast and meter is None
-        """Whether plain messages need nothing but the feed."""
-        self._blocks: list[bytes] = []
-        self._have = 0
-        self._need = 0
-        self._fragments = -1
-        """Bytes of the fragmented message that is under way; -1 when there is none."""
-        self._fragment_count = 0
-        """and how many fragments they are in."""
-        self.sweeps_unfinished = 0
-        """How many sweeps (holdings.py) have found the message unfinished that is under way, and the client read."""
+        """Whether whole plain messages need nothing but the feed, as long as nothing is before them."""
+        self._backlog = Backlog()
+        self._fragmented: FragmentedMessage | None = None
+        """The message that is under way in fragments."""
+        self._sweeps_unfinished = 0
         self._library: Library | None = None
-        self._expected = 0
-        """Messages that trio-websocket has been fed the end of,"""
-        self._taken = 0
-        """and those that have come out."""
-        self._is_advancing = False
-        self._is_busy = False
-        """Whether trio-websocket has been fed something that it is not done with, or the client is held back."""
-        self._is_held_back = False
-        """Whether it has used up its rate."""
-        self._is_lagging = False
-        """Whether what it has sent takes longer than a slice, and it waits for its next one."""
-        self._wanted = 1
-        """How many bytes its next message has that waits for room."""
-        self._is_raw = False
-        """Whether the client has sent what no client may: from there on only trio-websocket knows what is what."""
-        self._is_reading = True
-        self.has_ended = False
-        self._is_deserted = False
-        """Whether the wire was closed under trio-websocket, which may be at work on what the client had said before."""
-        self._is_gone = False
-        """Whether the client has reset the connection while it was not read."""
-        self.is_tapped = False
-        """Whether the chain wants `data` events."""
+        """trio-websocket, from the first frame that only it can deal with."""
+        self._is_tapped = False
         self.appetite = READ_BYTES
         """How many bytes to read at once."""
 
-    def start(self, early: bytes, *, early_is_tapped: bool) -> None:
+    def start(self, early: bytes) -> None:
         """The client is open; `early` came with its request."""
         now = trio.current_time()
-        self.wire.on_failed = self._stop
-        self._on_closed = self.wire.on_closed
-        self.wire.on_closed = self._lose
-        self.client.on_room = self._note_room
+        self.wire.hand_over(self)
         self.wire.waiting_since = now
-        self._host.readers.add(self)
-        self.is_tapped = early_is_tapped
+        self._readers.add(self)
         if early:
             self.take(early, now)
 
-    def _note_room(self) -> None:
-        """There may be room in the chain, or in the outbox, for what has been held back."""
-        if self._is_held_back and self.wire.is_closing:
-            self._let_go()  # what has been read is dealt with all the same
-        elif not self._is_reading and self._may_go_on:
-            if self._host.laggards.has_time:
-                self._advance()
-                self._feed.flush()
-            else:
-                self._is_lagging = True
-                self._host.laggards.add(self)
+    def tap(self, *, is_wanted: bool) -> None:
+        """Whether what arrives from now on goes to the chain as `data` events, too."""
+        self._is_tapped = is_wanted
 
-    def go_on(self) -> None:
-        """It is this client's turn again."""
-        self._is_lagging = False
-        self._advance()
+    def _follow(self, event: Event) -> None:
+        self.state = after(CONVERSATION_TRANSITIONS, self.state, event)
 
     # What a reader calls.
 
     def take(self, block: bytes, now: float) -> None:
         """Bytes have arrived; `now` is trio's time."""
+        if self.state is not _READING:
+            self._follow(Event.ARRIVED)  # a task may have read them before the end: they come too late
+            return
         self.wire.waiting_since = now
-        if self.is_tapped:
+        if self._is_tapped:
             self._feed.put_at_once(data_event(self.client.id, block), self.client)
-        if self._is_plain:
+        if self._has_shortcut and not self._backlog.size and self._fragmented is None:
             # Nothing is held back, so whole messages at the beginning need not wait for what `_advance` looks at.
             position = self._feed.put_messages(self.client, block, 0, self._host.max_message)
             block = block[position:]
         if block:
-            self._keep_for_later(block)
-            self._advance()
+            self._backlog.add(block)
+            self._advance(Event.ARRIVED)
         elif self.client.must_wait(1):
-            self._advance()
+            self._advance(Event.ARRIVED)
 
     def lose(self) -> None:
         """The client has gone without a word, or ended its side."""
-        if self._library is not None and not self.has_ended:
+        if self._library is not None and self.state not in DEPARTED:
+            self._follow(Event.LOST)
             self._stop_reading()
-            self._is_busy = True
-            self._expected += 1  # for a message that will never come: nothing is read any more
             self._library.end()  # it may be at work on the client's last words
         else:
             self._end((ABNORMAL, ""), lingers=False)
 
-    def note_gone(self) -> None:
+    def note_reset(self) -> None:
         """The client has reset the connection while it is not read: what its rate holds back is given up.
 
         What only waits for room still goes to the chain, and then the end is read.
         """
-        self._is_gone = True
-        if self._is_held_back:
-            self._is_busy = self._is_held_back = False
-            self._blocks = []
-            self._have = 0
-            self.lose()
+        if self.state is State.HELD_BACK:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._backlog.keep(b"")
+        self.lose()
+
+    # What a client has begun.
 
     @property
-    def is_unfinished(self) -> bool:
+    def _is_unfinished(self) -> bool:
         """Whether the client has begun something that it has yet to send the end of, and is read."""
-        return self._is_reading and (self._have > 0 or self._fragments >= 0)
+        return self.state is _READING and (self._backlog.size > 0 or self._fragmented is not None)
+
+    def sweep(self) -> int:
+        """Called at each sweep (memory.py); returns how many have found the message unfinished that is under way."""
+        if not self._is_unfinished:
+            return 0
+        self._sweeps_unfinished += 1
+        return self._sweeps_unfinished
 
     @property
     def weight(self) -> int:
         """About how much memory it takes what the client has sent of a message, or has been held back with."""
-        objects = len(self._blocks) + self._fragment_count
-        return self._have + max(self._fragments, 0) + objects * OBJECT_BYTES if objects else 0
+        return self._backlog.weight + (self._fragmented.weight if self._fragmented is not None else 0)
+
+    # Room, and turns.
+
+    @property
+    def note_room(self) -> Callable[[], object]:
+        """Called when something has gone out: the client knows what waits for that, this conversation included."""
+        return self.client.note_room
+
+    def try_to_go_on(self) -> None:
+        """There may be room in the chain, or in the outbox, for what has been held back."""
+        if self.state is State.CROWDED and not self.client.must_wait(self._backlog.wanted):
+            if self._host.laggards.has_time:
+                self._advance(Event.ROOM)
+                self._feed.flush()
+            else:
+                self._follow(Event.SLICE_OVER)
+                self._host.laggards.add(self)
+        elif self.state is State.HELD_BACK and self.wire.is_closing:
+            self._let_go()  # what has been read is dealt with all the same
+
+    def go_on(self) -> None:
+        """It is this client's turn again."""
+        self._advance(Event.TURN)
 
     # Frames.
 
-    @property
-    def _is_plain(self) -> bool:
-        """Whether what comes next may be a plain message, with nothing before it."""
-        return (
-            self._is_reading
-            and not self._have
-            and self._fragments < 0
-            and not self._is_busy
-            and not self._is_raw
-            and self._has_shortcut
-        )
+    def _advance(self, event: Event) -> None:
+        """Deal with what is whole, as far as trio-websocket and the client's share allow; read on, or don't.
 
-    def _keep_for_later(self, block: bytes) -> None:
-        if self._is_raw:
-            self._hand_over(block)
-        else:
-            self._blocks.append(block)
-            self._have += len(block)
+        `event` is what allows that; a no-op when it comes too late.
+        """
+        was_read = self.state is _READING
+        self._follow(event)
+        backlog, client = self._backlog, self.client
+        while self.state is _ADVANCING and backlog.size >= backlog.needed and not client.must_wait(backlog.wanted):
+            before = backlog.size
+            self._process()
+            if backlog.size == before:
+                break
+        if self.state is _ADVANCING:
+            self._follow(Event.NO_ROOM if client.must_wait(backlog.wanted) else Event.DEALT_WITH)
+        if self.state not in OVER:
+            self._settle(was_read=was_read)
 
-    def _advance(self) -> None:
-        """Deal with what is whole, as far as trio-websocket and the client's share allow; read on, or don't."""
-        if self._is_advancing:
-            return  # a pong that went out has made room: we are here already
-        self._is_advancing = True
-        try:
-            while self._may_go_on and self._have and self._have >= self._need:
-                before = self._have
-                self._process()
-                if self._have == before:
-                    break
-            if self._is_lagging and not self.has_ended:
-                self._host.laggards.add(self)
-        finally:
-            self._is_advancing = False
-        if self._may_go_on != self._is_reading and not self.has_ended:
-            self._is_reading = not self._is_reading
-            self.client.is_held = not self._is_reading
-            self.wire.waiting_since = trio.current_time() if self._is_reading else None
-            (self._host.readers.resume if self._is_reading else self._host.readers.pause)(self)
-
-    @property
-    def _may_go_on(self) -> bool:
-        is_free = not self._is_busy and not self._is_lagging and not self.has_ended
-        return is_free and not self.client.must_wait(self._wanted)
+    def _settle(self, *, was_read: bool) -> None:
+        """Let the laggards and the readers know what this client waits for now."""
+        if self.state is State.LAGGING:
+            self._host.laggards.add(self)
+        if self.state is _READING and not was_read:
+            self.client.let_go()
+            self.wire.waiting_since = trio.current_time()
+            self._readers.resume(self)
+        elif self.state is not _READING and was_read:
+            self.client.hold(self)
+            self.wire.waiting_since = None
+            self._readers.pause(self)
 
     def _process(self) -> None:
         """Deal with the frames that are whole, for no longer than a slice."""
-        block = self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
-        position = self._need = 0
-        self._wanted = 1
-        pings: list[bytes] = []
-        count = 0
+        frames = _Pass(self._backlog.look())
         end = perf_counter() + SLICE_S
-        is_first = True
-        while not self._is_busy and not self.has_ended:
-            if not is_first and perf_counter() > end:
-                self._is_lagging = True
-                break
-            is_first = False
-            if self.meter is not None and not self.meter.may_send(trio.current_time()):
-                self._answer(pings)  # nothing follows the Close frame that may come now
-                pings, count = [], 0
-                if self._slows_down(block, position, self.meter):
-                    break
-            if self._fragments < 0 and self._host.is_fast:
-                before = position
-                if self.meter is None:
-                    position = self._feed.put_messages(self.client, block, position, self._host.max_message)
-                else:
-                    position = self._put_measured(block, position, self.meter)
-                if position > before:
-                    self.sweeps_unfinished = 0
-                if position == len(block):
-                    break
-                if self.meter is not None and position > before:
-                    continue
-            if self.meter is None and self._host.is_fast:
-                before = position
-                position, found, payloads = skip_controls(block, position, _CONTROLS_AT_ONCE)
-                count += found
-                pings = [*pings, *payloads][-1 if count > PONGS_AT_ONCE else 0 :]
-                if position > before:
-                    continue
-            judgement = judge_frame(block, position)
-            if problem := self._what_is_too_big(judgement):
-                self._fail_too_big(*problem)
-                return
-            if judgement.kind is Kind.NEED_MORE:
-                self._need = judgement.end - position
-                break
-            if judgement.kind is Kind.MESSAGE and self.client.must_wait(judgement.size):
-                self._wanted = judgement.size
-                break
-            if self.meter is not None:
-                self.meter.charge(1, max(judgement.end - position, 0))
-            if self._host.is_fast and judgement.kind in (Kind.PING, Kind.PONG):
-                if judgement.kind is Kind.PING:
-                    count += 1
-                    pings = [*pings, payload_of(block, judgement)][-1 if count > PONGS_AT_ONCE else 0 :]
-                position = judgement.end
-                continue
-            self._answer(pings)
-            pings, count = [], 0
-            position = self._handle(block, position, judgement)
-        self._answer(pings)
-        if position and self._fragments < 0:
-            self.sweeps_unfinished = 0  # what is unfinished now has begun since
-        self._keep(block[position:] if position else block)
+        while self.state is _ADVANCING and self._step(frames):
+            if self.state is _ADVANCING and perf_counter() > end:
+                self._follow(Event.SLICE_OVER)
+        self._answer(frames)
+        if frames.position and self._fragmented is None:
+            self._sweeps_unfinished = 0  # what is unfinished now has begun since
+        if self.state not in OVER:
+            self._backlog.keep(frames.rest)
+            self.appetite = READ_BYTES if self._backlog.needed < READ_BYTES else _READ_BYTES_INSIDE
 
-    def _answer(self, pings: Sequence[bytes]) -> None:
-        """Answer pings that have come together, with one write (RFC 6455, section 5.5.3)."""
-        if pings:
-            self.wire.send_control(b"".join(encode_frame(PONG, payload) for payload in pings))
+    def _step(self, frames: _Pass) -> bool:
+        """Deal with what comes next, be it a run of frames; whether there may be more to deal with now."""
+        if self._library is not None and self._library.has_rest:
+            self._hand_over_rest(frames)
+            return False
+        if self.meter is not None and not self.meter.may_send(trio.current_time()):
+            self._answer(frames)  # nothing follows the Close frame that may come now
+            if self._slows_down(frames, self.meter):
+                return False
+        if self._host.is_fast:
+            if self._fragmented is None:
+                has_put = self._put_plain(frames)
+                if frames.is_done:
+                    return False
+                if has_put and self.meter is not None:
+                    return True  # its rate may be used up now
+            if self.meter is None and self._skip_controls(frames):
+                return True
+        return self._take_frame(frames)
 
-    def _keep(self, rest: bytes) -> None:
-        self._blocks = [rest] if rest else []
-        self._have = len(rest)
-        self.appetite = READ_BYTES if self._need < READ_BYTES else _READ_BYTES_INSIDE
+    def _put_plain(self, frames: _Pass) -> bool:
+        """Queue the plain messages that come next, if any do."""
+        before = frames.position
+        if self.meter is None:
+            frames.position = self._feed.put_messages(self.client, frames.block, before, self._host.max_message)
+        else:
+            frames.position = self._put_measured(frames.block, before, self.meter)
+        if frames.position == before:
+            return False
+        self._sweeps_unfinished = 0
+        return True
 
-    def _what_is_too_big(self, judgement: Judgement) -> tuple[Count, str] | None:
+    def _skip_controls(self, frames: _Pass) -> bool:
+        """Skip the pings and pongs that come next, if any do."""
+        before = frames.position
+        frames.position, count, payloads = skip_controls(frames.block, before, _CONTROLS_AT_ONCE)
+        if count:
+            frames.add_pings(payloads, count)
+        return frames.position > before
+
+    def _take_frame(self, frames: _Pass) -> bool:
+        """Deal with one frame of any kind; whether there may be more to deal with now."""
+        block, position = frames.block, frames.position
+        head = head_at(block, position)
+        if problem := self._what_is_too_big(head):
+            self._fail_too_big(*problem)
+            return False
+        if head.kind is Kind.NEED_MORE:
+            self._backlog.need(max(head.end - position, 1))
+            return False
+        if head.kind is Kind.MESSAGE and self.client.must_wait(head.size):
+            self._backlog.want(head.size)
+            return False
+        if self.meter is not None:
+            self.meter.charge(1, max(head.end - position, 0))
+        if self._host.is_fast and head.kind in (Kind.PING, Kind.PONG):
+            if head.kind is Kind.PING:
+                frames.add_pings([payload_of(block, head)], 1)
+            frames.position = head.end
+            return True
+        self._answer(frames)
+        self._handle(frames, head)
+        return True
+
+    def _answer(self, frames: _Pass) -> None:
+        """Answer pings that have come together, with one write."""
+        if pongs := frames.take_pongs():
+            self.wire.send_control(pongs)
+
+    def _what_is_too_big(self, head: FrameHead) -> tuple[Count, str] | None:
         """How a message that is too big is counted, and what its client is told."""
-        if judgement.kind in _CONTROLS:
+        if head.kind in _CONTROLS:
             return None
-        if max(self._fragments, 0) + judgement.size > self._host.max_message:
+        size, fragments = (self._fragmented.size, self._fragmented.fragments) if self._fragmented else (0, 0)
+        if size + head.size > self._host.max_message:
             return Count.MESSAGE_TOO_LARGE, f"a message may have {self._host.max_message} bytes"
-        if judgement.kind is Kind.FRAGMENT and 0 < self._host.max_fragments <= self._fragment_count:
+        if head.kind is Kind.FRAGMENT and 0 < self._host.max_fragments <= fragments:
             # trio-websocket keeps them all in a list, which even empty ones make longer.
             return Count.TOO_MANY_FRAGMENTS, f"a message may have {self._host.max_fragments} fragments before its last"
         return None
@@ -446,28 +481,28 @@ class Conversation(Generic[SenderT]):
             meter.last_message = now
         return end
 
-    def _slows_down(self, block: bytes, position: int, meter: Meter) -> bool:
-        """Whether the client's rate is used up and it has sent more; then it is held back, or closed."""
+    def _slows_down(self, frames: _Pass, meter: Meter) -> bool:
+        """Whether the client has sent more than its rate allows; then it is held back, or closed."""
         if self.wire.is_closing:
             return False
-        if judge_frame(block, position).kind is Kind.NEED_MORE:
+        if head_at(frames.block, frames.position).kind is Kind.NEED_MORE:
             return False
         if meter.closes:
             self._host.counters.add(Count.TOO_FAST)
             self.wire.fail(POLICY_VIOLATION, "too fast: more than this server's rate allows")
         else:
             self._host.counters.add(Count.HELD_BACK)
-            self._is_busy = self._is_held_back = True
-            if self._is_gone:
-                self.note_gone()
+            if self.wire.transport.has_been_reset():
+                self._give_up()
             else:
+                self._follow(Event.RATE_USED_UP)
                 self.wire.run_beside(self._let_go_after, meter.wait_s())
         return True
 
     def lift_rate(self) -> None:
         """The server stops: what has been read goes to the chain as fast as it takes it."""
         self.meter = None
-        self._has_shortcut = self._host.is_fast
+        self._has_shortcut = self._host.is_fast and not (self._library is not None and self._library.has_rest)
         self._let_go()
 
     async def _let_go_after(self, seconds: float) -> None:
@@ -475,43 +510,45 @@ class Conversation(Generic[SenderT]):
         self._let_go()
 
     def _let_go(self) -> None:
-        if self._is_held_back and not self.has_ended:
-            self._is_busy = self._is_held_back = False
-            self._advance()
+        if self.state is State.HELD_BACK:
+            self._advance(Event.RATE_ALLOWS)
             self._feed.flush()
 
-    def _handle(self, block: bytes, position: int, judgement: Judgement) -> int:
-        """Deal with a frame that is no plain message; returns where the next one begins."""
-        kind = judgement.kind
-        if kind is Kind.CLOSE and self._host.is_fast and self._library is None:
-            payload = payload_of(block, judgement)
-            close = close_from(payload)
-            if close is not None:
-                self._take_close(close, encode_frame(CLOSE, payload))
-                return judgement.end
+    def _handle(self, frames: _Pass, head: FrameHead) -> None:
+        """Deal with a frame that is neither a plain message nor a ping or pong."""
+        kind = head.kind
+        if kind is Kind.CLOSE and self._takes_close(payload_of(frames.block, head)):
+            frames.position = head.end
+            return
+        if kind is Kind.BROKEN:
+            self._hand_over_rest(frames)
+            return
         if kind is Kind.FRAGMENT:
-            self._fragments = max(self._fragments, 0) + judgement.size
-            self._fragment_count += 1
+            self._fragmented = self._fragmented or FragmentedMessage()
+            self._fragmented.add(head.size)
         elif kind is Kind.LAST_FRAGMENT:
-            self._fragments = -1
-            self._fragment_count = 0
-        if kind in (Kind.MESSAGE, Kind.LAST_FRAGMENT):
-            self._expected += 1
-            self.sweeps_unfinished = 0
-        # Behind what no client may send nobody knows where a frame begins; trio-websocket closes there.
-        self._is_raw = kind is Kind.BROKEN
-        end = len(block) if self._is_raw else judgement.end
-        self._hand_over(block[position:end])
-        return end
+            self._fragmented = None
+        ends_message = kind in (Kind.MESSAGE, Kind.LAST_FRAGMENT)
+        if ends_message:
+            self._sweeps_unfinished = 0
+        self._hand_over().feed(frames.block[frames.position : head.end], ends_message=ends_message)
+        frames.position = head.end
 
     # trio-websocket.
 
-    def _hand_over(self, frame: bytes) -> None:
-        self._is_busy = True
+    def _hand_over(self) -> Library:
+        """Let trio-websocket work, and wait for it; returns what is to be fed."""
+        self._follow(Event.HANDED_OVER)
         if self._library is None:
-            self._library = Library(self.wire, self._note_idle)
+            self._library = Library(self.wire, self._note_done)
             self.wire.run_beside(self._converse, self._library)
-        self._library.feed(frame)
+        return self._library
+
+    def _hand_over_rest(self, frames: _Pass) -> None:
+        """Behind an invalid frame the boundaries are unknown: trio-websocket gets everything, and closes there."""
+        self._has_shortcut = False
+        self._hand_over().feed_rest(frames.rest)
+        frames.position = len(frames.block)
 
     async def _converse(self, library: Library) -> None:
         try:
@@ -519,61 +556,65 @@ class Conversation(Generic[SenderT]):
             await self._finish(close or (ABNORMAL, ""), is_clean=library.has_sent_close)
         finally:
             self._library = None
-            if not self.has_ended:
+            if self.state not in DEPARTED:
                 self.wire.abort()  # an error of ours: the connection must not hang
                 self._end((ABNORMAL, ""), lingers=False)
-            if self._is_deserted:
-                self._on_closed()
 
     async def _take_message(self, message: str | bytes) -> None:
-        if not self.wire.has_failed:
+        if self.state not in DEPARTED:
             await self._feed.put(message_event(self.client.id, message), self.client)
         if self.meter is not None:
             self.meter.last_message = trio.current_time()
-        self._taken += 1
-        if self._library is not None and self._library.is_idle:
-            self._note_idle()
 
-    def _note_idle(self) -> None:
-        """trio-websocket has nothing left; its last message may still be on its way into the feed."""
-        if self._is_busy and self._taken >= self._expected and not self.has_ended:
-            self._is_busy = False
-            self._advance()
-            self._feed.flush()
+    def _note_done(self) -> None:
+        """trio-websocket has dealt with all that it was fed."""
+        self._advance(Event.LIBRARY_DONE)
+        self._feed.flush()
 
     # The end.
 
-    def _take_close(self, close: CloseCode, echo: bytes) -> None:
-        """The client has sent a Close frame that is right, or answers ours with it."""
+    def _takes_close(self, payload: bytes) -> bool:
+        """Whether a Close frame is right, and trio-websocket needs not see it: then it is answered, or answers ours."""
+        close = close_from(payload) if self._host.is_fast and self._library is None else None
+        if close is None:
+            return False
         # Departed first: a connection that is found broken by this write was closed in order all the same.
         if self._depart(close, is_clean=True):
-            self.wire.send_close(echo, close)
+            self.wire.send_close(encode_frame(CLOSE, payload), close)
             self._finish_soon(lingers=False)
+        return True
 
     def _stop_reading(self) -> None:
-        self._is_reading = False
+        self.client.let_go()
         self.wire.waiting_since = None
-        self._host.readers.remove(self)
+        self._readers.remove(self)
 
     def fail(self, code: int, reason: str) -> None:
         """Close, and take no more of what the client sends, also when a Close of ours has gone before."""
         self.wire.fail(code, reason)
-        self._stop()
+        self.note_failed()
 
-    def _stop(self) -> None:
-        """We have closed for the client's fault."""
-        self._end(self.wire.close_sent or (ABNORMAL, ""), lingers=True)
+    def note_failed(self) -> None:
+        """The wire is being closed for the client's fault."""
+        self._end((ABNORMAL, ""), lingers=True)
 
-    def _lose(self) -> None:
+    def note_closed(self) -> None:
         """The wire has been closed, perhaps under us."""
-        if self._library is not None and not self.has_ended:
-            self._is_deserted = True
-            self.lose()
+        if self._library is not None and self.state not in DEPARTED:
+            self._follow(Event.WIRE_CLOSED)
+            self._stop_reading()
+            self._library.end()
         else:
-            self._end(self.wire.close_sent or (ABNORMAL, ""), lingers=False)
-            self._on_closed()
+            self._end((ABNORMAL, ""), lingers=False)
+            self._follow(Event.WIRE_CLOSED)
+            self._leave_if_gone()
+
+    def _leave_if_gone(self) -> None:
+        if self.state is State.GONE:
+            self._host.leave(self.client)
 
     def _end(self, close: CloseCode, *, lingers: bool) -> None:
+        """The connection ends without an answered Close frame, with this code if we have sent none."""
         if self._depart(self.wire.close_sent or close, is_clean=False) and not self.wire.is_closed:
             self._finish_soon(lingers=lingers)
 
@@ -592,19 +633,20 @@ class Conversation(Generic[SenderT]):
             await self._finish_wire(lingers=not is_clean and close[0] != ABNORMAL)
 
     async def _finish_wire(self, lingers: bool) -> None:
-        await self._host.readers.wait_removed(self)
+        await self._readers.wait_removed(self)
         await self.wire.finish(lingers=lingers)
 
     def _depart(self, close: CloseCode, *, is_clean: bool) -> bool:
-        if self.has_ended:
+        """Tell the chain that the client has gone. False when it knows."""
+        if self.state in DEPARTED:
             return False
-        self.has_ended = True
+        self._follow(Event.DEPARTED)
         self._stop_reading()
-        self._blocks = []
-        self._have = 0
+        self._backlog.keep(b"")
         if self._library is not None:
             self._library.end()  # it lets go of the fragments that it holds
         self._host.depart(self.client, *close, clean=is_clean)
+        self._leave_if_gone()
         return True
 
 

@@ -3,7 +3,7 @@
 What clients mostly send are whole, unfragmented, masked text and binary frames (RFC 6455, section 5.2), many a block.
 `take_messages` turns such a run into event frames in one pass: an event is written as its constant parts with the
 payload in between, so nothing is decoded only to be encoded again. It stops at the first frame that is anything
-else, and `judge_frame` says what that is. Nothing is guessed: whatever isn't plainly valid is for trio-websocket.
+else, and `head_at` says what that is. Nothing is guessed: whatever isn't plainly valid is for trio-websocket.
 """
 
 from __future__ import annotations
@@ -224,10 +224,10 @@ class Kind(enum.Enum):
     PONG = enum.auto()
     CLOSE = enum.auto()
     BROKEN = enum.auto()
-    """No client may send this, and where the next frame begins is anybody's guess."""
+    """No client may send this, and where the next frame begins is unknown."""
 
 
-class Judgement(NamedTuple):
+class FrameHead(NamedTuple):
     """A frame: what it is, where its payload begins and ends. `end` may be behind the block while more is needed."""
 
     kind: Kind
@@ -240,12 +240,12 @@ class Judgement(NamedTuple):
         return self.end - self.start
 
 
-_NEED_MORE = Judgement(Kind.NEED_MORE, 0, 0)
-_BROKEN = Judgement(Kind.BROKEN, 0, 0)
+_NEED_MORE = FrameHead(Kind.NEED_MORE, 0, 0)
+_BROKEN = FrameHead(Kind.BROKEN, 0, 0)
 _CONTROLS = {PING: Kind.PING, PONG: Kind.PONG, CLOSE: Kind.CLOSE}
 
 
-def judge_frame(block: bytes, position: int) -> Judgement:
+def head_at(block: bytes, position: int) -> FrameHead:
     """Say what stands at `position`.
 
     A frame whose header is whole but whose payload is not is NEED_MORE with its size.
@@ -269,7 +269,7 @@ def judge_frame(block: bytes, position: int) -> Judgement:
         (length,) = _unpack_64(block, position + 2)
         if length <= 0xFFFF or length >> 63:
             return _BROKEN
-    return Judgement(kind if start + length <= len(block) else Kind.NEED_MORE, start, start + length)
+    return FrameHead(kind if start + length <= len(block) else Kind.NEED_MORE, start, start + length)
 
 
 def _kind_of(first: int) -> Kind | None:
@@ -286,6 +286,6 @@ def _kind_of(first: int) -> Kind | None:
     return None
 
 
-def payload_of(block: bytes, judgement: Judgement) -> bytes:
+def payload_of(block: bytes, head: FrameHead) -> bytes:
     """The unmasked payload of a whole frame."""
-    return mask(block[judgement.start : judgement.end], block[judgement.start - 4 : judgement.start])
+    return mask(block[head.start : head.end], block[head.start - 4 : head.start])

@@ -28,26 +28,40 @@ _REQUEST = (
 
 
 class Library(trio.abc.Stream):
-    """A stream under trio-websocket. `on_idle` is called when it has dealt with all that it was fed."""
+    """A stream under trio-websocket.
 
-    def __init__(self, wire: Wire, on_idle: Callable[[], object]) -> None:
+    `on_done` is called when it has dealt with all that it was fed, and each message has been taken.
+    """
+
+    def __init__(self, wire: Wire, on_done: Callable[[], object]) -> None:
         self._wire = wire
-        self._on_idle = on_idle
+        self._on_done = on_done
+        self._messages_fed = 0
+        """Messages that it was fed the end of."""
+        self._messages_taken = 0
         self._fed = bytearray()
         self._has_asked = False
         self._has_more = trio.Event()
         self._has_ended = False
-        self.is_idle = False
+        self._is_idle = False
         """Whether it waits for more."""
+        self.has_rest = False
+        """Whether it was fed an invalid frame: from there on only trio-websocket knows where frames begin."""
         self._has_answered = trio.Event()
         self.has_sent_close = False
         """Whether it has answered the client's Close frame, or sent one."""
 
-    def feed(self, data: bytes) -> None:
-        """Frames for it."""
-        self._fed += data
-        self.is_idle = False
+    def feed(self, frame: bytes, *, ends_message: bool) -> None:
+        """A whole frame for it; `ends_message`: a message comes out, unless the frame is invalid after all."""
+        self._messages_fed += ends_message
+        self._fed += frame
+        self._is_idle = False
         self._has_more.set()
+
+    def feed_rest(self, data: bytes) -> None:
+        """An invalid frame, or what follows one."""
+        self.has_rest = True
+        self.feed(data, ends_message=False)
 
     def end(self) -> None:
         """Nothing more will come."""
@@ -65,6 +79,8 @@ class Library(trio.abc.Stream):
                 connection = await request.accept()
                 while True:
                     await take(await connection.get_message())
+                    self._messages_taken += 1
+                    self._tell_if_done()
         except* ConnectionClosed:
             pass  # this is how get_message says so
         except* LocalProtocolError:
@@ -72,6 +88,10 @@ class Library(trio.abc.Stream):
             # client has had its Close frame.
             pass
         return None if connection is None else _close_code_of(connection)
+
+    def _tell_if_done(self) -> None:
+        if self._is_idle and self._messages_taken >= self._messages_fed:
+            self._on_done()
 
     # What trio-websocket calls.
 
@@ -87,8 +107,8 @@ class Library(trio.abc.Stream):
                 # It asks for more after its own Close for a message that is too large, and would wait for ever.
                 return b""
             self._has_more = trio.Event()
-            self.is_idle = True
-            self._on_idle()
+            self._is_idle = True
+            self._tell_if_done()
             await self._has_more.wait()
         size = min(max_bytes or PARSE_BYTES, PARSE_BYTES)
         block = bytes(self._fed[:size])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fws_pipe.websocket.frames import Kind, judge_frame
+from fws_pipe.websocket.frames import Kind, head_at
 from fws_pipe.websocket.rates import Rate, TokenBucket
 
 
@@ -73,9 +73,9 @@ def ends_of_messages(block: bytes, position: int, frames: float, size: float) ->
     ends: list[int] = []
     begin = position
     while len(ends) < frames and position - begin < size:
-        judgement = judge_frame(block, position)
-        if judgement.kind is not Kind.MESSAGE:
+        head = head_at(block, position)
+        if head.kind is not Kind.MESSAGE:
             break
-        position = judgement.end
+        position = head.end
         ends.append(position)
     return ends

@@ -21,6 +21,7 @@ from fws_pipe.pipes.blocks import ReadBuffer
 from fws_pipe.websocket.busy_polling import AWAKE_S, BusyPolling
 from fws_pipe.websocket.conversation import Conversation as GenericConversation
 from fws_pipe.websocket.conversation import Readers
+from fws_pipe.websocket.wire import Wire
 
 _AT_ONCE = 256
 """How many connections are read before the chain gets what they have sent."""
@@ -62,7 +63,7 @@ class Chain(Protocol):
         """Write what waits, if the chain takes it at once."""
 
 
-class Switchboard:
+class EpollReaders:
     """One epoll object, epoll(7), and the task that waits for it. `on_error` hears of errors of our own."""
 
     def __init__(self, feed: Chain, on_error: Callable[[Exception], object]) -> None:
@@ -181,8 +182,9 @@ class Switchboard:
                     self._serve(conversation, descriptor, now)
             elif descriptor in self._pipes:
                 self._pipes[descriptor].read(descriptor)
-            elif descriptor in self._paused and _has_been_reset(descriptor):
-                self._note_gone(descriptor)
+            # What epoll has told may be older than the pause.
+            elif descriptor in self._paused and self._paused[descriptor].wire.transport.has_been_reset():
+                self._note_reset(descriptor)
             if perf_counter() >= end:
                 return
 
@@ -208,12 +210,12 @@ class Switchboard:
             self._on_error(error)
             conversation.wire.abort()
 
-    def _note_gone(self, descriptor: int) -> None:
+    def _note_reset(self, descriptor: int) -> None:
         """Tell a paused client, and watch it no more: epoll would tell of it again and again."""
         conversation = self._paused.pop(descriptor)
         _forget(self._epoll, descriptor)
         try:
-            conversation.note_gone()
+            conversation.note_reset()
         except Exception as error:  # noqa: BLE001 - told, and then it is over for this client
             self._on_error(error)
             conversation.wire.abort()
@@ -278,13 +280,6 @@ def _forget(epoll: select.epoll, descriptor: int) -> None:
         pass  # either has been closed already: the kernel has forgotten it
 
 
-def _has_been_reset(descriptor: int) -> bool:
-    """Whether a connection has ended in both directions: what epoll has told may be older than its pause."""
-    poll = select.poll()
-    poll.register(descriptor, 0)
-    return bool(poll.poll(0))
-
-
 class Laggards:
     """Clients that have sent more than is dealt with in a row: each goes on for a slice when it is its turn.
 
@@ -347,10 +342,11 @@ class Laggards:
 
 
 class TaskReaders:
-    """A task for each connection."""
+    """A task for each connection. `epoll`, where there is one, notices when a paused client's connection is reset."""
 
-    def __init__(self, feed: Chain) -> None:
+    def __init__(self, feed: Chain, epoll: EpollReaders | None) -> None:
         self._feed = feed
+        self._epoll = epoll
         self._tasks: dict[Conversation, _Task] = {}
 
     def add(self, conversation: Conversation) -> None:
@@ -359,21 +355,27 @@ class TaskReaders:
         conversation.wire.run_beside(self._read, conversation, task)
 
     def pause(self, conversation: Conversation) -> None:
-        """Read it no more for a while."""
+        """Read it no more for a while, but notice when its connection has been reset."""
         self._tasks[conversation].may_read = trio.Event()
+        if self._epoll is not None:
+            self._epoll.watch(conversation)
 
     def resume(self, conversation: Conversation) -> None:
         """Read it again."""
+        if self._epoll is not None:
+            self._epoll.remove(conversation)
         self._tasks[conversation].may_read.set()
 
     def remove(self, conversation: Conversation) -> None:
-        """Read it no more. Idempotent."""
+        """Read it no more, nor watch it. Idempotent."""
         task = self._tasks.get(conversation)
         if task is not None:
             task.scope.cancel()
+        if self._epoll is not None:
+            self._epoll.remove(conversation)
 
     async def wait_removed(self, conversation: Conversation) -> None:
-        """Wait until somebody else may read the connection."""
+        """Wait until another task may read the connection."""
         task = self._tasks.get(conversation)
         if task is not None:
             await task.has_ended.wait()
@@ -413,42 +415,6 @@ async def _receive(conversation: Conversation) -> bytes:
         return b""
 
 
-class AllReaders:
-    """Each connection to those who can read it: the switchboard (None where there is none), or a task."""
-
-    def __init__(self, tasks: TaskReaders, switchboard: Switchboard | None) -> None:
-        self._tasks = tasks
-        self._switchboard = switchboard
-
-    def add(self, conversation: Conversation) -> None:
-        """Read a client from now on."""
-        self._of(conversation).add(conversation)
-
-    def pause(self, conversation: Conversation) -> None:
-        """Read it no more for a while, but notice when its connection has been reset."""
-        readers = self._of(conversation)
-        readers.pause(conversation)
-        if self._switchboard is not None and readers is self._tasks:
-            self._switchboard.watch(conversation)
-
-    def resume(self, conversation: Conversation) -> None:
-        """Read it again."""
-        readers = self._of(conversation)
-        if self._switchboard is not None and readers is self._tasks:
-            self._switchboard.remove(conversation)
-        readers.resume(conversation)
-
-    def remove(self, conversation: Conversation) -> None:
-        """Read it no more. Idempotent."""
-        self._tasks.remove(conversation)
-        if self._switchboard is not None:
-            self._switchboard.remove(conversation)
-
-    async def wait_removed(self, conversation: Conversation) -> None:
-        """Wait until somebody else may read the connection."""
-        await self._of(conversation).wait_removed(conversation)
-
-    def _of(self, conversation: Conversation) -> Readers:
-        if self._switchboard is None or conversation.wire.transport.descriptor is None:
-            return self._tasks
-        return self._switchboard
+def readers_for(wire: Wire, tasks: TaskReaders, epoll: EpollReaders | None) -> Readers:
+    """What reads a connection, from its first message to its end: epoll where there is one and it can, or a task."""
+    return tasks if epoll is None or wire.transport.descriptor is None else epoll

@@ -56,6 +56,9 @@ class Transport(Protocol):
     def has_unread(self) -> bool:
         """Whether something waits to be read, be it the end."""
 
+    def has_been_reset(self) -> bool:
+        """Whether the connection has ended in both directions."""
+
     def describe_tls(self) -> dict[str, Any] | None:
         """What an `open` event tells of TLS: its version, and the subject of the client's certificate, if any."""
 
@@ -108,6 +111,10 @@ class PlainTransport:
     def has_unread(self) -> bool:
         """The kernel has some."""
         return _is_readable(self._socket)
+
+    def has_been_reset(self) -> bool:
+        """The kernel says so."""
+        return _has_been_reset(self._socket)
 
     def describe_tls(self) -> None:
         """There is none."""
@@ -199,6 +206,10 @@ class TlsTransport:
         """The kernel has some, encrypted or not."""
         return _is_readable(self._raw.socket)
 
+    def has_been_reset(self) -> bool:
+        """The kernel says so, of TCP."""
+        return _has_been_reset(self._raw.socket)
+
     def describe_tls(self) -> dict[str, Any]:
         """TLS's version and, when the client has shown a certificate, its subject."""
         certificate: dict[str, Any] = self._stream.getpeercert() or {}
@@ -237,6 +248,13 @@ def _is_readable(connection: socket.socket | trio.socket.SocketType) -> bool:
     """Whether something has arrived, be it the end."""
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _has_been_reset(connection: socket.socket | trio.socket.SocketType) -> bool:
+    """Whether poll(2) tells POLLHUP or POLLERR, which it does unasked."""
+    poll = select.poll()
+    poll.register(connection.fileno(), 0)
     return bool(poll.poll(0))
 
 

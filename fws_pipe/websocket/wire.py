@@ -12,12 +12,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TypeVarTuple
+from typing import Protocol, TypeVarTuple
 
 import trio
 
 from fws_pipe.websocket.outbox import Outbox
 from fws_pipe.websocket.rfc6455 import encode_close
+from fws_pipe.websocket.states import WIRE_TRANSITIONS, after
+from fws_pipe.websocket.states import WireEvent as Event
+from fws_pipe.websocket.states import WireState as State
 from fws_pipe.websocket.transport import Transport
 
 CLOSE_TIMEOUT_S = 5.0
@@ -32,34 +35,47 @@ CloseCode = tuple[int, str]
 """A close code and its reason."""
 
 
-def _nothing() -> None:
-    pass
+_HELD = State.HELD  # an enum's member by name takes as long as three of a module's
+_OPEN = State.OPEN
+
+
+class Owner(Protocol):
+    """What hears of a wire: there is one at a time, and `Wire.hand_over` makes another the owner.
+
+    The lobby's (a handshake is under way), then the admitted client's, then the conversation.
+    """
+
+    def note_room(self) -> object:
+        """Called whenever something has gone out, or waiting for that is of no use any more."""
+
+    def note_failed(self) -> None:
+        """Called when the wire is being closed for the client's fault."""
+
+    def note_closed(self) -> None:
+        """Called once, when the connection is closed, just before its descriptor is."""
 
 
 class Wire:
     """One client's connection, from us to it. `spawn` starts its tasks; each of them ends with the wire.
 
     `on_close_sent` is called with it when a Close frame has been queued: then it has CLOSE_TIMEOUT_S to end.
+    What it does with messages is its WireState (states.py, with the table); only `_follow` writes that.
     """
 
     __slots__ = (
         "_all_written",
-        "_closed",
         "_held",
+        "_note_room",
         "_on_close_sent",
-        "_is_released",
+        "_owner",
         "_send_now",
         "_spawn",
         "_tasks",
-        "_writing",
         "blocked_since",
         "close_sent",
-        "has_failed",
         "has_sent",
-        "on_closed",
-        "on_failed",
-        "on_room",
         "outbox",
+        "state",
         "transport",
         "waiting_since",
     )
@@ -79,26 +95,27 @@ class Wire:
         self.outbox = Outbox(outbox_limit)
         self._held: Outbox | None = None
         """What the chain sends to a client that it has yet to accept."""
-        self._is_released = False
-        self._writing = False
+        self.state = _HELD
+        self._owner: Owner | None = None
+        self._note_room: Callable[[], object] = _nothing
+        """The owner's, by itself: it is called for each write."""
         self._all_written: trio.lowlevel.ParkingLot | None = None
         self.waiting_since: float | None = None
         """Since when we have been waiting for this client (trio's clock); None while it is us who don't read."""
         self.blocked_since: float | None = None
-        """Since when the kernel has taken nothing of what waits in the outbox; None while nothing waits."""
+        """Since when the kernel has taken nothing of what waits in the outbox; None while no task writes it."""
         self.has_sent = False
-        """Set whenever something is written, for whoever wants to know whether anything has been since it was unset."""
-        self.on_room: Callable[[], object] = _nothing
-        """Called whenever something has gone out, or nobody need wait for that any more."""
-        self.on_failed: Callable[[], object] = _nothing
-        """Called when we have closed for the client's fault."""
-        self.on_closed: Callable[[], object] = _nothing
-        """Called once, when the connection is closed."""
+        """Whether anything has been written, ever, or since `forget_sent`."""
         self.close_sent: CloseCode | None = None
         """The Close frame that has been queued."""
-        self.has_failed = False
-        """Whether we have closed for the client's fault, and read no more."""
-        self._closed = False
+
+    def hand_over(self, owner: Owner) -> None:
+        """From now on this is the owner, and no other."""
+        self._owner = owner
+        self._note_room = owner.note_room
+
+    def _follow(self, event: Event) -> None:
+        self.state = after(WIRE_TRANSITIONS, self.state, event)
 
     @property
     def remote(self) -> tuple[str, int]:
@@ -118,15 +135,21 @@ class Wire:
     @property
     def is_closed(self) -> bool:
         """Whether the connection has ended."""
-        return self._closed
+        return self.state is State.CLOSED
 
     @property
     def is_closing(self) -> bool:
         """Whether a Close frame has been queued, or the connection has ended."""
-        return self.close_sent is not None or self._closed
+        state = self.state
+        return state is not _OPEN and state is not _HELD
+
+    def forget_sent(self) -> bool:
+        """Whether anything has been written since this was called last."""
+        has_sent, self.has_sent = self.has_sent, False
+        return has_sent
 
     def run_beside(self, task: Callable[[*Arguments], Awaitable[object]], *arguments: *Arguments) -> None:
-        """Run a task for as long as the connection lasts."""
+        """Run a task for as long as the connection lasts. An error in it, which is ours, ends the connection."""
         scope = trio.CancelScope()
         self._tasks = {*self._tasks, scope}
 
@@ -134,6 +157,9 @@ class Wire:
             try:
                 with scope:
                     await task(*arguments)
+            except Exception:
+                self.abort()
+                raise
             finally:
                 self._tasks = self._tasks - {scope}
 
@@ -148,7 +174,7 @@ class Wire:
 
     def release(self) -> None:
         """The client is open, and what was held for it is written."""
-        self._is_released = True
+        self._follow(Event.RELEASE)
         if self._held is not None:
             self.outbox.append(self._held.take())
             self._held = None
@@ -159,10 +185,13 @@ class Wire:
 
         False when the client is closing, or is behind: then it matters whose they are, and `post_behind` may take them.
         """
-        if self.close_sent is not None or self._closed:
+        if self.state is _OPEN:
+            outbox = self.outbox
+        elif self.state is _HELD:
+            outbox = self._held_outbox()
+        else:
             return False
-        outbox = self.outbox if self._is_released else self._held_outbox()
-        if self._writing or (outbox.size and outbox.size + len(frame) > outbox.limit):
+        if self.blocked_since is not None or (outbox.size and outbox.size + len(frame) > outbox.limit):
             return False
         outbox.append(frame, weight)
         return True
@@ -172,11 +201,11 @@ class Wire:
 
         False when they are others' and find no room, or the client is closing.
         """
-        if self._is_released:
+        if self.state is _OPEN:
             self.flush()  # perhaps the kernel takes some: a client that reads must not be closed for one large batch
         if self.is_closing:
             return False
-        outbox = self.outbox if self._is_released else self._held_outbox()
+        outbox = self.outbox if self.state is _OPEN else self._held_outbox()
         if not outbox.size:
             outbox.append(frame, weight)
         elif is_own:
@@ -199,7 +228,7 @@ class Wire:
 
     def write(self, frame: bytes, weight: int = 0) -> bool:
         """Write whole WebSocket frames now, and queue what the kernel doesn't take. False as for `post`."""
-        if self.outbox.size or not self._is_released or self.close_sent is not None or self._closed:
+        if self.outbox.size or self.state is not _OPEN:
             is_queued = self.post(frame, weight)
             self.flush()
             return is_queued
@@ -220,7 +249,7 @@ class Wire:
     def flush(self) -> None:
         """Write what the kernel takes now; a task writes the rest."""
         outbox = self.outbox
-        if self._writing or self._closed or not outbox.size:
+        if self.blocked_since is not None or self.is_closed or not outbox.size:
             return
         self.has_sent = True
         try:
@@ -234,33 +263,31 @@ class Wire:
             self._note_all_written()
 
     def _start_draining(self) -> None:
-        if not self._writing:
-            self._writing = True
+        if self.blocked_since is None:
             self.blocked_since = trio.current_time()
             self.run_beside(self._drain)
 
     async def _drain(self) -> None:
         try:
-            while self.outbox and not self._closed:
+            while self.outbox and not self.is_closed:
                 await self.transport.write_more(self.outbox)
                 self.has_sent = True
                 self.blocked_since = trio.current_time()
-                self.on_room()
+                self._note_room()
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
             self.abort()
         finally:
-            self._writing = False
             self.blocked_since = None
         self._note_all_written()
 
     def _note_all_written(self) -> None:
         if self._all_written is not None:
             self._all_written.unpark_all()
-        self.on_room()
+        self._note_room()
 
     async def wait_all_written(self) -> None:
         """Wait until what is queued has been written, or never will be."""
-        while (self.outbox or self._writing) and not self._closed:
+        while (self.outbox or self.blocked_since is not None) and not self.is_closed:
             if self._all_written is None:
                 self._all_written = trio.lowlevel.ParkingLot()
             await self._all_written.park()
@@ -286,34 +313,37 @@ class Wire:
     def fail(self, code: int, reason: str) -> None:
         """Close for the client's fault: what it still sends is not read (RFC 6455, section 7.1.7)."""
         if not self.is_closing:
-            self.has_failed = True
             self._queue_close(encode_close(code, reason), (code, reason))
-            self.on_failed()
+            if self._owner is not None:
+                self._owner.note_failed()
 
     def _queue_close(self, frame: bytes, close: CloseCode) -> None:
         """Nothing follows a Close frame, and the end comes in time whether or not it is read."""
+        self._follow(Event.CLOSE)
         self.close_sent = close
         self.outbox.append(frame)
         self.flush()
-        if not self._closed:
+        if not self.is_closed:
             self._on_close_sent(self)
-        self.on_room()
+        self._note_room()
 
     def finish_at_once(self) -> bool:
         """Close, if nothing is left to be written and nothing else to be said; otherwise `finish` takes its time."""
-        if self.outbox or self._writing or self.transport.descriptor is None:  # TLS has a goodbye of its own
+        if (
+            self.outbox or self.blocked_since is not None or self.transport.descriptor is None
+        ):  # TLS has a goodbye of its own
             return False
         self.abort()
         return True
 
     async def finish(self, *, lingers: bool) -> None:
         """Write what is queued, say goodbye, and close. `lingers`: the client may still be sending. Idempotent."""
-        if self._closed:
+        if self.is_closed:
             return
         try:
             with trio.move_on_after(CLOSE_TIMEOUT_S):
                 await self.wait_all_written()
-            if not self._closed:
+            if not self.is_closed:
                 with trio.move_on_after(LINGER_S):
                     await self._say_goodbye(lingers)
         finally:
@@ -333,13 +363,18 @@ class Wire:
 
     def abort(self) -> None:
         """End the connection now. Idempotent."""
-        if not self._closed:
-            self._closed = True
-            self.on_closed()  # first: whoever reads the connection must let go of its descriptor before it is another's
+        if not self.is_closed:
+            self._follow(Event.END)
+            if self._owner is not None:
+                self._owner.note_closed()  # first: readers must let go of the descriptor before it is another's
             self.transport.close()
             self._note_all_written()
             for scope in self._tasks:
                 scope.cancel()
+
+
+def _nothing() -> None:
+    """No owner yet."""
 
 
 class OverdueWires:

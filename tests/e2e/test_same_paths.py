@@ -36,7 +36,7 @@ from fws_pipe.front.listener import accept_all, open_listeners
 from fws_pipe.ledger.link import LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder
-from fws_pipe.websocket.frames import Kind, judge_frame, payload_of
+from fws_pipe.websocket.frames import Kind, head_at, payload_of
 from fws_pipe.websocket.meter import Pace
 from fws_pipe.websocket.rates import Rate
 from tests.e2e.raw import CLOSE, Reply, frame, request, split_replies
@@ -339,10 +339,10 @@ def _pongs(stream: bytes) -> list[Reply]:
     """The answers to all pings that stand before whatever else may be in a stream."""
     pongs: list[Reply] = []
     position = 0
-    while (judgement := judge_frame(stream, position)).kind not in (Kind.NEED_MORE, Kind.BROKEN):
-        if judgement.kind is Kind.PING:
-            pongs.append(Reply(0x8A, payload_of(stream, judgement)))
-        position = judgement.end
+    while (head := head_at(stream, position)).kind not in (Kind.NEED_MORE, Kind.BROKEN):
+        if head.kind is Kind.PING:
+            pongs.append(Reply(0x8A, payload_of(stream, head)))
+        position = head.end
     return pongs
 
 

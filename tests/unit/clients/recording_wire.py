@@ -15,7 +15,6 @@ class Wire:
         self.flushed = 0
         self.closed: list[tuple[int, str]] = []
         self.has_room = True
-        self.on_room = lambda: None
 
     @property
     def is_closing(self) -> bool:

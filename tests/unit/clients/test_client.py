@@ -68,12 +68,18 @@ def test_each_client_may_have_a_few_events_in_the_chain_when_all_together_have_t
 def test_a_client_that_is_held_hears_of_room_and_one_that_is_not_does_not() -> None:
     told: list[bool] = []
     client = Client("a", Wire(), 1000)  # type: ignore[arg-type]
-    client.on_room = lambda: told.append(client.must_wait(1))
+
+    class Held:
+        def try_to_go_on(self) -> None:
+            told.append(client.must_wait(1))
+
     client.charge(1000, 1)
     client.discharge(500, 0)
     assert told == []
-    client.is_held = True
-    client.discharge(500, 1)
+    client.hold(Held())
+    client.discharge(250, 0)
+    client.let_go()
+    client.discharge(250, 1)
     assert told == [False]
 
 

@@ -205,7 +205,11 @@ def test_what_waits_for_room_when_its_client_is_lost_comes_before_the_disconnect
         await trio.to_thread.run_sync(client.send, small + large)
         [there] = served.front.link.clients
         conversation = served.front.link.conversations[there]
-        await served.wait_until(lambda: conversation._expected == 2 and bool(there._share))
+
+        def is_under_way() -> bool:
+            return conversation._library is not None and conversation._library._messages_fed == 2
+
+        await served.wait_until(lambda: is_under_way() and bool(there._share))
         client.reset()
 
         def is_noticed() -> bool:

@@ -33,7 +33,6 @@ class Wire:
 
     def __init__(self) -> None:
         self.outbox = Outbox(10**6)
-        self.on_room: Callable[[], object] = lambda: None
 
 
 def make_client(name: str, share: int = 10**6) -> Client:
@@ -245,7 +244,7 @@ def test_what_waits_in_the_outbox_counts_as_the_share_too() -> None:
         await trio.testing.wait_all_tasks_blocked()
         assert "message" not in types(chain.frames)
         client.wire.outbox.advance(990)
-        client.wire.on_room()
+        client.note_room()
         await trio.testing.wait_all_tasks_blocked()
         assert "message" in types(chain.frames)
 

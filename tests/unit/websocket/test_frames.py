@@ -19,7 +19,7 @@ from fws_pipe.websocket.frames import (
     close_from,
     event_tail,
     event_time,
-    judge_frame,
+    head_at,
     mask_in_python,
     payload_of,
     skip_controls,
@@ -82,7 +82,7 @@ def test_a_frame_that_is_cut_anywhere_is_left_whole(messages: list[str | bytes],
     cut = data.draw(st.integers(0, len(block)))
     run = take(block[:cut])
     assert run.position == max(end for end in ends if end <= cut)
-    assert judge_frame(block[:cut], run.position).kind is Kind.NEED_MORE
+    assert head_at(block[:cut], run.position).kind is Kind.NEED_MORE
 
 
 pieces = st.one_of(
@@ -98,26 +98,26 @@ pieces = st.one_of(
 
 @given(st.lists(pieces, max_size=5).map(b"".join), st.integers(0, 200))
 def test_any_bytes_are_told_apart(block: bytes, limit: int) -> None:
-    """What is taken is what the judgement calls whole messages within the limit, one event each; where that stops, the
-    judgement says why; and of every whole frame it says where it ends: behind its header, inside the block.
+    """What is taken is what the head calls whole messages within the limit, one event each; where that stops, the
+    head says why; and of every whole frame it says where it ends: behind its header, inside the block.
     """
     run = take(block, limit=limit)
     position = count = 0
     while position < run.position:
-        judgement = judge_frame(block, position)
-        assert judgement.kind is Kind.MESSAGE
-        assert judgement.size <= limit
-        position = judgement.end
+        head = head_at(block, position)
+        assert head.kind is Kind.MESSAGE
+        assert head.size <= limit
+        position = head.end
         count += 1
     assert (position, count, count) == (run.position, len(run.events), run.seq)
-    judgement = judge_frame(block, position)
-    if judgement.kind is Kind.MESSAGE:
-        payload = payload_of(block, judgement)
-        assert judgement.size > limit or (block[position] & 0x0F == 1 and not frames.is_utf8(payload))
-    if judgement.kind is Kind.NEED_MORE:
-        assert judgement.end == 0 or judgement.end > len(block)
-    elif judgement.kind is not Kind.BROKEN:
-        assert position + 6 <= judgement.start <= judgement.end <= len(block)
+    head = head_at(block, position)
+    if head.kind is Kind.MESSAGE:
+        payload = payload_of(block, head)
+        assert head.size > limit or (block[position] & 0x0F == 1 and not frames.is_utf8(payload))
+    if head.kind is Kind.NEED_MORE:
+        assert head.end == 0 or head.end > len(block)
+    elif head.kind is not Kind.BROKEN:
+        assert position + 6 <= head.start <= head.end <= len(block)
 
 
 @pytest.mark.parametrize(
@@ -165,11 +165,11 @@ def test_controls_are_skipped_as_they_are_judged_and_the_last_ping_is_told(
     position = 0
     expected: list[bytes] = []
     for _ in range(count):
-        judgement = judge_frame(block, position)
-        if judgement.kind not in (Kind.PING, Kind.PONG):
+        head = head_at(block, position)
+        if head.kind not in (Kind.PING, Kind.PONG):
             break
-        expected += [payload_of(block, judgement)] if judgement.kind is Kind.PING else []
-        position = judgement.end
+        expected += [payload_of(block, head)] if head.kind is Kind.PING else []
+        position = head.end
     assert skip_controls(block, 0, count) == (position, len(expected), expected)
 
 
@@ -211,16 +211,16 @@ def test_a_close_is_taken_as_trio_websocket_would_or_left_to_it(payload: bytes) 
         (b"", Kind.NEED_MORE),
     ],
 )
-def test_judgements(block: bytes, kind: Kind) -> None:
-    judgement = judge_frame(b"before" + block + b"behind" if kind is not Kind.NEED_MORE else b"before" + block, 6)
-    assert judgement.kind is kind
+def test_heads(block: bytes, kind: Kind) -> None:
+    head = head_at(b"before" + block + b"behind" if kind is not Kind.NEED_MORE else b"before" + block, 6)
+    assert head.kind is kind
     if kind not in (Kind.BROKEN, Kind.NEED_MORE):
-        assert judgement.end == 6 + len(block)
+        assert head.end == 6 + len(block)
 
 
 def test_a_huge_frame_is_known_by_its_header() -> None:
-    judgement = judge_frame(bytes((FINAL | 2, 0x80 | 127)) + struct.pack("!Q", 1 << 30) + bytes(4), 0)
-    assert (judgement.kind, judgement.size) == (Kind.NEED_MORE, 1 << 30)
+    head = head_at(bytes((FINAL | 2, 0x80 | 127)) + struct.pack("!Q", 1 << 30) + bytes(4), 0)
+    assert (head.kind, head.size) == (Kind.NEED_MORE, 1 << 30)
 
 
 @given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
@@ -232,4 +232,4 @@ def test_both_masks_are_the_same_and_their_own_inverse(data: bytes, key: bytes) 
 
 def test_a_payload_is_unmasked() -> None:
     block = client_frame(FINAL | 9, b"ping", os.urandom(4))
-    assert payload_of(block, judge_frame(block, 0)) == b"ping"
+    assert payload_of(block, head_at(block, 0)) == b"ping"

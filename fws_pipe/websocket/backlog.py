@@ -1,0 +1,75 @@
+"""What a client has sent that is not dealt with yet. No I/O.
+
+    Backlog              bytes, from the beginning of a WebSocket frame on
+    FragmentedMessage    the message whose last fragment is still to come (RFC 6455, section 5.4)
+
+A backlog is bounded by the largest message and one read: nothing is read while whole frames wait in it.
+"""
+
+from __future__ import annotations
+
+from fws_pipe.websocket.outbox import OBJECT_BYTES
+
+
+class Backlog:
+    """Bytes that wait, and what the frame at their beginning waits for."""
+
+    __slots__ = ("_blocks", "needed", "size", "wanted")
+
+    def __init__(self) -> None:
+        self._blocks: list[bytes] = []
+        self.size = 0
+        """Bytes that wait."""
+        self.needed = 1
+        """How many bytes there must be before it is worth to look at the first frame again."""
+        self.wanted = 1
+        """How many bytes of payload need room before the first frame can be dealt with."""
+
+    @property
+    def weight(self) -> int:
+        """About how much memory it takes, in bytes."""
+        return self.size + len(self._blocks) * OBJECT_BYTES
+
+    def add(self, block: bytes) -> None:
+        """More has arrived."""
+        self._blocks.append(block)
+        self.size += len(block)
+
+    def look(self) -> bytes:
+        """All of it, in one block. Nothing is taken out; what the first frame waits for is to be found out again."""
+        self.needed = self.wanted = 1
+        return self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
+
+    def need(self, size: int) -> None:
+        """The first frame of what will be kept is not whole before there are so many bytes."""
+        self.needed = size
+
+    def want(self, size: int) -> None:
+        """The first frame of what will be kept is a message of so many bytes, for which there is no room."""
+        self.wanted = size
+
+    def keep(self, rest: bytes) -> None:
+        """Of all of it only this is left."""
+        self._blocks = [rest] if rest else []
+        self.size = len(rest)
+
+
+class FragmentedMessage:
+    """How much of a message has come, in how many fragments; trio-websocket holds them."""
+
+    __slots__ = ("fragments", "size")
+
+    def __init__(self) -> None:
+        self.fragments = 0
+        self.size = 0
+        """Bytes of payload, without frame headers."""
+
+    @property
+    def weight(self) -> int:
+        """About how much memory it takes, in bytes."""
+        return self.size + self.fragments * OBJECT_BYTES
+
+    def add(self, size: int) -> None:
+        """One more fragment, of so many bytes."""
+        self.fragments += 1
+        self.size += size
