@@ -131,7 +131,7 @@ class Clients:
         """Put a client into a group; nothing happens when it has left."""
         client = self.of(client_id)
         if client is not None and group not in client.groups:
-            client.groups = {*client.groups, group}
+            client.join(group)
             self.groups_weight += weight_of_group(group)
             self._groups.setdefault(group, {})[client_id] = client
             self._tell(client)
@@ -140,7 +140,7 @@ class Clients:
         """Take a client out of a group; nothing happens when it isn't in there."""
         client = self.of(client_id)
         if client is not None and group in client.groups:
-            client.groups = client.groups - {group}
+            client.leave(group)
             self._forget_member(client, group)
             self._tell(client)
 

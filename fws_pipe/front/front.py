@@ -15,8 +15,9 @@ import trio
 
 from fws_pipe.admission.entrance import Entrance
 from fws_pipe.admission.lobby import Lobby
-from fws_pipe.clients.client import Client, GateAnswer, Load
+from fws_pipe.clients.client import Client, GateAnswer
 from fws_pipe.clients.keep_alive import KeepAlive
+from fws_pipe.clients.sender import Load
 from fws_pipe.counters import Count, Counters, Gauge, Statistics
 from fws_pipe.front.bounds import Bounds
 from fws_pipe.front.limits import Limits

@@ -1,12 +1,33 @@
 """What has been written to the chain, until its tick is back. No I/O.
 
-A batch stays until the tick behind it has come out of the sink: what stands before a tick has been through the whole
-chain. A tick may be back before Redis has confirmed what was published before it; such a batch no longer counts as
-under way, and stays until the sink confirms it. When the chain dies all that is kept is written again, in order, to the
-next one.
+Why nothing is lost and nothing is answered twice
+-------------------------------------------------
+
+Events and ticks are numbered in one order. Every batch of events is closed by a tick, and kept until that tick has come
+out of the sink:
+
+    feed --- e1 e2 t3 | e4 t5 ---> stage ---> stage ---> sink --- a1 a2 t3 ---> execution
+      '------- kept: e1 e2, e4                                        | acknowledge(t3): e1 and e2 are forgotten
+
+The invariant: an event is forgotten only when every action that it has caused has been executed. It holds because pipes
+keep the order, every filter passes ticks on behind what it has made of the events before them, and the front executes
+a block of actions before it acknowledges the tick at its end. So what a death can take away is behind the last tick
+that is back, and all of that is still here.
+
+The schedule that tries to break it: the chain has answered e4, the answer has been executed, and a stage dies before t5
+comes back. The next chain gets e4 again, and answers it again. That the second answer is not executed is the work of
+progress.py, which remembers what has been executed behind the last tick, by the `seq` that each action has from its
+event. Events keep their numbers when they are written again; so e4 of the second run is e4 of the first.
+
+A tick may be back before Redis has confirmed what was published before it. Then local service goes on, but the event is
+not yet forgotten: a sink that dies now would lose the publish. Such a batch no longer counts as under way, and stays
+until the sink confirms it.
 
     to be written -> under way -> (back, but unconfirmed ->) forgotten
           ^------------ a new run of the chain -----'
+
+When the chain dies all that is kept is written again, in order. Where one event may be what kills (blame.py), those
+that were in the chain are written one at a time, each with a tick of its own.
 
 Batches are kept as the bytes that were written, so keeping them costs a few objects each, however many events they
 hold; only where the chain has died are some of them taken apart again.

@@ -317,7 +317,7 @@ class Link:
         elif leaving is None:
             self.clients.join(client_id, group)
         else:
-            leaving.groups = leaving.groups | {group}
+            leaving.join(group)
 
     def _refuse_group(self, client: Client, group: str) -> None:
         if self._counters.add(Count.JOINS_OVER_LIMIT) == 1:
@@ -329,7 +329,7 @@ class Link:
         if leaving is None:
             self.clients.leave(action["id"], action["group"])
         else:
-            leaving.groups = leaving.groups - {action["group"]}
+            leaving.leave(action["group"])
 
     def _execute_accept(self, action: Frame) -> None:
         client = self.clients.of(action["id"])

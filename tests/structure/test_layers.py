@@ -30,7 +30,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "config": ("options", "arguments", "file"),
     "ledger": ("link", "feed", "ticks", "recovery", "introduction", "quarantine", "journal", "blame", "progress"),
-    "clients": ("keep_alive", "registry", "client", "memory"),
+    "clients": ("keep_alive", "registry", "client", "sender", "memory"),
     "admission": (
         "entrance",
         "lobby",
