@@ -139,6 +139,7 @@ class Mirror:
         self._has_tick = trio.Event()
         self._events: dict[str, list[Event]] = defaultdict(list)
         self._ids: dict[int, str] = {}
+        self._come: dict[int, trio.Event] = defaultdict(trio.Event)
         self._gone: dict[str, trio.Event] = defaultdict(trio.Event)
 
     async def write(self, data: bytes) -> None:
@@ -171,7 +172,9 @@ class Mirror:
     def _take(self, event: dict[str, Any]) -> None:
         client = event["id"]
         if event["type"] == "open":
-            self._ids[event["remote"][1]] = client
+            port = event["remote"][1]
+            self._ids[port] = client
+            self._come[port].set()
         self._events[client].append((event["type"], event.get("data"), event.get("code"), event.get("clean")))
         if event["type"] == "message":
             self.front.link.clients.send({"type": "send", "to": client, "data": event["data"]})
@@ -179,7 +182,12 @@ class Mirror:
             self._gone[client].set()
 
     async def wait_gone(self, port: int) -> list[Event]:
-        """The events of the client with this port, once it has gone; they are forgotten here."""
+        """The events of the client with this port, once it has gone; they are forgotten here.
+
+        Its connection may have ended before the chain hears of it.
+        """
+        await self._come[port].wait()
+        del self._come[port]
         client = self._ids.pop(port)
         await self._gone[client].wait()
         del self._gone[client]
