@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "functions",
         "joined_sends",
     ),
-    "config": ("options", "arguments", "file"),
+    "config": ("options", "topics", "arguments", "file"),
     "ledger": ("link", "feed", "quarantine", "journal", "blame", "progress"),
     "clients": ("keep_alive", "registry", "client", "memory"),
     "admission": (
