@@ -1,7 +1,7 @@
 """Joins the front and what is behind it, and ends them in order.
 
-Start: listen, start the chain, wait for its first tick, accept. End (DESIGN 3.7): stop accepting, let what was read go
-through, close the clients with 1001, end the chain's input, wait for the sink; a second signal hurries.
+Start: listen, start the chain, wait for its first tick, accept. End (docs/promises.md): stop accepting, let what was
+read go through, close the clients with 1001, end the chain's input, wait for the sink; a second signal hurries.
 """
 
 from __future__ import annotations

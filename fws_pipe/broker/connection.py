@@ -238,7 +238,7 @@ def _try_right(settings: RedisSettings, what: str, attempt: Callable[[], object]
     except NoPermissionError as error:
         raise SystemRefusedError(
             f"can't use Redis: Redis at {settings.address} does not allow this user {what} ({error}); allow it there, "
-            "as the README shows, or name another user"
+            "as fws-pipe --help redis shows, or name another user"
         ) from None
 
 

@@ -79,7 +79,7 @@ def parse_server(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
 
 def _config_path(argv: Sequence[str]) -> str | None:
     """The config file. It is read before all options are known: it may name the storage that adds some."""
-    path: str | None = default_parser(add_help=False).parse_known_args(argv)[0].config
+    path: str | None = default_parser(with_help=False).parse_known_args(argv)[0].config
     return path
 
 

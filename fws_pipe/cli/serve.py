@@ -112,7 +112,7 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
     """Serve; `parse` reads the configuration again, of which the chain may be another then."""
     handover = take_over(environment)
     # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`. Each stage gets a pipe
-    # under this number, see pipeline/stdout.py.
+    # under this number, see chain/stdout.py.
     stdout = _duplicate_of_stdout()
     chain = resolve_chain(config.chain, SystemCommands(stage_path(environment), config.shell))
     if config.quarantine is not None:

@@ -22,6 +22,7 @@ from fws_pipe.broker.settings import RedisSettings, check_channels, check_url
 from fws_pipe.clients.slow_client import SlowClient
 from fws_pipe.config.arguments import Parser, parse_all
 from fws_pipe.config.file import LOUDNESS, ConfigFile, Given, chain_of, load_config_file
+from fws_pipe.config.topics import add_help, topics_epilog
 from fws_pipe.errors import EXIT_CODES, UsageError
 from fws_pipe.log import Level
 from fws_pipe.protocol.actions import is_token
@@ -781,10 +782,12 @@ def _parser(program: str, about: str, options: Sequence[Option]) -> Parser:
     parser = Parser(
         prog=program,
         description=about,
-        epilog=f"exit codes:{codes}",
+        epilog=f"exit codes:{codes}\n\n{topics_epilog(program)}",
         formatter_class=_HelpFormatter,
         allow_abbrev=False,
+        add_help=False,
     )
+    add_help(parser)
     parser.add_argument(
         "-c", "--config", metavar="FILE",
         help="options as JSON or TOML; its keys are their names, and chain or filters",

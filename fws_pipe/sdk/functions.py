@@ -336,7 +336,7 @@ class Filter:
 class TextWriter:
     """Lines for people, collected while a block is worked on.
 
-    In a server they go into a pipe that is always drained, so they hold nothing up (see pipeline/stdout.py). They are
+    In a server they go into a pipe that is always drained, so they hold nothing up (see chain/stdout.py). They are
     written in pieces of whole lines that a pipe takes at once (PIPE_BUF, pipe(7)): by hand several filters share one
     stderr, and must not tear each other's lines.
     """

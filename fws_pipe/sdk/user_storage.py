@@ -14,21 +14,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fws_pipe.config.arguments import Parser
+from fws_pipe.config.topics import add_help
 from fws_pipe.errors import UsageError
 from fws_pipe.sdk.old_names import use_old_names
 
 MODULE_PREFIX = "module:"
 
 
-def default_parser(*, add_help: bool = True) -> argparse.ArgumentParser:
+def default_parser(*, with_help: bool = True) -> argparse.ArgumentParser:
     """The options of fws_server, to which a StorageObject adds its own."""
     parser = Parser(
         prog="fws_server",
         description="The server of filtered_websocket: its options, its modules, its config files. See also fws-pipe.",
         epilog="FWS_STORAGE or STORAGE_OBJECT_MODULE names the storage; it may add options.",
         conflict_handler="resolve",
-        add_help=add_help,
+        add_help=False,
     )
+    if with_help:
+        add_help(parser)
     parser.add_argument("-p", "--port", help="The listening port.", type=int, default=9000)
     parser.add_argument("-c", "--config", help="A JSON or TOML config file.")
     parser.add_argument("-f", "--filters", help="Filters to import at runtime.", nargs="*")

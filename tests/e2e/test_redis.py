@@ -21,6 +21,7 @@ from websockets.sync.client import connect
 from fws_pipe.broker.connection import REPLY_TIMEOUT_S
 from fws_pipe.broker.membership import Membership
 from fws_pipe.broker.settings import RedisSettings
+from fws_pipe.config.topics import text_of
 from fws_pipe.protocol.codec import encode
 from tests.conftest import start_or_skip
 from tests.e2e.test_chain import stage_of
@@ -473,11 +474,11 @@ RIGHTS = (
 PACING_RIGHTS = "+client|list +client|setname"
 
 
-def test_the_rights_that_the_readme_names_are_enough_and_a_missing_one_is_named(
+def test_the_rights_that_the_documentation_names_are_enough_and_a_missing_one_is_named(
     servers: Servers, redis_server: RedisServer
 ) -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    shown = readme[readme.index("ACL SETUSER") :].split("\n- ")[0]
+    document = text_of("redis")
+    shown = document[document.index("ACL SETUSER") :].split("\n- ")[0]
     assert {*RIGHTS.split(), *PACING_RIGHTS.split()} == set(re.findall(r"\+[a-z|]+", shown))
     admin = redis_server.client()
     url = f"redis://chat:pw@127.0.0.1:{redis_server.port}"

@@ -28,7 +28,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "functions",
         "joined_sends",
     ),
-    "config": ("options", "arguments", "file"),
+    "config": ("options", "topics", "arguments", "file"),
     "ledger": ("link", "feed", "ticks", "recovery", "introduction", "quarantine", "journal", "blame", "progress"),
     "clients": ("keep_alive", "registry", "client", "sender", "memory", "slow_client"),
     "admission": (
