@@ -1,9 +1,9 @@
 """Bytes on their way to one client: an HTTP response, then WebSocket frames. No I/O.
 
-Two parties fill it. What others send to the client may wait up to the limit. When it finds no room (docs/promises.md:
-a slow client costs only itself) the owner is told by `fits`, and closes the client, drops what has come, or has `make_room`
-drop what has waited longest. The replies to the client's own messages wait beside that, and none is dropped: where they
-are more than the limit, the client is read no further (clients/client.py).
+Two parties fill it. What others send to the client may wait up to the limit. When it finds no room, the owner is told
+by `fits`, and closes the client, drops what has come, or has `make_room` drop what has waited longest: a slow client
+costs only itself (docs/promises.md). The replies to the client's own messages wait beside that, and none is dropped:
+where they are more than the limit, the client is read no further (clients/sender.py).
 
 Whose a frame is has to be found out only for a client that is behind. What was queued before that counts as its own.
 """
