@@ -12,6 +12,7 @@ from tests.fuzz.streams import LAST_WORD, Ending, Stream, make_stream
 from tests.harness import Servers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("intake", list(Intake))
 def test_mutated_frames_harm_nobody(servers: Servers, intake: Intake) -> None:
     report = fuzz(servers, 1, 10_000, "--intake", intake)

@@ -395,7 +395,9 @@ def simulate(seed: int) -> World:
     return world
 
 
-@pytest.mark.parametrize("first", range(0, SCHEDULES, GROUP))
+@pytest.mark.parametrize(
+    "first", [0, *(pytest.param(first, marks=pytest.mark.slow) for first in range(GROUP, SCHEDULES, GROUP))]
+)
 def test_whatever_dies_every_message_is_answered_once_and_in_order(first: int) -> None:
     deaths = messages = 0
     for seed in range(first, first + GROUP):
