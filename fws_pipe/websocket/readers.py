@@ -384,13 +384,16 @@ class TaskReaders:
         try:
             with task.scope:
                 while True:
+                    # What came with the request may have paused it already; and so may something between its
+                    # wake-up and its turn.
+                    while not task.may_read.is_set():
+                        await task.may_read.wait()
                     block = await _receive(conversation)
                     await self._feed.wait_room()
                     if not block:
                         break
                     conversation.take(block, trio.current_time())
                     self._feed.flush()
-                    await task.may_read.wait()
         finally:
             del self._tasks[conversation]
             task.has_ended.set()
