@@ -197,7 +197,7 @@ def test_a_chain_that_hangs_is_replaced(servers: Servers, stage: str, label: str
         stuck = stop_stage(server, stage, client)
         assert client.recv(PATIENCE_S) == "after"
     hangs = "the chain hangs: it has returned no tick for too long (see --stall-timeout)"
-    assert f"{hangs}, {label} (pid {stuck}) leaves its input unread" in server.stderr.text
+    assert f"{hangs}; {label} (pid {stuck}) leaves its input unread" in server.stderr.text
     assert server.stop() == 0
 
 
