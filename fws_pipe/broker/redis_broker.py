@@ -18,8 +18,8 @@ _EVENTS_AHEAD = 4096
 """How far an event's number may be ahead of the last tick: a tick stands behind 512 events at the latest."""
 
 
-class RedisAbroad:
-    """`sink.Abroad`, with Redis. Raises UsageError where the environment says nothing of a Redis.
+class RedisBroker:
+    """`sink.Broker`, with Redis. Raises UsageError where the environment says nothing of a Redis.
 
     `while_waiting` is called before an action has to wait, and now and then while it does; `on_finished`, from another
     thread, when `finished` has grown.

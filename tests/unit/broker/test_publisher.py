@@ -16,7 +16,7 @@ from fws_pipe.broker import connection as redis_link
 from fws_pipe.broker import publisher
 from fws_pipe.broker.connection import RedisSettings
 from fws_pipe.broker.publisher import Message, Publisher
-from fws_pipe.broker.redis_broker import RedisAbroad
+from fws_pipe.broker.redis_broker import RedisBroker
 from tests.conftest import start_or_skip
 from tests.harness import PATIENCE_S
 from tests.redis_servers import HOST, RedisServer
@@ -221,12 +221,12 @@ def test_nothing_that_a_filter_publishes_passes_for_a_servers_word(
     subscriber = redis_server.client().pubsub(ignore_subscribe_messages=True)
     subscriber.subscribe("own:servers", "other")
     assert [subscriber.get_message(timeout=PATIENCE_S) for _ in range(2)] == [None, None]  # the confirmations
-    abroad = RedisAbroad(lambda: None)
+    broker = RedisBroker(lambda: None)
     for channel in ("own:servers", "own:servers", "other"):
-        abroad.publish({"type": "publish", "channel": channel, "data": "x"})
-    abroad.finish()
+        broker.publish({"type": "publish", "channel": channel, "data": "x"})
+    broker.finish()
     assert subscriber.get_message(timeout=PATIENCE_S)["channel"] == b"other"
-    assert abroad.take_counts() == {"publishes to the servers' channel": 2}
+    assert broker.take_counts() == {"publishes to the servers' channel": 2}
     assert capsys.readouterr().err.count("'own:servers', which is the servers' own channel") == 1
 
 
@@ -240,11 +240,11 @@ def test_a_number_that_a_filter_makes_up_silences_no_publish_after_a_crash(
     assert subscriber.get_message(timeout=PATIENCE_S) is None  # the confirmation
     heard = []
     for numbers in ((5, 1767225600000), (6, 7)):  # a sink, and that of the next chain
-        abroad = RedisAbroad(lambda: None)
-        abroad.note_tick(4)
+        broker = RedisBroker(lambda: None)
+        broker.note_tick(4)
         for number in numbers:
-            abroad.publish({"type": "publish", "channel": "c", "data": f"{number}", "seq": number})
-        abroad.finish()
+            broker.publish({"type": "publish", "channel": "c", "data": f"{number}", "seq": number})
+        broker.finish()
         heard += [subscriber.get_message(timeout=PATIENCE_S)["data"] for _ in numbers]
     assert heard == [b"5", b"1767225600000", b"6", b"7"]
 

@@ -32,7 +32,7 @@ class Back(WayBack):
         self._read_end, self._write_end = os.pipe()
         self._arriving = FrameDecoder()
         super().__init__(self._arriving, BlockWriter(self._write_end))
-        self.queue = self.abroad = Queue()
+        self.queue = self.publishing = Queue()
         self._decoder = FrameDecoder()
 
     def take(self, *frames: Frame) -> None:
