@@ -1,8 +1,8 @@
-"""Lines for people: the server's own words and its stages' on stderr, and the stages' text on stdout.
+"""Lines for people: the log on stderr, and the stages' text on stdout.
 
-A thread of its own writes: a terminal that is held (Ctrl-S), a pager, or a full pipe must stop neither the server nor
-the draining of what its stages write. The queue before it is bounded in bytes; when it is full new lines are dropped,
-counted and told.
+A thread writes them, so that a stopped terminal (Ctrl-S), a pager or a full pipe stops neither the server nor the
+reading of what its stages write. The queue before the thread is bounded in bytes; when it is full, new lines are
+dropped, counted and reported.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from collections.abc import Callable
 
 from fws_pipe.pipes.blocks import write_some
 from fws_pipe.terminal import one_line
+from fws_pipe.wording import counted
 
 QUEUE_LIMIT_BYTES = 8 * 1024 * 1024
 _FLUSH_S = 2.0
 
 _WRITE_BYTES = 64 * 1024
-"""How much is written at once: as much as a pipe holds, so that what is left is known when the time is up."""
+"""How much is written at once: as much as a pipe holds, so that the rest is known when the time is up."""
 
 
 class LineWriter:
-    """Writes lines to a descriptor, in order, without its owner ever waiting for that.
+    """Writes lines to a descriptor, in order, from a thread of its own: `write` never waits.
 
-    `on_loss` is called with the reason when lines begin to be dropped, `on_recovery` with their number once lines are
-    written again without a loss; either by the owner's thread or by the writer's.
+    `on_loss(reason)` is called when lines begin to be dropped, `on_recovery(count)` with their number once lines are
+    written again without loss. Both may be called from the owner's thread or from the writer's.
     """
 
     def __init__(self, descriptor: int, on_loss: Callable[[str], None], on_recovery: Callable[[int], None]) -> None:
@@ -35,7 +36,7 @@ class LineWriter:
         self._blocks: list[bytes] = []
         self._size = 0
         self._unwritten = memoryview(b"")
-        """What the thread has taken, and the descriptor not yet."""
+        """Bytes that the thread has taken from the queue and not yet written."""
         self._untold = 0
         """Lines dropped since the last recovery."""
         self.dropped = 0
@@ -52,7 +53,7 @@ class LineWriter:
             self._blocks.append(block[:end])
             self._size += end
             if self._thread is None:
-                # A daemon: a descriptor that nobody reads must not keep the process alive.
+                # A daemon: a descriptor without a reader must not keep the process alive.
                 self._thread = threading.Thread(target=self._run, name="lines", daemon=True)
                 self._thread.start()
             self._changed.notify()
@@ -61,7 +62,7 @@ class LineWriter:
             self._on_loss("its reader is too slow")
 
     def finish(self, timeout_s: float) -> None:
-        """Write what waits, for so many seconds at most."""
+        """Write what is queued, for `timeout_s` seconds at most; `waiting` then tells how many lines are left."""
         with self._changed:
             self._ended = True
             self._changed.notify()
@@ -103,7 +104,7 @@ class LineWriter:
             try:
                 self._unwritten = self._unwritten[write_some(self._descriptor, self._unwritten[:_WRITE_BYTES]) :]
             except OSError as error:
-                # The reader has gone (`| head`), or the disk is full. What comes later may find it well again.
+                # The reader has gone (`| head`), or the disk is full. Later lines may succeed.
                 with self._changed:
                     is_first = self._count_dropped(bytes(self._unwritten))
                     self._unwritten = memoryview(b"")
@@ -116,7 +117,7 @@ def _count_lines(text: bytes) -> int:
 
 
 class Level(enum.IntEnum):
-    """How much is told: -q, the default, -v."""
+    """How much is logged: with -q, by default, with -v."""
 
     WARNING = 0
     INFO = 1
@@ -124,34 +125,34 @@ class Level(enum.IntEnum):
 
 
 class Log:
-    """Lines to a descriptor, in order, without ever waiting for it."""
+    """The log of one program: lines on a descriptor, in order, without ever waiting for it."""
 
     def __init__(self, program: str, level: Level = Level.INFO, descriptor: int = 2) -> None:
         self._program = program
         self.level = level
-        self._writer = LineWriter(descriptor, lambda reason: None, self._tell_of_loss)
+        self._writer = LineWriter(descriptor, lambda reason: None, self._log_loss)
 
     def debug(self, text: str) -> None:
-        """Tell what only -v shows: clients that come and go."""
+        """Log what only -v shows, such as clients that come and go."""
         if self.level >= Level.DEBUG:
             self.always(text)
 
     def info(self, text: str) -> None:
-        """Tell what happens to the server as a whole; -q keeps it quiet."""
+        """Log what happens to the server as a whole; -q hides it."""
         if self.level >= Level.INFO:
             self.always(text)
 
     def always(self, text: str) -> None:
-        """Tell what goes wrong, or what somebody waits for."""
+        """Log what goes wrong, or what a user waits for, at any level."""
         self.line(one_line(f"{self._program}: {text}"))
 
     def line(self, line: str) -> None:
-        """Pass on one line, without its newline, which is printable already."""
+        """Log one line as it is; it must be printable already, and has no newline."""
         self._writer.write(line.encode() + b"\n")
 
-    def _tell_of_loss(self, count: int) -> None:
-        self.always(f"{count} lines were dropped: stderr was too slow")
+    def _log_loss(self, count: int) -> None:
+        self.always(f"{counted(count, 'line was', 'lines were')} dropped: stderr was too slow")
 
     def close(self) -> None:
-        """Write what waits, for two seconds at most."""
+        """Write what is queued, for two seconds at most."""
         self._writer.finish(_FLUSH_S)

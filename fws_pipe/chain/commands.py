@@ -1,4 +1,4 @@
-"""The commands that exist on this system: the shipped filters, this environment's commands, those on PATH."""
+"""Commands that exist on this system: the shipped filters, those of this Python environment, those on PATH."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def filter_paths() -> dict[str, Path]:
 
 
 def filter_summary(path: Path) -> str:
-    """What a filter says of itself in its first line: a Python docstring's, or else the first comment's."""
+    """A filter's summary: the first line of its Python docstring, or else of its first comment."""
     text = path.read_text(encoding="utf-8")
     try:
         summary = ast.get_docstring(ast.parse(text))
@@ -41,10 +41,10 @@ def filter_summary(path: Path) -> str:
 
 
 def stage_path(environment: Mapping[str, str]) -> str:
-    """PATH as the stages see it: the user's own, then this environment's commands, the shipped filters last.
+    """PATH as the stages see it: the user's own, then this Python environment's commands, then the shipped filters.
 
-    In a virtual environment that the user has not activated, and with no other one active, its commands come
-    first, as if it were: a filter that begins with `#!/usr/bin/env python3` can then import fws_pipe.
+    This environment's commands come first where it is a virtual environment and none is activated: so a filter that
+    begins with `#!/usr/bin/env python3` can import fws_pipe.
     """
     own = environment.get("PATH", os.defpath)
     scripts = str(_scripts_dir())
@@ -54,7 +54,7 @@ def stage_path(environment: Mapping[str, str]) -> str:
 
 
 def _scripts_dir() -> Path:
-    """Where this environment's fws-python is, which the shipped filters' first lines name."""
+    """The directory of this environment's fws-python, which the first line of each shipped filter names."""
     candidates = [Path(sys.executable).parent, Path(sysconfig.get_path("scripts")), Path(sys.argv[0]).resolve().parent]
     return next((folder for folder in candidates if (folder / "fws-python").exists()), candidates[0])
 
@@ -77,16 +77,16 @@ class SystemCommands:
         return shutil.which(name, path=self._path) is not None
 
     def exists(self, path: str) -> bool:
-        """Whether there is a file of this name at all."""
-        return os.path.isfile(path)  # unlike Path's, it takes a name of any length
+        """Whether there is a regular file at this path."""
+        return os.path.isfile(path)  # unlike Path.is_file it accepts a name of any length
 
     def names(self) -> Sequence[str]:
-        """The shipped filters' names, the only commands worth suggesting."""
+        """The names of the shipped filters, which are the only commands worth suggesting."""
         return list(self._filters)
 
     def has_dollar_quotes(self) -> bool:
-        """Whether the shell that runs the stages takes $'…' for a quotation: bash and most others do, dash does not."""
+        """Whether the stages' shell reads $'…' as a quotation: bash and most others do, dash does not."""
         try:
             return subprocess.run([self._shell, "-c", "test $'a' = a"], check=False).returncode == 0
         except OSError:
-            return False  # the start of the chain will say what is wrong with it
+            return False  # starting the chain will report what is wrong with the shell

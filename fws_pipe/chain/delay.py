@@ -1,7 +1,7 @@
-"""How long events take through a chain, which stage they wait for, and when people are told. No I/O and no clock.
+"""Notices that events take long to pass through a chain, and finds the stage that they wait for. No I/O and no clock.
 
-All clients wait for a stage that reads slowly, long before --stall-timeout ends a chain that hangs. So the stage is
-named once events take a second, seldom again while they do, and people are told when it is over.
+A stage that reads slowly makes all clients wait, long before --stall-timeout ends a chain that hangs. So the log names
+the stage once events take a second, again every ten seconds while they do, and says when the delay is over.
 """
 
 from __future__ import annotations
@@ -9,42 +9,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 CHECK_S = 0.25
-"""How often a chain is looked at. Counted, not timed: while we are stopped ourselves the chain may be, too."""
+"""The interval between checks. They are counted, not timed: while this process is stopped, the chain may be too."""
 
 TOLD_AFTER_S = 1.0
 REPEAT_S = 10.0
 
 
 class Delay:
-    """How far one chain is behind, check by check: one tick after the other is followed until it is back."""
+    """Measures how far a chain is behind, check by check: it follows one tick until it is back, then the next one."""
 
     def __init__(self) -> None:
         self._mark: int | None = None
-        """The tick that is followed."""
+        """The number of the tick that is followed; None: no tick is under way."""
         self._checks = 0
-        """For how many checks it has been."""
+        """How many checks that tick has been under way."""
         self._checks_since_told = int(REPEAT_S / CHECK_S)
         self._is_told_of = False
         self._is_over = False
 
     def begin(self) -> None:
-        """Another run of the chain begins: what the last one owed is told in another way."""
+        """Start anew: another run of the chain begins, and the log says otherwise why the last one ended."""
         self._mark = None
         self._checks = 0
         self._is_told_of = self._is_over = False
 
     @property
     def seconds(self) -> float:
-        """How long the tick that is followed has been under way."""
+        """How long the followed tick has been under way, in seconds."""
         return self._checks * CHECK_S
 
     @property
     def is_nearly_told_of(self) -> bool:
-        """Whether the next check is the first at which people may be told."""
+        """Whether the next check is the first that may report a delay."""
         return self.seconds == TOLD_AFTER_S - CHECK_S
 
     def check(self, awaited: int | None, written: int) -> None:
-        """Note the oldest tick that is not back (None: all are), and the last one that was written."""
+        """Record the numbers of the oldest tick that is not back (None: all are), and of the last one written."""
         self._checks_since_told += 1
         if awaited is not None and self._mark is not None and awaited <= self._mark:
             self._checks += 1
@@ -54,7 +54,7 @@ class Delay:
         self._checks = 0
 
     def take_beginning(self) -> bool:
-        """Whether people are to be told now that events are late."""
+        """Whether to report now that events are late; true once for each report."""
         is_due = self.seconds >= TOLD_AFTER_S and self._checks_since_told * CHECK_S >= REPEAT_S
         if is_due:
             self._checks_since_told = 0
@@ -62,7 +62,7 @@ class Delay:
         return is_due
 
     def take_end(self) -> bool:
-        """Whether people are to be told now that it is over."""
+        """Whether to report now that the delay is over; true once."""
         is_over = self._is_over
         if is_over:
             self._is_told_of = self._is_over = False
@@ -70,10 +70,11 @@ class Delay:
 
 
 def stage_waited_for(samples: Sequence[Sequence[int]]) -> int | None:
-    """The index of the stage that events wait for, by the bytes that waited before each stage at the last checks.
+    """The index of the stage that events wait for; None where no stage leaves its input unread.
 
-    It is the last one that leaves its input unread: those behind it have nothing to do, those before it can't go on.
-    None where nothing waits: then one has taken all and answers nothing.
+    Each sample holds the bytes that wait before each stage at one check. The stage is the last one with unread input:
+    the stages behind it have nothing to read, and those before it can't write. Where no input waits, one of the stages
+    has read everything and does not answer.
     """
     lasting = [min(column) for column in zip(*samples, strict=True)]
     for waiting in (lasting, samples[-1]):

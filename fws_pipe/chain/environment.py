@@ -1,7 +1,7 @@
-"""Which of the server's own environment the stages see. No I/O.
+"""Selects the environment variables that the stages see. No I/O.
 
-Filters are programs of all sorts, and many a program logs or sends away its environment when it fails. So what looks
-like a secret stays here, unless it is passed on by name.
+Filters are programs of all sorts, and many programs log or report their environment when they fail. So a variable that
+looks like a secret is not passed on, unless --pass-env names it.
 """
 
 from __future__ import annotations
@@ -13,24 +13,25 @@ _SECRET = re.compile(
     r".*(?:PASSW|PASSPHRASE|SECRET|CREDENTIAL|API_?KEY|PRIVATE_KEY).*|(?:.*_)?(?:PASS|PAT|AUTH|TOKENS?|KEYS?)|.*_PWD",
     re.IGNORECASE,
 )
-"""Names of secrets, by what is anywhere in them or by their last word. PWD and OLDPWD are none."""
+"""Names of secrets, by a word anywhere in them or by their last word. PWD and OLDPWD don't match."""
 
 _OWN_SECRETS = frozenset({"FWS_REDIS", "FWS_REDIS_URL", "FWS_AUTH_JWT"})
-"""Our own that the pattern leaves out: Redis's password stands in two of them, and a key's place in the third."""
+"""Our own secrets that the pattern does not match: two hold the password of Redis, the third the path of a key."""
 
 _NO_SECRETS = frozenset({"FWS_REDIS_KEY", "FWS_TOKEN", "SSH_AUTH_SOCK"})
-"""None, whatever the pattern says: what our keys in Redis begin with, what the stages' storage goes by, and where an
-agent is that keeps its keys to itself."""
+"""Not secret although the pattern matches: the prefix of our keys in Redis, the default group (--token), and the socket
+of an agent that doesn't give its keys away.
+"""
 
 _BASE = frozenset(
     {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "PWD", "LANG", "LANGUAGE", "TZ", "TERM", "TMPDIR", "VIRTUAL_ENV",
      "LD_LIBRARY_PATH", "PYTHONPATH"}
 )  # fmt: skip
-"""What most programs need to run at all, to find their parts, and to speak the user's language; and LC_…"""
+"""What most programs need to run, to find their parts, and to speak the user's language. LC_… belongs to it too."""
 
 
 def stage_environment(environment: Mapping[str, str], passed: Collection[str], *, is_clean: bool) -> dict[str, str]:
-    """The environment without secrets, or with `is_clean` only the base of it; `passed` stay whatever they are."""
+    """The environment without secrets; with `is_clean` only its base. Variables in `passed` stay in any case."""
     is_let_through = _is_base if is_clean else _is_no_secret
     return {name: value for name, value in environment.items() if name in passed or is_let_through(name)}
 

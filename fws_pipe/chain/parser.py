@@ -1,7 +1,7 @@
-"""Cuts a chain's text into stages, where a shell would cut it: at each `|` that stands at the top level.
+"""Splits a chain's text into stages, where a shell would split it: at each `|` at the top level.
 
-Knows just enough of the shell's grammar (POSIX, Shell Command Language, 2.2 Quoting, 2.3 Token Recognition, 2.9
-Shell Commands) to see which `|` that is; what a stage means is left to the shell that runs it. No I/O.
+It knows just enough of the shell's grammar (POSIX, Shell Command Language, 2.2 Quoting, 2.3 Token Recognition, 2.9
+Shell Commands) to find each such `|`; what a stage means is left to the shell that runs it. No I/O.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 
 
 _NO_HERE_DOCUMENT = (
-    "`<<` is not for chains: its text would stand behind all stages; put the command and its text into ( … ), or into "
-    "a script"
+    "`<<` can't be used in a chain, since its text would follow the last stage; put the command and its text into "
+    "( … ), or into a script"
 )
 
 
@@ -61,8 +61,8 @@ _NO_HERE_DOCUMENT = (
 class Stage:
     """One stage of a chain, as text.
 
-    `start` is its offset in the chain. `command` is the (start, end) of its first word within `text`, past
-    assignments and redirections; None when the stage is no simple command: `( … )`, `while …`, `a; b`.
+    `start` is its offset in the chain, in characters. `command` is the (start, end) of its command word within `text`,
+    behind assignments and redirections; None when the stage is no simple command, such as `( … )`, `while …`, `a; b`.
     """
 
     text: str
@@ -71,7 +71,7 @@ class Stage:
 
     @property
     def word(self) -> str | None:
-        """The first word as it is written, quotes and all."""
+        """The command word as it is written, with its quotes; None when the stage is no simple command."""
         return None if self.command is None else self.text[self.command[0] : self.command[1]]
 
 
@@ -83,9 +83,9 @@ class _Token(NamedTuple):
 
 
 def split_chain(chain: str, *, has_dollar_quotes: bool = False) -> list[Stage]:
-    """Cut a chain into its stages. Raises ChainError for an empty stage or anything left open.
+    """Split a chain into its stages. Raises ChainError for an empty stage or an unclosed quote or bracket.
 
-    `has_dollar_quotes`: the shell takes $'…' for a quotation, in which \\' is a quote (POSIX since 2024; not dash).
+    `has_dollar_quotes`: the shell reads $'…' as a quotation, in which \\' is a quote (POSIX since 2024; not dash).
     """
     stages: list[Stage] = []
     start = 0
@@ -100,13 +100,13 @@ def split_chain(chain: str, *, has_dollar_quotes: bool = False) -> list[Stage]:
             stages.append(_stage(chain, tokens, culprit=token.start))
             start, tokens = token.end, []
             if chain[start : start + 1] == "&":
-                problem = "`|&` is not for chains: what stages write to stderr goes to the server's stderr"
+                problem = "`|&` can't be used in a chain: what stages write to stderr goes to the server's stderr"
                 raise ChainError(problem, chain, token.start)
             grammar.begin_command()
         elif token.text in _HERE_DOCUMENTS and not token.is_word and grammar.at_top_level:
             raise ChainError(_NO_HERE_DOCUMENT, chain, token.start)
         else:
-            grammar.take(token)
+            grammar.feed(token)
             tokens.append(token)
     grammar.finish()
     stages.append(_stage(chain, tokens, culprit=max(start - 1, 0)))
@@ -127,7 +127,7 @@ def _stage(chain: str, tokens: list[_Token], culprit: int) -> Stage:
 
 
 def _command(tokens: list[_Token]) -> tuple[int, int] | None:
-    """Where the command word of a simple command stands in the chain; None when it isn't a simple command."""
+    """The (start, end) of a simple command's command word in the chain; None when it is no simple command."""
     if any(not token.is_word and token.text not in _REDIRECTIONS for token in tokens):
         return None
     i = 0
@@ -149,7 +149,7 @@ def _is_descriptor(word: _Token, operator: _Token) -> bool:
 
 
 class _Grammar:
-    """Which brackets and compound commands are open, token by token."""
+    """Tracks, token by token, which brackets and compound commands are open."""
 
     def __init__(self, chain: str) -> None:
         self._chain = chain
@@ -163,19 +163,19 @@ class _Grammar:
     def begin_command(self) -> None:
         self._expects_command = True
 
-    def take(self, token: _Token) -> None:
+    def feed(self, token: _Token) -> None:
         if token.is_word:
-            self._take_word(token)
+            self._feed_word(token)
         elif token.text == "(":
             self._open.append(token)
             self._expects_command = True
         elif token.text == ")":
-            self._take_closing_parenthesis(token)
+            self._feed_closing_parenthesis(token)
         elif token.text in _SEPARATORS or token.text == "|":
-            # After `;;` comes a pattern; `esac` there is told apart in _take_word.
+            # After `;;` comes a pattern, or `esac`, which _feed_word recognises.
             self._expects_command = token.text != ";;"
 
-    def _take_word(self, token: _Token) -> None:
+    def _feed_word(self, token: _Token) -> None:
         in_case = bool(self._open) and self._open[-1].text == "case"
         if self._expects_command or (in_case and token.text == "esac"):
             if token.text in _OPENING_WORDS:
@@ -184,8 +184,8 @@ class _Grammar:
                 self._close(token)
         self._expects_command = self._expects_command and token.text in _WORDS_BEFORE_A_COMMAND
 
-    def _take_closing_parenthesis(self, token: _Token) -> None:
-        # The `)` behind a pattern of `case` closes nothing.
+    def _feed_closing_parenthesis(self, token: _Token) -> None:
+        # The `)` behind a pattern of `case` closes no bracket.
         if not (self._open and self._open[-1].text == "case"):
             self._close(token)
         self._expects_command = True
@@ -211,7 +211,7 @@ class _Scanner:
         self.here_documents = _HereDocuments()
 
     def tokens(self) -> Iterator[_Token]:
-        """Words and operators, comments and blanks left out; the text of here-documents is one, called _TEXT."""
+        """Yield words and operators; comments and blanks are left out, the text of here-documents is a token _TEXT."""
         chain, i = self._chain, 0
         while i < len(chain):
             character = chain[i]
@@ -229,7 +229,7 @@ class _Scanner:
     def _token(self, i: int) -> _Token:
         chain = self._chain
         if chain.startswith(("<(", ">("), i):
-            # Process substitution is a word, in the shells that have it.
+            # Process substitution is a word in the shells that have it.
             end = self._end_of_word(self._end_of_parentheses(i + 1))
         elif chain[i] in _OPERATOR_CHARACTERS:
             operator = next(text for text in _OPERATORS if chain.startswith(text, i))
@@ -266,12 +266,12 @@ class _Scanner:
     def _end_of_double_quotes(self, opening: int) -> int:
         chain, i = self._chain, opening + 1
         while i < len(chain) and chain[i] != '"':
-            # A single quote is nothing special in here, nor behind a dollar.
+            # Within double quotes a single quote is an ordinary character, behind a dollar too.
             i = i + 1 if chain[i] == "'" or chain.startswith("$'", i) else self._end_of_piece(i)
         return self._past(i, opening, '"')
 
     def _end_of_escaped(self, opening: int, i: int, mark: str) -> int:
-        """The end of what `mark` closes, in which a backslash takes away the next character's meaning."""
+        """The end of a quotation that `mark` closes and in which a backslash quotes the next character."""
         while i < len(self._chain) and self._chain[i] != mark:
             i += 2 if self._chain[i] == "\\" else 1
         return self._past(i, opening, mark)
@@ -283,7 +283,7 @@ class _Scanner:
         return self._past(i, opening, "}")
 
     def _end_of_parentheses(self, opening: int) -> int:
-        """The end of `( … )`, shell text of its own, in which a quoted or commented parenthesis does not count."""
+        """The end of `( … )`, in which a quoted or commented parenthesis does not count."""
         chain, i = self._chain, opening
         depth = 0
         at_word_start = True
@@ -315,23 +315,23 @@ class _Scanner:
 
 
 class _HereDocuments:
-    """Those that have been announced (`<<word`), and whose texts begin behind the next line break (POSIX, 2.7.4)."""
+    """The here-documents that `<<word` has announced; their texts begin behind the next line break (POSIX, 2.7.4)."""
 
     def __init__(self) -> None:
         self._operator = ""
-        """The one whose word comes next."""
+        """The operator whose word comes next, or empty."""
         self._announced: list[tuple[str, bool]] = []
-        """The line that ends each, and whether tabs may stand before it."""
+        """For each, the line that ends it, and whether tabs may stand before that line."""
         self._start = 0
-        """Where the last one was announced."""
+        """The offset at which the last one was announced."""
 
     @property
     def awaited_since(self) -> int | None:
-        """Where one was announced whose text has not come yet."""
+        """The offset at which a here-document was announced whose text has not come yet; None: there is none."""
         return self._start if self._announced else None
 
     def end_after(self, token: _Token, chain: str) -> int:
-        """Where scanning goes on behind this token: past the texts that begin there."""
+        """The offset at which scanning goes on behind this token: past the texts that begin there."""
         i = token.end
         if not token.is_word:
             self._operator = token.text if token.text in _HERE_DOCUMENTS else ""

@@ -1,7 +1,7 @@
-"""Turns the stages of a chain into commands for /bin/sh, and says before anything starts which of them can't be.
+"""Turns the stages of a chain into commands for /bin/sh, and reports a command that doesn't exist before any starts.
 
-A first word that names a shipped filter becomes that filter's path; any other must be on PATH, a path, a shell
-builtin, or something that only the shell can tell (`$CMD`). No I/O of its own: `Commands` says what exists.
+A first word that names a shipped filter becomes that filter's path. Any other must be on PATH, a path, a shell builtin,
+or an expansion that only the shell can resolve (`$CMD`). No I/O of its own: `Commands` says what exists.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Protocol
 from fws_pipe.chain.parser import Stage, split_chain
 from fws_pipe.errors import ChainError
 
-# POSIX special builtins and the usual regular ones. They have no file of their own to exec.
+# The shell's special builtins (POSIX, 2.14) and the usual regular ones. They have no file to exec.
 _BUILTINS = frozenset({
     ".", ":", "[", "alias", "bg", "break", "cd", "command", "continue", "echo", "eval", "exec", "exit",
     "export", "false", "fg", "getopts", "hash", "jobs", "kill", "local", "printf", "pwd", "read", "readonly",
@@ -27,7 +27,7 @@ _NAME_LIMIT = 40
 
 
 class Commands(Protocol):
-    """What exists on this machine."""
+    """The commands that exist on this system."""
 
     def filter_path(self, name: str) -> str | None:
         """The path of a shipped filter, or None."""
@@ -36,35 +36,38 @@ class Commands(Protocol):
         """Whether a command of this name is on PATH, or this path is an executable file."""
 
     def exists(self, path: str) -> bool:
-        """Whether there is a file at all."""
+        """Whether there is a regular file at this path."""
 
     def names(self) -> Sequence[str]:
-        """The shipped filters' names, and whatever else is worth suggesting."""
+        """The names that are worth suggesting in place of a mistyped one."""
 
     def has_dollar_quotes(self) -> bool:
-        """Whether the shell that runs the stages takes $'…' for a quotation."""
+        """Whether the stages' shell reads $'…' as a quotation."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """One stage, ready to start: `/bin/sh -c shell_text`. `number` counts from 1."""
+    """One stage, ready to start as `/bin/sh -c shell_text`.
+
+    `number` counts from 1, `name` is the stage's name in messages, `text` the stage as the user wrote it.
+    """
 
     number: int
     name: str
     text: str
     shell_text: str
     path: str | None = None
-    """The file that is run, where it is known."""
+    """The path of the shipped filter; None for any other command."""
 
     @property
     def label(self) -> str:
-        """How messages call this stage: `stage 2 "stdout_log"`."""
+        """The stage as messages name it: `stage 2 "stdout_log"`."""
         return f'stage {self.number} "{self.name}"'
 
 
 def resolve_chain(chain: str, commands: Commands) -> list[Command]:
-    """Cut and resolve a chain. Raises ChainError that points at the word at fault."""
-    # Only there does it matter which shell it is, and it costs a process to find out.
+    """Split a chain into stages and resolve each. Raises ChainError, which points at the word at fault."""
+    # The shell matters for $'…' only, and asking it costs a process.
     has_dollar_quotes = "$'" in chain and commands.has_dollar_quotes()
     stages = split_chain(chain, has_dollar_quotes=has_dollar_quotes)
     return [_resolve(stage, number, chain, commands) for number, stage in enumerate(stages, start=1)]
@@ -86,7 +89,7 @@ def _resolve(stage: Stage, number: int, chain: str, commands: Commands) -> Comma
     if name in _BUILTINS:
         return Command(number, name, stage.text, stage.text)
     if commands.is_executable(name):
-        # exec: so that no shell stays behind whose only work would be to wait.
+        # exec: otherwise a shell would stay behind, only to wait.
         replaced = f"{stage.text[:start]}exec {stage.text[start:]}"
         return Command(number, name.rsplit("/", 1)[-1], stage.text, replaced)
     raise ChainError(_not_found(name, number, commands), chain, stage.start + start)

@@ -31,16 +31,16 @@ from fws_pipe.protocol.outgoing import Outgoing
 
 
 class Sink:
-    """Sorts frames into those that go back to the front, and those that end here."""
+    """Sorts frames into those that go to the front and those that end here. `source` names their writer in messages."""
 
     def __init__(self, source: str, broker: Broker) -> None:
         self._source = source
         self._broker = broker
         self._unknown_types: set[str | None] = set()
         self._end = 0
-        """Where the last frame ended."""
+        """The offset at which the last frame ended, in bytes."""
         self.dropped = 0
-        """Actions with a wrong field."""
+        """How many actions with a wrong field were dropped."""
 
     def passes(self, frame: Frame, offset: int) -> bool:
         """Whether this frame goes on to the front. `offset` is where it ends in the stream, in bytes."""
@@ -117,14 +117,15 @@ class WayBack:
         self._lock = threading.Lock()
         self._out = Outgoing(decoder, self._queue)
         self._marked: list[tuple[int, int]] = []
-        """Ticks in `_out`: how many messages had been accepted then, and the tick's number."""
+        """Marked ticks in `_out`: the messages accepted before each, and its number."""
         self._unconfirmed: deque[tuple[int, int]] = deque()
-        """Those that have been written."""
+        """Marked ticks that have been written and not been confirmed, in the same form."""
         self._confirmed = 0
+        """The number of the last tick that was confirmed."""
         self.broker = open_broker(self.show_life, self.confirm)
 
     def pass_on(self, frame: Frame) -> None:
-        """Queue the frame at hand for the front."""
+        """Queue the current frame for the front."""
         if frame["type"] == TICK and type(frame.get("seq")) is int:
             self._pass_on_tick(frame, frame["seq"])
         else:
@@ -144,7 +145,7 @@ class WayBack:
             self._output.add(block)
 
     def flush(self) -> None:
-        """Write what is queued, and what has been counted."""
+        """Write what is queued, and a `count` action for each new count."""
         self._out.add_all({"type": COUNT, "name": name, "by": by} for name, by in self.broker.take_counts().items())
         with self._lock:
             self._output.add(self._out.take())
@@ -162,7 +163,7 @@ class WayBack:
         self.flush()
 
     def confirm(self) -> None:
-        """The broker has got on. From any thread."""
+        """Write a `confirm` if the broker has confirmed all before another tick. From any thread."""
         with self._lock:
             self._add_confirm()
             try:
@@ -171,14 +172,14 @@ class WayBack:
                 pass  # the main thread will find out, and end
 
     def show_life(self) -> None:
-        """Tell the front that it is the broker that we wait for: it takes a chain that is silent for one that hangs."""
+        """Show the front that this process waits for the broker, since a silent chain passes for one that hangs."""
         self.flush()
         with self._lock:
             self._output.add(encode(confirm_frame(self._confirmed)))
             self._output.flush()
 
     def _add_confirm(self) -> None:
-        """Confirm the last tick that can be: that covers those before it."""
+        """Queue a `confirm` for the last tick that can be confirmed; it covers the ticks before it."""
         before = self._confirmed
         while self._unconfirmed and self._unconfirmed[0][0] <= self.broker.finished:
             _, self._confirmed = self._unconfirmed.popleft()

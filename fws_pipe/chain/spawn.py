@@ -1,12 +1,12 @@
-"""One run of a chain: its processes, its pipes, and their end.
+"""One run of a chain: its processes and its pipes, from start to end.
 
     our head pipe -> stage 1 -> stage 2 -> ... -> sink -> our tail pipe
 
-The source is run in the same way: a chain of one.
+The source is run in the same way, as a chain of one process.
 
-Every process leads a process group of its own, so that what it has started ends with it. We hold two ends: the head's
-write end and the tail's read end; all others are closed as soon as the child has them. Whoever starts a `RunningChain`
-must `bury` it.
+Every process leads a process group of its own, so that the processes that it starts end with it. We hold two pipe ends:
+the head's write end and the tail's read end; all others are closed as soon as the child has them. The caller of
+`start_chain` must `watch` the `RunningChain` and `bury` it at last.
 """
 
 from __future__ import annotations
@@ -23,15 +23,16 @@ from typing import NamedTuple
 import trio
 
 from fws_pipe.chain.delay import stage_waited_for
-from fws_pipe.chain.stderr import StderrRelay
-from fws_pipe.chain.stdout import ServerStdout, StdoutRelay
+from fws_pipe.chain.stderr import StderrCopier
+from fws_pipe.chain.stdout import ServerStdout, StdoutCopier
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import identity_of
 from fws_pipe.pipes.ends import PipeGauge, PipeReader, PipeWriter, make_pipe
+from fws_pipe.wording import counted
 
 
 class Rung(NamedTuple):
-    """A step of the way to end processes: what is done (None: nothing but the end of their input), how long it has."""
+    """A step towards ending processes: a signal (None: only the end of their input), and how long to wait then."""
 
     name: str
     signal: signal.Signals | None
@@ -46,22 +47,22 @@ LADDER = (
 
 
 _BLAME_S = 0.1
-"""How long a better reason than a neighbour's end is waited for."""
+"""How long to wait for a better reason than a process that only its neighbour's death has ended."""
 
 _LAST_WORDS_S = 0.2
-"""How long a dead stage's stderr is waited for; something that it has started may hold it open."""
+"""How long to wait for the end of a dead stage's stderr, which a process that it started may keep open."""
 
 
 _SAMPLES = 4
-"""How many checks show what waits all the time, and not just now."""
+"""How many checks a pipe must hold bytes at for its reader to count as slow."""
 
 _LEFTOVERS_S = 1.0
-"""After a death nobody waits longer for what is left of a stage: clients want their chain back."""
+"""How long processes that a stage has started may outlive it after a crash: clients wait for their chain."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all processes of a chain are started with."""
+    """What all processes of a chain share: their environment, and the server's stdout."""
 
     environment: Mapping[str, str]
     stdout: ServerStdout
@@ -74,23 +75,23 @@ class _Stage:
         self,
         label: str,
         process: trio.Process,
-        relay: StderrRelay,
-        text: StdoutRelay,
+        stderr: StderrCopier,
+        stdout: StdoutCopier,
         readers: Sequence[PipeReader],
         input_gauge: PipeGauge,
     ) -> None:
         self.label = label
         self.process = process
         self.input_gauge = input_gauge
-        """How much waits for it to be read."""
-        self.relay = relay
-        self.text = text
-        """What it writes for people on the server's stdout."""
+        """Measures how many bytes wait on its stdin."""
+        self.stderr = stderr
+        self.stdout = stdout
+        """Copies the text that it writes for people on the server's stdout."""
         self._readers = readers
-        """Those of both, which are ours."""
+        """The read ends behind `stderr` and `stdout`, which this object owns."""
 
     def signal_group(self, number: signal.Signals) -> None:
-        # The group can be empty, or hold only what may not be signalled: gone is gone.
+        # The group may be empty, or hold only processes that we may not signal (setuid).
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, number)
 
@@ -105,7 +106,7 @@ class _Stage:
 
     @property
     def innocence(self) -> int:
-        """How far it is from being to blame: SIGPIPE and 0 are what the death of a neighbour looks like."""
+        """How unlikely it is to be the cause, from 0: a neighbour's death ends a stage with SIGPIPE or status 0."""
         return {0: 1, -signal.SIGPIPE: 2}.get(self.process.returncode or 0, 0)
 
     def epitaph(self) -> str:
@@ -124,7 +125,10 @@ def _name_of(number: int) -> str:
 
 
 class RunningChain:
-    """The processes of one run, started by `start_chain`."""
+    """The processes of one run, started by `start_chain`.
+
+    `head` takes events, `tail` gives actions.
+    """
 
     def __init__(self, stages: list[_Stage], head: PipeWriter, tail: PipeReader, log: Log) -> None:
         self._stages = stages
@@ -138,20 +142,20 @@ class RunningChain:
         self._guilty_exit = trio.Event()
         self._all_exited = trio.Event()
         self.was_cut_off = False
-        """Whether processes had to be ended by signals, and so may not have read all that they were given."""
+        """Whether signals had to end processes, which so may not have read all that was written to them."""
         self.known: Mapping[str, bytes] = {}
-        """What it has been told of whom before it took over."""
+        """The `open` of each client in the introduction that it got as a successor, by client id."""
         self._inputs: deque[Sequence[int]] = deque(maxlen=_SAMPLES)
-        """How many bytes waited before each stage, at the last few checks."""
+        """The bytes that waited before each stage, at each of the last few checks."""
         self.leftovers_s = _LEFTOVERS_S
-        """How long what a stage has started may outlive it. It shares the stage's stderr, whose end tells of its."""
+        """How long processes that a stage has started may outlive it. They share its stderr: its end shows theirs."""
 
     async def watch(self) -> None:
-        """Drain what is for people, and wait for the processes, to their end."""
+        """Copy the stages' stdout and stderr, and wait for the processes, until all have ended."""
         async with trio.open_nursery() as nursery:
             for stage in self._stages:
-                nursery.start_soon(stage.relay.run)
-                nursery.start_soon(stage.text.run)
+                nursery.start_soon(stage.stderr.run)
+                nursery.start_soon(stage.stdout.run)
             async with trio.open_nursery() as processes:
                 for stage in self._stages:
                     processes.start_soon(self._wait_for, stage)
@@ -163,43 +167,43 @@ class RunningChain:
         self.failed.set()
         if stage.innocence == 0:
             self._guilty_exit.set()
-        # What the stage has started may have a last word to write, as gzip has in `tee >(gzip >x)`; it ends when it
-        # sees the end of its input. What stays longer holds the pipes, and so the stages behind it.
+        # A process that the stage has started may have output to finish, as gzip has in `tee >(gzip >x)`; it ends when
+        # it sees the end of its input. One that stays longer keeps the pipes open, and so the stages behind alive.
         with trio.move_on_after(self.leftovers_s):
-            await stage.relay.ended.wait()
-        if not stage.relay.ended.is_set():
-            self._log.info(f"SIGKILL for what {stage.label} has left behind")
+            await stage.stderr.ended.wait()
+        if not stage.stderr.ended.is_set():
+            self._log.info(f"SIGKILL for the processes that {stage.label} has left behind")
         stage.signal_group(signal.SIGKILL)
 
     def fail(self, failure: str) -> None:
-        """Something else than a process's end makes this run useless."""
+        """Declare the run failed for another reason than a process's end. The first reason counts."""
         self._failure = self._failure or failure
         self.failed.set()
         self._guilty_exit.set()
 
     def fail_unless_dead(self, failure: str) -> None:
-        """The same, unless the run is useless already, and this what that looks like."""
+        """Declare the run failed, unless it has failed already: then this is only a consequence."""
         if not self.failed.is_set():
             self.fail(failure)
 
     async def epitaph(self) -> str:
-        """Why the run failed: the stage most to blame, with its last words."""
+        """Why the run failed: how the most suspicious stage ended, with its last line on stderr."""
         with trio.move_on_after(_BLAME_S):
-            # A dying process closes its pipes before its end can be noticed, so a neighbour may seem to be the first.
+            # A dying process closes its pipes before its end can be noticed, so a neighbour may seem to die first.
             await self._guilty_exit.wait()
         if self._failure or not self._exited:
             return self._failure
-        # Of two that have just ended the one in front is to blame: the end of input travels down the chain.
+        # Of two that have just ended the one in front is the cause: the end of input travels down the chain.
         culprit = min(self._exited, key=lambda stage: (stage.innocence, self._stages.index(stage)))
         with trio.move_on_after(_LAST_WORDS_S):
-            await culprit.relay.ended.wait()
-        words = culprit.relay.last_words
+            await culprit.stderr.ended.wait()
+        words = culprit.stderr.last_words
         return culprit.epitaph() + (f"; its last words: {words}" if words else "")
 
     def kill_up_to_the_dead(self) -> None:
-        """Kill what stands before the last stage that has exited, and what that one has left behind.
+        """Kill the stages up to the last one that has exited, with the processes that they have started.
 
-        The stages behind it get the end of input, and pass on what they have: replies that were made still arrive.
+        The stages behind see the end of input and write what they have, so that finished replies still arrive.
         """
         exited = [index for index, stage in enumerate(self._stages) if stage.process.poll() is not None]
         last = max(exited, default=-1)
@@ -207,16 +211,17 @@ class RunningChain:
             stage.signal_group(signal.SIGKILL)
 
     def name_waited_for(self) -> str:
-        """Which stage events wait for, and what shows that; after some checks it knows best."""
+        """Which stage events wait for, and how that shows, as a clause. It is most reliable after several checks."""
         self._inputs.append([stage.input_gauge.measure() for stage in self._stages])
         index = stage_waited_for(self._inputs)
         if index is None:
-            return "one of its stages has read all and does not answer"
+            return "one of its stages has read all its input and does not answer"
         stage = self._stages[index]
-        return f"{stage.label} (pid {stage.process.pid}) leaves its input unread, {self._inputs[-1][index]} bytes"
+        unread = counted(self._inputs[-1][index], "byte")
+        return f"{stage.label} (pid {stage.process.pid}) leaves {unread} of its input unread"
 
     def end_input(self) -> None:
-        """Give the first stage the end of its input, once it has read what is in the pipe."""
+        """Close the head: the first stage sees the end of its input behind what is in the pipe."""
         self.head.close()
 
     async def wait_gone(self) -> None:
@@ -224,9 +229,9 @@ class RunningChain:
         await self._all_exited.wait()
 
     async def climb_down(self, ladder: Sequence[Rung], hurry: trio.Event, name: str) -> None:
-        """End the processes that still run, a rung after the other; `hurry` skips to the last.
+        """End the processes that still run, rung by rung; `hurry` skips to the last rung.
 
-        `name` is what messages call all of them.
+        `name` is the whole chain's name in messages.
         """
         for rung in ladder:
             if self._all_exited.is_set():
@@ -247,12 +252,12 @@ class RunningChain:
                 await wait_for_any(self._all_exited.wait, *([] if is_last else [hurry.wait]))
 
     def kill_leftovers(self) -> None:
-        """Kill whatever is left of every group: stages that are deaf to the ladder, and what stages have started."""
+        """Kill every process group: stages that the ladder has not ended, and processes that stages have started."""
         for stage in self._stages:
             stage.signal_group(signal.SIGKILL)
 
     def bury(self) -> None:
-        """Kill what is left, and close what we hold. Idempotent."""
+        """Kill every process group, and close our pipe ends. Idempotent."""
         self.kill_leftovers()
         for stage in self._stages:
             stage.close()
@@ -261,7 +266,7 @@ class RunningChain:
 
 
 async def wait_for_any(*conditions: Callable[[], Awaitable[object]]) -> None:
-    """Wait until one of these, such as an event's `wait`, is over."""
+    """Wait until one of these, such as an event's `wait`, returns."""
     async with trio.open_nursery() as nursery:
 
         async def wait(condition: Callable[[], Awaitable[object]]) -> None:
@@ -274,23 +279,23 @@ async def wait_for_any(*conditions: Callable[[], Awaitable[object]]) -> None:
 
 @dataclass(frozen=True)
 class Program:
-    """A process to start. `environment` is what it gets beyond its surroundings'."""
+    """A process to start: `label` names it in messages, `environment` adds to that of the surroundings."""
 
     label: str
     argv: Sequence[str]
     environment: Mapping[str, str] = field(default_factory=dict)
     version: object = None
-    """Differs where the same words may mean another program: how its files were."""
+    """The signatures of its files: two programs with the same words differ if a file has changed."""
 
 
 def module_program(label: str, module: str, environment: Mapping[str, str]) -> Program:
-    """A module of ours as a process."""
-    # -P: a file in the current folder must not pass for a module of ours.
+    """A module of this package as a program."""
+    # -P: a file in the current folder must not shadow a module of ours.
     return Program(label, [sys.executable, "-P", "-m", module], environment)
 
 
 async def start_chain(programs: Sequence[Program], surroundings: Surroundings, log: Log) -> RunningChain:
-    """Start processes on new pipes. Raises OSError when the system has no process or descriptor left."""
+    """Start the programs on new pipes, in order. Raises OSError when the system has no process or descriptor left."""
     stages: list[_Stage] = []
     with contextlib.ExitStack() as undo, contextlib.ExitStack() as childrens_ends:
         head = make_pipe()
@@ -308,7 +313,7 @@ async def start_chain(programs: Sequence[Program], surroundings: Surroundings, l
                 "FWS_READS_FROM": writer,
             }
             if program in programs[-2:-1]:
-                # So the last stage knows that nobody but the sink reads its events: see sdk/functions.py.
+                # So the last stage knows that only the sink reads its events: see sdk/functions.py.
                 environment["FWS_SINK_PIPE"] = identity_of(out.write_end)
             stage = await _start(program, stdin, out.write_end, environment, surroundings.stdout, log)
             undo.callback(stage.close)
@@ -348,5 +353,5 @@ async def _start(
                 pass_fds=(server_stdout.number,),
             )
         undo.pop_all()
-    relay = StderrRelay(errors, program.label, log)
-    return _Stage(program.label, process, relay, server_stdout.relay(lines), (errors, lines), gauge)
+    copier = StderrCopier(errors, program.label, log)
+    return _Stage(program.label, process, copier, server_stdout.copier_for(lines), (errors, lines), gauge)

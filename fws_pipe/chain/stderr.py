@@ -1,6 +1,7 @@
-"""Relays a stage's stderr to the log, line by line, with the stage's name before each line.
+"""Copies a stage's stderr to the log, line by line, with the stage's name before each line.
 
-What isn't printable is escaped, colours included: filters quote clients, and logs are read in terminals. Tabs stay.
+Unprintable characters are escaped, colours included: filters quote clients, and people read logs in terminals. Tabs
+stay.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from fws_pipe.pipes.ends import PipeReader
 from fws_pipe.terminal import one_line, one_line_with_tabs
 
 LINE_LIMIT = 1024 * 1024
-"""A line of more characters is passed on in pieces of this size: it must be drained without being held in memory."""
+"""In characters. A longer line is logged in pieces of this size, so that memory stays bounded."""
 
 _LAST_WORDS = 1000
 
 
-class StderrRelay:
-    """Drains one stage's stderr. `label` is the stage's name as messages give it."""
+class StderrCopier:
+    """Reads one stage's stderr to its end. `label` is the stage's name in messages."""
 
     def __init__(self, reader: PipeReader, label: str, log: Log) -> None:
         self._reader = reader
@@ -29,39 +30,40 @@ class StderrRelay:
         self._parts: list[str] = []
         self._size = 0
         self.last_words = ""
-        """The last line that wasn't empty."""
+        """The last line that wasn't blank, or its first 1000 characters."""
         self.ended = trio.Event()
+        """Set when stderr has come to its end."""
 
     async def run(self) -> None:
-        """Relay until the stage, and all that has inherited its stderr, have closed it."""
+        """Copy until the stage, and each process that inherited its stderr, has closed it."""
         decoder = codecs.getincrementaldecoder("utf-8")(errors="backslashreplace")
         while block := await self._reader.read():
-            self._take(decoder.decode(block))
-        self._take(decoder.decode(b"", final=True))
+            self._feed(decoder.decode(block))
+        self._feed(decoder.decode(b"", final=True))
         if self._size:
-            self._pass_on()
+            self._end_line()
         self.ended.set()
 
-    def _take(self, text: str) -> None:
+    def _feed(self, text: str) -> None:
         first, *rest = text.split("\n")
         self._add(first)
         for line in rest:
-            self._pass_on()
+            self._end_line()
             self._add(line)
 
     def _add(self, piece: str) -> None:
-        # Each piece is escaped as it comes: a long line at once would hold up the clients.
+        # Each piece is escaped when it arrives: escaping a long line at its end would hold up the clients.
         piece = one_line_with_tabs(piece)
         while self._size + len(piece) > LINE_LIMIT:
             room = LINE_LIMIT - self._size
             self._parts.append(piece[:room])
-            self._pass_on()
+            self._end_line()
             piece = piece[room:]
         if piece:
             self._parts.append(piece)
             self._size += len(piece)
 
-    def _pass_on(self) -> None:
+    def _end_line(self) -> None:
         line = "".join(self._parts)
         self._parts, self._size = [], 0
         if line.strip():

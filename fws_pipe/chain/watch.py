@@ -1,6 +1,6 @@
-"""Notices that the files behind a chain have changed: its filters, the modules that they host, the config file.
+"""Notices changes of the files behind a chain: its filters, the modules that they host, the config file.
 
-By looking, now and then, at a handful of files: any file system can do that, and nobody waits for it.
+It polls the few files with stat(2): that works on any file system, and a reload may come half a second late.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ import trio
 LOOK_EVERY_S = 0.5
 
 _RIGHT_AFTER_S = 3.0
-"""A file that has changed so soon after a reload may have been changed by it,"""
+"""A file that changes this soon after a reload may have been written by the new chain."""
 
 _OFTEN = 3
-"""and has been when that happens so many times in a row."""
+"""If that happens this many times in a row, the chain is taken to write the file."""
 
 _Signature = tuple[int, int, int] | None
-"""Inode, size and time of change; None: there is no such file."""
+"""Inode, size in bytes, and time of modification in ns; None: there is no such file."""
 
 
 def files_named_in(text: str) -> list[str]:
-    """The files that a stage's text names, but for those that it redirects its output to."""
+    """The existing files that a stage's text names, except those that its output is redirected to."""
     files: list[str] = []
     before = command = ""
     for word in _words(text):
@@ -40,9 +40,9 @@ def files_named_in(text: str) -> list[str]:
 
 
 def programs_named_in(text: str) -> list[str]:
-    """Those of them that are programs, scripts or modules, as in `fws-filter ./chat.py`.
+    """The programs, scripts and modules among the files that a stage's text names, as in `fws-filter ./chat.py`.
 
-    Not what a stage reads or writes: one that starts may write its files, and that must not start the next one.
+    Data files are left out: a stage that starts may write its own, which must not cause another reload.
     """
     return [path for path in files_named_in(text) if path.endswith(".py") or os.access(path, os.X_OK)]
 
@@ -52,7 +52,7 @@ def _words(text: str) -> list[str]:
     lexer.whitespace_split = True
     try:
         return list(lexer)
-    except ValueError:  # a shell may understand what shlex doesn't
+    except ValueError:  # the shell may accept text that shlex does not
         return text.split()
 
 
@@ -65,13 +65,13 @@ def _writes_to(word: str) -> bool:
 
 
 def _files_of_module(name: str) -> list[str]:
-    """A module is named as a file, or with dots from the current folder on."""
+    """The files that a MODULE of fws-filter may mean: a path, or a dotted name below the current folder."""
     path = name.replace(".", "/")
     return [name, f"{path}.py", f"{path}/__init__.py"]
 
 
 class Watch:
-    """Some files, and how they were when they were last taken for settled."""
+    """Some files, and their signatures when they had last settled."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = sorted(set(paths))
@@ -81,9 +81,9 @@ class Watch:
         return [_signature(path) for path in self._paths]
 
     def changed(self) -> list[str]:
-        """The files that are not as they were.
+        """The files that have changed since the last call that returned any.
 
-        Once all have been as they are now for two looks: half a file is nobody's wish.
+        A change is reported once two calls in a row have seen the same signatures: no file is used half-written.
         """
         before, self._seen = self._seen, self._look()
         if self._seen == self._settled or self._seen != before:
@@ -94,27 +94,27 @@ class Watch:
         return changed
 
     async def wait_changed(self) -> list[str]:
-        """Wait until files have changed; returns which."""
+        """Wait until files have changed and settled; returns their paths."""
         while not (changed := self.changed()):
             await trio.sleep(LOOK_EVERY_S)
         return changed
 
 
 class RestlessFiles:
-    """Finds the files that every reload changes, which would go on for ever. Times are in seconds, by any clock."""
+    """Finds files that each reload changes: watching them would reload for ever. Times are in seconds of one clock."""
 
     def __init__(self) -> None:
         self.found: set[str] = set()
-        """Files that are watched no more."""
+        """The restless files so far; they need not be watched."""
         self._in_a_row: Counter[str] = Counter()
         self._reloaded = float("-inf")
 
     def note_reload(self, now: float) -> None:
-        """There is a reload now."""
+        """Record that a reload begins."""
         self._reloaded = now
 
     def note_changed(self, paths: Iterable[str], now: float) -> list[str]:
-        """Files have been seen to have changed; returns those that are restless, as is known from now on."""
+        """Record that files have changed; returns those that are now known to be restless."""
         is_right_after = now - self._reloaded <= _RIGHT_AFTER_S
         self._in_a_row = Counter({path: self._in_a_row[path] + 1 for path in paths if is_right_after})
         restless = [path for path, times in self._in_a_row.items() if times >= _OFTEN]
@@ -123,7 +123,7 @@ class RestlessFiles:
 
 
 def signatures_of(paths: Iterable[str]) -> tuple[object, ...]:
-    """How these files are now: equal as long as none has changed."""
+    """The files' current signatures; two results are equal as long as no file has changed."""
     return tuple(_signature(path) for path in paths)
 
 

@@ -44,7 +44,7 @@ def test_nobody_reads_stdout_and_the_chat_goes_on(servers: Servers) -> None:
     say(server, ["x" * MESSAGE_BYTES for _ in range(ENOUGH)])
     server.stderr.wait_for("lines for stdout are dropped: its reader is too slow")
     stdout = Output(read_end)
-    told = int(server.stderr.wait_for(r"stdout takes lines again; \d+ were dropped").split()[-3])
+    told = int(server.stderr.wait_for(r"stdout takes lines again; \d+ lines? (was|were) dropped").split()[-4])
     # A client has come and gone, too.
     eventually(lambda: len(stdout.lines) + told == ENOUGH + 2, "a line for each event, or its loss")
     assert {len(line) > MESSAGE_BYTES for line in stdout.lines if " => " in line} == {True}
@@ -95,7 +95,7 @@ def test_a_hurried_end_does_not_wait_for_stdouts_reader(servers: Servers) -> Non
     server.stderr.wait_for("waiting up to [0-9]+ s for the reader of stdout")
     assert server.stop() == 0
     os.close(read_end)
-    assert re.search(r"the last \d+ lines for stdout are lost", server.stderr.text)
+    assert re.search(r"\d+ lines? for stdout could not be written", server.stderr.text)
 
 
 def test_long_lines_of_several_stages_stay_whole(servers: Servers) -> None:

@@ -94,6 +94,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "protocol": ("outgoing", "json_form", "life", "actions", "events", "codec"),
     "errors": (),
     "terminal": (),
+    "wording": (),
     "__init__": (),
 }
 """From the top down, the rooms and the modules in each: every module may import only what stands below it."""
@@ -140,6 +141,7 @@ SANS_IO = {
     "protocol": ("outgoing", "json_form", "life", "actions", "events", "codec"),
     "counters": ("",),
     "terminal": ("",),
+    "wording": ("",),
 }
 """What says "No I/O": neither these modules nor what they import may load one of IO_MODULES."""
 

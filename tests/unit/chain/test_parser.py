@@ -75,10 +75,10 @@ def test_cuts_at_top_level_pipes_only(chain: str, stages: list[str]) -> None:
         ("{ a | b", "`{` is never closed: `}` is missing", 0),
         ("while a; do b | c", "`while` is never closed: `done` is missing", 0),
         ("a; } | b", "`}` closes nothing", 3),
-        ("a |& b", "`|&` is not for chains", 2),
-        ("cat <<E | b\na|b\nE\n", "`<<` is not for chains", 4),
-        ("a | cat <<-E", "`<<` is not for chains", 8),
-        ("while a; do cat <<E; done | b\n|\nE\n", "`<<` is not for chains", 18),
+        ("a |& b", "`|&` can't be used in a chain", 2),
+        ("cat <<E | b\na|b\nE\n", "`<<` can't be used in a chain", 4),
+        ("a | cat <<-E", "`<<` can't be used in a chain", 8),
+        ("while a; do cat <<E; done | b\n|\nE\n", "`<<` can't be used in a chain", 18),
     ],
 )
 def test_what_is_wrong_and_where(chain: str, problem: str, position: int) -> None:

@@ -10,19 +10,19 @@ import trio.testing
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fws_pipe.chain.stderr import LINE_LIMIT, StderrRelay
+from fws_pipe.chain.stderr import LINE_LIMIT, StderrCopier
 from fws_pipe.log import Log
 from fws_pipe.pipes.ends import PipeReader, make_pipe
 from fws_pipe.terminal import one_line_with_tabs
 
 
-def relayed(blocks: list[bytes]) -> tuple[list[str], str]:
+def copied(blocks: list[bytes]) -> tuple[list[str], str]:
     """The lines that the log shows of these blocks, each written after the one before has been read; the last words."""
     with tempfile.TemporaryFile() as shown:
         log = Log("p", descriptor=shown.fileno())
         pipe = make_pipe()
         reader = PipeReader(pipe.read_end)
-        relay = StderrRelay(reader, "s", log)
+        relay = StderrCopier(reader, "s", log)
 
         async def main() -> None:
             async with trio.open_nursery() as nursery:
@@ -53,12 +53,12 @@ def test_lines_are_escaped_wherever_they_are_cut_between_two_reads(text: bytes, 
     lines = text.decode(errors="backslashreplace").split("\n")
     if not lines[-1]:
         lines.pop()
-    shown, last_words = relayed([block for block in (text[:cut], text[cut:]) if block])
+    shown, last_words = copied([block for block in (text[:cut], text[cut:]) if block])
     assert shown == [one_line_with_tabs(line) for line in lines]
     assert last_words == next((line for line in reversed(shown) if line.strip()), "")
 
 
 def test_a_longer_line_comes_in_pieces() -> None:
-    shown, _ = relayed([b"\x1b" * 60_000] * 5 + [b"\nend"])
+    shown, _ = copied([b"\x1b" * 60_000] * 5 + [b"\nend"])
     assert max(map(len, shown)) == LINE_LIMIT
     assert "".join(shown) == r"\x1b" * 300_000 + "end"
