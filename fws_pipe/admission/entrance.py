@@ -15,7 +15,7 @@ from fws_pipe.admission.origins import OriginPattern, allows, can_be_rebound, pa
 from fws_pipe.admission.proxies import UNIX, ContradictionError, Proxy, client_of, is_loopback, is_trusted, site_of
 from fws_pipe.admission.tokens import Admission, Authenticator, AuthSettings
 from fws_pipe.errors import UsageError
-from fws_pipe.http.handshake import CONTRADICTION, Refusal, Upgrade, Verdict, judge, wrong_origin
+from fws_pipe.http.handshake import CONTRADICTION, Answer, Refusal, Upgrade, answer_to, wrong_origin
 from fws_pipe.websocket.tls import TlsFiles, load_context
 from fws_pipe.websocket.transport import PlainTransport, SocketAddress, TlsTransport, Transport
 
@@ -85,9 +85,9 @@ class Entrance:
             return PlainTransport(connection, remote)
         return TlsTransport(connection, remote, self._context)
 
-    def judge(self, head: bytes) -> Verdict:
+    def answer_to(self, head: bytes) -> Answer:
         """Judge a request's head by its form."""
-        return judge(head, self._settings.health_path)
+        return answer_to(head, self._settings.health_path)
 
     def begins_with_proxy_header(self, peer: SocketAddress) -> bool:
         """Whether a connection from there must begin with a header of the PROXY protocol; others must not."""

@@ -103,12 +103,12 @@ class Authenticator:
             raise UsageError(f"{option} {path}: the file can't be read: {error.strerror or error}") from None
 
     def admit(self, request: Upgrade, now: float) -> Admission | Refusal:
-        """Judge a request by its token, `now` being seconds since the epoch (RFC 6750, sections 2 and 3)."""
+        """Admit a request by its token, or refuse it; `now` is in seconds since the epoch (RFC 6750, sections 2 and 3)."""
         try:
             token = _find_token(request, self._settings.cookie)
             if token is None:
                 return self._refuse_without_token()
-            claims = self._judge(token.text, now)
+            claims = self._claims_of(token.text, now)
         except BadTokenError as error:
             challenge = f'Bearer error="{error.code}", error_description="{error}"'
             return Refusal(401, str(error), (("WWW-Authenticate", challenge),))
@@ -122,7 +122,7 @@ class Authenticator:
         )
         return Refusal(401, text, (("WWW-Authenticate", "Bearer"),))
 
-    def _judge(self, token: bytes, now: float) -> dict[str, Any]:
+    def _claims_of(self, token: bytes, now: float) -> dict[str, Any]:
         if not token:
             raise BadTokenError("The token is empty.", "invalid_request")
         if len(token) > TOKEN_LIMIT_BYTES:

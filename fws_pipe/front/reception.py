@@ -1,6 +1,6 @@
 """The way in: from an accepted connection to an open client, or to an answer that says why not.
 
-PROXY header -> request -> verdict: a page, a refusal, or an upgrade -> address, origin, place, token
+PROXY header -> request -> answer: a page, a refusal, or an upgrade -> address, origin, place, token
              -> the chain is told -> (the gate: it is asked) -> 101, and the conversation begins
 """
 
@@ -99,7 +99,7 @@ class Reception:
         if request is None or wire.is_closed:
             await self._refuse_unheard(wire, is_late=deadline.cancelled_caught)
             return False
-        answer = self._judge(request.verdict, wire, peer)
+        answer = self._decide(request.answer, wire, peer)
         if isinstance(answer, handshake.Page):
             await self._respond(wire, answer)
         elif isinstance(answer, handshake.Refusal):
@@ -117,16 +117,16 @@ class Reception:
                 self._recognise(wire, source_of(header) or wire.remote)
             except ProxyHeaderError as error:
                 return Request(handshake.no_proxy_header(str(error)))
-        return await read_request(wire.transport, limit, self._tap_of_handshakes(client), self._entrance.judge)
+        return await read_request(wire.transport, limit, self._tap_of_handshakes(client), self._entrance.answer_to)
 
-    def _judge(self, verdict: handshake.Verdict, wire: Wire, peer: SocketAddress) -> Admission | handshake.Response:
+    def _decide(self, asked: handshake.Answer, wire: Wire, peer: SocketAddress) -> Admission | handshake.Response:
         """Whether the client may come in; the cheap questions first."""
-        if isinstance(verdict, handshake.Response):
-            return verdict
-        remote = self._entrance.client_of(verdict, wire.remote, peer)
+        if isinstance(asked, handshake.Response):
+            return asked
+        remote = self._entrance.client_of(asked, wire.remote, peer)
         if isinstance(remote, handshake.Refusal):
             return remote
-        request = self._entrance.with_site(verdict, peer[0])
+        request = self._entrance.with_site(asked, peer[0])
         self._recognise(wire, remote)
         refusal = self._entrance.refusal_of_page(request) or self._quota.refusal_for(remote[0])
         return refusal or self._entrance.admit(request, time.time())

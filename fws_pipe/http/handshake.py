@@ -1,4 +1,4 @@
-"""Judges the head of an HTTP request: an upgrade that trio-websocket may have, or a refusal that we answer.
+"""Answers the head of an HTTP request: an upgrade that trio-websocket may have, or a refusal that we answer.
 
 trio-websocket never sees a client's request: the tasks behind a handshake that it refused would live on, and HTTP/1.0
 and keys that aren't 16 bytes would get through (RFC 6455, section 4.2.1). No I/O.
@@ -90,7 +90,7 @@ class Page(Response):
     """The request asks for something else than a WebSocket, and gets it."""
 
 
-Verdict = Upgrade | Refusal | Page
+Answer = Upgrade | Refusal | Page
 
 HEALTHY = Page(200, "fws-pipe serves.")
 
@@ -161,8 +161,8 @@ def accept(request: Upgrade, subprotocol: str | None) -> bytes:
     ).encode()
 
 
-def judge(head: bytes, health_path: str | None = None) -> Verdict:
-    """Judge a request head, `head` being all up to and with the empty line.
+def answer_to(head: bytes, health_path: str | None = None) -> Answer:
+    """The answer to a request; `head` is all up to and with the empty line.
 
     `health_path` is where a proxy asks whether this server serves.
     """
@@ -170,19 +170,19 @@ def judge(head: bytes, health_path: str | None = None) -> Verdict:
         request = parse_head(head)
     except MalformedHeadError as error:
         return for_method(head, Refusal(400, f"This is not a valid HTTP request: {error}."))
-    verdict = _judge_request(request, health_path)
-    return verdict if isinstance(verdict, Upgrade) else for_method(head, verdict)
+    answer = _answer_to_request(request, health_path)
+    return answer if isinstance(answer, Upgrade) else for_method(head, answer)
 
 
-Answer = TypeVar("Answer", bound=Response)
+ResponseT = TypeVar("ResponseT", bound=Response)
 
 
-def for_method(head: bytes, response: Answer) -> Answer:
+def for_method(head: bytes, response: ResponseT) -> ResponseT:
     """The response as this request may get it: that to HEAD has no body (RFC 9110, section 9.3.2)."""
     return replace(response, has_body=False) if head.startswith(b"HEAD ") else response
 
 
-def _judge_request(request: RequestHead, health_path: str | None) -> Verdict:
+def _answer_to_request(request: RequestHead, health_path: str | None) -> Answer:
     fields = _combined(request.headers)
     target = _split_target(request.target)
     upgrades = _members(fields.get("upgrade", "").lower())

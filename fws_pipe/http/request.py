@@ -19,13 +19,13 @@ _SPACE = 0x20
 class Request(NamedTuple):
     """What a client wants. `early` came with the request: it belongs to the connection once that is open."""
 
-    verdict: handshake.Verdict
+    answer: handshake.Answer
     early: bytes = b""
 
     @property
     def origins(self) -> list[str]:
         """The pages that it names, as far as it could be read."""
-        return self.verdict.origins if isinstance(self.verdict, handshake.Upgrade) else []
+        return self.answer.origins if isinstance(self.answer, handshake.Upgrade) else []
 
 
 async def read_block(receive: Callable[[int], Awaitable[bytes]], max_bytes: int) -> bytes:
@@ -40,11 +40,11 @@ async def read_request(
     transport: Transport,
     limit: int,
     tap: Callable[[bytes], object] | None,
-    judge: Callable[[bytes], handshake.Verdict],
+    answer_to: Callable[[bytes], handshake.Answer],
 ) -> Request | None:
     """Read the request's head, of `limit` bytes at most; None when the client has gone without one.
 
-    `tap` sees each block, `judge` the whole head.
+    `tap` sees each block, `answer_to` the whole head.
     """
     if not await transport.begin():
         return None
@@ -54,7 +54,7 @@ async def read_request(
         if skipped + len(received) > limit:
             return Request(handshake.too_large(received, limit))
         if received and received[0] < _SPACE:
-            return Request(judge(received))  # a TLS hello, or other bytes that will never be a request
+            return Request(answer_to(received))  # a TLS hello, or other bytes that will never be a request
         if not (block := await read_block(transport.receive_some, _READ_BYTES)):
             return None
         if tap is not None:
@@ -66,4 +66,4 @@ async def read_request(
         received += block
     if skipped + end.end() > limit:
         return Request(handshake.too_large(received, limit))
-    return Request(judge(received[: end.end()]), received[end.end() :])
+    return Request(answer_to(received[: end.end()]), received[end.end() :])

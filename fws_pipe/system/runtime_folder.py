@@ -43,7 +43,7 @@ def _make() -> tuple[str, int]:
         folder = tempfile.mkdtemp(prefix=PREFIX)
         lock = os.open(os.path.join(folder, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         # Another server that starts may have found the lock free before we took it, and be removing the folder.
-        if _take(lock):
+        if _try_to_lock(lock):
             return folder, lock
         os.close(lock)
 
@@ -63,13 +63,13 @@ def _remove_if_free(folder: str) -> None:
     except OSError:
         return  # gone by now, or not as ours are
     try:
-        if os.fstat(lock).st_uid == os.geteuid() and _take(lock):
+        if os.fstat(lock).st_uid == os.geteuid() and _try_to_lock(lock):
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(lock)
 
 
-def _take(lock: int) -> bool:
+def _try_to_lock(lock: int) -> bool:
     """Whether we hold it now, and the file is still there: who held it before may have removed it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

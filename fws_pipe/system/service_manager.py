@@ -53,10 +53,10 @@ def inherited_listeners(environment: Mapping[str, str]) -> list[socket.socket]:
     if not count.isascii() or not count.isdecimal():
         raise SystemRefusedError(f"LISTEN_FDS: expected how many sockets were handed over, got {count!r}")
     # One by one: of a made-up number the first that isn't there ends it.
-    return [_take(descriptor) for descriptor in range(_FIRST, _FIRST + int(count))]
+    return [_adopt(descriptor) for descriptor in range(_FIRST, _FIRST + int(count))]
 
 
-def _take(descriptor: int) -> socket.socket:
+def _adopt(descriptor: int) -> socket.socket:
     try:
         listener = socket.socket(fileno=fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, _MOVED_TO))
         is_listening = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)

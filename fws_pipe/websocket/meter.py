@@ -55,9 +55,9 @@ class Meter:
     def charge(self, frames: int, size: int) -> None:
         """So many frames and bytes have been taken, as of the last `room`."""
         if self._frames is not None:
-            self._frames.take(frames)
+            self._frames.spend(frames)
         if self._bytes is not None:
-            self._bytes.take(size)
+            self._bytes.spend(size)
 
     def wait_s(self) -> float:
         """How long to wait, as of the last `room`, until it is read again; 0: one more frame may come now."""

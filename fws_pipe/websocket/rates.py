@@ -81,7 +81,7 @@ class TokenBucket:
         self._as_of = now
         return self._tokens + _SLACK
 
-    def take(self, amount: int) -> None:
+    def spend(self, amount: int) -> None:
         """Take tokens, as of the last `left`."""
         self._tokens -= amount
 

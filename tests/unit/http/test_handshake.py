@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.http.handshake import Refusal, Upgrade, judge, too_large, wrong_origin
+from fws_pipe.http.handshake import Refusal, Upgrade, answer_to, too_large, wrong_origin
 
 GOOD = {
     "Host": "localhost:9000",
@@ -24,10 +24,10 @@ def request(line: str = "GET /chat?a=1 HTTP/1.1", **changes: str | None) -> byte
 
 
 def test_a_good_request() -> None:
-    verdict = judge(request(Origin="http://x"))
-    assert isinstance(verdict, Upgrade)
-    assert (verdict.path, verdict.query) == ("/chat", "a=1")
-    assert ("origin", "http://x") in verdict.headers
+    found = answer_to(request(Origin="http://x"))
+    assert isinstance(found, Upgrade)
+    assert (found.path, found.query) == ("/chat", "a=1")
+    assert ("origin", "http://x") in found.headers
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_a_good_request() -> None:
     ],
 )
 def test_refused(head: bytes, status: int, text: str) -> None:
-    verdict = judge(head)
-    assert isinstance(verdict, Refusal)
-    assert verdict.status == status
-    assert text in verdict.text
-    answer = verdict.encode()
+    found = answer_to(head)
+    assert isinstance(found, Refusal)
+    assert found.status == status
+    assert text in found.text
+    answer = found.encode()
     assert answer.startswith(b"HTTP/1.1 %d " % status)
     body = answer.split(b"\r\n\r\n", 1)[1]
     assert b"Content-Length: %d\r\n" % len(body) in answer
@@ -92,9 +92,9 @@ def test_refused(head: bytes, status: int, text: str) -> None:
 
 def test_an_answer_quotes_no_byte_of_a_client_as_it_came() -> None:
     no_handshake = request(Upgrade=None, Connection=None, Sec_WebSocket_Key=None, Sec_WebSocket_Version=None)
-    verdict = judge(no_handshake.replace(b"localhost:9000", b"<b>\xe9\x1b"))
-    assert isinstance(verdict, Refusal)
-    assert "ws://HOST:PORT/" in verdict.text
+    found = answer_to(no_handshake.replace(b"localhost:9000", b"<b>\xe9\x1b"))
+    assert isinstance(found, Refusal)
+    assert "ws://HOST:PORT/" in found.text
     refusal = wrong_origin(["https://\x1b[31m\xe9" + "x" * 9000])
     assert "https://\\x1b[31m\\xe9xxx" in refusal.text
     assert len(refusal.text) < 400
@@ -106,9 +106,9 @@ SAME_AGAIN = b"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 @pytest.mark.parametrize("again", [SAME_AGAIN, SAME_AGAIN.replace(b"dGhl", b"AAAA")])
 def test_a_key_may_be_there_once(again: bytes) -> None:
     """RFC 6455, section 11.3.1. Which of two counted was up to who read them: a proxy may have read the other."""
-    verdict = judge(request().removesuffix(b"\r\n\r\n") + again)
-    assert isinstance(verdict, Refusal)
-    assert (verdict.status, "the header Sec-WebSocket-Key is there more than once" in verdict.text) == (400, True)
+    found = answer_to(request().removesuffix(b"\r\n\r\n") + again)
+    assert isinstance(found, Refusal)
+    assert (found.status, "the header Sec-WebSocket-Key is there more than once" in found.text) == (400, True)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_lists_in_one_line_or_several(lines: list[str]) -> None:
     """RFC 9110, section 5.3: a list may be cut into several lines, in any order."""
     upgrade = None if any(line.startswith("Upgrade") for line in lines) else GOOD["Upgrade"]
     head = request(Connection=None, Upgrade=upgrade).removesuffix(b"\r\n")
-    assert isinstance(judge(head + "\r\n".join([*lines, "", ""]).encode()), Upgrade)
+    assert isinstance(answer_to(head + "\r\n".join([*lines, "", ""]).encode()), Upgrade)
 
 
 @pytest.mark.parametrize(
@@ -138,9 +138,9 @@ def test_lists_in_one_line_or_several(lines: list[str]) -> None:
     ],
 )  # fmt: skip
 def test_hosts(host: str) -> None:
-    verdict = judge(request(Host=host))
-    assert isinstance(verdict, Upgrade)
-    assert verdict.host == host
+    found = answer_to(request(Host=host))
+    assert isinstance(found, Upgrade)
+    assert found.host == host
 
 
 @pytest.mark.parametrize(
@@ -156,22 +156,22 @@ def test_hosts(host: str) -> None:
 )
 def test_targets(target: str, expected: tuple[str, str, str]) -> None:
     """A server takes the absolute form as well, and then its host, not that of Host (RFC 9112, section 3.2.2)."""
-    verdict = judge(request(f"GET {target} HTTP/1.1"))
-    assert isinstance(verdict, Upgrade)
-    assert (verdict.path, verdict.query, verdict.host) == expected
+    found = answer_to(request(f"GET {target} HTTP/1.1"))
+    assert isinstance(found, Upgrade)
+    assert (found.path, found.query, found.host) == expected
 
 
 def test_the_answer_to_head_has_no_body() -> None:
     for head in (request("HEAD / HTTP/1.1"), b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", b"HEAD nonsense\r\n\r\n"):
-        verdict = judge(head)
-        assert isinstance(verdict, Refusal)
-        answer = verdict.encode()
+        found = answer_to(head)
+        assert isinstance(found, Refusal)
+        answer = found.encode()
         assert answer.endswith(b"\r\n\r\n")
         assert b"Content-Length: 0" not in answer
     assert too_large(b"HEAD / HTTP/1.1\r\nX: y", 256).encode().endswith(b"\r\n\r\n")
 
 
-@pytest.mark.parametrize("refusal", [judge(request(Sec_WebSocket_Version="8")), Refusal(426, "by the chain")])
+@pytest.mark.parametrize("refusal", [answer_to(request(Sec_WebSocket_Version="8")), Refusal(426, "by the chain")])
 def test_426_says_what_to_upgrade_to(refusal: Refusal) -> None:
     """RFC 9110, sections 7.8 and 15.5.22."""
     answer = refusal.encode()
@@ -180,17 +180,17 @@ def test_426_says_what_to_upgrade_to(refusal: Refusal) -> None:
 
 
 def test_a_refused_version_names_the_right_one() -> None:
-    verdict = judge(request(Sec_WebSocket_Version="8"))
-    assert isinstance(verdict, Refusal)
-    assert b"Sec-WebSocket-Version: 13\r\n" in verdict.encode()
+    found = answer_to(request(Sec_WebSocket_Version="8"))
+    assert isinstance(found, Refusal)
+    assert b"Sec-WebSocket-Version: 13\r\n" in found.encode()
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_get_a_verdict(head: bytes) -> None:
     """No request raises anything."""
-    assert isinstance(judge(head + b"\r\n\r\n"), (Refusal, Upgrade))
+    assert isinstance(answer_to(head + b"\r\n\r\n"), (Refusal, Upgrade))
 
 
 @given(st.sampled_from(sorted(GOOD)), st.text(st.characters(min_codepoint=32, max_codepoint=255), max_size=30))
 def test_any_header_value_gets_a_verdict(name: str, value: str) -> None:
-    assert isinstance(judge(request(**{name: value})), (Refusal, Upgrade))
+    assert isinstance(answer_to(request(**{name: value})), (Refusal, Upgrade))

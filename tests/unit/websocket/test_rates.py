@@ -22,7 +22,7 @@ def test_no_more_is_taken_than_the_rate_gives_and_one_bucketful_and_one_taking(
     for pause, amount in steps:
         now += pause
         if bucket.left(now) >= 1:
-            bucket.take(amount)
+            bucket.spend(amount)
             taken += amount
             assert taken <= rate.amount + rate.per_second * now + amount + 0.01
         assert bucket.left(now) <= rate.amount + 0.01
@@ -31,7 +31,7 @@ def test_no_more_is_taken_than_the_rate_gives_and_one_bucketful_and_one_taking(
 @given(rates, st.integers(1, 10**7))
 def test_after_the_wait_there_is_a_token_and_before_it_there_is_none(rate: Rate, amount: int) -> None:
     bucket = TokenBucket(rate, 0.0)
-    bucket.take(amount)
+    bucket.spend(amount)
     wait = bucket.wait_s(1.0)
     if wait:
         assert bucket.left(wait * 0.9) < 1
@@ -44,7 +44,7 @@ def test_whoever_keeps_to_the_rate_never_waits(rate: Rate, count: int) -> None:
     bucket = TokenBucket(rate, 0.0)
     for number in range(count):
         assert bucket.left(number / rate.per_second) >= 1
-        bucket.take(1)
+        bucket.spend(1)
 
 
 @pytest.mark.parametrize(
