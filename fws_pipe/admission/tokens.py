@@ -103,7 +103,7 @@ class Authenticator:
             raise UsageError(f"{option} {path}: the file can't be read: {error.strerror or error}") from None
 
     def admit(self, request: Upgrade, now: float) -> Admission | Refusal:
-        """Admit a request by its token, or refuse it; `now` is in seconds since the epoch (RFC 6750, sections 2 and 3)."""
+        """Admit a request by its token, or refuse it; `now` is in seconds since the epoch (RFC 6750, 2 and 3)."""
         try:
             token = _find_token(request, self._settings.cookie)
             if token is None:

@@ -1,4 +1,4 @@
-"""Answers the head of an HTTP request: an upgrade that trio-websocket may have, or a refusal that we answer.
+"""The answer to the head of an HTTP request: an upgrade to a WebSocket, a refusal, or a page.
 
 trio-websocket never sees a client's request: the tasks behind a handshake that it refused would live on, and HTTP/1.0
 and keys that aren't 16 bytes would get through (RFC 6455, section 4.2.1). No I/O.
