@@ -1,4 +1,4 @@
-"""Who is here: the clients by id, their groups, what each may have under way, and what reaches whom.
+"""The clients: each by its id, their groups, what each may have under way, and which messages reach which of them.
 
     send, join, leave, close -> registry -> client -> its wire
 

@@ -23,7 +23,7 @@ class KeepAlive:
     Idle is who has sent, or has been sent, nothing.
 
     A proxy in between may end a connection of which one direction is idle, whatever passes in the other. 0: off.
-    `is_paused` tells whether the server reads nobody just now: then a client's silence says nothing.
+    `is_paused` tells whether the server reads no client just now: then a client's silence says nothing.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class KeepAlive:
     def _is_silent(self, pinged: Ping | None, now: float, pause: float) -> bool:
         """Whether a client that has not answered this ping has had its time for that, and been silent before it.
 
-        Its time is counted in checks, not by the clock: when we ourselves have been stopped, or have read nobody
+        Its time is counted in checks, not by the clock: when we ourselves have been stopped, or have read no client
         since the chain was too slow, the answer may have been there all the time.
         """
         if pinged is None or self._timeout <= 0 or now - pinged.since < self._interval + self._timeout:

@@ -1,4 +1,4 @@
-"""Who is connected, who is in which group, and what an action does to them. No I/O of its own: wires have that."""
+"""The clients by id, the groups, and the fan-out of actions to them. No I/O of its own: wires have that."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Clients:
         self._followers: list[Callable[[Client], object]] = []
         self._groups: dict[str, dict[str, Client]] = {}
         self.groups_weight = 0
-        """About how much memory it takes who is in which group, in bytes."""
+        """About how much memory the groups take, in bytes."""
         self._touched: set[Wire] = set()
         self._target: _Target = _NOBODY
         self._frames: list[bytes] = []
@@ -94,7 +94,7 @@ class Clients:
         self._tell(client)
 
     def remove(self, client: Client) -> None:
-        """A client has gone; nobody finds it in its groups any more. It keeps the names: see `Feed.leaving`."""
+        """Forget a client, and take it out of its groups. It keeps their names: see `Feed.departures`."""
         del self._by_id[client.id]
         self._before_the_gate -= not client.is_open
         for group in client.groups:
@@ -143,7 +143,7 @@ class Clients:
     def send(self, action: Frame) -> None:
         """Queue a `send` action; `flush` writes.
 
-        Encoded once, whoever gets it; and what goes to the same receivers one after the other is queued as one.
+        Encoded once for all receivers; and what goes to the same receivers one after the other is queued as one.
         """
         data = action["data"]
         if data == []:
@@ -165,7 +165,7 @@ class Clients:
             self.deliver()
 
     def deliver(self) -> None:
-        """Put what has been sent into the outboxes: before anything else happens to who is here."""
+        """Put what has been sent into the outboxes: before anything else happens to the clients."""
         if self._frames:
             self._touched.update([client.wire for client in self._pass_on(at_once=False)])
 
@@ -254,7 +254,7 @@ class Clients:
         return [client for client in self._by_id.values() if client.is_open]
 
     def _named(self, to: str | list[str], messages: int = 1) -> Iterator[Client]:
-        """The clients of these ids; for each that has gone so many messages are counted."""
+        """The clients of these ids; for each that has gone its messages are counted."""
         for client_id in [to] if isinstance(to, str) else to:
             client = self._by_id.get(client_id)
             if client is not None:

@@ -4,7 +4,7 @@ Back-pressure
 -------------
 
 A client that sends faster than the chain works, or than it reads the replies, is not read: TCP then slows it down. It
-costs nobody else anything, since what it may have under way is bounded:
+costs the others nothing, since what it may have under way is bounded:
 
     client -- under way in the chain --> replies in its outbox --> client
              '----------- together within its share -----------'
@@ -78,13 +78,13 @@ class Sender:
         """What is told of room while this client is not read."""
 
     def charge(self, size: int, count: int) -> None:
-        """So many bytes and events of this client have gone to the chain."""
+        """Note that `size` bytes, in `count` events, of this client have gone to the chain."""
         self._under_way += size
         self._under_way_count += count
         self._load.events += count
 
     def discharge(self, size: int, count: int) -> None:
-        """So many bytes and events of this client are through the chain, or lost with it."""
+        """Note that `size` bytes, in `count` events, are through the chain, or lost with it."""
         self._under_way -= size
         self._under_way_count -= count
         self._load.events -= count
@@ -109,7 +109,7 @@ class Sender:
             self._held.try_to_go_on()
 
     def _fit_window(self, size: int) -> None:
-        """So many bytes have come through: how much may be under way from now on?"""
+        """Open or close the window, now that `size` bytes have come through."""
         replies = self.wire.outbox.own
         if replies > self._share_limit:
             if not self._under_way_count:  # now they have all come
@@ -139,7 +139,7 @@ class Sender:
         return own if own <= in_all else max(in_all, FEW_UNDER_WAY - self._under_way_count)
 
     def must_wait(self, size: int) -> bool:
-        """Whether this client's next event, of so many bytes, must wait for its earlier ones and their replies.
+        """Whether this client's next event, of `size` bytes, must wait for its earlier ones and their replies.
 
         A client that sends faster than it reads the replies is so held back, and leaves room for what others send it;
         and none can fill the chain alone. One event is always allowed.
@@ -160,6 +160,6 @@ class Sender:
         await self._share.park()
 
     def stop_waiting(self) -> None:
-        """There is no time left: let go whoever waits for its share."""
+        """End the wait for its share: there is no time left."""
         if self._share is not None:
             self._share.unpark_all()

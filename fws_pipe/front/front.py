@@ -92,7 +92,7 @@ class Front:
         self._reception.receive(client, wire)
 
     def spawn(self, task: Callable[[], Awaitable[object]]) -> None:
-        """Start a task whose errors cost nobody else anything; they are logged."""
+        """Start a task whose errors are logged, and end nothing but the task."""
         self._nursery.start_soon(self._guard, task)
 
     async def _guard(self, task: Callable[[], Awaitable[object]]) -> None:

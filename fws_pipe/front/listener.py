@@ -109,7 +109,7 @@ ACCEPT_AT_ONCE = 64
 """How many connections are accepted before those that are open get their turn."""
 
 PAUSE_S = 0.1
-"""How long nobody is accepted when there is no descriptor or memory left."""
+"""How long no connection is accepted when there is no descriptor or memory left."""
 
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
@@ -150,7 +150,7 @@ def _accept_some(listener: socket.socket, at_most: int) -> Iterator[tuple[socket
     for _ in range(at_most):
         try:
             connection, address = listener.accept()
-        except (BlockingIOError, ConnectionError):  # nobody there any more
+        except (BlockingIOError, ConnectionError):  # it has gone already
             return
         connection.setblocking(False)
         if listener.family == socket.AF_UNIX:

@@ -1,4 +1,4 @@
-"""Tells the source who is here and in which groups, for the membership that it keeps in Redis.
+"""Tells the source of the clients and their groups, for the membership that it keeps in Redis.
 
 State, not history: one frame for each client that has changed since the last batch, however often it has. So what
 waits is bounded by the number of clients. No I/O of its own.

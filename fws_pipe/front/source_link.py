@@ -1,4 +1,4 @@
-"""The front's side of the source: what other servers and programs have published comes in, who is here goes out.
+"""The front's side of the source: what other servers and programs have published comes in, and the membership goes out.
 
 Unlike the chain's own actions, what comes in can wait: when the chain is slow the source isn't read. And what comes in
 may be anybody's who may publish in Redis: nothing but messages is taken from it.
@@ -37,7 +37,7 @@ class SourceLink:
         self._patience = trio.CancelScope()
 
     async def write_events(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
-        """Tell who is here, for ever."""
+        """Tell the source of the clients, for ever."""
         await self._changes.run(pipe.write)
 
     async def execute_all(self, inlet: Inlet, source: str) -> None:

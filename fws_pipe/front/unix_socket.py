@@ -1,6 +1,7 @@
 """Listens on a Unix socket (unix(7)): replaces what a dead server has left there, and nothing else.
 
-Reads: who is there. Writes: the socket file, which goes with the listener. Never: removes what isn't a dead socket.
+Reads: whether a server is there already. Writes: the socket file, which goes with the listener. Never: removes what
+isn't a dead socket.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def _bind(path: str, mode: int, backlog: int) -> UnixListener:
     try:
         listener.bind(path)
         listener.own(path)
-        os.chmod(path, mode)  # nobody can connect before it listens
+        os.chmod(path, mode)  # no client can connect before it listens
         listener.listen(backlog)
         listener.setblocking(False)
     except BaseException:
@@ -82,7 +83,7 @@ def _bind(path: str, mode: int, backlog: int) -> UnixListener:
 
 
 def _remove_dead(path: str) -> None:
-    """Remove a socket that nobody listens on. Raises SystemRefusedError for whatever else is there."""
+    """Remove a socket on which no server listens. Raises SystemRefusedError for anything else that is there."""
     try:
         there = os.lstat(path)
     except FileNotFoundError:
@@ -98,7 +99,7 @@ def _remove_dead(path: str) -> None:
 
 
 def _is_dead(path: str) -> bool:
-    """Whether nobody listens on a socket. What can't be told counts as alive."""
+    """Whether no server listens on a socket. What can't be told counts as alive."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # a server with a full queue would keep us waiting
         try:

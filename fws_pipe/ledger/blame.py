@@ -1,11 +1,11 @@
 """Which event may have killed the chain. No I/O.
 
-One death says little: a stage may die for any reason. An event that kills whoever reads it was in the chain at each
-death. So when a second death comes before all is through that was in the chain at the first one, the events that were
-in it both times are replayed one at a time, and one that is alone in the chain at three deaths is to blame. That bounds
-the deaths which one event can cause, however far each run gets before it dies: two until it is alone, three alone. A
-filter that dies at random hardly meets the same event three times, and if it does so twice nothing is lost by that. One
-that dies because what it needs is away for a moment would: so the last of the three comes later.
+One death says little: a stage may die for any reason. An event that kills the stage that reads it was in the chain at
+each death. So when a second death comes before all is through that was in the chain at the first one, the events that
+were in it both times are replayed one at a time, and one that is alone in the chain at three deaths is to blame. That
+bounds the deaths which one event can cause, however far each run gets before it dies: two until it is alone, three
+alone. A filter that dies at random hardly meets the same event three times, and if it does so twice nothing is lost by
+that. One that dies because what it needs is away for a moment would: so the last of the three comes later.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import enum
 from collections import Counter
 
 DEATHS_ALONE = 3
-"""So many deaths with nothing else in the chain, and an event is guilty."""
+"""How many deaths with nothing else in the chain make an event guilty."""
 
 LAST_CHANCE_S = 2.0
 """How long after the death before an event gets its last chance: a filter that lacked something may have it by then."""
 
 DEATHS_IN_COMPANY = 2
-"""So many deaths at the most before a deadly event is alone: at the second one it is among those replayed alone."""
+"""The most deaths before a deadly event is alone: at the second one it is among those replayed alone."""
 
 
 class Remedy(enum.Enum):

@@ -39,7 +39,7 @@ JOURNAL_LIMIT_BYTES = 64 * 1024 * 1024
 """How much is kept until it is through the chain, unless the user says otherwise."""
 
 BATCH_EVENTS = 512
-"""A tick stands behind so many events at the latest, so that a chain that works slowly doesn't pass for one that hangs:
+"""The most events before a tick, so that a chain that works slowly doesn't pass for one that hangs:
 at 50 ms an event ticks come back every 26 s.
 """
 
@@ -55,7 +55,7 @@ class Door(enum.Enum):
     CLIENTS_ONLY = enum.auto()
     """Not from outside: the server ends, and a busy channel would keep the chain from settling."""
     CLOSED = enum.auto()
-    """There is no time left: whoever puts an event does not wait."""
+    """There is no time left: an event is put without waiting."""
 
 
 class Restart(NamedTuple):
@@ -150,7 +150,7 @@ class Feed:
 
     @property
     def is_full(self) -> bool:
-        """Whether the chain is so slow that nobody may be read."""
+        """Whether the chain is so slow that no client may be read."""
         return self._size >= WAITING_LIMIT_BYTES or self._journal.size >= self._journal_limit
 
     @property
@@ -164,7 +164,7 @@ class Feed:
             await self._room.park()
 
     def close(self, clients: Iterable[Client]) -> None:
-        """There is no time left: whoever waits to put an event, or will, need not."""
+        """End all waiting for room, now and later: there is no time left."""
         self._door = Door.CLOSED
         self._room.unpark_all()
         self.ticks.tell()
@@ -223,7 +223,7 @@ class Feed:
     # What goes out.
 
     async def run(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
-        """Write batches until `finish` is called. Raises OSError when nobody reads them.
+        """Write batches until `finish` is called. Raises OSError when the chain has gone.
 
         The first one at once: the snapshot, but for what the chain has been told (`known`, see `introduce`), and a tick
         that tells when the chain serves. Events follow when it is back, so that one which kills the chain does not pass
@@ -434,7 +434,7 @@ class Feed:
             await self.ticks.wait_change()
 
     async def wait_stalled(self, timeout_s: float) -> None:
-        """Wait until the chain has returned no tick for so many seconds though it owes one; 0: for ever."""
+        """Wait until the chain, though it owes a tick, has returned none for `timeout_s` seconds; 0: for ever."""
         await self.ticks.wait_stalled(timeout_s, lambda: self._journal.awaited)
 
     @property
@@ -451,7 +451,7 @@ class Feed:
         """The chain has died, or has made room for another one: prepare what the next one gets.
 
         First a snapshot: an `open` with `replay` for each client whose own one is not kept. Then all that is kept. A
-        client that still waits at the gate is new to the next chain: nobody else will answer it.
+        client that still waits at the gate is new to the next chain: no other will answer it.
         """
         self._clients = clients
         finding = None

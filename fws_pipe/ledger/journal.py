@@ -144,7 +144,7 @@ class Journal(Generic[OwnerT]):
         return self._under_way[0].seq if self._under_way else None
 
     def owner_of(self, seq: int) -> OwnerT | None:
-        """Whose event in the chain has this number; None where it is nobody's, or not there."""
+        """The owner of the event of this number; None where it has none, or is not in the chain."""
         charge = self._charge_of(seq)
         return None if charge is None else charge.owner
 

@@ -77,9 +77,9 @@ class Link:
         self.feed = Feed(limits.journal)
         self.progress = Progress(lambda: self.feed.last_event)
         self.clients = Clients(counters, limits.slow_client, self.feed.owners_of, limits.max_groups)
-        """All that the chain knows of,"""
+        """All clients that the chain has been told of."""
         self.conversations: dict[Client, Conversation[Client]] = {}
-        """and what those say whose handshake is over."""
+        """The conversations with those of them whose handshake is over."""
         self._quarantine = Quarantine(limits.quarantine, name)
         self.wants_data = False
         """Whether the chain wants `data` events."""
@@ -97,7 +97,7 @@ class Link:
         self.clients.add(client)
 
     def converse(self, client: Client, conversation: Conversation[Client]) -> None:
-        """A client's handshake is over, and this is what takes what it says."""
+        """Note the conversation with a client whose handshake is over."""
         self.conversations[client] = conversation
 
     def depart(self, client: Client, code: int, reason: str, *, clean: bool) -> None:
@@ -124,7 +124,7 @@ class Link:
             conversation.tap(is_wanted=wants_data)
 
     def close(self) -> None:
-        """There is no time left: nobody waits for the chain any more."""
+        """End all waiting for the chain: there is no time left."""
         self.feed.close(self.clients)
 
     # The chain's two pipes, as a supervisor drives them.
@@ -244,7 +244,7 @@ class Link:
             frames = list(self.progress.without_done(frames))
         for frame in frames:
             self.execute(frame)
-        self.clients.flush()  # before what nobody waits for
+        self.clients.flush()  # before the bookkeeping, for which no client waits
         if self.feed.ticks.are_swallowed and frames:
             self.feed.ticks.ready.set()  # an answer shows as well that the chain serves
         if (

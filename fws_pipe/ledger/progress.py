@@ -4,7 +4,7 @@ An action carries the `seq` of the event that caused it. When a chain dies, the 
 written to the next one, whose answers come back once more. What has been executed of these is known exactly:
 
 - Of an event whose tick is back everything has been executed: its actions had come out before the tick.
-- Of an event behind that tick the executed actions are remembered, by their receivers: so many for each. A filter that
+- Of an event behind that tick the executed actions are remembered, by their receivers: a count for each. A filter that
   answers several clients may list them in another order the second time, or without those that have left, and each of
   them still gets its own answer once. The data is not compared: an answer that tells the time differs in each run.
 

@@ -1,6 +1,6 @@
 """Where events go that kill the chain: a file each, as frames, so that `cat FILE | FILTER` shows the crash.
 
-Never: hurts the server. A disk that is full, or a folder that nobody may write, costs the file, no more.
+Never: hurts the server. A disk that is full, or a folder without permission to write, costs the file, no more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fws_pipe.errors import SystemRefusedError, UsageError
 
 LIMIT_BYTES = 256 * 1024 * 1024
-"""How much one run of the server writes: whoever sends such events on purpose must not fill the disk."""
+"""How much one run of the server writes: a client that sends such events on purpose must not fill the disk."""
 
 
 class Fate(NamedTuple):
@@ -60,7 +60,7 @@ class Quarantine:
 
 
 def _write(path: str, data: bytes) -> None:
-    """Write a file that only we may read: it holds what a client has sent. A part of it helps nobody."""
+    """Write a file that only we may read: it holds what a client has sent. A part of it is of no use."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -143,7 +143,7 @@ class Ticks:
         await self._changed.park()
 
     async def wait_stalled(self, timeout_s: float, oldest: Callable[[], int | None]) -> None:
-        """Wait until no tick has come back for so many seconds though one is owed; 0: for ever.
+        """Wait until no tick has come back for `timeout_s` seconds though one is owed; 0: for ever.
 
         `oldest` gives the oldest tick that is not back.
         """

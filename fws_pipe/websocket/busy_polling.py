@@ -1,6 +1,6 @@
 """Whether the next message comes so soon that it isn't worth falling asleep for. No I/O.
 
-To sleep and be woken takes 15 us and more on each of the five legs of a round trip, and whoever has slept finds its
+To sleep and be woken takes 15 us and more on each of the five legs of a round trip, and a process that has slept finds its
 caches cold. A virtual machine's idle loop knows the remedy (halt polling): look again and again for a while, if lately
 that would have been enough. Here that is so while one message at a time is under way, and every wait is short.
 """
@@ -11,7 +11,7 @@ AWAKE_S = 0.000_15
 """How long to look before falling asleep: a message's way through a short chain, or a client's answer to its reply."""
 
 _SHORT_WAITS = 4
-"""So many in a row are a conversation: two messages and their answers. It ends with the first wait that is long, so
+"""How many in a row are a conversation: two messages and their answers. It ends with the first wait that is long, so
 what is looked for in vain is at most AWAKE_S for every two messages that came in quick succession.
 """
 

@@ -159,7 +159,7 @@ def is_utf8(data: bytes) -> bool:
 
 
 PONGS_AT_ONCE = 16
-"""Of so many pings that come together each is answered, as clients expect; of more the last one (RFC 6455, 5.5.3)."""
+"""How many pings that come together are answered each, as clients expect; of more the last one (RFC 6455, 5.5.3)."""
 
 
 class Controls(NamedTuple):
@@ -171,7 +171,7 @@ class Controls(NamedTuple):
 
 
 def skip_controls(block: bytes, position: int, count: int) -> Controls:
-    """Skip the whole pings and pongs at `position`, so many at most (RFC 6455, sections 5.5.2 and 5.5.3)."""
+    """Skip the whole pings and pongs at `position`, `count` at most (RFC 6455, sections 5.5.2 and 5.5.3)."""
     pings: list[int] = []
     size = len(block)
     for _ in range(count):

@@ -53,7 +53,7 @@ class Meter:
         return frames >= 1 and size >= 1
 
     def charge(self, frames: int, size: int) -> None:
-        """So many frames and bytes have been taken, as of the last `room`."""
+        """Note that so many frames and bytes have been taken, as of the last `room`."""
         if self._frames is not None:
             self._frames.spend(frames)
         if self._bytes is not None:

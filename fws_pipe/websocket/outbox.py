@@ -73,7 +73,7 @@ class Outbox:
         return self.size - self.others if self._others_size else self.size
 
     def fits(self, size: int) -> bool:
-        """Whether others may add so many bytes; where nothing of theirs waits, a frame of any size."""
+        """Whether others may add `size` bytes; where nothing of theirs waits, a frame of any size."""
         others = self.others
         return not others or others + size <= self.limit
 
@@ -84,7 +84,7 @@ class Outbox:
         self.weight += len(response)
 
     def append(self, frame: bytes, weight: int = 0) -> None:
-        """Queue whole frames, which take so many bytes of memory; 0: as many as they have."""
+        """Queue whole frames, which take `weight` bytes of memory; 0: as many as they have."""
         self._frames.append(frame)
         self.size += len(frame)
         self.weight += weight or len(frame)
@@ -140,7 +140,7 @@ class Outbox:
         self._frames.appendleft(b"".join(parts))
 
     def advance(self, count: int) -> None:
-        """So many bytes of `next_bytes` have been written."""
+        """Note that `count` bytes of `next_bytes` have been written."""
         if count == self.size:
             self._clear()
             return
@@ -162,7 +162,7 @@ class Outbox:
         self._written_of_first = 0
 
     def _lose(self, count: int) -> None:
-        """So many bytes wait no more."""
+        """Note that `count` bytes wait no more."""
         self._gone += count
         left = self.size - count
         self.weight = self.weight * left // self.size if left else 0

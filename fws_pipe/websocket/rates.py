@@ -33,7 +33,7 @@ EXPECTED = "expected a rate such as 100/s, 6000/m (a minute) or 0"
 
 @dataclass(frozen=True)
 class Rate:
-    """So many in so many seconds; so many may come at once."""
+    """`amount` in `seconds`; as many may come at once."""
 
     amount: int
     seconds: float = 1.0
@@ -86,5 +86,5 @@ class TokenBucket:
         self._tokens -= amount
 
     def wait_s(self, needed: float) -> float:
-        """How long, as of the last `left`, until there are so many tokens; 0 when there are, or the bucket is full."""
+        """How long, as of the last `left`, until there are `needed` tokens; 0 when there are, or the bucket is full."""
         return max(min(needed, self._capacity) - self._tokens - _SLACK, 0.0) / self._per_second

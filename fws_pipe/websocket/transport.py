@@ -51,7 +51,7 @@ class Transport(Protocol):
         """Whether nothing at all has arrived from the client since it connected."""
 
     def fileno(self) -> int:
-        """The socket's descriptor, whoever may read it; -1 once it is closed."""
+        """The socket's descriptor, also where it can't be read directly; -1 once it is closed."""
 
     def has_unread(self) -> bool:
         """Whether something waits to be read, be it the end."""
