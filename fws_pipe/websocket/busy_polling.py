@@ -1,8 +1,8 @@
 """Whether the next message comes so soon that it isn't worth falling asleep for. No I/O.
 
-To sleep and be woken takes 15 us and more on each of the five legs of a round trip, and a process that has slept finds its
-caches cold. A virtual machine's idle loop knows the remedy (halt polling): look again and again for a while, if lately
-that would have been enough. Here that is so while one message at a time is under way, and every wait is short.
+To sleep and be woken takes 15 us and more on each of the five legs of a round trip, and a process that has slept finds
+its caches cold. A virtual machine's idle loop knows the remedy (halt polling): look again and again for a while, if
+lately that would have been enough. Here that is so while one message at a time is under way, and every wait is short.
 """
 
 from __future__ import annotations
