@@ -28,21 +28,22 @@ from fws_pipe.chain.stdout import ServerStdout
 from fws_pipe.chain.successor import TICK_TIMEOUT_S
 from fws_pipe.chain.supervisor import SOURCE, Supervisor
 from fws_pipe.chain.watch import RestlessFiles, Watch, files_named_in, programs_named_in, signatures_of
-from fws_pipe.clients.registry import SlowClient
 from fws_pipe.config.options import Config
 from fws_pipe.counters import Count, Counters
 from fws_pipe.errors import FrameError, FwsError, GaveUpError, UnfinishedError, UsageError
-from fws_pipe.front.front import Front, Intake
+from fws_pipe.front.front import Front
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.listener import accept_all, open_listeners, open_unix_listeners, quiet_libraries, url_of
 from fws_pipe.front.source_link import SourceLink
 from fws_pipe.ledger.link import LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import STDIN, STDOUT, ReadBuffer, write_some
+from fws_pipe.storage.base import StorageKind
 from fws_pipe.system.runtime_folder import runtime_folder
 from fws_pipe.system.service_manager import Handover, Notifier
 from fws_pipe.system.signals import is_ignored
 from fws_pipe.websocket.meter import Pace
+from fws_pipe.websocket.rates import RatePolicy
 from fws_pipe.websocket.rfc6455 import GOING_AWAY, INTERNAL_ERROR
 from fws_pipe.websocket.tls import TlsFiles
 
@@ -377,9 +378,9 @@ def _name_in_redis(redis: RedisSettings | None, log: Log) -> Iterator[None]:
 def _storage_environment(config: Config, redis: RedisSettings | None) -> Iterator[dict[str, str]]:
     """What tells the stages of their storage; a database without a path of its own lives as long as the server."""
     environment = dict(config.storage_environment)
-    if config.storage == "redis" and redis is not None:
+    if config.storage == StorageKind.REDIS and redis is not None:
         environment.update(redis.to_environment())
-    if config.storage != "sqlite":
+    if config.storage != StorageKind.SQLITE:
         yield environment
         return
     with runtime_folder() as folder:
@@ -425,13 +426,13 @@ async def _front(config: Config, name: str, log: Log, *, checks_actions: bool) -
         message_timeout=config.message_timeout,
         memory=config.memory_limit,
         idle_timeout=config.idle_timeout,
-        pace=Pace(config.rate, config.rate_bytes, closes=config.rate_policy == "close"),
+        pace=Pace(config.rate, config.rate_bytes, closes=config.rate_policy is RatePolicy.CLOSE),
     )
     link_limits = LinkLimits(
         journal=config.journal_limit,
         stall_timeout=config.stall_timeout,
         max_groups=config.max_groups,
-        slow_client=SlowClient(config.slow_client),
+        slow_client=config.slow_client,
         quarantine=config.quarantine,
         checks_actions=checks_actions,
     )
@@ -444,7 +445,7 @@ async def _front(config: Config, name: str, log: Log, *, checks_actions: bool) -
             name,
             entrance,
             connections,
-            intake=Intake(config.intake),
+            intake=config.intake,
         )
         connections.cancel_scope.cancel()
 

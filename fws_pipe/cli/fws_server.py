@@ -24,6 +24,7 @@ from fws_pipe.config.options import (
 )
 from fws_pipe.errors import ChainError, FwsError, UsageError
 from fws_pipe.sdk.user_storage import add_redis_options, default_parser, load_storage_class, parser_with
+from fws_pipe.storage.base import StorageKind
 
 _DEFAULT_FILTERS = ("filtered_websocket.filters.broadcast_messages", "filtered_websocket.filters.stdout_messages")
 _ALL_INTERFACES = "0.0.0.0"  # where filtered_websocket listened
@@ -49,7 +50,7 @@ def reworded(error: FwsError, config: Config) -> FwsError:
         return error
     text = str(error)
     flags = {**_FLAGS, "host": "--host"}
-    if config.storage == "redis":
+    if config.storage == StorageKind.REDIS:
         flags |= {**_REDIS_FLAGS, "redis_url": "--redis_host"}
         text = text.replace(_LEAVE_REDIS, "name another storage with STORAGE_OBJECT_MODULE")
     names = {option.flag: flags.get(option.key, option.variable) for option in OPTIONS}
@@ -60,13 +61,13 @@ def parse_server(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     """Parse fws_server's command line. Raises UsageError; exits 0 after --help."""
     file = read_file(_config_path(argv), takes_unknown=True)
     storage = storage_named(environment, file)
-    flags = {**_FLAGS, **_REDIS_FLAGS} if storage == "redis" else _FLAGS
+    flags = {**_FLAGS, **_REDIS_FLAGS} if storage == StorageKind.REDIS else _FLAGS
     module = storage_module_of(storage)
     if module is not None:
         parser = parser_with(load_storage_class(module))
         file = _with_redis_words(file)
     else:
-        parser = add_redis_options(default_parser()) if storage == "redis" else default_parser()
+        parser = add_redis_options(default_parser()) if storage == StorageKind.REDIS else default_parser()
     words = [word for words in file.unknown.values() for word in words]
     arguments = _parse(parser, [*words, *argv], flags, file)
     file = _with_old_defaults(file, storage)
@@ -120,7 +121,7 @@ def _given(arguments: Mapping[str, Any], flags: Mapping[str, str]) -> dict[str, 
 def _with_old_defaults(file: ConfigFile, storage: str) -> ConfigFile:
     """The same, with filtered_websocket's defaults where they aren't ours: anything that is said beats them."""
     values = {"host": Given("", [_ALL_INTERFACES]), **file.values}
-    if storage == "redis" and not {"redis_url", "redis_host", "redis_port"} & set(values):
+    if storage == StorageKind.REDIS and not {"redis_url", "redis_host", "redis_port"} & set(values):
         values["redis_host"] = Given("", "localhost")
     return replace(file, values=values)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import enum
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from fws_pipe.clients.client import Client, GateAnswer
+from fws_pipe.clients.slow_client import SlowClient
 from fws_pipe.counters import Count, Counters
 from fws_pipe.http.handshake import Refusal
 from fws_pipe.protocol.actions import EVERYONE
@@ -29,17 +29,6 @@ _NOBODY: _Target = (None, None, None, False)
 
 _JOINED_BYTES = 64 * 1024
 """How much for the same receivers is queued as one."""
-
-
-class SlowClient(enum.StrEnum):
-    """What becomes of a client for which more waits than may."""
-
-    CLOSE = "close"
-    """It is closed, with 1013: it knows then that it has missed something."""
-    DROP_OLDEST = "drop-oldest"
-    """What has waited longest is dropped: for those who want the newest."""
-    DROP_NEWEST = "drop-newest"
-    """What has just come is dropped."""
 
 
 def _nobodys(seqs: Sequence[object]) -> list[Client | None]:

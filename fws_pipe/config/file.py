@@ -20,10 +20,12 @@ from typing import Any, NamedTuple, NoReturn
 
 from fws_pipe.chain.commands import filter_paths
 from fws_pipe.errors import UsageError
+from fws_pipe.log import Level
 from fws_pipe.protocol.codec import describe
 
 _CHAIN_KEYS = ("chain", "filters")
-_LOUDNESS = ("verbose", "quiet")
+LOUDNESS = {"verbose": Level.DEBUG, "quiet": Level.WARNING}
+"""The two keys that say how much the log tells, as the flags of the same names do."""
 _REDIS_KEYS = frozenset({"redis_url", "redis_host", "redis_port"})
 _OLD_REDIS_FLAG = "redis"
 """A flag of older versions of filtered_websocket, which its README still names."""
@@ -70,7 +72,7 @@ class _Reader:
         self._path = path
         self._known = known
         self._takes_unknown = takes_unknown
-        self._flags = {*flags, *_LOUDNESS}
+        self._flags = {*flags, *LOUDNESS}
         self._lists = lists
         self._secrets = secrets
         self._loudness = ""
@@ -97,7 +99,7 @@ class _Reader:
     def _sort(self, name: str, key: str, value: object) -> None:
         if key in (*_CHAIN_KEYS, "flags"):
             return
-        if key in _LOUDNESS:
+        if key in LOUDNESS:
             if self._switch(name, value) == "on":
                 self._be(key)
         elif key in self._flags:
@@ -114,7 +116,7 @@ class _Reader:
 
     def _old_flag(self, flag: str) -> None:
         key = flag.replace("-", "_")
-        if key in _LOUDNESS:
+        if key in LOUDNESS:
             self._be(key)
         elif key in self._flags:
             self.values[key] = Given(self._source(f"flags: {flag}"), "on")
@@ -194,7 +196,7 @@ def load_config_file(
 
 def unknown_key(path: str | None, name: str, known: Collection[str]) -> UsageError:
     """The error for a key that means nothing."""
-    others = (*_CHAIN_KEYS, *_LOUDNESS, "flags")
+    others = (*_CHAIN_KEYS, *LOUDNESS, "flags")
     return UsageError(f"{path}: unknown key {_quoted(name)}{did_you_mean(name, [*known, *others])}")
 
 

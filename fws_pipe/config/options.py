@@ -6,37 +6,42 @@ A flag beats its environment variable, which beats the config file, which beats 
 from __future__ import annotations
 
 import argparse
+import enum
 import json
 import os
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fws_pipe import __version__
 from fws_pipe.admission.origins import OriginPattern, parse_origin
 from fws_pipe.admission.proxies import Proxy, parse_proxy
 from fws_pipe.broker.settings import RedisSettings, check_channels, check_url
+from fws_pipe.clients.slow_client import SlowClient
 from fws_pipe.config.arguments import Parser, parse_all
-from fws_pipe.config.file import ConfigFile, Given, chain_of, load_config_file
+from fws_pipe.config.file import LOUDNESS, ConfigFile, Given, chain_of, load_config_file
 from fws_pipe.errors import EXIT_CODES, UsageError
 from fws_pipe.log import Level
 from fws_pipe.protocol.actions import is_token
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES
+from fws_pipe.storage.base import StorageKind
+from fws_pipe.websocket.intake import Intake
 from fws_pipe.websocket.rates import EXPECTED as EXPECTED_RATE
-from fws_pipe.websocket.rates import Rate, rate_of, split_rate
+from fws_pipe.websocket.rates import Rate, RatePolicy, rate_of, split_rate
 
 DEFAULT_CHAIN = "broadcast | stdout_log"
 
 _ON = ("1", "true", "yes", "on")
 _OFF = ("0", "false", "no", "off")
 
-_STORAGES = ("memory", "sqlite", "redis")
 _OLD_STORAGES = {
-    "filtered_websocket.storage_objects.default": "memory",
-    "filtered_websocket.storage_objects.redis": "redis",
+    "filtered_websocket.storage_objects.default": StorageKind.MEMORY,
+    "filtered_websocket.storage_objects.redis": StorageKind.REDIS,
 }
+
+ChoiceT = TypeVar("ChoiceT", bound=enum.StrEnum)
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
@@ -131,13 +136,6 @@ def parse_byte_rate(text: str) -> Rate | None:
         raise ValueError("expected a rate in bytes such as 64K/s, 10M/m (a minute) or 0") from None
 
 
-def parse_rate_policy(text: str) -> str:
-    """What is done about a client that sends too fast. Raises ValueError."""
-    if text not in RATE_POLICIES:
-        raise ValueError(f"expected one of {', '.join(RATE_POLICIES)}")
-    return text
-
-
 def parse_mode(text: str) -> int:
     """A file's permissions, octal as for chmod. Raises ValueError."""
     if not re.fullmatch(r"0?[0-7]{3}", text):
@@ -184,13 +182,14 @@ def parse_time(text: str) -> float:
     return seconds
 
 
-def one_of(*words: str) -> Callable[[str], str]:
-    """A parser that takes one of these words. It raises ValueError."""
+def member_of(choices: type[ChoiceT]) -> Callable[[str], ChoiceT]:
+    """A parser that turns the value of a member into the member. It raises ValueError."""
 
-    def parse(text: str) -> str:
-        if text not in words:
-            raise ValueError(f"expected one of {', '.join(words)}")
-        return text
+    def parse(text: str) -> ChoiceT:
+        try:
+            return choices(text)
+        except ValueError:
+            raise ValueError(f"expected one of {', '.join(choices)}") from None
 
     return parse
 
@@ -294,13 +293,6 @@ class Option:
         """`max_message`."""
         return self.name.replace("-", "_")
 
-
-RATE_POLICIES = ("wait", "close")
-
-INTAKES = ("epoll", "tasks", "library")
-SLOW_CLIENT = ("close", "drop-oldest", "drop-newest")
-
-_LEVELS = {"verbose": Level.DEBUG, "quiet": Level.WARNING, "": Level.INFO}
 
 _LISTENING = "listening"
 _TLS = "TLS"
@@ -463,7 +455,7 @@ OPTIONS = (
         "bytes of one client, as 64K/s or 10M/m, so many of them at once; 0: any", "RATE", _LIMITS,
     ),
     Option(
-        "rate-policy", parse_rate_policy, "wait", "wait",
+        "rate-policy", member_of(RatePolicy), RatePolicy.WAIT, "wait",
         "what happens to a client that sends faster: wait (it is read more slowly) or close (with 1008)", "POLICY",
         _LIMITS,
     ),
@@ -478,7 +470,7 @@ OPTIONS = (
         "BYTES", _LIMITS,
     ),
     Option(
-        "slow-client", one_of(*SLOW_CLIENT), "close", "close",
+        "slow-client", member_of(SlowClient), SlowClient.CLOSE, "close",
         "what then: close it with 1013, or drop-oldest or drop-newest of what waits for it", "POLICY", _LIMITS,
     ),
     Option(
@@ -496,7 +488,7 @@ OPTIONS = (
         "how long clients and chain have to finish after SIGTERM or SIGINT", "SECONDS", _LIMITS,
     ),
     Option(
-        "intake", one_of(*INTAKES), "epoll", "epoll",
+        "intake", member_of(Intake), Intake.EPOLL, "epoll",
         "how clients are read: epoll, tasks (as where there is no epoll), library (every frame by trio-websocket)",
         "NAME", _LIMITS,
     ),
@@ -529,7 +521,7 @@ OPTIONS = (
         _CHAIN, for_front=False, old_flags=("-token",),
     ),
     Option(
-        "storage", parse_storage, "sqlite", "sqlite",
+        "storage", parse_storage, StorageKind.SQLITE, "sqlite",
         "where filters keep what outlives them: memory, sqlite, sqlite:PATH, redis, or a module's class StorageObject",
         "KIND", _SHARED, for_front=False, old_variables=("STORAGE_OBJECT_MODULE",),
     ),
@@ -610,14 +602,14 @@ class Config:
     memory_limit: int
     rate: Rate | None
     rate_bytes: Rate | None
-    rate_policy: str
+    rate_policy: RatePolicy
     idle_timeout: float
     outbox_limit: int
-    slow_client: str
+    slow_client: SlowClient
     journal_limit: int
     stall_timeout: float
     drain_timeout: float
-    intake: str
+    intake: Intake
     shell: str
     watch: bool
     quarantine: str | None
@@ -744,7 +736,7 @@ def storage_named(environment: Mapping[str, str], file: ConfigFile) -> str:
 
 def storage_module_of(storage: str) -> str | None:
     """The user's own module with a class StorageObject, or None for our own kinds of storage."""
-    return None if storage in _STORAGES or storage.startswith("sqlite:") else storage
+    return None if storage in tuple(StorageKind) or storage.startswith("sqlite:") else storage
 
 
 def make_config(
@@ -762,11 +754,11 @@ def make_config(
     said: dict[str, Given] = {key: value for source in sources for key, value in source.items()}
     values = {option.key: _value(option, said[option.key]) for option in options if option.key in said}
     defaults = {option.key: option.default for option in OPTIONS}
-    loudness = said.get("loudness", Given("", file.loudness))
+    loudness = said["loudness"].text if "loudness" in said else file.loudness
     chain = DEFAULT_CHAIN if chain is None else chain
     config = Config(
         **{**defaults, **values},
-        level=_LEVELS[str(loudness.text)],
+        level=LOUDNESS.get(str(loudness), Level.INFO),
         names_tcp=not said.keys().isdisjoint(("host", "port")),
         chain=chain,
         file=file.path,
@@ -777,7 +769,7 @@ def make_config(
 
 def _check(config: Config) -> None:
     """Options that make no sense together. Raises UsageError."""
-    if config.storage == "redis" and config.redis_url is None:
+    if config.storage == StorageKind.REDIS and config.redis_url is None:
         raise UsageError("--storage redis: where is Redis? Add --redis-url redis://localhost:6379/0, or another")
     if config.redis_sharded and config.redis_url is None:
         raise UsageError("--redis-sharded makes no sense without --redis-url")

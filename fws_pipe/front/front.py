@@ -7,7 +7,6 @@ Never: user code, Redis.
 
 from __future__ import annotations
 
-import enum
 import socket
 from collections.abc import Awaitable, Callable
 
@@ -27,20 +26,10 @@ from fws_pipe.ledger.link import Link, LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.pipes.ends import Inlet
 from fws_pipe.websocket.conversation import Readers
+from fws_pipe.websocket.intake import Intake
 from fws_pipe.websocket.readers import HAS_EPOLL, AllReaders, Laggards, Switchboard, TaskReaders
 from fws_pipe.websocket.transport import SocketAddress
 from fws_pipe.websocket.wire import OverdueWires, Wire
-
-
-class Intake(enum.StrEnum):
-    """How what clients send is read and taken apart. The same for everybody outside; the tests take each."""
-
-    EPOLL = "epoll"
-    """All plain connections in one epoll object."""
-    TASKS = "tasks"
-    """A task for each connection, as where there is no epoll."""
-    LIBRARY = "library"
-    """And every frame through trio-websocket."""
 
 
 class Front:

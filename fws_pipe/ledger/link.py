@@ -19,7 +19,8 @@ from typing import ClassVar, Protocol
 import trio
 
 from fws_pipe.clients.client import Client, GateAnswer
-from fws_pipe.clients.registry import Clients, SlowClient
+from fws_pipe.clients.registry import Clients
+from fws_pipe.clients.slow_client import SlowClient
 from fws_pipe.counters import Count, Counters
 from fws_pipe.http import handshake
 from fws_pipe.ledger.blame import DEATHS_ALONE

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from fws_pipe.sdk import functions
 from fws_pipe.sdk.functions import Event
 from fws_pipe.sdk.token_groups import default_group, group_of
-from fws_pipe.storage import Storage, open_storage
+from fws_pipe.storage import Storage, StorageKind, open_storage
 
 
 class FilterMeta(type):
@@ -94,7 +94,7 @@ def open_storage_object() -> Any:
 
         return open_user_storage()
     storage = open_storage(os.environ)
-    return PublishingStorage(storage) if choice == "redis" else storage
+    return PublishingStorage(storage) if choice == StorageKind.REDIS else storage
 
 
 class Queue:

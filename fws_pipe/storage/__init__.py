@@ -11,27 +11,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fws_pipe.errors import UsageError
-from fws_pipe.storage.base import Storage
+from fws_pipe.storage.base import Storage, StorageKind
 from fws_pipe.storage.memory import MemoryStorage
 
-__all__ = ["VARIABLE", "MemoryStorage", "Storage", "open_storage"]
+__all__ = ["VARIABLE", "MemoryStorage", "Storage", "StorageKind", "open_storage"]
 
 VARIABLE = "FWS_STORAGE"
 """The environment variable that says which storage filters get."""
 
-_SQLITE = "sqlite:"
+_SQLITE = f"{StorageKind.SQLITE}:"
 
 
 def open_storage(environment: Mapping[str, str]) -> Storage:
     """The storage that FWS_STORAGE names; memory unless told. Raises UsageError, or SystemRefusedError."""
-    choice = environment.get(VARIABLE) or "memory"
-    if choice == "memory":
+    choice = environment.get(VARIABLE) or StorageKind.MEMORY
+    if choice == StorageKind.MEMORY:
         return MemoryStorage()
     if choice.startswith(_SQLITE) and choice != _SQLITE:
         from fws_pipe.storage.sqlite import SqliteStorage
 
         return SqliteStorage(choice.removeprefix(_SQLITE))
-    if choice == "redis":
+    if choice == StorageKind.REDIS:
         return _open_redis(environment)
     raise UsageError(f"{VARIABLE}={choice!r}: expected memory, sqlite:PATH or redis")
 

@@ -6,6 +6,7 @@ A shared storage tells them apart by type as well. Python's sets take 1, 1.0 and
 
 from __future__ import annotations
 
+import enum
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -15,6 +16,17 @@ import msgpack
 from fws_pipe.protocol.codec import describe
 
 _PREFIX = b"msgpack:"
+
+
+class StorageKind(enum.StrEnum):
+    """The shipped kinds of storage (--storage, FWS_STORAGE)."""
+
+    MEMORY = "memory"
+    """Each process has its own."""
+    SQLITE = "sqlite"
+    """A database on this machine; behind a colon follows its path."""
+    REDIS = "redis"
+    """Redis, which all servers share."""
 
 
 class Storage(ABC):

@@ -7,6 +7,7 @@ gives, one bucketful, and what the last taking has taken too much.
 
 from __future__ import annotations
 
+import enum
 import re
 from dataclasses import dataclass
 
@@ -16,6 +17,16 @@ _LARGEST = 2**40
 
 _SLACK = 1e-3
 """So much of a token is as good as none: a wait that was reckoned in floats must not end just short of its token."""
+
+
+class RatePolicy(enum.StrEnum):
+    """What to do about a client that sends faster than its rate (--rate-policy)."""
+
+    WAIT = "wait"
+    """Read it more slowly."""
+    CLOSE = "close"
+    """Close it, with 1008."""
+
 
 EXPECTED = "expected a rate such as 100/s, 6000/m (a minute) or 0"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fws_pipe.front.front import Intake
+from fws_pipe.websocket.intake import Intake
 from tests.chaos.accounts import OUTSIDE, Problem, find_problems
 from tests.chaos.crowd import Crowd
 from tests.chaos.faults import DIES, NOT_KEPT, World, all_faults

@@ -14,11 +14,12 @@ from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, Inv
 from websockets.sync.client import ClientConnection, connect
 from wsproto.events import CloseConnection
 
+from fws_pipe.websocket.intake import Intake
 from tests.e2e.authority import Authority
 from tests.e2e.raw import CLOSE, TEXT, RawClient, frame, hello_of_tls, request
 from tests.harness import PATIENCE_S, Server, Servers
 
-INTAKES = ("epoll", "tasks", "library")
+INTAKES = tuple(Intake)
 
 
 def knock(server: Server, headers: Mapping[str, str] | None = None, origin: str | None = None) -> ClientConnection:

@@ -30,13 +30,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fws_pipe.admission.entrance import Entrance, EntranceSettings
-from fws_pipe.front.front import Front, Intake
+from fws_pipe.front.front import Front
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.listener import accept_all, open_listeners
 from fws_pipe.ledger.link import LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder
 from fws_pipe.websocket.frames import Kind, judge_frame, payload_of
+from fws_pipe.websocket.intake import Intake
 from fws_pipe.websocket.meter import Pace
 from fws_pipe.websocket.rates import Rate
 from tests.e2e.raw import CLOSE, Reply, frame, request, split_replies

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from fws_pipe.front.front import Intake
+from fws_pipe.websocket.intake import Intake
 from tests.fuzz.campaign import fuzz, send_one
 from tests.harness import Servers
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fws_pipe.front.front import Intake
+from fws_pipe.websocket.intake import Intake
 from tests.e2e.raw import Reply, frame
 from tests.fuzz.campaign import fuzz
 from tests.fuzz.drive import BrokenInvariantError, drive

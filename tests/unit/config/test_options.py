@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,10 @@ from hypothesis import strategies as st
 
 from fws_pipe.broker.settings import RedisSettings
 from fws_pipe.cli.fws_server import parse_server
-from fws_pipe.clients.registry import SlowClient
+from fws_pipe.clients.slow_client import SlowClient
 from fws_pipe.config.options import (
-    INTAKES,
     OLD_OPTIONS,
     OPTIONS,
-    SLOW_CLIENT,
     Config,
     Option,
     parse_count,
@@ -27,8 +26,9 @@ from fws_pipe.config.options import (
     parse_size,
 )
 from fws_pipe.errors import EXIT_CODES, FwsError, UsageError
-from fws_pipe.front.front import Intake
 from fws_pipe.log import Level
+from fws_pipe.websocket.intake import Intake
+from fws_pipe.websocket.rates import RatePolicy
 
 
 def pipe(*argv: str, **environment: str) -> Config:
@@ -197,9 +197,18 @@ def test_the_command_line_switches_off_what_others_switch_on(option: Option, tmp
     assert getattr(pipe(option.flag, **{option.variable: "off", **redis}), option.key) is True
 
 
-def test_every_intake_and_policy_has_its_option() -> None:
-    assert tuple(Intake) == INTAKES
-    assert tuple(SlowClient) == SLOW_CLIENT
+@pytest.mark.parametrize(
+    ("name", "choices"), [("intake", Intake), ("slow-client", SlowClient), ("rate-policy", RatePolicy)]
+)
+def test_an_option_takes_the_members_of_its_enum_and_nothing_else(name: str, choices: type[enum.StrEnum]) -> None:
+    (option,) = (option for option in OPTIONS if option.name == name)
+    assert isinstance(option.default, choices)
+    assert option.default_text == option.default
+    members = list(choices)
+    for member in members:
+        assert getattr(pipe(f"--{name}", member.value), option.key) is member
+    with pytest.raises(UsageError, match=f"--{name}: expected one of {', '.join(members)}, got 'Close'"):
+        pipe(f"--{name}", "Close")
 
 
 SECRET_URLS = (
