@@ -1,14 +1,11 @@
-"""A subscription reads whole messages, however they arrive, with each redis-py that we admit."""
+"""A subscription reads whole messages, however they arrive."""
 
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +13,6 @@ from fws_pipe.broker.connection import RedisSettings, connect
 from fws_pipe.broker.source import Source, _Subscription
 from tests.redis_servers import HOST, RedisServer
 
-ROOT = Path(__file__).resolve().parents[3]
 PIECE_BYTES = 8192
 
 
@@ -96,28 +92,3 @@ def names_of_two_subscriptions(redis_server: RedisServer, source: Source, settin
         for subscription in subscriptions:
             subscription.confirm()
         return [subscriber["name"] for subscriber in redis_server.client().client_list(_type="pubsub")]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("version", ["redis==5.0.1", "redis"])
-def test_the_oldest_and_the_newest_redis_py(version: str, tmp_path: Path) -> None:
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "--target",
-        str(tmp_path),
-    ]
-    subprocess.run([*install, version], check=True, timeout=100)
-    show = "import redis; print(redis.__file__)"
-    with_it = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); "]
-    found = subprocess.run([*with_it[:2], with_it[2] + show], capture_output=True, text=True, check=True, timeout=30)
-    assert found.stdout.startswith(str(tmp_path))
-    files = ["test_source.py", "test_publisher.py", "test_redis_broker.py", "test_pacing.py"]
-    chosen = ["-q", "-m", "not slow", *(f"tests/unit/broker/{name}" for name in files)]
-    run = f"import pytest; sys.exit(pytest.main({chosen}))"
-    done = subprocess.run([*with_it[:2], with_it[2] + run], capture_output=True, text=True, cwd=ROOT, timeout=100)
-    assert done.returncode == 0, done.stdout

@@ -1,0 +1,37 @@
+"""The oldest version of each dependency that pyproject.toml admits does; a fresh environment has the newest."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+
+from tests.structure.test_dependencies import PROJECT, ROOT, names_of
+
+FLOORS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["jwt"]]
+
+CHOSEN = [
+    "broker/test_pacing.py", "broker/test_publisher.py", "broker/test_source.py", "storage",
+    "admission", "front", "http/test_head.py", "protocol/test_codec.py", "websocket",
+]  # fmt: skip
+"""What stands nearest to the dependencies."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_the_oldest_dependencies_do(tmp_path: Path) -> None:
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(tmp_path)]
+    subprocess.run([*pip, *(floor.replace(">=", "==") for floor in FLOORS)], check=True, timeout=60)
+    installed = {found.name.lower().replace("-", "_") for found in distributions(path=[str(tmp_path)])}
+    assert names_of(FLOORS) <= installed
+    chosen = [f"tests/unit/{name}" for name in CHOSEN]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-m", "not slow", *chosen],
+        capture_output=True, text=True, check=False, cwd=ROOT, timeout=100,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
