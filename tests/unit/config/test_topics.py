@@ -43,7 +43,7 @@ def test_a_topic_is_printed_whatever_else_stands_there(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("topic", "words"),
     [
-        ("securty", "no help on 'securty'; did you mean security? topics: operations, security, "),
+        ("securitee", "no help on 'securitee'; did you mean security? topics: operations, security, "),
         ("mirror", "no help on 'mirror'; topics: operations, "),
         ("../../x\n", r"no help on '../../x\n'; topics: "),
         ("redis://u:pw@h", "no help on 'redis://…@h'; topics: "),
