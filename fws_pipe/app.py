@@ -46,6 +46,7 @@ from fws_pipe.websocket.meter import Pace
 from fws_pipe.websocket.rates import RatePolicy
 from fws_pipe.websocket.rfc6455 import GOING_AWAY, INTERNAL_ERROR
 from fws_pipe.websocket.tls import TlsFiles
+from fws_pipe.wording import counted
 
 _GAVE_UP_S = 2.0
 
@@ -523,14 +524,19 @@ async def _serve(
     _check_finished(front, backend)
 
 
+_PLURALS = {"event": "events", "publish": "publishes"}
+
+
 def _check_finished(front: Front, backend: Backend) -> None:
     """Raise UnfinishedError where anything is left undone."""
-    left = {"events that the chain has not finished": front.link.feed.unfinished}
+    left = {("event", "that the chain has not finished"): front.link.feed.unfinished}
     if backend.was_cut_off:
-        left["events that the chain, which lets no tick through, may not have read"] = front.link.feed.untracked
-    left["publishes that Redis has not confirmed"] = front.counters[Count.PUBLISHES_LOST]
+        left["event", "that the chain, which lets no tick through, may not have read"] = front.link.feed.untracked
+    left["publish", "that Redis has not confirmed"] = front.counters[Count.PUBLISHES_LOST]
     if any(left.values()):
-        what = " and ".join(f"{count} {name}" for name, count in left.items() if count)
+        what = " and ".join(
+            f"{counted(count, noun, _PLURALS[noun])} {clause}" for (noun, clause), count in left.items() if count
+        )
         raise UnfinishedError(f"stopped with {what}; --drain-timeout says how long that may take")
 
 

@@ -99,7 +99,7 @@ def _readable(entries: Mapping[bytes, bytes]) -> Iterator[tuple[str, set[str]]]:
 
 
 class Membership:
-    """Reads what all live servers have written. Raises one of `redis_link.ERRORS`."""
+    """Reads what all live servers have written. Raises one of `connection.ERRORS`."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings
@@ -124,7 +124,7 @@ class Membership:
 
 
 class MembershipWriter:
-    """Keeps one server's hash as it should be. What raises one of `redis_link.ERRORS` may be called again."""
+    """Keeps one server's hash as it should be. What raises one of `connection.ERRORS` may be called again."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings

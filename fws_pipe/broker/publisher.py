@@ -1,11 +1,27 @@
-"""Publishes to Redis in batches, from a thread of its own, so that a Redis that is away holds up nobody else.
+"""Publishes to Redis in batches, from a thread of its own, so that the sink goes on while Redis is away.
 
-What waits is bounded in bytes; when the queue is full `put` waits: the sink reads no more, and back-pressure takes its
-course down to the clients. A batch is sent again until Redis has confirmed it. It is one transaction: published as a
-whole or not at all. With it goes how far we are then (`RedisSettings.published_key`), and whoever connects, we again or
-the sink of the next chain, asks for that first: so nothing is published twice that carries the number of its event. In
-a cluster, where there is no such transaction, the one message may be that was on its way. When Redis refuses a batch
-its messages go one by one, so that only those are lost that it really refuses.
+    put -> queue (bounded in bytes) -> batch -> MULTI, PUBLISH ..., SET position, EXEC -> forgotten, `finished` grows
+
+When the queue is full `put` waits: the sink reads no more, and back-pressure reaches the clients.
+
+The invariant: the queue and the position that Redis keeps (`RedisSettings.published_key`) together say of each message
+whether it was published. A message leaves the queue only when Redis has answered for it, so none is lost while the sink
+lives; the front keeps its event until then, so none is lost with the sink. The position is written in the transaction
+that publishes, and a sink that connects reads it first, so a message that carries its event's number isn't published
+twice. What would break that, and what prevents it:
+
+- The connection breaks after EXEC and before its answer. The batch is still queued; on the next connection the position
+  shows that it was published, and `_drop_done` forgets it.
+- The sink is killed. The next sink gets the same events again, counts their actions from the same numbers, and drops
+  those up to the position.
+- A filter invents a number. `redis_broker` believes only numbers near the last tick; without one a message is published
+  each time it comes.
+- Redis refuses a batch. Its messages go one by one, so that only those are lost that Redis really refuses.
+
+Not covered: a cluster has no transaction over slots, so the one message on its way may be published twice; so may
+messages when this user may not write the position, which is reported. And while a successor shows that it serves, its
+sink and the old one may both write the position: if its filters publish then, and the old chain leaves events
+unfinished, these may be published twice.
 """
 
 from __future__ import annotations
@@ -31,6 +47,7 @@ from fws_pipe.broker.connection import (
 )
 from fws_pipe.broker.pacing import Pacer
 from fws_pipe.pipes.blocks import start_thread
+from fws_pipe.wording import counted
 
 QUEUE_LIMIT_BYTES = 16 * 1024 * 1024
 """What waits for Redis: some seconds of a busy server, or hours of a quiet one."""
@@ -60,7 +77,7 @@ _PROGRESS_EXPIRY_S = 3600
 
 
 class Position(NamedTuple):
-    """So many actions of the event `seq` have been executed, and all those of earlier ones."""
+    """How far publishing has got: the first `actions` actions of event `seq`, and all of earlier events."""
 
     seq: int
     actions: int
@@ -71,7 +88,7 @@ class Position(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What is to be published. `seq` is the event's that caused it, None where nobody knows."""
+    """What is to be published. `seq` is the number of the event that caused it; None: it is unknown."""
 
     channel: str
     data: bytes
@@ -179,7 +196,7 @@ class Publisher:
         with self._changed:
             lost = len(self._waiting) + self._dropped
         if lost:
-            self._say(f"{lost} messages could not be published to Redis at {self._settings.address}")
+            self._say(f"{counted(lost, 'message')} could not be published to Redis at {self._settings.address}")
             self.lost = lost
 
     def _run(self) -> None:

@@ -1,7 +1,12 @@
-"""What servers pass each other through Redis: a `send` for the clients of all, numbered so that gaps show. No I/O.
+"""Relays: `send` actions that servers pass to each other through Redis, numbered so that gaps show. No I/O.
 
-Pub/sub is at most once: what is published while a server is away from Redis is missed. The numbers tell how much that
-was. Whoever may publish in Redis can write such a message, so nothing but `send` is taken from one.
+    sink of server A: RelaySender -> the servers' channel -> source of each server: RelayReceiver -> its front
+
+Pub/sub is at most once: a server that is away from Redis misses what is published meanwhile. Each sink numbers its
+relays from 1 under a random run id, so a receiver counts a gap as missed, within one run. A gap doesn't show where a
+run begins or ends in it, or where no relay of that run follows it.
+
+Any user of Redis who may publish can forge a relay, so a receiver accepts `send` actions only, checked as a filter's.
 """
 
 from __future__ import annotations

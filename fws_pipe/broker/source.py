@@ -47,6 +47,7 @@ from fws_pipe.pipes.blocks import (
 from fws_pipe.protocol.actions import COUNT
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES, Frame, encode, type_of
 from fws_pipe.protocol.events import PRESENCE, TICK, consumer_event, stamp
+from fws_pipe.wording import counted
 
 _HELP = """usage: fws-source [--redis-url URL] [--redis-sharded] [CHANNEL…]
 
@@ -103,7 +104,7 @@ class Source:
             time.sleep(next_delay())
 
     def _follow(self) -> None:
-        """Subscribe and relay until something fails. Raises one of `redis_link.ERRORS`."""
+        """Subscribe and relay until something fails. Raises one of `connection.ERRORS`."""
         client = connect(self._settings)
         try:
             channels = [*self._settings.channels, self._settings.servers_channel]
@@ -206,7 +207,7 @@ class Source:
             return []
         frames = [encode(relayed.action)]
         if relayed.missed:
-            self._say(f"missed {relayed.missed} actions of other servers while away from Redis")
+            self._say(f"missed {counted(relayed.missed, 'action')} of other servers while away from Redis")
             frames.append(_count("actions of other servers missed", relayed.missed))
         return frames
 

@@ -36,6 +36,7 @@ from fws_pipe.protocol.codec import Frame, FrameDecoder, describe, type_of
 from fws_pipe.protocol.events import CONFIRM, CONSUMER, DATA, EVENT_TYPES, LOST, TICK
 from fws_pipe.websocket.conversation import Conversation
 from fws_pipe.websocket.rfc6455 import INTERNAL_ERROR
+from fws_pipe.wording import counted
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ class Link:
             said.append("what was under way is lost: the chain lets no tick through")
         elif restart.events:
             manner = ", one at a time" if restart.is_careful else ""
-            said.append(f"{restart.events} events wait for the next one{manner}")
+            said.append(f"{counted(restart.events, 'event waits', 'events wait')} for the next one{manner}")
         return said
 
     def _turn_away(self, client: Client) -> None:
@@ -322,7 +323,7 @@ class Link:
 
     def _refuse_group(self, client: Client, group: str) -> None:
         if self._counters.add(Count.JOINS_OVER_LIMIT) == 1:
-            in_groups = f"{client.id} is in {len(client.groups)} groups, as many as --max-groups allows"
+            in_groups = f"{client.id} is in {counted(len(client.groups), 'group')}, as many as --max-groups allows"
             self._log.always(f"dropped join {describe(group)}: {in_groups}; further ones are only counted")
 
     def _execute_leave(self, action: Frame) -> None:

@@ -1,7 +1,9 @@
 """Sets by key in Redis: each is a Redis SET, which all servers share and any other program can read.
 
-When Redis goes, a call waits until it is back: to fail would end the stage, and what it had got would pass for what
-kills it. Meanwhile a thread shows that the process lives (protocol/life.py); it says on stderr what it waits for.
+While Redis is away a call waits and tries again. If it failed, the stage would die, and the event that it was at work
+on would be taken for one that kills the chain. Executing one of these commands twice is harmless, so trying again is
+safe. During the wait a thread shows that the process lives (protocol/life.py): otherwise --stall-timeout would end the
+chain. The stage says on stderr what it waits for, and reads nothing meanwhile: back-pressure holds the clients.
 """
 
 from __future__ import annotations
