@@ -7,7 +7,7 @@ redis-py. Never: in the front.
 from __future__ import annotations
 
 import functools
-import random
+import itertools
 import secrets
 import socket
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import redis
-from redis.backoff import NoBackoff
+from redis.backoff import EqualJitterBackoff, NoBackoff
 from redis.cluster import RedisCluster
 from redis.connection import parse_url
 from redis.exceptions import (
@@ -152,17 +152,15 @@ class _Sentinels(Sentinel):
             raise error from next(iter(problems), None)
 
 
+_DOUBLINGS = 32
+"""How often a delay is doubled at most: redis-py reckons with 2**failures, which is no float beyond 2**1023."""
+
+
 def jittered_delays(first_s: float = 0.1, longest_s: float = 5.0) -> Callable[[], float]:
-    """How long to wait before each attempt: longer each time, and not the same for many servers at once."""
-    ceiling = first_s
-
-    def next_delay() -> float:
-        nonlocal ceiling
-        delay = random.uniform(ceiling / 2, ceiling)
-        ceiling = min(ceiling * 2, longest_s)
-        return delay
-
-    return next_delay
+    """Give the seconds to wait before each attempt: longer each time, and not the same for many servers at once."""
+    backoff = EqualJitterBackoff(cap=longest_s, base=first_s)
+    failures = itertools.count()
+    return lambda: backoff.compute(min(next(failures), _DOUBLINGS))
 
 
 def close_quietly(client: Any) -> None:

@@ -417,3 +417,12 @@ def test_silence(monkeypatch: pytest.MonkeyPatch, sharded: bool) -> None:
         port = listener.getsockname()[1]
         message = refusal(RedisSettings(f"redis://{HOST}:{port}/0", sharded=sharded))
     assert "does not answer; is the address right" in message
+
+
+def test_delays_grow_to_the_longest_and_stay_there_for_days() -> None:
+    next_delay = redis_link.jittered_delays(0.1, 5.0)
+    delays = [next_delay() for _ in range(3000)]
+    assert 0.05 <= delays[0] <= 0.1
+    assert 0.1 <= delays[1] <= 0.2
+    assert all(2.5 <= delay <= 5.0 for delay in delays[6:])
+    assert len(set(delays[6:])) > 100, "many servers must not come at once"
