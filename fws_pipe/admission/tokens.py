@@ -228,7 +228,11 @@ def _look_up(tokens: Sequence[_StaticToken], token: bytes) -> dict[str, Any] | N
 
 
 def _check_claims(claims: dict[str, Any], settings: AuthSettings, now: float) -> None:
-    """Raise BadTokenError unless a token holds now, here, and for the chain (RFC 7519, section 4.1)."""
+    """Raise BadTokenError unless a token holds now, here, and for the chain (RFC 7519, section 4.1).
+
+    Not left to PyJWT, which takes the time from a clock of its own: a client is admitted, and closed when its
+    token expires, by one and the same.
+    """
     _check_form(claims)
     expires, begins, issued = (_date(claims, name) for name in ("exp", "nbf", "iat"))
     if expires is not None and now >= expires:
