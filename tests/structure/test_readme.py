@@ -1,23 +1,30 @@
-"""The README says what is so: its tables are those of the code, and its filters run."""
+"""The README and the documents say what is so: their tables are those of the code, and their examples run."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from fws_pipe.chain.commands import filter_paths, filter_summary
 from fws_pipe.config.options import OPTIONS
+from fws_pipe.config.topics import TOPICS, text_of
 from fws_pipe.errors import EXIT_CODES
 from fws_pipe.protocol.actions import ACTION_TYPES
 from fws_pipe.protocol.events import EVENT_TYPES
 from tests.harness import Servers, shell
 
 README = (Path(__file__).resolve().parent.parent.parent / "README.md").read_text()
-PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+DOCUMENTS = {"README": README, **{topic: text_of(topic) for topic in TOPICS}}
+
+
+def python_blocks(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 def options_table() -> str:
@@ -26,27 +33,64 @@ def options_table() -> str:
 
 
 def test_the_options_table_is_that_of_the_code() -> None:
-    stated = README.split("<!-- options: ")[1].split("-->\n")[1].split("\n<!--")[0]
+    stated = DOCUMENTS["options"].split("<!-- options: ")[1].split("-->\n")[1].split("\n<!--")[0]
     assert stated == options_table(), f"the table should be:\n{options_table()}"
 
 
 def test_exit_codes() -> None:
     for code, meaning in EXIT_CODES.items():
-        assert f"| {code} | {meaning} |" in README
+        assert f"| {code} | {meaning} |" in DOCUMENTS["operations"]
 
 
 def test_filters_are_described_in_their_own_words() -> None:
     for name, path in filter_paths().items():
-        assert f"| `{name}` | {filter_summary(path)} |" in README
+        row = f"| `{name}` | {filter_summary(path)} |"
+        assert row in README
+        assert row in DOCUMENTS["filters"]
+
+
+def test_the_readme_names_each_topic() -> None:
+    for topic, summary in TOPICS.items():
+        assert f"| `fws-pipe --help {topic}` | {summary} |" in README
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere_wherever_the_text_is_shown(name: str) -> None:
+    """On PyPI, in a terminal and in a checkout: a relative link leads somewhere in one of them at most."""
+    for target in re.findall(r"\]\(([^)]*)\)", DOCUMENTS[name]):
+        assert target.startswith("https://"), target
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_each_topic_that_a_document_names_is_there(name: str) -> None:
+    assert set(re.findall(r"--help ([a-z]+)", DOCUMENTS[name])) <= set(TOPICS)
+
+
+def test_the_page_of_the_quickstart_reaches_a_server_as_a_file_of_a_browser_does(servers: Servers) -> None:
+    page = README.split("```html\n")[1].split("```")[0]
+    assert re.findall(r"WebSocket\(\"(.*?)\"\)", page) == ["ws://127.0.0.1:9000"]
+    server = servers.start("broadcast | stdout_log")
+    with connect(server.url, origin=Origin("null")) as alice, connect(server.url, origin=Origin("null")) as bob:
+        alice.send("hello")
+        assert bob.recv(30) == "hello"
+
+
+def test_the_chain_without_a_server() -> None:
+    shown = README.split("has made of it:\n\n")[1].split("\n\n## ")[0]
+    done = shell("fws-emit message --id a --data hello | broadcast | fws-cat")
+    lines = [[json.loads(line) for line in text.split("\n") if line.strip()] for text in (shown, done.stdout.decode())]
+    for event, _action in lines:
+        event.pop("time")
+    assert lines[0] == lines[1]
 
 
 @pytest.mark.parametrize("kind", sorted(EVENT_TYPES | ACTION_TYPES))
 def test_every_type_has_a_row(kind: str) -> None:
-    assert re.search(rf"^\| .*`{kind}`.* \|", README, re.MULTILINE)
+    assert re.search(rf"^\| .*`{kind}`.* \|", DOCUMENTS["frames"], re.MULTILINE)
 
 
 def test_the_filter_of_six_lines(servers: Servers) -> None:
-    code = PYTHON_BLOCKS[0]
+    code = python_blocks(README)[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 6
     server = servers.start(servers.script("shout.py", code))
     with connect(server.url) as client:
@@ -55,7 +99,7 @@ def test_the_filter_of_six_lines(servers: Servers) -> None:
 
 
 def test_the_class(servers: Servers) -> None:
-    servers.script("chat.py", PYTHON_BLOCKS[1])
+    servers.script("chat.py", python_blocks(DOCUMENTS["filters"])[1])
     server = servers.start("fws-filter ./chat.py")
     with connect(server.url) as alice, connect(server.url) as bob:
         alice.send("hello")
