@@ -11,6 +11,7 @@ import pytest
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
+import fws_pipe
 from fws_pipe.chain.commands import filter_paths, filter_summary
 from fws_pipe.config.options import OPTIONS
 from fws_pipe.config.topics import TOPICS, text_of
@@ -117,3 +118,23 @@ def test_the_chains_with_jq(servers: Servers) -> None:
             alice.send("ham")
             listener = bob if chain is no_spam else alice
             assert [listener.recv(30) for _ in expected] == expected
+
+
+def test_the_table_of_rooms_names_each_room_and_each_module_in_it() -> None:
+    package = Path(fws_pipe.__file__).parent
+    rows = re.findall(r"^\| `fws_pipe/([a-z]+)/` \| [^|]* \| ([^|]*) \|$", DOCUMENTS["source"], re.MULTILINE)
+    named = {room: set(re.findall(r"`([a-z0-9_]+)`", modules)) for room, modules in rows}
+    there = {
+        folder.name: {path.stem for path in folder.glob("*.py")} - {"__init__"}
+        for folder in package.iterdir()
+        if folder.is_dir() and folder.name not in ("docs", "filters", "__pycache__")
+    }
+    assert named == there, "the table is in fws_pipe/docs/source.md"
+
+
+def test_the_files_that_a_change_touches_are_there() -> None:
+    package = Path(fws_pipe.__file__).parent
+    tasks = DOCUMENTS["source"].split("## What a change touches")[1].split("\n## ")[0]
+    paths = re.findall(r"`([a-z_]+/[a-z_0-9]+\.(?:py|md))`", tasks)
+    assert paths
+    assert [path for path in paths if not (package / path).exists()] == []
