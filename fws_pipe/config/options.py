@@ -348,12 +348,12 @@ OPTIONS = (
     ),
     Option(
         "client-ca", parse_text, None, "none",
-        "certificates (PEM) of those who may vouch for clients; a client without a certificate of theirs is refused",
+        "authorities (PEM) that sign clients' certificates; a client without such a certificate is refused",
         "FILE", _TLS,
     ),
     Option(
         "origin", parse_origin, (), "any",
-        "the pages that may connect, [scheme://]host[:port], *.domain, *, same or null; none is who names no page",
+        "pages that may connect: [scheme://]host[:port], *.domain, *, same, null; none: clients that name no page",
         "ORIGIN", _ADMISSION, is_list=True,
     ),
     Option(
@@ -399,12 +399,12 @@ OPTIONS = (
     ),
     Option(
         "ping-interval", parse_seconds, 25.0, "25",
-        "a client that has sent or been sent nothing for so long is pinged (proxies give up after 30 to 60); 0: never",
+        "idle time after which a client is pinged (proxies cut idle connections after 30 to 60); 0: never",
         "SECONDS", _LIMITS,
     ),
     Option(
         "ping-timeout", parse_seconds, 20.0, "20",
-        "a pinged client that stays silent for so long is closed with 1011; 0: never", "SECONDS", _LIMITS,
+        "time that a pinged client has to show life before it is closed with 1011; 0: any", "SECONDS", _LIMITS,
     ),
     Option(
         "max-clients", parse_count, 16384, "16384",
@@ -448,12 +448,12 @@ OPTIONS = (
     ),
     Option(
         "rate", parse_rate, None, "0",
-        "messages of one client, as 100/s or 6000/m, so many of them at once; fragments and pings count too; 0: any",
+        "one client's messages, such as 100/s or 6000/m; as many may come at once; fragments and pings count; 0: any",
         "RATE", _LIMITS,
     ),
     Option(
         "rate-bytes", parse_byte_rate, None, "0",
-        "bytes of one client, as 64K/s or 10M/m, so many of them at once; 0: any", "RATE", _LIMITS,
+        "one client's bytes, such as 64K/s or 10M/m; as many may come at once; 0: any", "RATE", _LIMITS,
     ),
     Option(
         "rate-policy", member_of(RatePolicy), RatePolicy.WAIT, "wait",
@@ -462,17 +462,17 @@ OPTIONS = (
     ),
     Option(
         "idle-timeout", parse_seconds, 0.0, "0",
-        "a client that has sent no message for so long is closed with 1001; 0: never, pings find those that are gone",
+        "time without a message after which a client is closed with 1001; 0: any (pings find the dead ones)",
         "SECONDS", _LIMITS,
     ),
     Option(
         "outbox-limit", parse_outbox_size, 1024**2, "1M",
-        "what others send to a client that reads slowly and may wait for it; for one more message see --slow-client",
+        "messages of others that may wait for a client that reads slowly; beyond it see --slow-client",
         "BYTES", _LIMITS,
     ),
     Option(
         "slow-client", member_of(SlowClient), SlowClient.CLOSE, "close",
-        "what then: close it with 1013, or drop-oldest or drop-newest of what waits for it", "POLICY", _LIMITS,
+        "what happens to a client whose outbox is full: close (1013), drop-oldest or drop-newest", "POLICY", _LIMITS,
     ),
     Option(
         "journal-limit", parse_outbox_size, 64 * 1024**2, "64M",
@@ -481,7 +481,7 @@ OPTIONS = (
     ),
     Option(
         "stall-timeout", parse_seconds, 30.0, "30",
-        "a chain that returns no tick for so long while events wait hangs, and is started again; 0: never", "SECONDS",
+        "time without a tick, while events wait, after which a chain is started again; 0: any", "SECONDS",
         _LIMITS, for_front=False,
     ),
     Option(
@@ -546,7 +546,7 @@ OPTIONS = (
     ),
     Option(
         "presence-expiry", parse_expiry, 30.0, "30",
-        "a server that has told Redis nothing for so long is dead, and its clients gone", "SECONDS", _SHARED,
+        "time without a word to Redis after which a server counts as dead, and its clients as gone", "SECONDS", _SHARED,
         for_front=False,
     ),
 )  # fmt: skip
