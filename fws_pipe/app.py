@@ -519,8 +519,8 @@ async def _serve(
             finally:
                 front.abort_all()
             nursery.cancel_scope.cancel()
-    counted = front.statistics().describe()
-    log.info("stopped" + (f"; counted {counted}" if counted else ""))
+    counts = front.statistics().describe()
+    log.info("stopped" + (f"; counted {counts}" if counts else ""))
     _check_finished(front, backend)
 
 

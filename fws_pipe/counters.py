@@ -88,6 +88,9 @@ class Counters:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
+        """Ours, and refusals by their status."""
+        self._named: Counter[str] = Counter()
+        """Those of filters and other processes, which may have the names of ours."""
 
     def add(self, count: Count, by: int = 1) -> int:
         """Count something; returns how often that has been now."""
@@ -100,16 +103,18 @@ class Counters:
 
     def add_named(self, name: str, by: int) -> None:
         """Count something under a name that is not ours; under FURTHER_NAMES once there are MOST_NAMES of them."""
-        is_known = name in self._counts or len(self._counts) < MOST_NAMES
-        self._counts[name if is_known else Count.FURTHER_NAMES] += by
+        is_known = name in self._named or len(self._named) < MOST_NAMES
+        self._named[name if is_known else Count.FURTHER_NAMES.value] += by
 
     def reset(self, count: Count) -> None:
         """Forget what was counted: it is counted anew."""
         del self._counts[count]
 
-    def __getitem__(self, name: str) -> int:
-        return self._counts[name]
+    def __getitem__(self, count: Count) -> int:
+        return self._counts[count]
 
     def copy(self) -> Mapping[str, int]:
-        """All counts of now; they don't change any more."""
-        return MappingProxyType(dict(self._counts))
+        """All counts of now, 0 where there is none; they don't change any more."""
+        together = self._counts.copy()
+        together.update(self._named)
+        return MappingProxyType(together)

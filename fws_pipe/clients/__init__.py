@@ -2,5 +2,5 @@
 
     send, join, leave, close -> registry -> client -> its wire
 
-Rule: no I/O, and nothing of the chain: whose event an action is for is asked of what is handed in.
+Rule: clients are reached through their wires, and the chain through what is handed in: whose event an action is for.
 """

@@ -20,7 +20,7 @@ CHECKS = 4
 class KeepAlive:
     """Pings clients that have been idle for `interval` seconds; ends those that then stay silent for `timeout` seconds.
 
-    Idle is who has sent, or has been sent, nothing.
+    A client is idle that has sent nothing, or has been sent nothing.
 
     A proxy in between may end a connection of which one direction is idle, whatever passes in the other. 0: off.
     `is_paused` tells whether the server reads no client just now: then a client's silence says nothing.

@@ -31,15 +31,15 @@ class Bounds:
     async def close_idle(self) -> None:
         """Close clients that have sent no message for the idle timeout, as long as it is them whom we wait for."""
         timeout = self._limits.idle_timeout
-        nobody_read = -math.inf
+        last_full = -math.inf
         while timeout > 0:
             await trio.sleep(timeout / CHECKS)
             now = trio.current_time()
             if self._link.feed.is_full:
-                nobody_read = now
+                last_full = now
             for conversation in list(self._link.conversations.values()):
                 wire, meter = conversation.wire, conversation.meter
-                is_idle = meter is not None and now - max(meter.last_message, nobody_read) >= timeout
+                is_idle = meter is not None and now - max(meter.last_message, last_full) >= timeout
                 if is_idle and wire.waiting_since is not None and not wire.is_closing:
                     self._counters.add(Count.IDLE)
                     wire.begin_close(GOING_AWAY, f"no message for {timeout:g} s")

@@ -71,9 +71,9 @@ class Front:
             limits.ping_interval, limits.ping_timeout, clients, lambda: feed.is_full, self.counters
         )
         self.bounds = Bounds(limits, self.link, self._wires, self.counters, log)
-        self.laggards = Laggards(feed, self._tell_error)
+        self.laggards = Laggards(feed, self.tell_error)
         has_epoll = intake is Intake.EPOLL and HAS_EPOLL
-        self._epoll_readers = EpollReaders(feed, self._tell_error) if has_epoll else None
+        self._epoll_readers = EpollReaders(feed, self.tell_error) if has_epoll else None
         self._task_readers = TaskReaders(feed, self._epoll_readers)
         nursery.start_soon(self._overdue.run)
         nursery.start_soon(self.laggards.run)
@@ -99,9 +99,10 @@ class Front:
         try:
             await task()
         except* Exception as group:  # noqa: BLE001 - whatever one client makes go wrong must not cost the others
-            self._tell_error(group.exceptions[0])
+            self.tell_error(group.exceptions[0])
 
-    def _tell_error(self, error: Exception) -> None:
+    def tell_error(self, error: Exception) -> None:
+        """Log an error of ours that a connection has met."""
         self._log.always(f"a connection met an error in the server itself: {error!r}")
 
     def depart(self, client: Client, code: int, reason: str, *, clean: bool) -> None:

@@ -3,5 +3,5 @@
     events -> feed -> (journal) -> the chain -> its ticks -> journal, progress
     the chain dies -> blame says what is written again, and how; quarantine keeps what kills
 
-Rule: only the feed and quarantine do I/O. No event of a client is forgotten before its tick is back; see journal.py.
+Rule: no event of a client is forgotten before its tick is back (journal.py). Journal, blame and progress do no I/O.
 """

@@ -141,6 +141,9 @@ class Host(Protocol[SenderT_contra]):
     def laggards(self) -> Laggards:
         """Where clients go that have sent more than is dealt with in a row."""
 
+    def tell_error(self, error: Exception) -> None:
+        """Log an error of ours."""
+
     def depart(self, client: SenderT_contra, code: int, reason: str, *, clean: bool) -> None:
         """Forget a client and tell the chain, once."""
 
@@ -319,13 +322,21 @@ class Conversation(Generic[SenderT]):
         """There may be room in the chain, or in the outbox, for what has been held back."""
         if self.state is State.CROWDED and not self.client.must_wait(self._backlog.wanted):
             if self._host.laggards.has_time:
-                self._advance(Event.ROOM)
-                self._feed.flush()
+                self._go_on_guarded()
             else:
                 self._follow(Event.SLICE_OVER)
                 self._host.laggards.add(self)
         elif self.state is State.HELD_BACK and self.wire.is_closing:
             self._let_go()  # what has been read is dealt with all the same
+
+    def _go_on_guarded(self) -> None:
+        """Go on within what the chain has answered: an error of ours here must cost this client alone."""
+        try:
+            self._advance(Event.ROOM)
+            self._feed.flush()
+        except Exception as error:  # noqa: BLE001 - told, and then it is over for this client
+            self._host.tell_error(error)
+            self.wire.abort()
 
     def go_on(self) -> None:
         """It is this client's turn again."""
@@ -383,9 +394,10 @@ class Conversation(Generic[SenderT]):
         if self._library is not None and self._library.has_rest:
             self._hand_over_rest(frames)
             return False
-        if self.meter is not None and not self.meter.may_send(trio.current_time()):
-            self._answer(frames)  # nothing follows the Close frame that may come now
-            if self._slows_down(frames, self.meter):
+        meter = self.meter
+        if meter is not None and not meter.may_send(trio.current_time()):
+            has_gone = not self._answer(frames)  # first: nothing follows the Close frame that may come now
+            if has_gone or self._slows_down(frames, meter):
                 return False
         if self._host.is_fast:
             if self._fragmented is None:
@@ -438,14 +450,16 @@ class Conversation(Generic[SenderT]):
                 frames.add_pings([payload_of(block, head)], 1)
             frames.position = head.end
             return True
-        self._answer(frames)
+        if not self._answer(frames):
+            return False
         self._handle(frames, head)
         return True
 
-    def _answer(self, frames: _Pass) -> None:
-        """Answer pings that have come together, with one write."""
+    def _answer(self, frames: _Pass) -> bool:
+        """Answer pings that have come together, with one write. False when that has shown that the client has gone."""
         if pongs := frames.take_pongs():
             self.wire.send_control(pongs)
+        return self.state is State.ADVANCING
 
     def _what_is_too_big(self, head: FrameHead) -> tuple[Count, str] | None:
         """How a message that is too big is counted, and what its client is told."""

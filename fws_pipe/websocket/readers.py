@@ -384,10 +384,9 @@ class TaskReaders:
         try:
             with task.scope:
                 while True:
-                    # What came with the request may have paused it already; and so may something between its
-                    # wake-up and its turn.
-                    while not task.may_read.is_set():
-                        await task.may_read.wait()
+                    await task.may_read.wait()  # others get their turn here, whether or not it has been paused
+                    if not task.may_read.is_set():
+                        continue  # paused again, between its wake-up and its turn
                     block = await _receive(conversation)
                     await self._feed.wait_room()
                     if not block:

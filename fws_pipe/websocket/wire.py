@@ -365,12 +365,14 @@ class Wire:
         """End the connection now. Idempotent."""
         if not self.is_closed:
             self._follow(Event.END)
-            if self._owner is not None:
-                self._owner.note_closed()  # first: readers must let go of the descriptor before it is another's
-            self.transport.close()
-            self._note_all_written()
-            for scope in self._tasks:
-                scope.cancel()
+            try:
+                if self._owner is not None:
+                    self._owner.note_closed()  # first: readers must let go of the descriptor before it is another's
+            finally:
+                self.transport.close()
+                self._note_all_written()
+                for scope in self._tasks:
+                    scope.cancel()
 
 
 def _nothing() -> None:

@@ -11,7 +11,7 @@ import time
 
 from websockets.sync.client import connect
 
-from tests.e2e.raw import CLOSE, RawClient, frame, request
+from tests.e2e.raw import CLOSE, PING, RawClient, frame, request
 from tests.e2e.test_chain import stage_of
 from tests.harness import Servers, shell
 
@@ -333,3 +333,23 @@ def test_what_a_client_sends_cannot_act_on_a_terminal(servers: Servers) -> None:
     assert recorded.replace("\n", "").isprintable()
     assert r"\u001b[2J\r\u009b31m\u202e\u2066\u2028\u007f é 今日は" in recorded
     assert shell("fws-cat events.mp | fws-emit | fws-cat", cwd=servers.folder).stdout.decode() == recorded
+
+
+def test_a_client_that_is_held_back_and_resets_costs_nobody_else(servers: Servers) -> None:
+    """What fills its share comes first, then a ping, whose pong finds the connection gone, and a frame behind that."""
+    server = servers.start("cat")
+    first = RawClient(server.port)
+    first.upgrade()  # so that the chain runs
+    first.reset()
+    stage = stage_of(server.pid, "cat")
+    os.kill(stage, signal.SIGSTOP)
+    for behind in (frame(b"ab", first=0x01), frame(b"", first=0xFF), frame(b"\x03", opcode=CLOSE)):
+        client = RawClient(server.port)
+        client.upgrade()
+        client.send(frame(b"abc") * 1200 + frame(b"x", opcode=PING) + behind)
+        time.sleep(0.2)  # not for an event: that the server has read it shows nowhere while the chain stands still
+        client.reset()
+    os.kill(stage, signal.SIGCONT)
+    with connect(server.url):
+        assert server.stop() == 0
+    assert "an error in the server itself" not in server.stderr.text

@@ -226,7 +226,7 @@ class World:
         return data[: self.random.randint(0, len(data))]
 
     def execute(self, decoder: FrameDecoder) -> None:
-        """As `Front.execute_all` does."""
+        """As `Link.execute_all` does."""
         frames = decoder.frames()
         executed = []
         for frame in self.progress.without_done(frames) if self.progress.is_replaying else frames:
