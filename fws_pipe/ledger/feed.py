@@ -19,12 +19,14 @@ import trio
 from fws_pipe.ledger.blame import LAST_CHANCE_S
 from fws_pipe.ledger.introduction import Departures, news, opening_of, snapshot_of
 from fws_pipe.ledger.journal import Charge, Journal, frames_of
+from fws_pipe.ledger.phases import TRANSITIONS, Phase, PhaseEvent
 from fws_pipe.ledger.recovery import Culprit, Recovery
 from fws_pipe.ledger.ticks import FIRST, Ticks
 from fws_pipe.pipes.ends import Outlet
 from fws_pipe.protocol.codec import Frame, encode
 from fws_pipe.protocol.events import OPEN, stamp
 from fws_pipe.websocket.frames import event_time, take_messages, tick_frame
+from fws_pipe.websocket.states import after
 
 if TYPE_CHECKING:
     from fws_pipe.clients.client import Client
@@ -77,10 +79,7 @@ class Feed:
         self._clients: Iterable[Client] = ()
         """Those that are here, as of the last restart."""
         self.departures = Departures()
-        self._is_finishing = False
-        """Whether `run` is to end where a frame ends."""
-        self._is_introduced = True
-        """Whether the chain of now, or the last one, has heard of all clients that it is to hear of first."""
+        self._phase = Phase.RESTING
         self._snapshot: dict[str, bytes] = {}
         """What a new chain is to hear of each client, by id."""
         self._waiting: list[bytes] = []
@@ -223,23 +222,24 @@ class Feed:
     # What goes out.
 
     async def run(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
-        """Write batches until `finish` is called. Raises OSError when the chain has gone.
+        """Write batches until `finish` is called. Raises OSError when the chain has gone. For one chain at a time.
 
         The first one at once: the snapshot, but for what the chain has been told (`known`, see `introduce`), and a tick
         that tells when the chain serves. Events follow when it is back, so that one which kills the chain does not pass
         for a chain that can't start: first again what is kept, then what waits.
         """
+        self._move_on(PhaseEvent.BEGINS)
         self._rest = b""
-        self._is_finishing = False
         snapshot, self._snapshot = self._snapshot, {}
         try:
             await self._introduce_all(pipe, list(news(snapshot, known, self.ticks.done, time.time())))
             if not self.ticks.are_swallowed:
                 await self.ticks.ready.wait()
-            self._is_introduced = True
+            self._move_on(PhaseEvent.INTRODUCED)
             if self._recovery.last_chance > self.ticks.settled:
                 await self._give_time()
             await self._replay(pipe)
+            self._move_on(PhaseEvent.REPLAYED)
             while not self._is_finishing:
                 if self._waiting:
                     await self._wait_journal()
@@ -262,6 +262,14 @@ class Feed:
                     self._note_written()
         finally:
             self._pipe = None
+            self._move_on(PhaseEvent.ENDS)
+
+    def _move_on(self, event: PhaseEvent) -> None:
+        self._phase = after(TRANSITIONS, self._phase, event)
+
+    @property
+    def _is_finishing(self) -> bool:
+        return self._phase is Phase.FINISHING
 
     def introduce(self, clients: Iterable[Client]) -> tuple[bytes, Mapping[str, bytes]]:
         """A snapshot of now and a tick, for a chain that is to show that it serves; and what it tells of whom."""
@@ -274,7 +282,8 @@ class Feed:
 
     async def _introduce_all(self, pipe: Outlet, news: list[tuple[str, bytes]]) -> None:
         """Write what a chain hears first, and a tick; client by client where an earlier one has died before that."""
-        self._is_introduced = not news
+        if not news:
+            self._move_on(PhaseEvent.INTRODUCED)
         if self._recovery.introductions.is_careful and not self.ticks.are_swallowed:
             await self._write_and_wait_tick(pipe, b"")
             for client_id, event in news:
@@ -300,7 +309,7 @@ class Feed:
 
     def finish(self) -> None:
         """Let `run` end where a frame ends: another chain gets what comes now."""
-        self._is_finishing = True
+        self._move_on(PhaseEvent.FINISH)
         self._work.set()
         self.ticks.tell()
 
@@ -452,11 +461,15 @@ class Feed:
 
         First a snapshot: an `open` with `replay` for each client whose own one is not kept. Then all that is kept. A
         client that still waits at the gate is new to the next chain: no other will answer it.
+
+        Raises ImpossibleEventError while `run` is still at work.
         """
+        is_introduced = self._phase is not Phase.CUT_OFF
+        self._move_on(PhaseEvent.RESTARTS)
         self._clients = clients
         finding = None
         if has_died:
-            finding = self._recovery.after_death(is_introduced=self._is_introduced)
+            finding = self._recovery.after_death(is_introduced=is_introduced)
         else:
             self._recovery.after_replacement()
         culprit = finding.culprit if finding is not None else None

@@ -112,17 +112,17 @@ _E = ConversationEvent
 
 IMPOSSIBLE: Final = None
 
-StateT = TypeVar("StateT", ConversationState, WireState)
-EventT = TypeVar("EventT", ConversationEvent, WireEvent)
+StateT = TypeVar("StateT", bound=enum.Enum)
+EventT = TypeVar("EventT", bound=enum.Enum)
 
 
-def _row(events: type[EventT], possible: dict[EventT, StateT]) -> dict[EventT, StateT | None]:
+def row(events: type[EventT], possible: dict[EventT, StateT]) -> dict[EventT, StateT | None]:
     """A state's cells: those that are written down, and IMPOSSIBLE in all others."""
     return {event: possible.get(event, IMPOSSIBLE) for event in events}
 
 
 CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, ConversationState | None]] = {
-    _C.READING: _row(
+    _C.READING: row(
         ConversationEvent,
         {
             _E.ARRIVED: _C.ADVANCING,
@@ -131,7 +131,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.WIRE_CLOSED: _C.DESERTED,
         },
     ),
-    _C.ADVANCING: _row(
+    _C.ADVANCING: row(
         ConversationEvent,
         {
             _E.DEALT_WITH: _C.READING,
@@ -144,7 +144,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.WIRE_CLOSED: _C.DESERTED,
         },
     ),
-    _C.CROWDED: _row(
+    _C.CROWDED: row(
         ConversationEvent,
         {
             _E.ROOM: _C.ADVANCING,
@@ -153,7 +153,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.WIRE_CLOSED: _C.DESERTED,
         },
     ),
-    _C.LAGGING: _row(
+    _C.LAGGING: row(
         ConversationEvent,
         {
             _E.TURN: _C.ADVANCING,
@@ -161,7 +161,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.WIRE_CLOSED: _C.DESERTED,
         },
     ),
-    _C.IN_LIBRARY: _row(
+    _C.IN_LIBRARY: row(
         ConversationEvent,
         {
             _E.LIBRARY_DONE: _C.ADVANCING,
@@ -169,7 +169,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.WIRE_CLOSED: _C.DESERTED,
         },
     ),
-    _C.HELD_BACK: _row(
+    _C.HELD_BACK: row(
         ConversationEvent,
         {
             _E.RATE_ALLOWS: _C.ADVANCING,
@@ -178,7 +178,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.WIRE_CLOSED: _C.DESERTED,
         },
     ),
-    _C.LAST_WORDS: _row(
+    _C.LAST_WORDS: row(
         ConversationEvent,
         {
             _E.ARRIVED: _C.LAST_WORDS,
@@ -189,7 +189,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.WIRE_CLOSED: _C.DESERTED,
         },
     ),
-    _C.DESERTED: _row(
+    _C.DESERTED: row(
         ConversationEvent,
         {
             _E.ARRIVED: _C.DESERTED,
@@ -199,7 +199,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.DEPARTED: _C.GONE,
         },
     ),
-    _C.ENDED: _row(
+    _C.ENDED: row(
         ConversationEvent,
         {
             _E.ARRIVED: _C.ENDED,
@@ -208,7 +208,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.WIRE_CLOSED: _C.GONE,
         },
     ),
-    _C.GONE: _row(
+    _C.GONE: row(
         ConversationEvent,
         {
             _E.ARRIVED: _C.GONE,
@@ -225,27 +225,27 @@ DEPARTED = frozenset({_C.ENDED, _C.GONE})
 """The states in which the chain takes no more events of this client."""
 
 WIRE_TRANSITIONS: dict[WireState, dict[WireEvent, WireState | None]] = {
-    WireState.HELD: _row(
+    WireState.HELD: row(
         WireEvent,
         {
             WireEvent.RELEASE: WireState.OPEN,
             WireEvent.END: WireState.CLOSED,
         },
     ),
-    WireState.OPEN: _row(
+    WireState.OPEN: row(
         WireEvent,
         {
             WireEvent.CLOSE: WireState.CLOSING,
             WireEvent.END: WireState.CLOSED,
         },
     ),
-    WireState.CLOSING: _row(
+    WireState.CLOSING: row(
         WireEvent,
         {
             WireEvent.END: WireState.CLOSED,
         },
     ),
-    WireState.CLOSED: _row(
+    WireState.CLOSED: row(
         WireEvent,
         {
             WireEvent.RELEASE: WireState.CLOSED,

@@ -29,7 +29,18 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "joined_sends",
     ),
     "config": ("options", "topics", "arguments", "file"),
-    "ledger": ("link", "feed", "ticks", "recovery", "introduction", "quarantine", "journal", "blame", "progress"),
+    "ledger": (
+        "link",
+        "feed",
+        "phases",
+        "ticks",
+        "recovery",
+        "introduction",
+        "quarantine",
+        "journal",
+        "blame",
+        "progress",
+    ),
     "clients": ("keep_alive", "registry", "client", "sender", "memory", "slow_client"),
     "admission": (
         "entrance",
@@ -130,7 +141,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
 
 SANS_IO = {
     "config": ("arguments",),
-    "ledger": ("journal", "blame", "progress"),
+    "ledger": ("phases", "journal", "blame", "progress"),
     "clients": ("memory", "slow_client"),
     "admission": ("key_forms", "proxy_protocol", "proxies", "origins"),
     "http": ("handshake", "head", "site"),

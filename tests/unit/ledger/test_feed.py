@@ -23,6 +23,7 @@ from fws_pipe.ledger.feed import (
 from fws_pipe.protocol.codec import Frame, FrameDecoder
 from fws_pipe.protocol.events import consumer_event, disconnect_event, message_event, open_event
 from fws_pipe.websocket.outbox import Outbox
+from fws_pipe.websocket.states import ImpossibleEventError
 from tests.e2e.raw import frame
 
 
@@ -745,5 +746,39 @@ def test_what_a_client_has_the_chain_publish_takes_of_its_share() -> None:
         feed.acknowledge(tick["seq"])
         assert feed.owner_of(event["seq"]) is None
         assert not client.must_wait(50)
+
+    run(scenario)
+
+
+def test_two_chains_are_never_written_to_at_once() -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        with pytest.raises(ImpossibleEventError):
+            await feed.run(Chain())
+        with pytest.raises(ImpossibleEventError):
+            feed.restart([client])
+        await feed.put(message_event("a", "x"), client)
+        await trio.testing.wait_all_tasks_blocked()
+        assert types(chain.frames) == ["tick", "message", "tick"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("is_alive", [False, True])
+def test_a_chain_that_is_to_get_nothing_more_can_be_told_so_at_any_time(is_alive: bool) -> None:
+    async def scenario(feed: Feed, chain: Chain, nursery: trio.Nursery) -> None:
+        client = make_client("a")
+        if not is_alive:
+            await chain.die()
+        feed.finish()
+        await trio.testing.wait_all_tasks_blocked()
+        await feed.put(message_event("a", "x"), client)
+        await trio.testing.wait_all_tasks_blocked()
+        assert types(chain.frames) == ["tick"]
+        assert feed.restart([], has_died=False) == (1, False, None)
+        following = Chain()
+        nursery.start_soon(following.live, feed)
+        await trio.testing.wait_all_tasks_blocked()
+        assert types(following.frames) == ["tick", "message", "tick"]
 
     run(scenario)
