@@ -12,7 +12,7 @@ from typing import TypeVar, TypeVarTuple
 
 import trio
 
-from fws_pipe.app import run_front, run_pipe
+from fws_pipe.app.run import run_front, run_pipe
 from fws_pipe.chain.commands import SystemCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.chain.resolver import Command, resolve_chain
 from fws_pipe.config.options import Config, Query, current_environment, parse_front, parse_pipe

@@ -13,7 +13,19 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS: dict[str, tuple[str, ...]] = {
     "cli": ("entry", "serve", "fws_server", "fws_python", "fws_cat", "fws_emit"),
-    "app": (),
+    "app": (
+        "run",
+        "serving",
+        "signals",
+        "drain",
+        "watching",
+        "together",
+        "standard_streams",
+        "backend",
+        "configured_front",
+        "surroundings",
+        "programs",
+    ),
     "front": ("source_link", "membership_changes", "front", "reception", "bounds", "limits", "listener", "unix_socket"),
     "legacy": (),
     "sdk": (
@@ -132,7 +144,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
         "storage": _SQLITE,
         "broker.connection": _REDIS,
     },
-    "app": {"broker.membership": _REDIS},
+    "app.surroundings": {"broker.membership": _REDIS},
     "sdk.classes": {"sdk.user_storage": _USER_STORAGE},
     "storage": {"storage.sqlite": _SQLITE, "storage.redis_sets": _REDIS, "broker.settings": _REDIS},
     "broker.broker": {"broker.redis_broker": _REDIS},

@@ -12,7 +12,17 @@ TESTS = Path(__file__).resolve().parent.parent
 
 ELSEWHERE = {
     # What only a running server shows.
-    "app": "e2e/test_drain.py",
+    "app.backend": "e2e/test_drain.py",
+    "app.configured_front": "e2e/test_mistakes.py",
+    "app.drain": "e2e/test_drain.py",
+    "app.programs": "e2e/test_chain.py",
+    "app.run": "e2e/test_reload.py",
+    "app.serving": "e2e/test_drain.py",
+    "app.signals": "e2e/test_processes.py",
+    "app.standard_streams": "e2e/test_chain.py",
+    "app.surroundings": "e2e/test_stage_environment.py",
+    "app.together": "e2e/test_drain.py",
+    "app.watching": "e2e/test_reload.py",
     "admission.entrance": "e2e/test_admission.py",
     "chain.commands": "e2e/test_commands.py",
     "chain.spawn": "e2e/test_chain.py",

@@ -1,0 +1,35 @@
+"""What stands behind a front, as the start and the end of the server see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import trio
+
+
+class Backend(Protocol):
+    """A supervised chain, or our own stdin and stdout."""
+
+    serving: trio.Event
+    """Set once it has served for the first time."""
+
+    @property
+    def was_cut_off(self) -> bool:
+        """Whether it was ended before it had finished by itself."""
+
+    async def run(self) -> None:
+        """Run until `stop`. Raises FwsError when it can't go on."""
+
+    def stop(self, grace_s: float) -> None:
+        """Finish within `grace_s` seconds."""
+
+    def hurry(self) -> None:
+        """End now: there is no time left."""
+
+    def expect_stop(self) -> None:
+        """Prepare for a `stop` that follows soon."""
+
+
+Reload = Callable[[str], None]
+"""Reads the chain and the files of secrets again, and logs what comes of it; the text says what asked for it."""

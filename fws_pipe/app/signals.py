@@ -1,0 +1,46 @@
+"""What the server does on SIGTERM, SIGINT and SIGHUP."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import trio
+
+from fws_pipe.app.backend import Backend, Reload
+from fws_pipe.front.front import Front
+from fws_pipe.log import Log
+
+
+async def watch_signals(
+    signals: AsyncIterator[int], stopping: trio.Event, backend: Backend, front: Front, reload: Reload, log: Log
+) -> None:
+    """SIGHUP reloads; the first SIGTERM or SIGINT sets `stopping`, the second ends what is still going on."""
+    had_terminal = _has_terminal()
+    hurrying = False
+    async for number in signals:
+        name = signal.Signals(number).name
+        if number == signal.SIGHUP and not (had_terminal and not _has_terminal()):
+            if stopping.is_set():
+                log.always("SIGHUP: too late, the server is stopping")
+            else:
+                reload(name)
+        elif not stopping.is_set():
+            log.info(f"{name}: finishing; once more and I hurry")
+            stopping.set()
+        elif not hurrying:
+            hurrying = True
+            log.info(f"{name} again: hurrying")
+            backend.hurry()
+            front.abort_all()
+            backend.stop(0.0)
+
+
+def _has_terminal() -> bool:
+    """Whether there is a terminal that controls us; when it hangs up (SIGHUP) it is gone (tty(4))."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,59 @@
+"""What all stages and sources share while the server runs: environment, storage, the server's name in Redis, stdout."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+from fws_pipe.broker.settings import RedisSettings
+from fws_pipe.chain.commands import stage_path
+from fws_pipe.chain.environment import stage_environment
+from fws_pipe.chain.spawn import Surroundings
+from fws_pipe.chain.stdout import ServerStdout
+from fws_pipe.config.options import Config
+from fws_pipe.log import Log
+from fws_pipe.storage.base import StorageKind
+from fws_pipe.system.runtime_folder import runtime_folder
+
+
+@contextlib.contextmanager
+def name_in_redis(redis: RedisSettings | None, log: Log) -> Iterator[None]:
+    """Hold the server's name in Redis. The source keeps it, and gives it back at its end. Raises FwsError."""
+    if redis is None:
+        yield
+        return
+    from fws_pipe.broker.membership import forget_server, take_name
+
+    take_name(redis, log.always)  # it may wait: nothing runs yet
+    try:
+        yield
+    except BaseException:
+        forget_server(redis)  # there may have been no source that could
+        raise
+
+
+@contextlib.contextmanager
+def _storage_environment(config: Config, redis: RedisSettings | None) -> Iterator[dict[str, str]]:
+    """The variables that name the storage; a database without a path of its own lives as long as the server."""
+    environment = dict(config.storage_environment)
+    if config.storage == StorageKind.REDIS and redis is not None:
+        environment.update(redis.to_environment())
+    if config.storage != StorageKind.SQLITE:
+        yield environment
+        return
+    with runtime_folder() as folder:
+        yield {**environment, "FWS_STORAGE": f"sqlite:{folder}/storage.db"}
+
+
+@contextlib.contextmanager
+def stage_surroundings(
+    config: Config, redis: RedisSettings | None, environment: Mapping[str, str], stdout: int, log: Log
+) -> Iterator[Surroundings]:
+    """The stages' environment, made from ours, and their stdout, which they know as the descriptor `stdout`."""
+    plain = stage_environment(environment, config.pass_env, is_clean=config.clean_env)
+    if kept := sorted(environment.keys() - plain.keys()):
+        log.debug(f"kept from the stages' environment: {', '.join(kept)}")
+    with _storage_environment(config, redis) as storage:
+        yield Surroundings(
+            {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, ServerStdout(stdout, log)
+        )

@@ -1,0 +1,39 @@
+"""--watch: reloads when a file behind the chain, or the config file, has changed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+
+import trio
+
+from fws_pipe.app.backend import Reload
+from fws_pipe.chain.resolver import Command
+from fws_pipe.chain.watch import RestlessFiles, Watch, programs_named_in
+from fws_pipe.config.options import Config
+from fws_pipe.errors import FwsError
+from fws_pipe.log import Log
+
+
+async def watch_files(
+    config: Config,
+    commands: Sequence[Command],
+    read_commands: Callable[[], Sequence[Command]],
+    reload: Reload,
+    stopping: trio.Event,
+    log: Log,
+) -> None:
+    """Reload whenever a file behind the chain has changed, until the server stops."""
+    restless = RestlessFiles()
+    while not stopping.is_set():
+        named = [path for command in commands for path in (command.path, *programs_named_in(command.text))]
+        watched = {path for path in (*named, config.file) if path is not None} - restless.found
+        changed = await Watch(watched).wait_changed()
+        for path in restless.note_changed(changed, trio.current_time()):
+            log.always(f"--watch: {path} changes at each reload, so the chain seems to write it: it is watched no more")
+        if stopping.is_set() or restless.found.issuperset(changed):
+            continue
+        reload("--watch")
+        restless.note_reload(trio.current_time())
+        with contextlib.suppress(FwsError):  # which has been told
+            commands = read_commands()
