@@ -7,3 +7,6 @@ Rule: an outage is waited for, never raised, once a process serves. The front it
 
 VARIABLE = "FWS_REDIS"
 """The environment variable that hands the settings to the processes that need them; never argv, which all can read."""
+
+STANDBY_VARIABLE = "FWS_STANDBY"
+"""Set for the sink of a chain that has yet to take over: what it publishes then waits (publisher.py)."""

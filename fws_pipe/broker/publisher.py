@@ -4,6 +4,10 @@
 
 When the queue is full `put` waits: the sink reads no more, and back-pressure reaches the clients.
 
+The sink of a successor stands by (chain/successor.py): what its chain publishes during the introduction stays queued
+until `begin`, which is called when it has taken over, and is dropped if it never does. So one sink at a time publishes
+and writes the position.
+
 The invariant: the queue and the position that Redis keeps (`RedisSettings.published_key`) together say of each message
 whether it was published. A message leaves the queue only when Redis has answered for it, so none is lost while the sink
 lives; the front keeps its event until then, so none is lost with the sink. The position is written in the transaction
@@ -19,9 +23,9 @@ twice. What would break that, and what prevents it:
 - Redis refuses a batch. Its messages go one by one, so that only those are lost that Redis really refuses.
 
 Not covered: a cluster has no transaction over slots, so the one message on its way may be published twice; so may
-messages when this user may not write the position, which is reported. And while a successor shows that it serves, its
-sink and the old one may both write the position: if its filters publish then, and the old chain leaves events
-unfinished, these may be published twice.
+messages when this user may not write the position, which is reported. And a successor that fills the queue during its
+introduction begins at once, since otherwise it could never take over: then its sink and the old one may both write the
+position, and what the old chain leaves unfinished may be published twice.
 """
 
 from __future__ import annotations
@@ -104,7 +108,7 @@ class Publisher:
     """A queue to Redis. `say` tells people, in one line.
 
     `while_waiting` is called before `put` waits, and now and then while it does; `on_finished`, from another thread,
-    when `finished` has grown.
+    when `finished` has grown. `stands_by`: nothing is published before `begin`.
     """
 
     def __init__(
@@ -113,6 +117,8 @@ class Publisher:
         say: Callable[[str], object],
         while_waiting: Callable[[], object] = lambda: None,
         on_finished: Callable[[], object] = lambda: None,
+        *,
+        stands_by: bool = False,
     ) -> None:
         self._settings = settings
         self._say = say
@@ -134,6 +140,7 @@ class Publisher:
         """How many of them have been published or refused: the oldest ones."""
         self._refusals: set[tuple[str, str]] = set()
         self._dropped = 0
+        self._stands_by = stands_by
         self._changed = threading.Condition()
         self._ended = False
         self._hurry = threading.Event()
@@ -142,6 +149,12 @@ class Publisher:
         """How many messages will never be published; known once `finish` has returned."""
         self._pacer = Pacer(settings, say, self._count, self._nap)
         self._thread = start_thread(self._run, "publisher")
+
+    def begin(self) -> None:
+        """Publish what waits, and what comes, at once: the chain has taken over. Idempotent."""
+        with self._changed:
+            self._stands_by = False
+            self._changed.notify_all()
 
     def put(self, channel: str, data: bytes, seq: object = None) -> None:
         """Queue a message; waits while the queue is full. When there is no time left it is dropped instead.
@@ -161,6 +174,7 @@ class Publisher:
             self._changed.notify_all()
 
     def _wait_room(self) -> None:
+        self.begin()  # or there would never be room
         checks = 0
         while self._is_full and not self._hurry.is_set():
             if checks % _CHECKS_A_CALL == 0:
@@ -187,14 +201,17 @@ class Publisher:
         self._hurry.set()
 
     def finish(self) -> None:
-        """Wait until everything is published, or there is no time left; says what was not published."""
+        """Wait until everything is published, or there is no time left; says what was not published.
+
+        A sink that still stands by drops what waits: its chain has not taken over, so its answers don't count.
+        """
         with self._changed:
             self._ended = True
             self._changed.notify_all()
         while self._thread.is_alive() and not self._hurry.is_set():
             self._thread.join(_HURRY_CHECK_S)
         with self._changed:
-            lost = len(self._waiting) + self._dropped
+            lost = 0 if self._stands_by else len(self._waiting) + self._dropped
         if lost:
             self._say(f"{counted(lost, 'message')} could not be published to Redis at {self._settings.address}")
             self.lost = lost
@@ -275,9 +292,9 @@ class Publisher:
     def _wait_for_work(self) -> bool:
         """Wait until something is to be published; False at the end."""
         with self._changed:
-            while not self._waiting and not self._ended:
+            while not self._ended and (self._stands_by or not self._waiting):
                 self._changed.wait()
-            return bool(self._waiting)
+            return bool(self._waiting) and not self._stands_by
 
     def _ask_how_far(self, client: Client) -> None:
         """What waits may have been published: by an earlier sink, or by us, when we never got the answer."""

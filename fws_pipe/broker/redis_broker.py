@@ -6,7 +6,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Mapping
 
-from fws_pipe.broker import VARIABLE
+from fws_pipe.broker import STANDBY_VARIABLE, VARIABLE
 from fws_pipe.broker.publisher import Publisher
 from fws_pipe.broker.relay import RelaySender
 from fws_pipe.broker.settings import settings_from
@@ -17,6 +17,9 @@ from fws_pipe.protocol.codec import Frame
 
 _EVENTS_AHEAD = 4096
 """How far an event's number may be ahead of the last tick: a tick stands behind 512 events at the latest."""
+
+_TICKS_BEFORE_EVENTS = 2
+"""A successor gets a tick behind its introduction, and another one when it has taken over (`Feed.run`)."""
 
 
 class RedisBroker:
@@ -36,11 +39,17 @@ class RedisBroker:
         self._refused_before = False
         self._last_tick = 0
         self._sender = RelaySender(settings.run)
-        self._publisher = Publisher(settings, say, while_waiting, on_finished)
+        self._ticks_to_come = _TICKS_BEFORE_EVENTS if environment.get(STANDBY_VARIABLE) else 0
+        """How many ticks must come through before anything is published."""
+        self._publisher = Publisher(settings, say, while_waiting, on_finished, stands_by=self._ticks_to_come > 0)
 
     def note_tick(self, seq: int) -> None:
         """A tick has come through the chain: numbers of events up to there, and some more, can be believed."""
         self._last_tick = max(seq, self._last_tick)
+        if self._ticks_to_come:
+            self._ticks_to_come -= 1
+            if not self._ticks_to_come:
+                self._publisher.begin()
 
     def _believed(self, seq: object) -> int | None:
         """The number of the event that caused an action; None for one that a filter has made up, a time stamp say.

@@ -7,7 +7,8 @@
 
 The invariant: one chain at a time owns the events, and it owns them until its last action has been executed. A
 successor gets an introduction only: an `open` with `replay` for each client, and a tick. Its answers stay unexecuted
-(`tail.early`) until it takes over. So a successor that fails here changes nothing for clients and loses no event.
+until it takes over: in `tail.early`, and in its sink what is for Redis (FWS_STANDBY). So a successor that fails here
+changes nothing for clients or other servers, and loses no event.
 
 Schedules that would break it, and what prevents each:
 
@@ -29,10 +30,12 @@ each `open`, runs twice while both chains do.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import trio
 
+from fws_pipe.broker import STANDBY_VARIABLE
 from fws_pipe.chain.spawn import LADDER, Program, RunningChain, Surroundings, start_chain, wait_for_any
 from fws_pipe.errors import FrameError
 from fws_pipe.log import Log
@@ -113,7 +116,7 @@ class Successor:
     async def _make_ready(self, programs: Sequence[Program]) -> None:
         """Start a chain, and keep it until it is taken or dies."""
         try:
-            chain = await start_chain(programs, self._surroundings, self._log)
+            chain = await start_chain(self._standing_by(programs), self._surroundings, self._log)
         except OSError as error:
             self._report_refused(f"it can't be started: {error.strerror or error}")
             return
@@ -143,6 +146,17 @@ class Successor:
                 self._released.set()
             else:
                 chain.bury()
+
+    def _standing_by(self, programs: Sequence[Program]) -> Sequence[Program]:
+        """The same programs, whose last one knows that they have yet to take over. Ticks will tell it when they have.
+
+        Where the current chain lets no tick through the new one may not either. Then nothing is replayed, so nothing
+        could be published twice.
+        """
+        if not self._introducer.returns_ticks:
+            return programs
+        *stages, last = programs
+        return [*stages, replace(last, environment={**last.environment, STANDBY_VARIABLE: "1"})]
 
     def _report_refused(self, problem: str) -> None:
         self._log.always(f"the new chain does not serve, so the old one goes on: {problem}")

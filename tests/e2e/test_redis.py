@@ -24,7 +24,7 @@ from fws_pipe.broker.settings import RedisSettings
 from fws_pipe.config.topics import text_of
 from fws_pipe.protocol.codec import encode
 from tests.conftest import start_or_skip
-from tests.e2e.test_chain import stage_of
+from tests.e2e.test_chain import children_of, stage_of
 from tests.harness import PATIENCE_S, Server, Servers, eventually
 from tests.redis_servers import RedisServer, start_cluster, start_sentinel
 
@@ -391,6 +391,60 @@ def test_a_killed_sink_or_stage_loses_no_publish_and_repeats_none(servers: Serve
             assert listener.take(100) == [f"{turn} {number}" for number in range(100)]
     assert server.stop() == 0
     assert listener.is_empty()
+
+
+ANNOUNCE = """#!/usr/bin/env fws-python
+from fws_pipe.sdk import on, publish, run
+
+@on("open")
+def came(event):
+    publish("c", "here")
+
+@on("message")
+def said(event):
+    publish("c", event["data"])
+
+run()
+"""
+
+
+HALF = """#!/usr/bin/env fws-python
+import sys
+import msgpack
+
+for frame in msgpack.Unpacker(sys.stdin.buffer.raw, read_size=1):
+    if frame["type"] == "tick":
+        sys.exit(1)
+    sys.stdout.buffer.write(msgpack.packb(frame))
+    sys.stdout.buffer.flush()
+"""
+
+
+def test_a_new_chain_publishes_only_when_it_has_taken_over(servers: Servers, redis_server: RedisServer) -> None:
+    """Answers to its introduction went to Redis at once, also those of a chain that then failed."""
+    config = servers.folder / "fws-pipe.toml"
+    announce, half = servers.script("announce", ANNOUNCE), servers.script("half", HALF)
+    config.write_text('chain = "mirror"')
+    server = with_redis(servers, redis_server, "--config", str(config))
+    listener = Listener(redis_server, "c")
+    with connect(server.url) as client:
+        for number in range(2):  # with the second one the tick behind the client's `open` is back
+            client.send(str(number))
+            assert client.recv(PATIENCE_S) == str(number)
+        for chain, line in ((f"{announce} | {half}", "the old one goes on"), (announce, "the chain is replaced")):
+            config.write_text(f'chain = "{chain}"')
+            server.signal(signal.SIGHUP)
+            server.stderr.wait_for(line)
+            eventually(lambda: len(sinks_of(server)) == 1, "the other chain to end")
+            assert chain == announce or listener.is_empty()
+        client.send("more")
+        assert listener.take(2) == ["here", "more"]
+    assert server.stop() == 0
+    assert listener.is_empty()
+
+
+def sinks_of(server: Server) -> list[int]:
+    return [pid for pid, line in children_of(server.pid).items() if "fws_pipe.chain.sink" in line]
 
 
 def test_a_sink_that_somebody_has_told_to_end_publishes_all_the_same(

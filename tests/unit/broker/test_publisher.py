@@ -211,6 +211,48 @@ def test_a_redis_that_is_full_still_publishes(redis_server: RedisServer, heard: 
     assert queue.take_counts() == {}
 
 
+def test_a_sink_that_stands_by_publishes_nothing_before_it_begins(
+    redis_server: RedisServer, heard: Callable[[int], list[bytes]]
+) -> None:
+    settings = RedisSettings(redis_server.url, server="one", run="r")
+    assert publish(settings, (3, "3")) == {}
+    successor = Publisher(settings, lambda text: None, stands_by=True)
+    successor.put("c", b"an answer to a replayed open", 2)
+    # Meanwhile the old chain goes on; what it leaves unfinished the successor gets again.
+    assert publish(settings, (4, "4"), (5, "5")) == {}
+    assert heard(3) == [b"3", b"4", b"5"]
+    assert successor.finished == 0
+    successor.begin()
+    for seq in (4, 5, 6):
+        successor.put("c", b"%d" % seq, seq)
+    successor.finish()
+    assert heard(1) == [b"6"]
+    assert successor.take_counts() == {"publishes suppressed": 3}
+
+
+def test_a_sink_that_never_begins_drops_what_it_has(
+    redis_server: RedisServer, heard: Callable[[int], list[bytes]]
+) -> None:
+    said: list[str] = []
+    queue = Publisher(RedisSettings(redis_server.url, run="r"), said.append, stands_by=True)
+    queue.put("c", b"2", 2)
+    queue.finish()
+    assert heard(0) == []
+    assert said == []
+    assert queue.lost == 0
+
+
+def test_a_successor_whose_introduction_fills_the_queue_begins_at_once(
+    redis_server: RedisServer, heard: Callable[[int], list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publisher, "QUEUE_LIMIT_BYTES", 300)
+    queue = Publisher(RedisSettings(redis_server.url, run="r"), lambda text: None, stands_by=True)
+    for seq in range(9):
+        queue.put("c", b"%d" % seq, seq)
+    queue.finish()
+    assert heard(9) == [b"%d" % seq for seq in range(9)]
+
+
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 2 * publisher._BATCH_BYTES)))
 def test_a_batch_is_as_much_as_fits_or_one_message(sizes: list[int]) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
+from fws_pipe.broker import STANDBY_VARIABLE
 from fws_pipe.broker.redis_broker import RedisBroker
 from fws_pipe.broker.settings import RedisSettings
 from tests.harness import PATIENCE_S
@@ -40,3 +43,18 @@ def test_a_number_that_a_filter_makes_up_silences_no_publish_after_a_crash(redis
         broker.finish()
         heard += [subscriber.get_message(timeout=PATIENCE_S)["data"] for _ in numbers]
     assert heard == [b"5", b"1767225600000", b"6", b"7"]
+
+
+def test_the_sink_of_a_successor_publishes_behind_the_tick_that_follows_its_introductions(
+    redis_server: RedisServer,
+) -> None:
+    settings = RedisSettings(redis_server.url, server="one", run="r")
+    finished = threading.Event()
+    broker = RedisBroker({**settings.to_environment(), STANDBY_VARIABLE: "1"}, lambda: None, finished.set)
+    broker.publish({"type": "publish", "channel": "c", "data": "x", "seq": 1})
+    broker.note_tick(1)
+    assert (broker.accepted, broker.finished) == (1, 0)
+    broker.note_tick(1)
+    assert finished.wait(PATIENCE_S)
+    broker.finish()
+    assert broker.finished == 1
