@@ -1,14 +1,14 @@
-"""Every error that a user can meet, and the exit code that goes with it.
+"""Every error that a user can meet, and the exit code of each.
 
     FwsError                     5 (EXIT_SYSTEM) unless a subclass says otherwise
-      UsageError                 2  an option, a chain or a file that makes no sense
-        ChainError               2  the chain's text: carries the caret that points into it
-      StageError                 3  a chain that could not start
-      GaveUpError                4  a chain that kept failing, or that went away for good
-      SystemRefusedError         5  a port, an address, a descriptor: the system said no
-      UnfinishedError            6  the server had to stop before all was done
-    SilenceError                 a process that should speak does not: it is started again
-    FrameError                   a pipe carries something that is not a frame (the reader exits 1)
+      UsageError                 2  an option, a chain or a file is invalid
+        ChainError               2  the chain's text is invalid: a caret points to the place
+      StageError                 3  the chain could not start
+      GaveUpError                4  the chain kept failing, or ended for good
+      SystemRefusedError         5  the system refused a port, an address, a descriptor
+      UnfinishedError            6  the server had to stop with work left
+      SilenceError               5  a process hangs: the server restarts it
+      FrameError                 1  a pipe carries something that is not a frame
 
 Each is shown as one line (a ChainError adds the chain and a caret), never as a traceback.
 """
@@ -28,35 +28,35 @@ EXIT_UNFINISHED = 6
 EXIT_CODES = {
     EXIT_OK: "asked to stop, and stopped",
     EXIT_BROKEN_PIPE: "a filter or tool read something that is not a frame",
-    EXIT_USAGE: "an option or the chain makes no sense",
+    EXIT_USAGE: "an option or the chain is invalid",
     EXIT_STAGE: "the chain could not start",
     EXIT_GAVE_UP: "the chain kept failing, or ended for good",
     EXIT_SYSTEM: "the system refused: port in use, no permission, bad host, Redis out of reach",
-    EXIT_UNFINISHED: "asked to stop, and stopped before all was done, in a hurry or at the drain timeout",
+    EXIT_UNFINISHED: "asked to stop, and stopped with work left: at a second signal or at the drain timeout",
 }
 
 
 class FwsError(Exception):
-    """A mistake or mishap that is told in one line; `exit_code` is what the process ends with."""
+    """An error that the user sees as one line, without a traceback; the process ends with `exit_code`."""
 
     exit_code = EXIT_SYSTEM
 
     @property
     def lines(self) -> list[str]:
-        """What to show: one line, safe for a terminal."""
+        """The lines to print, safe for a terminal: one, unless a subclass says otherwise."""
         return [one_line(str(self))]
 
 
 class UsageError(FwsError):
-    """The user asked for something that makes no sense."""
+    """The user gave an invalid option, chain or file."""
 
     exit_code = EXIT_USAGE
 
 
 class ChainError(UsageError):
-    """The chain's text can't be cut or resolved.
+    """The chain's text can't be cut into stages, or a stage's command isn't found.
 
-    `chain` is the text, `position` the offset of the culprit in it (characters, from 0).
+    `chain` is the text, `position` the offset of the faulty part in characters, from 0.
     """
 
     def __init__(self, message: str, chain: str, position: int) -> None:
@@ -70,7 +70,7 @@ class ChainError(UsageError):
 
     @property
     def lines(self) -> list[str]:
-        """The message, the line of the chain with the culprit, and a caret under that."""
+        """The message, the line of the chain with the faulty part, and a caret below that part."""
         start = self.chain.rfind("\n", 0, self.position) + 1
         end = self.chain.find("\n", self.position)
         before = one_line(self.chain[start : self.position].replace("\t", " "))
@@ -79,13 +79,13 @@ class ChainError(UsageError):
 
 
 class StageError(FwsError):
-    """The chain could not start: a stage ended before the first tick had come through."""
+    """The chain could not start: a stage ended before the first tick had passed the chain."""
 
     exit_code = EXIT_STAGE
 
 
 class GaveUpError(FwsError):
-    """The chain failed again and again, or is gone and nobody can restart it."""
+    """The chain failed again and again, or has ended and can't be restarted."""
 
     exit_code = EXIT_GAVE_UP
 
@@ -97,19 +97,19 @@ class SystemRefusedError(FwsError):
 
 
 class UnfinishedError(FwsError):
-    """The server was asked to stop, and something is left that nobody will do now."""
+    """The server was asked to stop, and ended with work left undone."""
 
     exit_code = EXIT_UNFINISHED
 
 
 class SilenceError(FwsError):
-    """A process hangs: it does not answer."""
+    """A process doesn't answer: it hangs, and the server restarts it."""
 
 
 class FrameError(FwsError):
-    """A pipe carries bytes that are not frames; nothing behind them can be trusted.
+    """A pipe carries bytes that are not frames; after them the boundaries of frames are unknown.
 
-    `source` names who wrote them, `offset` is the byte at which the bad frame begins.
+    `source` names the program that wrote them; `offset` is the bad frame's first byte, counted from the stream's start.
     """
 
     exit_code = EXIT_BROKEN_PIPE

@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
-    """A count with its noun in the right number; `plural` is the form for all counts but 1, noun + "s" unless given."""
+    """The count and its noun, singular for 1; `plural` is the form for all other counts, noun + "s" by default."""
     return f"{count} {noun if count == 1 else plural or noun + 's'}"

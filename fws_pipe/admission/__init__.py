@@ -1,6 +1,6 @@
-"""Who may come in: by token, by page, by address, and by how many there are already.
+"""Admission: decides whether a client may connect, by its token, its page, its address and the quotas.
 
-    a request -> proxies (who asks) -> origins, quotas, tokens -> Admission, or a Refusal
+    a request -> proxies (the client's address) -> origins, quotas, tokens -> Admission, or a Refusal
 
-Rule: these decide, and say why. Another room reads the request, and another one writes the answer.
+Rule: these modules decide, and say why. `http` parses the request, `front` writes the answer.
 """

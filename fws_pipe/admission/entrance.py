@@ -1,6 +1,6 @@
-"""What stands between an accepted connection and the chain: TLS, and the token that a client must show.
+"""The checks between an accepted connection and the chain: TLS, the PROXY protocol, the page's origin, the token.
 
-Both can be loaded again while the server runs; connections that are open keep what they came in with.
+Certificates and tokens can be read again while the server runs; open connections keep those that they came in with.
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from fws_pipe.websocket.transport import PlainTransport, SocketAddress, TlsTrans
 
 @dataclass(frozen=True)
 class EntranceSettings:
-    """Which of it is wanted; `gate_timeout` is in seconds, None: the chain isn't asked."""
+    """Which checks are on. `gate_timeout` is in seconds; None: the chain isn't asked about handshakes."""
 
     tls: TlsFiles | None = None
     auth: AuthSettings | None = None
     gate_timeout: float | None = None
     subprotocols: Sequence[str] = ()
-    """What the server speaks within WebSocket, the best first."""
+    """The subprotocols that the server speaks, the preferred one first."""
     origins: Sequence[OriginPattern] = ()
-    """The pages that may connect; none: any."""
+    """The pages that may connect; empty: any page."""
     proxies: Sequence[Proxy] = ()
-    """Those whose word about a client's address counts."""
+    """The trusted proxies: the server believes what they tell of a client's address."""
     names: Collection[str] = ()
-    """The names that the server is told to have, in lower case."""
+    """The server's own host names (--host), in lower case."""
     has_proxy_protocol: bool = False
-    """Whether their connections begin with a header of the PROXY protocol."""
+    """Whether connections of trusted proxies begin with a header of the PROXY protocol."""
     health_path: str | None = None
-    """Where a proxy asks whether this server serves."""
+    """The URL path of health checks; None: none."""
 
 
 class Reloaded(NamedTuple):
-    """What was read again, and what stays as it was, with the reason."""
+    """The kinds of files that were read again, and those that stay as they were, each with the reason."""
 
     read: list[str]
     kept: list[str]
 
     def __bool__(self) -> bool:
-        """Whether there is anything to tell."""
+        """Whether any file was to be read."""
         return bool(self.read or self.kept)
 
     def __str__(self) -> str:
@@ -57,11 +57,11 @@ class Reloaded(NamedTuple):
 
 
 _OWN_PAGES = (parse_origin("same"), parse_origin("none"))
-"""Who may use a token in a cookie where nothing is said: pages of this host, and programs that are no browser."""
+"""Without --origin a token in a cookie admits pages of this host, and programs that are no browser."""
 
 
 class Entrance:
-    """The way in. Raises UsageError for files that can't be used."""
+    """Checks connections and requests. Raises UsageError for certificates or tokens that can't be used."""
 
     def __init__(self, settings: EntranceSettings) -> None:
         self._settings = settings
@@ -71,7 +71,7 @@ class Entrance:
 
     @property
     def has_tls(self) -> bool:
-        """Whether clients come with TLS."""
+        """Whether clients connect with TLS."""
         return self._context is not None
 
     @property
@@ -80,48 +80,52 @@ class Entrance:
         return self._authenticator is not None
 
     def transport_of(self, connection: socket.socket, remote: SocketAddress) -> Transport:
-        """What a wire of this connection stands on."""
+        """The transport of a new connection: TLS or plain TCP."""
         if self._context is None:
             return PlainTransport(connection, remote)
         return TlsTransport(connection, remote, self._context)
 
     def answer_to(self, head: bytes) -> Answer:
-        """Judge a request's head by its form."""
+        """The answer to a request's head by its form alone; see handshake.answer_to."""
         return answer_to(head, self._settings.health_path)
 
     def begins_with_proxy_header(self, peer: SocketAddress) -> bool:
-        """Whether a connection from there must begin with a header of the PROXY protocol; others must not."""
+        """Whether a connection from this peer must begin with a header of the PROXY protocol; others must not."""
         return self._settings.has_proxy_protocol and is_trusted(peer[0], self._settings.proxies)
 
     def known_host(self, remote: SocketAddress) -> str | None:
-        """The host that a connection from there counts for; None where it may be anybody's.
+        """The host that a new connection counts for; None where it isn't known yet.
 
-        That is so behind a trusted proxy, and for a Unix socket.
+        It isn't behind a trusted proxy, whose request will tell it, nor on a Unix socket, which has none.
         """
         host, proxies = remote[0], self._settings.proxies
         return None if host == UNIX or (proxies and is_trusted(host, proxies)) else host
 
     def client_of(self, request: Upgrade, remote: SocketAddress, peer: SocketAddress) -> SocketAddress | Refusal:
-        """Where a client comes from, by the word of the proxies that are trusted.
+        """The client's (host, port), as the trusted proxies tell it; a Refusal where they contradict each other.
 
-        `peer` is where its connection comes from, `remote` what a header of the PROXY protocol has told.
+        `peer` is the address of the connection itself, `remote` the one that a header of the PROXY protocol has told.
         """
         if remote == peer and self.begins_with_proxy_header(peer):
-            return peer  # it has told no address: then the request must not do so, which may be the client's own
+            # The proxy told no address. The request's headers don't count: the client may have written them.
+            return peer
         try:
             return client_of(remote, request.headers, self._settings.proxies)
         except ContradictionError:
             return CONTRADICTION
 
     def with_site(self, request: Upgrade, peer: str) -> Upgrade:
-        """The request with where the client has connected to, as `peer` tells it where that is a trusted proxy."""
+        """The request with its site: the host and scheme that the client connected to, as a trusted proxy tells them.
+
+        `peer` is the host that the connection itself comes from.
+        """
         if not self._settings.origins and self._authenticator is None:
-            return request  # nobody asks
+            return request  # only the checks of origins and cookies need the site
         proxies = self._settings.proxies
         site = site_of(peer, request.headers, proxies)
         if site.is_secure is None and self.has_tls:
             site = site._replace(is_secure=True)
-        # A page that has pointed its own name at this machine is found out by TLS, if there is any.
+        # A page may point its own name at this machine (DNS rebinding). TLS reveals that: no certificate has that name.
         is_local = not self.has_tls and not is_trusted(peer, proxies) and is_loopback(peer)
         host = site.host or request.host
         return replace(
@@ -129,7 +133,7 @@ class Entrance:
         )
 
     def refusal_of_page(self, request: Upgrade) -> Refusal | None:
-        """Why the page that asks may not connect, if it may not."""
+        """The refusal of a request whose page may not connect (--origin); None: it may."""
         origins = self._settings.origins
         if not origins or self._allows(origins, request):
             return None
@@ -142,12 +146,12 @@ class Entrance:
         return next((name for name in spoken if name in offers), None)
 
     def admit(self, request: Upgrade, now: float) -> Admission | Refusal:
-        """Look at the token, if one is wanted. `now` is in seconds since the epoch."""
+        """Admit or refuse a request by its token, where tokens are required. `now` is in seconds since the epoch."""
         if self._authenticator is None:
             return Admission(claims=None, expires=None, request=request)
         answer = self._authenticator.admit(request, now)
         if isinstance(answer, Admission) and answer.is_by_cookie and not self._settings.origins:
-            # A browser shows the cookie whichever page asks, so any page could act for its user (RFC 6455, 10.2).
+            # A browser sends the cookie with any page's request, so any page could act for its user (RFC 6455, 10.2).
             return answer if self._allows(_OWN_PAGES, request) else wrong_origin(request.origins)
         return answer
 
@@ -156,7 +160,7 @@ class Entrance:
         return allows(patterns, request.origins, host, is_secure=request.site.is_secure)
 
     def reload(self) -> Reloaded:
-        """Read the files again, each kind by itself: what is wrong with one doesn't stop the other."""
+        """Read certificates and tokens again, each by itself: an error in one doesn't stop the other."""
         done = Reloaded([], [])
         for name, load in (("certificates", self._load_certificates), ("tokens", self._load_tokens)):
             try:
@@ -167,14 +171,14 @@ class Entrance:
         return done
 
     def _load_certificates(self) -> bool:
-        """Load them, if there are any to be. Raises UsageError."""
+        """Load the certificates; False where TLS is off. Raises UsageError."""
         if self._settings.tls is None:
             return False
         self._context = load_context(self._settings.tls)
         return True
 
     def _load_tokens(self) -> bool:
-        """Load them, if there are any to be. Raises UsageError."""
+        """Load the tokens and keys; False where none are required. Raises UsageError."""
         if self._authenticator is None:
             return False
         self._authenticator.reload()

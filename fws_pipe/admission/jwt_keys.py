@@ -1,9 +1,8 @@
 """The keys that JSON Web Tokens are checked with (RFC 7515, 7517, 7518 and 7519).
 
-Reads: what a key file or a secret file holds; which of the two it is, the option says, never the look of the content.
-The keys decide which algorithms a token may be signed with, the token never does: a public key that may also be a
-secret lets everybody sign (RFC 8725, section 2.1). PyJWT and cryptography are loaded when there is such a file, and not
-before. No I/O, and no clock.
+The option, never the content, says whether a file holds public keys or a secret. The keys, never the token, decide
+which algorithms a token may be signed with: if a public key were taken for a secret, anyone could sign (RFC 8725,
+section 2.1). PyJWT and cryptography are loaded only when there is such a file. No I/O, and no clock.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from fws_pipe.admission.key_forms import BYTE_ORDER_MARK, Form, form_of
 from fws_pipe.errors import UsageError
 
 _SECRET_ALGORITHMS = (("HS256", 32), ("HS384", 48), ("HS512", 64))
-"""Each with the bytes that its secret must have: those of the hash (RFC 7518, section 3.2)."""
+"""Each algorithm and the least bytes of its secret: as many as its hash has (RFC 7518, section 3.2)."""
 
 _RSA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 _RSA_BITS = 2048
-"""The shortest RSA key (RFC 7518, section 3.3)."""
+"""The shortest RSA key, in bits (RFC 7518, section 3.3)."""
 
 _CURVE_ALGORITHMS = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512", "secp256k1": "ES256K"}
 
@@ -34,15 +33,15 @@ _SECRET_MEND = "give a key as --auth-jwt, and make a secret with: openssl rand -
 
 _PACKAGE = "'PyJWT[crypto]>=2.14'"
 _PIP = f"{shlex.quote(sys.executable)} -m pip"
-"""That of the environment which runs this: a checkout has one of its own, which no pip on PATH reaches."""
+"""The pip of the environment that runs this: a checkout has its own environment, which a pip on PATH doesn't reach."""
 
 _PEM_LABEL = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----")
 
 
 class BadTokenError(Exception):
-    """A token that is refused. The text is for the client and holds nothing of the token.
+    """A token is refused. The text is for the client, and quotes nothing of the token.
 
-    `code` is RFC 6750's word for it (section 3.1).
+    `code` is RFC 6750's error code (section 3.1).
     """
 
     def __init__(self, text: str, code: str = "invalid_token") -> None:
@@ -51,7 +50,7 @@ class BadTokenError(Exception):
 
 
 class _BadKeyError(Exception):
-    """What is wrong with a key file; the text holds nothing of the file."""
+    """A key file is invalid; the text says why, and quotes nothing of the file."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,14 @@ class _Key:
     value: Any = field(repr=False)
     algorithms: tuple[str, ...]
     name: str | None = None
-    """The `kid` that tokens ask for it with; None: it has none, and may be meant by any."""
+    """The `kid` by which tokens name this key; None: it has none, so any token may mean it."""
 
 
 class JwtKeys:
-    """The keys of the files that are given, as (path, content).
+    """The keys in these files, each given as (path, content).
 
-    A `key_file` holds a PEM public key or certificate, a JWK or a JWKS; a `secret_file` one secret of HMAC. Raises
-    UsageError when PyJWT isn't there, or when a file holds something else; the paths are for that text only.
+    `key_file` holds a PEM public key or certificate, a JWK or a JWKS; `secret_file` holds one secret for HMAC. Raises
+    UsageError when PyJWT isn't installed, or when a file holds something else; the paths are only used in that text.
     """
 
     def __init__(self, key_file: tuple[str, bytes] | None, secret_file: tuple[str, bytes] | None = None) -> None:
@@ -84,7 +83,7 @@ class JwtKeys:
                     raise UsageError(f"{option} {path}: {error}") from None
 
     def claims(self, token: bytes) -> dict[str, Any]:
-        """The claims of a token that one of the keys has signed; none of them is checked.
+        """The claims of a token that one of the keys has signed; the claims themselves aren't checked here.
 
         Raises BadTokenError (RFC 7519, section 7.2).
         """
@@ -112,18 +111,18 @@ class JwtKeys:
             try:
                 return self._decoded(token, key)
             except self._jwt.InvalidSignatureError:
-                continue  # The token doesn't name its key: it may be the next one.
+                continue  # The token doesn't name its key: the next one may fit.
         return self._decoded(token, fit[-1])
 
     def _decoded(self, token: bytes, key: _Key) -> dict[str, Any]:
-        # PyJWT would check these against its own clock, and refuse an audience where none is asked for.
+        # PyJWT would check the dates with its own clock, and refuse an audience where none is required.
         unchecked = {f"verify_{name}": False for name in ("exp", "nbf", "iat", "aud", "iss")}
         claims: dict[str, Any] = self._jwt.decode(token, key.value, algorithms=list(key.algorithms), options=unchecked)
         return claims
 
     def _read_keys(self, content: bytes, path: str) -> Sequence[_Key]:
         _check_not_empty(content)
-        # Without the NULs, too: it is still a key in UTF-16.
+        # A key in UTF-16 has NULs between its letters.
         if b"-----BEGIN" in content.replace(b"\0", b""):
             return [_public_key(_from_pem(content, path))]
         if content.lstrip().startswith(b"{"):
@@ -132,11 +131,11 @@ class JwtKeys:
 
     def _read_secret(self, content: bytes, _path: str) -> Sequence[_Key]:
         _check_not_empty(content)
-        _check_form_of_secret(content)  # with its line end, which may be the last byte of a key
+        _check_form_of_secret(content)  # with its line end: a binary key may end with that byte
         return [self._secret_key(content.rstrip(b"\r\n"))]
 
     def _secret_key(self, secret: bytes) -> _Key:
-        """The key of a secret. Raises _BadKeyError for one that is too short, or that others may know."""
+        """The key made of a secret. Raises _BadKeyError for a secret that is too short, or that others may know."""
         _check_form_of_secret(secret)
         try:
             self._jwt.get_algorithm_by_name("HS256").prepare_key(secret)
@@ -152,7 +151,7 @@ class JwtKeys:
         if "keys" not in data:
             members = [data]
         elif isinstance(data["keys"], list):
-            # Those that aren't understood are passed over (RFC 7517, section 5), as are those for encryption.
+            # Keys that aren't understood are ignored (RFC 7517, section 5), and so are keys for encryption.
             members = [member for member in data["keys"] if isinstance(member, dict) and member.get("use") != "enc"]
         else:
             raise _BadKeyError('"keys" must be a list of JWKs')
@@ -166,15 +165,15 @@ class JwtKeys:
         return keys
 
     def _from_jwk(self, member: dict[str, Any]) -> _Key | None:
-        """The key of a JWK; None when it can't check a signature. Raises _BadKeyError when it never should."""
+        """The key of a JWK; None when it can't check a signature. Raises _BadKeyError for a private or weak key."""
         if member.get("kty") != "oct":
             _load("cryptography")
             if "d" in member:
                 raise _BadKeyError('there is a private key in it; give its public part: without "d" and what follows')
         try:
-            # Without its alg: PyJWT would let it choose how the key is read.
+            # The JWK's alg is left out: with it PyJWT would choose how the key is read.
             value = self._jwt.PyJWK({name: value for name, value in member.items() if name != "alg"}).key
-        # Not only PyJWT's own errors: not every version turns those of base64 and cryptography into them.
+        # Some versions of PyJWT let errors of base64 and cryptography through.
         except (self._jwt.PyJWTError, ValueError, TypeError):
             return None
         key = self._secret_key(value) if isinstance(value, bytes) else _public_key(value)
@@ -195,7 +194,7 @@ def _check_form_of_secret(secret: bytes) -> None:
 
 
 def _no_key(form: Form | None) -> str:
-    """Why --auth-jwt doesn't take a file without PEM or a JWK, by its form."""
+    """Why --auth-jwt refuses a file without PEM or a JWK, with the mend for a file of this form."""
     if form is not None:
         return f"this looks like {form.name}; {form.mend}"
     return (
@@ -205,7 +204,7 @@ def _no_key(form: Form | None) -> str:
 
 
 def _load_pyjwt(option: str) -> ModuleType:
-    """PyJWT. Raises UsageError as well for the package `jwt`, which is another one with the same import name."""
+    """The module of PyJWT. Raises UsageError without it, also where another package, `jwt`, has its import name."""
     module = _load("jwt", "PyJWT", option)
     if not hasattr(module, "PyJWTError"):
         raise UsageError(
@@ -238,7 +237,7 @@ def _from_pem(content: bytes, path: str) -> Any:
 
 
 def _public_key(value: Any) -> _Key:
-    """A key with the algorithms that fit it (RFC 7518, section 3.1, RFC 8037 and RFC 8812)."""
+    """A key of `cryptography` with its algorithms (RFC 7518, section 3.1, RFC 8037 and RFC 8812)."""
     kinds = "cryptography.hazmat.primitives.asymmetric"
     if isinstance(value, _load(f"{kinds}.rsa").RSAPublicKey):
         if value.key_size < _RSA_BITS:

@@ -1,7 +1,7 @@
-"""Recognises keys, certificates and tokens by their look, so that none is taken for a secret. No I/O.
+"""Recognises the forms of keys, certificates and tokens, so that none is taken for a secret. No I/O.
 
-A secret must be known to nobody else. A public key is known to all, in whichever form it is written down: with that for
-a secret anybody could sign tokens (RFC 8725, section 2.1).
+A public key is known to all, in whichever form it is written down. If the server took it for a secret, anyone could
+sign tokens (RFC 8725, section 2.1).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Form(NamedTuple):
-    """What some bytes look like: "a URL", and how --auth-jwt could take it."""
+    """The form of some bytes: its name for messages, such as "a URL", and how to turn it into what --auth-jwt takes."""
 
     name: str
     mend: str
     is_token: bool = False
-    """Whether it is a JSON Web Token: no key, and good for a list of tokens."""
+    """Whether it is a JSON Web Token, which is no key, but may stand in a list of tokens."""
     may_hold_secret: bool = False
-    """Whether there may be a secret in it, which `mend` tells how to take out."""
+    """Whether it may hold a secret; then `mend` says how to extract it."""
 
 
 _PEM = Form("a key or certificate in PEM", "give it to --auth-jwt as it is")
@@ -67,8 +67,8 @@ _HEX_TEXT = re.compile(rb"(?:\w+=)?(?:0x)?((?:[0-9a-f]{2}[:\s]?){44,})", re.IGNO
 
 
 def form_of(content: bytes) -> Form | None:
-    """The form of a key, or of something else that is no secret; None: it looks like none."""
-    # Without NULs: in UTF-16 it is the same key. The marks of UTF-16 are those of its two byte orders.
+    """The form of a file that holds a key or something else that is no secret; None: no known form."""
+    # A key in UTF-16 has NULs between its letters, and begins with one of two byte order marks.
     text = content.replace(b"\0", b"").removeprefix(BYTE_ORDER_MARK).lstrip(b"\xff\xfe").strip()
     known = _form_of_text(text) or _form_of_json(text) or _form_of_der(content) or _form_of_encoded(text)
     return known or (_ENVIRONMENT if _is_environment(text) else None)
@@ -141,22 +141,22 @@ def _form_of_encoded(text: bytes) -> Form | None:
 
 
 _MODULUS_BYTES = (256, 384, 512)
-"""Of RSA keys with 2048, 3072 and 4096 bits. Secrets are shorter."""
+"""The sizes in bytes of RSA moduli with 2048, 3072 and 4096 bits. Secrets are shorter."""
 
 
 def _is_modulus(data: bytes) -> bool:
-    """Whether this is the modulus of an RSA key: its highest bit is set, and no small prime divides it.
+    """Whether this looks like the modulus of an RSA key: its highest bit is set, and no small prime divides it.
 
-    So do 4 in 100 of random secrets of just that size.
+    4 in 100 random secrets of just that size look like one, too.
     """
-    data = data.removeprefix(b"\0")  # OpenSSL shows a sign
+    data = data.removeprefix(b"\0")  # OpenSSL prints a sign byte
     if len(data) not in _MODULUS_BYTES or not data[0] & 0x80:
         return False
     return math.gcd(int.from_bytes(data, "big"), math.factorial(1000)) == 1
 
 
 def _decodings(text: bytes) -> Iterator[tuple[str, bytes]]:
-    """What the text, or a long word in it, stands for."""
+    """Each (encoding, decoded bytes) of the whole text, or of a long word in it: "hex" or "base64"."""
     if found := _HEX_TEXT.fullmatch(text):
         yield "hex", bytes.fromhex(re.sub(rb"[:\s]", b"", found[1]).decode())
         return
@@ -171,25 +171,25 @@ def _decodings(text: bytes) -> Iterator[tuple[str, bytes]]:
 _SEQUENCE, _INTEGER, _OBJECT_IDENTIFIER, _VERSION = 0x30, 0x02, 0x06, 0xA0
 _SECOND_TAGS = {_OBJECT_IDENTIFIER: "public key", _VERSION: "certificate", _INTEGER: "certificate"}
 _SHORTEST_KEY_BYTES = 44
-"""An Ed25519 public key with its header. So few random secrets look like DER: about one in a million."""
+"""The size of an Ed25519 public key with its header; with it, one random secret in a million looks like DER."""
 
 
 def _kind_of_der(data: bytes) -> str | None:
-    """Whether DER (X.690) of a private key, a public key (RFC 5280 or 8017) or a certificate begins here."""
+    """The kind of DER value (X.690): "private key", "public key" (RFC 5280 or 8017), "certificate"; None: none."""
     outer = _tag_and_rest(data)
     inner = _tag_and_rest(outer[1]) if outer else None
     if outer is None or inner is None or outer[0] != _SEQUENCE or len(data) < _SHORTEST_KEY_BYTES:
         return None
     if inner[0] == _INTEGER:
-        # A version number, of one byte, or the modulus of an RSA key.
+        # This integer is a version number, of one byte, or the modulus of an RSA key.
         return "private key" if len(inner[1]) == 1 else "public key"
-    # An algorithm's name, or the version or the serial number of a certificate. Text has none of these bytes, though it
-    # may begin like a sequence: with the digit 0.
+    # The second value is an algorithm's name, or a certificate's version or serial number. Text may begin like a
+    # sequence, with the digit 0, but holds none of these tags.
     return _SECOND_TAGS.get(inner[1][0]) if inner[0] == _SEQUENCE else None
 
 
 def _tag_and_rest(data: bytes) -> tuple[int, bytes] | None:
-    """The tag of the value that the data begins with, and its content; None when it isn't all there."""
+    """The tag and the content of the first value in the data; None when the data is cut off."""
     if len(data) < 2:
         return None
     size, begin = data[1], 2

@@ -1,12 +1,12 @@
-"""The lobby: bounds how many connections shake hands at once. No I/O.
+"""The lobby: bounds how many handshakes are under way at once. No I/O.
 
-It holds the connections that are no clients yet. When it is full, no connection is refused: the listeners accept no
-more until one has left, and the next ones wait in the kernel's queue, where they cost no descriptor. So clients that
-all reconnect at once are served in order.
+It holds the connections that are no clients yet. When it is full, no connection is refused: the listeners stop
+accepting until one has left, and the next ones wait in the kernel's queue, where they cost no descriptor. So clients
+that all reconnect at once are served in order.
 
-While others wait, two kinds of connections make room after GRACE_S: those that have said nothing, and those that
-the server has read to the last byte and that come from the address that has most connections in the lobby. All others
-have the handshake's time.
+While others wait, the server ends two kinds of connections after GRACE_S: those that have sent nothing, and, of the
+address with the most connections in the lobby, those that have sent only part of a request. All others have the
+handshake's full time.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from fws_pipe.admission.proxies import group_of
 from fws_pipe.http.handshake import CROWDED_OUT
 
 GRACE_S = 1.0
-"""How long a connection may keep the server waiting while others wait. A client's first bytes follow its connection at
-once, and the rest of its handshake soon, whatever way they take; only lost ones take longer."""
+"""How long the server waits for a connection's next bytes while others wait, in seconds. A client's first bytes follow
+its connection at once, and the rest of its handshake soon, even on a slow network; only lost packets take longer."""
 
 
 class Newcomer(Protocol):
@@ -31,45 +31,45 @@ class Newcomer(Protocol):
 
     @property
     def remote(self) -> tuple[str, int]:
-        """Where it comes from: (host, port)."""
+        """The peer's (host, port)."""
 
     @property
     def is_silent(self) -> bool:
-        """Whether nothing at all has arrived from it."""
+        """Whether no byte has arrived from it."""
 
     @property
     def has_unread(self) -> bool:
-        """Whether something has arrived from it that the server has not read."""
+        """Whether bytes have arrived from it that the server has not read."""
 
     def dismiss(self, response: bytes) -> None:
-        """End it now, with this response if that takes no waiting; it leaves the lobby by that."""
+        """End the connection now, and so take it out of the lobby; send the response if that takes no waiting."""
 
 
 class _Waiting(NamedTuple):
-    """A newcomer, and since when the server has been waiting for it (trio's clock)."""
+    """A newcomer, and the time since when the server has been waiting for it (trio's clock, seconds)."""
 
     newcomer: Newcomer
     since: float
 
 
 class AddressShares:
-    """The newcomers of each group of addresses, and the group that has most. Each method takes constant time."""
+    """The newcomers of each group of addresses, and the largest group. Each method takes constant time."""
 
     def __init__(self) -> None:
         self._members: dict[str, OrderedDict[Newcomer, float]] = {}
-        """Each group's newcomers and since when the server has been waiting for each, the longest first."""
+        """Each group's newcomers and the time since when the server has been waiting for each, the earliest first."""
         self._groups_of_size: dict[int, dict[str, None]] = {}
         self.largest = 0
-        """How many newcomers the group has that has most."""
+        """The number of newcomers in the largest group."""
 
     def add(self, group: str, newcomer: Newcomer, since: float) -> None:
-        """Count a newcomer for a group; `since` is no earlier than that of any other."""
+        """Add a newcomer to a group; `since` is no earlier than that of any other."""
         members = self._members.setdefault(group, OrderedDict())
         members[newcomer] = since
         self._resize(group, len(members) - 1, len(members))
 
     def remove(self, group: str, newcomer: Newcomer) -> None:
-        """Count it no more."""
+        """Take a newcomer out of its group."""
         members = self._members[group]
         del members[newcomer]
         self._resize(group, len(members) + 1, len(members))
@@ -84,14 +84,14 @@ class AddressShares:
         if now:
             self._groups_of_size.setdefault(now, {})[group] = None
         if now > self.largest or self.largest not in self._groups_of_size:
-            self.largest = now  # sizes change by one: the group that had most has one less, or none is left
+            self.largest = now  # sizes change by one: the largest group is one smaller now, or no group is left
 
     def oldest_of_largest(self) -> _Waiting:
-        """The newcomer waited for longest, of the group that has most. Raises KeyError when there is none."""
+        """Of the largest group, the newcomer that the server has waited for longest. Raises KeyError without one."""
         return _Waiting(*next(iter(self._members_of_largest().items())))
 
     def postpone_oldest_of_largest(self, now: float) -> None:
-        """The server has been waiting for this newcomer only from now on."""
+        """Let the time of that newcomer begin again, now."""
         members = self._members_of_largest()
         newcomer, _ = members.popitem(last=False)
         members[newcomer] = now
@@ -101,9 +101,9 @@ class AddressShares:
 
 
 class Lobby:
-    """The connections that shake hands, or are being refused; `limit` 0: any number.
+    """The connections whose handshake or refusal is under way: at most `limit`; 0: any number.
 
-    `tell` gets the address of each that is turned out, and why.
+    `tell` is called with the (host, port) of each connection that is turned out, and the reason.
     """
 
     def __init__(
@@ -112,40 +112,40 @@ class Lobby:
         self._limit = limit
         self._tell = tell
         self._groups: dict[Newcomer, str | None] = {}
-        """All newcomers, and the group that each counts for; None: for no group."""
+        """All newcomers, and the group of addresses that each counts for; None: for no group."""
         self._shares = AddressShares()
         self._unheard: OrderedDict[Newcomer, float] = OrderedDict()
-        """Those that had said nothing when they were last looked at, oldest first, and when they came."""
+        """The newcomers that had sent nothing at the last look, oldest first, and the time when each came."""
         self._changed = trio.lowlevel.ParkingLot()
         self.pauses = 0
-        """How often no connection could be accepted."""
+        """How often accepting has paused because the lobby was full."""
         self.silent_turned_out = 0
-        """How many have been ended because they said nothing while others waited."""
+        """How many connections were ended because they sent nothing while others waited."""
         self.crowded_out = 0
-        """How many have been ended because their address had most of them while others waited."""
+        """How many connections of the largest group were ended because they were slow while others waited."""
 
     def __len__(self) -> int:
         return len(self._groups)
 
     def room(self, at_most: int) -> int:
-        """How many more may come in now."""
+        """How many more connections may come in now, `at_most` at most."""
         return min(at_most, self._limit - len(self._groups)) if self._limit else at_most
 
     def enter(self, newcomer: Newcomer, host: str | None) -> None:
-        """A client has connected. `host` is its address; None while only that of its proxy is known."""
+        """Add a new connection. `host` is its client's address; None while only that of its proxy is known."""
         now = trio.current_time()
         self._unheard[newcomer] = now
         self._count_for(newcomer, host, now)
 
     def recognise(self, newcomer: Newcomer, host: str | None) -> None:
-        """A proxy has told the address of a newcomer; a no-op for one that has left."""
+        """Count a newcomer for the address that its proxy has told; a no-op for one that has left."""
         if newcomer in self._groups:
             self._count_no_more(newcomer)
             self._count_for(newcomer, host, trio.current_time())
-            self._changed.unpark_all()  # its group may be the greediest now
+            self._changed.unpark_all()  # its group may be the largest now
 
     def leave(self, newcomer: Newcomer) -> None:
-        """One of them is a client now, or has gone."""
+        """Take out a newcomer that is a client now, or has gone."""
         self._count_no_more(newcomer)
         self._unheard.pop(newcomer, None)
         self._changed.unpark_all()
@@ -161,7 +161,7 @@ class Lobby:
             self._shares.remove(group, newcomer)
 
     async def wait_room(self) -> None:
-        """Wait until a connection may come in. One is waiting to: a newcomer that takes too long makes room."""
+        """Wait until a connection may come in. While this waits, newcomers that take too long are turned out."""
         if not self.room(1):
             self.pauses += 1
         while not self.room(1):
@@ -171,13 +171,13 @@ class Lobby:
                     await self._changed.park()
 
     def _make_room(self, now: float) -> float:
-        """Turn a newcomer out, if one has taken too long; returns when there may be one, if nothing changes."""
+        """Turn out a newcomer that has taken too long; returns the time when, if nothing changes, there may be one."""
         silent = self._oldest_silence()
         if silent is not None and silent.since + GRACE_S <= now:
             self.silent_turned_out += 1
             self._turn_out(silent.newcomer, "said nothing while others waited", b"")
             return now
-        slow = self._oldest_of_the_greediest(now)
+        slow = self._oldest_of_the_largest(now)
         if slow is not None and slow.since + GRACE_S <= now:
             self.crowded_out += 1
             self._turn_out(slow.newcomer, CROWDED_OUT.text, CROWDED_OUT.encode())
@@ -189,7 +189,7 @@ class Lobby:
         newcomer.dismiss(response)
 
     def _oldest_silence(self) -> _Waiting | None:
-        """The first of `_unheard` that says nothing still."""
+        """The oldest newcomer that has still sent nothing."""
         while self._unheard:
             waiting = _Waiting(*next(iter(self._unheard.items())))
             if waiting.newcomer.is_silent:
@@ -197,10 +197,10 @@ class Lobby:
             del self._unheard[waiting.newcomer]
         return None
 
-    def _oldest_of_the_greediest(self, now: float) -> _Waiting | None:
-        """The newcomer waited for longest, of the address that has most; an address with a single one isn't greedy.
+    def _oldest_of_the_largest(self, now: float) -> _Waiting | None:
+        """Of the largest group, the newcomer that the server has waited for longest; None: no group has two.
 
-        One that has been sending meanwhile is not what the server waits for: its time begins again.
+        While a newcomer's bytes are unread the server isn't waiting for it, so its time begins again.
         """
         while self._shares.largest > 1:
             waiting = self._shares.oldest_of_largest()
@@ -210,6 +210,6 @@ class Lobby:
         return None
 
     async def wait_empty(self) -> None:
-        """Wait until no connection is there."""
+        """Wait until no connection is left."""
         while self._groups:
             await self._changed.park()

@@ -1,7 +1,7 @@
-"""Which web pages may connect: the entries of --origin, and the Origin header that they are held against. No I/O.
+"""Which web pages may connect: compares the Origin header with the entries of --origin. No I/O.
 
-A browser tells with each WebSocket which page asks for it (RFC 6454, RFC 6455 section 10.2), since it lets any page
-connect to anywhere, and shows the cookies of wherever that is. Programs that are no browser mostly send no Origin.
+A browser lets any page connect to any server, and sends that server's cookies along; so it names the page's origin in
+each handshake (RFC 6454, RFC 6455 section 10.2). Programs that are no browser mostly send no Origin.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _WEB_SCHEMES = ("http", "https")
 _PAGES_SCHEMES = (*_WEB_SCHEMES, "chrome-extension", "moz-extension", "safari-web-extension")
 _NO_PAGES_SCHEMES = ("ws", "wss", "file", "ftp")
-"""Where a WebSocket goes, not where it is from, and what has the origin `null` (WHATWG URL, section 4.7)."""
+"""Schemes of WebSockets, not of pages, and schemes whose pages have the origin `null` (WHATWG URL, section 4.7)."""
 _FILE = "file://"
 """The Origin that web views of apps send for pages from the disk, where browsers send `null`."""
 _ORIGIN = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?(\[[0-9a-f:.]+\]|[^\s/\[\]:@?#*]+)(?::([0-9]{1,5}))?")
@@ -27,16 +27,16 @@ _ORIGIN = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?(\[[0-9a-f:.]+\]|[^\s/\[\]:@?#
 
 @dataclass(frozen=True)
 class OriginPattern:
-    """An entry of the list. `host` is in lower case; a part that is None fits any."""
+    """One entry of --origin. `host` is in lower case; a part that is None matches anything."""
 
     text: str
     word: str | None = None
-    """`*`, `same`, `null`, `none` or `file://`, which are no hosts."""
+    """The entry where it is no host: `*`, `same`, `null`, `none` or `file://`."""
     scheme: str | None = None
     host: str = ""
     port: int | None = None
     has_subdomains: bool = False
-    """Whether it means the hosts below `host`, at any depth, and not that one itself."""
+    """Whether the entry means all hosts below `host`, at any depth, but not `host` itself."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Origin:
 
 
 def parse_origin(text: str) -> OriginPattern:
-    """Parse an entry. Raises ValueError with what was expected."""
+    """Parse an entry of --origin. Raises ValueError, whose text says what was expected."""
     lowered = text.strip().lower()
     if lowered in ("*", "same", "null", "none", _FILE):
         return OriginPattern(lowered, word=lowered)
@@ -58,16 +58,17 @@ def parse_origin(text: str) -> OriginPattern:
         raise ValueError(EXPECTED)
     _check_scheme(found[1])
     try:
-        host = found[2] if found[2].isascii() else idna.encode(found[2], uts46=True).decode()  # as browsers send it
+        # Browsers send a host in its ASCII form.
+        host = found[2] if found[2].isascii() else idna.encode(found[2], uts46=True).decode()
     except UnicodeError:  # idna.IDNAError is one
         raise ValueError(EXPECTED) from None
     return OriginPattern(lowered, None, found[1], host, int(found[3]) if found[3] else None, has_subdomains)
 
 
 def _check_scheme(scheme: str | None) -> None:
-    """Raise ValueError for one that no page has.
+    """Raise ValueError for a scheme that no page has.
 
-    Apps have schemes of their own, so only what is near to a common one, and isn't that, is taken for a slip.
+    Apps have schemes of their own, so only a scheme that nearly is a common one is taken for a typing error.
     """
     if scheme is None or scheme in _PAGES_SCHEMES:
         return
@@ -85,10 +86,10 @@ def _perhaps(near: Sequence[str]) -> str:
 def allows(
     patterns: Sequence[OriginPattern], origins: Sequence[str], host: str, *, is_secure: bool | None = None
 ) -> bool:
-    """Whether one of the entries fits the Origin headers of a request.
+    """Whether an entry matches the request's Origin headers (`origins`: their values, usually one or none).
 
-    `host` is its Host header, or empty where that can't be believed; `is_secure` whether the client has come with TLS,
-    None where that isn't known.
+    `host` is the request's host [":" port], or empty where it can't be believed; `is_secure` says whether the client
+    connected with TLS, None where that isn't known.
     """
     if len(origins) > 1:
         return False
@@ -98,7 +99,7 @@ def allows(
     if lowered == "null":  # a sandboxed frame, a file: any page can make itself one
         return any(pattern.word == "null" for pattern in patterns)
     if any(pattern.word == "*" or pattern.word == lowered == _FILE for pattern in patterns):
-        return True  # whatever it says, also what is no origin: an empty text, one with a path
+        return True  # for any text, also one that is no origin: an empty one, one with a path
     origin = _parsed(lowered)
     return origin is not None and any(_fits(pattern, origin, host.lower(), is_secure) for pattern in patterns)
 
@@ -120,11 +121,11 @@ def _fits(pattern: OriginPattern, origin: _Origin, host: str, is_secure: bool | 
 
 
 def _is_same(origin: _Origin, host: str, is_secure: bool | None) -> bool:
-    """Whether a page is from where its WebSocket goes: the same host and port, and https for wss, http for ws."""
+    """Whether the page comes from the server of its WebSocket: same host and port, https for wss, http for ws."""
     found = _ORIGIN.fullmatch(host)
     if found is None or found[1] is not None:
         return False
-    # Where it isn't known there may be a proxy with TLS that tells nothing of it.
+    # Where `is_secure` isn't known, a proxy may end TLS without telling.
     scheme = {None: origin.scheme, True: "https", False: "http"}[is_secure]
     if scheme not in _WEB_SCHEMES:
         return False
@@ -133,10 +134,10 @@ def _is_same(origin: _Origin, host: str, is_secure: bool | None) -> bool:
 
 
 def can_be_rebound(host: str, names: Collection[str]) -> bool:
-    """Whether a name in a Host header may be a page's own that has been pointed at this machine (DNS rebinding).
+    """Whether the name in a Host header may be one that a foreign page has pointed at this machine (DNS rebinding).
 
-    Then the page is of the same host as its WebSocket, and yet of a stranger. An address can't be pointed anywhere,
-    `localhost` is this machine's (RFC 6761, section 6.3), and `names` are those that the server is told to have.
+    Such a page has the same host as its WebSocket, and is still foreign. An IP address can't be rebound, `localhost` is
+    always this machine (RFC 6761, section 6.3), and `names` are the server's own (--host).
     """
     found = _ORIGIN.fullmatch(host.lower())
     name = found[2].rstrip(".") if found is not None else ""

@@ -1,9 +1,8 @@
-"""Finds the client's address, and the host that it has connected to, behind trusted proxies. No I/O.
+"""Finds the client's address, and the host that it connected to, behind trusted proxies. No I/O.
 
-A proxy adds the address of its caller at the right end of X-Forwarded-For or of Forwarded (RFC 7239). What stands
-further left was there before, and anybody can have written it: so the rightmost address that is no trusted proxy's is
-the client's. A proxy that adds nothing passes on what the client has written, and so lets it choose its address: that
-can't be told from here.
+A proxy appends its caller's address at the right end of X-Forwarded-For or of Forwarded (RFC 7239). Entries further
+left were there before, and the client may have made them up: so the client's address is the rightmost one that is no
+trusted proxy's. A trusted proxy that appends nothing lets the client choose its own address; the server can't tell.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from fws_pipe.http.site import Site
 
 UNIX = "unix"
-"""The host in `remote` of those who come through a Unix socket; as an entry: they are trusted."""
+"""The host in `remote` for connections through a Unix socket; as an entry of --trusted-proxy: these are trusted."""
 
 EXPECTED = f"expected an address, a network such as 10.0.0.0/8, or {UNIX} for Unix sockets"
 
@@ -29,11 +28,11 @@ Headers = Sequence[tuple[str, str]]
 
 
 class ContradictionError(Exception):
-    """The two headers name different clients: one of them is made up, and nobody knows which."""
+    """X-Forwarded-For and Forwarded name different clients: one of them is made up, and it isn't known which."""
 
 
 def parse_proxy(text: str) -> Proxy:
-    """Parse an entry. Raises ValueError with what was expected."""
+    """Parse an entry of --trusted-proxy. Raises ValueError, whose text says what was expected."""
     if text.strip().lower() == UNIX:
         return UNIX
     try:
@@ -44,10 +43,10 @@ def parse_proxy(text: str) -> Proxy:
 
 
 def client_of(remote: tuple[str, int], headers: Headers, proxies: Sequence[Proxy]) -> tuple[str, int]:
-    """The (host, port) of the client behind `remote`, port 0 where no proxy tells it.
+    """The (host, port) of the client behind `remote`; port 0 where no proxy tells it.
 
-    A header that names no address (`unknown`, a pseudonym, only `proto`) says nothing against the other one. Raises
-    ContradictionError where both name one, and not the same.
+    A header that names no address (`unknown`, a pseudonym, only `proto`) doesn't contradict the other one. Raises
+    ContradictionError where both headers name an address, and the two differ.
     """
     if not proxies or not is_trusted(remote[0], proxies):
         return remote
@@ -55,13 +54,13 @@ def client_of(remote: tuple[str, int], headers: Headers, proxies: Sequence[Proxy
     known = [way.client for way in ways if way.client is not None and way.is_known]
     known = known or [way.client for way in ways if way.client is not None]
     if len({host for host, _ in known}) > 1:
-        # A proxy that writes one of them lets the other through as the client has sent it.
+        # A proxy that writes one of the headers passes on the other as the client has sent it.
         raise ContradictionError
     return known[0] if known else remote
 
 
 def site_of(peer: str, headers: Headers, proxies: Sequence[Proxy]) -> Site:
-    """The site that the proxy `peer` tells of in X-Forwarded-Host and X-Forwarded-Proto, or else in Forwarded."""
+    """The site that the proxy `peer` names in X-Forwarded-Host and X-Forwarded-Proto, or else in Forwarded."""
     if not proxies or not is_trusted(peer, proxies):
         return Site()
     hops, elements = _x_forwarded_for(headers), _forwarded(headers)
@@ -76,7 +75,7 @@ _SECURE = {"http": False, "ws": False, "https": True, "wss": True}
 
 
 def is_trusted(host: str, proxies: Sequence[Proxy]) -> bool:
-    """Whether this is a trusted proxy's address, or `unix` where that is trusted."""
+    """Whether this is a trusted proxy's address, or `unix` where Unix sockets are trusted."""
     if host == UNIX:
         return UNIX in proxies
     address = parse_address(host)
@@ -84,13 +83,13 @@ def is_trusted(host: str, proxies: Sequence[Proxy]) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a connection from this address is from this very machine."""
+    """Whether a connection from this address comes from this machine."""
     address = parse_address(host)
     return address is not None and address.is_loopback
 
 
 def group_of(host: str) -> str:
-    """What counts as one address: an IPv6 customer has a whole /64 of them (RFC 6177)."""
+    """The group of addresses that counts as one: an IPv4 address, or an IPv6 /64, which one customer has (RFC 6177)."""
     if ":" not in host:
         return host
     address = parse_address(host)
@@ -104,18 +103,18 @@ _Hop = tuple[str, int]
 
 
 class _Way(NamedTuple):
-    """The way of a request, as one of the headers tells it from its right end."""
+    """The path of a request through proxies, as one of the headers tells it, read from its right end."""
 
     client: _Hop | None
-    """Where it begins: the first address that is no trusted proxy's, or the last one at all."""
+    """The client: the first address that is no trusted proxy's, or else the leftmost one; None: there is none."""
     is_known: bool
-    """Whether it begins there, and not further away, behind a hop that is no address."""
+    """Whether `client` is the client, and not a proxy behind a hop that is no address."""
     hops: int
-    """How many that is from the right end; 1 where there is no header."""
+    """The place of `client` in the header, counted from the right end; 1 where there is no header."""
 
 
 def _way(hops: Sequence[_Hop | None], proxies: Sequence[Proxy]) -> _Way:
-    """Behind a hop that is no address (`unknown`, a pseudonym, nonsense) nothing can be trusted."""
+    """The path that these hops make. It ends at a hop that is no address (`unknown`, a pseudonym, nonsense)."""
     client = None
     for count, hop in enumerate(reversed(hops), 1):
         if hop is None:
@@ -130,12 +129,12 @@ Item = TypeVar("Item")
 
 
 def _from_the_right(items: Sequence[Item], count: int) -> Item | None:
-    """What stands there; the first of all where there are fewer: not each proxy adds something."""
+    """The item at this place from the right; the leftmost where there are fewer, since not each proxy appends one."""
     return items[-min(count, len(items))] if items else None
 
 
 def parse_address(text: str) -> Address | None:
-    """An IP address, an IPv4 address in IPv6 form as what it is; None: it isn't one."""
+    """The IP address in a text, with an IPv4 address in IPv6 form as IPv4; None: it is no address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
@@ -145,12 +144,12 @@ def parse_address(text: str) -> Address | None:
 
 
 def _list_of(headers: Headers, name: str) -> list[str]:
-    """The members of a header that is a list, in one line or several (RFC 9110, section 5.3)."""
+    """The members of a list header, on one line or several (RFC 9110, section 5.3)."""
     return [part.strip() for found, value in headers if found == name for part in value.split(",")]
 
 
 def _x_forwarded_for(headers: Headers) -> list[_Hop | None]:
-    """Addresses with commas in between, some proxies add ports."""
+    """The addresses of X-Forwarded-For, which are separated by commas; some proxies add ports."""
     return [_hop(part) for part in _list_of(headers, "x-forwarded-for")]
 
 
@@ -158,9 +157,9 @@ _PARAMETER = re.compile(r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)=("(?:[^"\\]|\\.)*"|[
 
 
 def _forwarded(headers: Headers) -> list[dict[str, str]]:
-    """The elements of Forwarded, with their parameters (RFC 7239, section 4).
+    """The parameters of each element of Forwarded (RFC 7239, section 4).
 
-    Empty: one that makes no sense, as with a parameter that is there twice.
+    An element that is malformed, such as one with the same parameter twice, has none.
     """
     elements: list[dict[str, str]] = []
     element: dict[str, str] = {}
@@ -179,12 +178,12 @@ def _hops_of(elements: Sequence[dict[str, str]]) -> list[_Hop | None]:
 
 
 def _parameters(value: str) -> Iterator[tuple[str, str, str]]:
-    """The parameters' names, values, and what stands behind them: `;`, `,` or nothing."""
+    """Each parameter's name, value, and the separator after it: `;`, `,` or nothing."""
     position = 0
     while position < len(value):
         found = _PARAMETER.match(value, position)
         if found is None:
-            # A part that makes no sense stands for a hop without an address; what follows it is looked at afresh.
+            # A malformed part is a hop without an address; parsing goes on after the next comma.
             comma = value.find(",", position)
             yield "", "", ","
             position = len(value) if comma < 0 else comma + 1
@@ -200,7 +199,7 @@ _HOP = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::([0-9]{1,5}))?|([0-9A-
 
 
 def _hop(text: str) -> _Hop | None:
-    """An address, in brackets if it is IPv6 and a port follows."""
+    """The (host, port) of one hop; an IPv6 address is in brackets where a port follows; None: it is no address."""
     found = _HOP.fullmatch(text)
     if found is None:
         return None

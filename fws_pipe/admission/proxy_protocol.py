@@ -1,8 +1,8 @@
-"""Reads the header that a proxy of TCP connections sends before anything else: where its client is from. No I/O.
+"""Parses the PROXY protocol's header, by which a TCP proxy tells its client's address before all other bytes. No I/O.
 
-The PROXY protocol of HAProxy, versions 1 (a line of text) and 2 (binary), as
-https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt has it. Behind the header stands what the client has sent,
-which may be TLS: so not one byte more than the header may be read.
+HAProxy's protocol has version 1 (a line of text) and version 2 (binary), see
+https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt. The client's own bytes follow, which may be TLS: so not one
+byte after the header may be read.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _LOCAL, _PROXY = 0x20, 0x21
 _TRANSPORTS = (0, 1, 2)
 _INET, _INET6 = 1, 2
 _SIZES = {0: 0, _INET: 12, _INET6: 36, 3: 216}
-"""The bytes of both addresses and ports, by family: unspecified, IPv4, IPv6, Unix. TLVs may stand behind them."""
+"""The size of both addresses and ports in bytes, by family: unspecified, IPv4, IPv6, Unix. TLVs may follow them."""
 
 
 class ProxyHeaderError(Exception):
-    """What a trusted proxy has sent is no header of the PROXY protocol; the text says what is wrong with it."""
+    """A trusted proxy has sent no valid header of the PROXY protocol; the text says what is wrong with it."""
 
 
 def missing(header: bytes, limit: int) -> int:
-    """How many bytes at least are still to come; 0: it is whole. Raises ProxyHeaderError.
+    """How many bytes at least are still missing; 0: the header is whole. Raises ProxyHeaderError.
 
-    `limit` is the size in bytes up to which a header is read.
+    `limit` is the largest header in bytes.
     """
     if _BEGIN_2.startswith(header[: len(_BEGIN_2)]):
         return _missing_2(header, limit)
@@ -56,7 +56,7 @@ def _missing_1(header: bytes) -> int:
 
 def _missing_2(header: bytes, limit: int) -> int:
     if len(header) < _FIXED_2:
-        # The shortest line of version 1 is one byte shorter: the first bytes must not take what is behind that.
+        # The shortest header of version 1 is a byte shorter than this: the first read must not go beyond it.
         return (_FIXED_2 if header else _SHORTEST_1) - len(header)
     size = _FIXED_2 + int.from_bytes(header[14:16], "big")
     if size > limit:
@@ -65,9 +65,9 @@ def _missing_2(header: bytes, limit: int) -> int:
 
 
 def source_of(header: bytes) -> tuple[str, int] | None:
-    """The (host, port) of the proxy's client, by a whole header; None where it tells none. Raises ProxyHeaderError.
+    """The client's (host, port) in a whole header; None where the header has none. Raises ProxyHeaderError.
 
-    None is told of the proxy's own connections (LOCAL), of unknown ones, and of those through Unix sockets.
+    It has none for the proxy's own connections (LOCAL), unknown ones, and those through Unix sockets.
     """
     return _source_2(header) if header.startswith(_BEGIN_2) else _source_1(header)
 

@@ -1,4 +1,4 @@
-"""Quotas: how many clients a server has, in all and from one address. No I/O."""
+"""Quotas: bound the number of clients, in all and from one address. No I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fws_pipe.http.handshake import FULL, Refusal, full_for_address
 
 
 class ClientQuota:
-    """How many clients there may be: `in_all`, and `per_address` (proxies.group_of). 0: any number."""
+    """Counts clients: there may be `in_all`, and `per_address` of one address (proxies.group_of). 0: any number."""
 
     def __init__(self, in_all: int, per_address: int) -> None:
         self._in_all = in_all
@@ -18,7 +18,7 @@ class ClientQuota:
         self._by_address: Counter[str] = Counter()
 
     def refusal_for(self, host: str) -> Refusal | None:
-        """Why no client from this address may come in now; None: one may."""
+        """The refusal of one more client from this address; None: it may come in."""
         if 0 < self._in_all <= self._count:
             return FULL
         if 0 < self._per_address <= self._by_address[group_of(host)] and host != UNIX:
@@ -26,12 +26,12 @@ class ClientQuota:
         return None
 
     def add(self, host: str) -> None:
-        """Count a client."""
+        """Count one more client from this address."""
         self._count += 1
         self._by_address[group_of(host)] += 1
 
     def remove(self, host: str) -> None:
-        """Count a client no more."""
+        """Count one client less from this address."""
         self._count -= 1
         group = group_of(host)
         self._by_address[group] -= 1

@@ -1,8 +1,8 @@
-"""Decides who may open a WebSocket: finds the token of a request, judges it, and takes it out of the request.
+"""Admits requests by their token: finds the token in a request, checks it, and takes it out of the request.
 
-A token stands in `Authorization: Bearer`, in `?token=` or in a cookie. What goes on to the chain, the log and the
-journal is `Admission.request`, where there is none left, good or bad. Files are read at the start and by `reload`;
-no other I/O.
+A token stands in `Authorization: Bearer`, in `?token=` or in a cookie. The chain, the log and the journal only get
+`Admission.request`, which holds no token any more, neither a good nor a bad one. Files are read at the start and by
+`reload`; no other I/O.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fws_pipe.errors import UsageError
 from fws_pipe.http.handshake import Refusal, Upgrade
 
 TOKEN_LIMIT_BYTES = 8 * 1024
-"""The longest token: half of the largest request head, unless that is set. None that is longer is looked into."""
+"""The longest token, in bytes: half of the default --max-header. Longer ones are refused unread."""
 
 CLAIMS_DEPTH = 32
 """How deep claims may nest: msgpack and JSON libraries stop at a few hundred levels, some with a crash."""
@@ -35,7 +35,7 @@ _PARAMETER = b"token"
 
 @dataclass(frozen=True)
 class AuthSettings:
-    """Where good tokens are found, and what a JSON Web Token must say; None: nothing is asked."""
+    """The files of tokens and keys (paths), and the claims that a JSON Web Token must have; None: not checked."""
 
     tokens_file: str | None = None
     jwt_key_file: str | None = None
@@ -50,16 +50,16 @@ class Admission:
     """A request with a good token."""
 
     claims: dict[str, Any] | None
-    """What stands in `open.auth`."""
+    """The value of `open.auth`: the token's claims; None: no token is required."""
 
     expires: float | None
-    """When the token ends, in seconds since the epoch; None: never."""
+    """The time when the token expires, in seconds since the epoch; None: never."""
 
     request: Upgrade
     """The request without its token."""
 
     is_by_cookie: bool = False
-    """Whether the token came in a cookie, which a browser shows whichever page asks."""
+    """Whether the token came in a cookie, which a browser sends along with the request of any page."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class _StaticToken:
 
 
 class Authenticator:
-    """Judges requests by the tokens and keys in the files of `settings`; without any file it admits nobody.
+    """Checks requests with the tokens and keys in the files of `settings`; without any file it admits none.
 
-    Raises UsageError when a file can't be read or makes no sense.
+    Raises UsageError when a file can't be read or is invalid. `read` gives the content of a path.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Authenticator:
         self.reload()
 
     def reload(self) -> None:
-        """Read the files again. Raises UsageError, and then goes on with all that it had."""
+        """Read the files again. Raises UsageError, and then keeps all tokens and keys that it had."""
         tokens_file = self._file("--auth-tokens", self._settings.tokens_file)
         key_file = self._file("--auth-jwt", self._settings.jwt_key_file)
         secret_file = self._file("--auth-jwt-secret", self._settings.jwt_secret_file)
@@ -94,7 +94,7 @@ class Authenticator:
         self._tokens, self._keys = tokens, keys
 
     def _file(self, option: str, path: str | None) -> tuple[str, bytes] | None:
-        """A file's path and content; None when there is none to read. Raises UsageError."""
+        """A file's path and content; None for no path. Raises UsageError."""
         if path is None:
             return None
         try:
@@ -103,7 +103,7 @@ class Authenticator:
             raise UsageError(f"{option} {path}: the file can't be read: {error.strerror or error}") from None
 
     def admit(self, request: Upgrade, now: float) -> Admission | Refusal:
-        """Admit a request by its token, or refuse it; `now` is in seconds since the epoch (RFC 6750, 2 and 3)."""
+        """Admit or refuse a request by its token; `now` is in seconds since the epoch (RFC 6750, sections 2 and 3)."""
         try:
             token = _find_token(request, self._settings.cookie)
             if token is None:
@@ -130,7 +130,7 @@ class Authenticator:
         claims = _look_up(self._tokens, token)
         if claims is not None:
             return claims
-        # A mistyped static token isn't told that it is no JSON Web Token.
+        # Where there are static tokens, one with a typing error isn't answered "not a JSON Web Token".
         if self._keys is None or (self._tokens and token.count(b".") != 2):
             raise BadTokenError("Unknown token.")
         claims = self._keys.claims(token)
@@ -153,17 +153,17 @@ def _find_token(request: Upgrade, cookie: str) -> _Token | None:
         if scheme.lower() == "bearer":
             return _Token(token.strip(" ").encode("latin-1"))
     for parameter in filter(_is_token_parameter, request.query.split("&")):
-        # A + stays one: no token holds a blank, and many a client forgets to encode base64's +.
+        # A + isn't decoded to a blank: no token holds one, and many clients forget to encode base64's +.
         return _Token(unquote_to_bytes(parameter.partition("=")[2]))
     for value in (value for name, value in request.headers if name == "cookie"):
         for crumb in filter(_is_named(cookie), value.split(";")):
-            # In quotes where the cookie's maker found the token's = or / too odd to stand alone.
+            # Some libraries quote a cookie's value that holds = or /.
             return _Token(crumb.partition("=")[2].strip(' \t"').encode("latin-1"), is_cookie=True)
     return None
 
 
 def _without_token(request: Upgrade, cookie: str) -> Upgrade:
-    """The request without any header, parameter or cookie that may carry a token; the rest as it was."""
+    """The request without each header, parameter and cookie that may carry a token; the rest is unchanged."""
     headers = []
     for name, value in request.headers:
         rest = _without_cookie(value, cookie) if name == "cookie" else value
@@ -188,14 +188,14 @@ def _is_named(cookie: str) -> Callable[[str], bool]:
 
 
 def _parse_tokens(path: str, content: bytes) -> Sequence[_StaticToken]:
-    """Parse a file with a token, and perhaps white space and a name, on each line. Raises UsageError."""
+    """Parse a file with a token on each line, optionally followed by white space and a name. Raises UsageError."""
     form = form_of(content)
     if form is not None and not form.is_token and not form.may_hold_secret:
         raise UsageError(
             f"--auth-tokens {path}: this looks like {form.name}, not like a list of tokens; is it meant for --auth-jwt?"
         )
     if b"\0" in content:
-        raise UsageError(f"--auth-tokens {path}: there are NUL bytes in it; a list of tokens is a text file in UTF-8")
+        raise UsageError(f"--auth-tokens {path}: it has NUL bytes; a list of tokens is a text file in UTF-8")
     tokens: dict[bytes, _StaticToken] = {}
     for number, line in enumerate(content.removeprefix(BYTE_ORDER_MARK).splitlines(), 1):
         token, name = (*line.split(None, 1), b"", b"")[:2]
@@ -220,18 +220,18 @@ def _claims_of(name: bytes, place: str) -> dict[str, Any]:
 
 
 def _look_up(tokens: Sequence[_StaticToken], token: bytes) -> dict[str, Any] | None:
-    """The claims of a static token. It takes as long for one that is nearly right as for any other."""
+    """The claims of a static token; None: it isn't known. The time that this takes doesn't depend on the token."""
     digest = sha256(token).digest()
-    # All of them, also behind a match: the time must not tell where the token stands.
+    # All are compared, also after a match: the time must not tell where in the list the token is.
     matches = [known.claims for known in tokens if hmac.compare_digest(known.digest, digest)]
     return dict(matches[0]) if matches else None
 
 
 def _check_claims(claims: dict[str, Any], settings: AuthSettings, now: float) -> None:
-    """Raise BadTokenError unless a token holds now, here, and for the chain (RFC 7519, section 4.1).
+    """Raise BadTokenError unless a token is valid at `now`, for this server, from its issuer (RFC 7519, section 4.1).
 
-    Not left to PyJWT, which takes the time from a clock of its own: a client is admitted, and closed when its
-    token expires, by one and the same.
+    PyJWT could check this, with a clock of its own. Here one clock decides when a client is admitted and when it is
+    closed because its token has expired.
     """
     _check_form(claims)
     expires, begins, issued = (_date(claims, name) for name in ("exp", "nbf", "iat"))
@@ -251,11 +251,11 @@ def _check_claims(claims: dict[str, Any], settings: AuthSettings, now: float) ->
 
 
 def _check_form(claims: dict[str, Any]) -> None:
-    """Raise BadTokenError unless an event can carry the claims."""
+    """Raise BadTokenError for claims that an event can't carry."""
     if _is_deeper(claims, CLAIMS_DEPTH):
         raise BadTokenError(f"The token's claims are nested more than {CLAIMS_DEPTH} levels deep.")
     try:
-        # Strictly UTF-8, unlike the codec: what stands in a token comes from outside.
+        # Strictly UTF-8, unlike the codec: tokens come from outside.
         msgpack.packb(claims)
     except (ValueError, OverflowError):
         raise BadTokenError("The token has a claim that msgpack can't carry.") from None

@@ -1,6 +1,6 @@
-"""What is plain HTTP on the port: a request's head, and the answer to it.
+"""Plain HTTP on the port: reads and parses a request's head, and makes the answer.
 
-    bytes -> request (the head) -> head (taken apart) -> handshake: an Upgrade, a Refusal or a Page
+    bytes -> request (reads the head) -> head (parses it) -> handshake: an Upgrade, a Refusal or a Page
 
-Rule: nothing here knows who may come in, nor what a WebSocket is once it is open.
+Rule: nothing here decides on admission, or knows of open WebSockets.
 """

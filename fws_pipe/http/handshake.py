@@ -1,7 +1,7 @@
 """The answer to the head of an HTTP request: an upgrade to a WebSocket, a refusal, or a page.
 
-trio-websocket never sees a client's request: the tasks behind a handshake that it refused would live on, and HTTP/1.0
-and keys that aren't 16 bytes would get through (RFC 6455, section 4.2.1). No I/O.
+trio-websocket never sees a client's request: after a handshake that it refuses, its tasks would live on, and it accepts
+HTTP/1.0 and keys that aren't 16 bytes (against RFC 6455, section 4.2.1). No I/O.
 """
 
 from __future__ import annotations
@@ -30,43 +30,43 @@ class Upgrade:
     query: str
     headers: list[tuple[str, str]]
     site: Site = Site()
-    """What a trusted proxy tells of where the client has connected to."""
+    """The host and scheme that the client connected to, as a trusted proxy tells them."""
 
     @property
     def host(self) -> str:
-        """The host and port that the client has connected to: Host, unless a trusted proxy tells another."""
+        """The host [":" port] that the client connected to: the Host header, unless a trusted proxy tells another."""
         return self.site.host or next((value for name, value in self.headers if name == "host"), "")
 
     @property
     def key(self) -> str:
-        """The client's key, which the answer must prove to have been read."""
+        """The value of Sec-WebSocket-Key, which the answer's Sec-WebSocket-Accept is made from."""
         return next(value for name, value in self.headers if name == "sec-websocket-key")
 
     @property
     def origins(self) -> list[str]:
-        """The pages that ask: one, or none."""
+        """The values of the Origin headers: usually one or none."""
         return [value for name, value in self.headers if name == "origin"]
 
     @property
     def subprotocols(self) -> list[str]:
-        """Those that the client offers. A browser gives up unless one of them is chosen."""
+        """The subprotocols that the client offers. A browser gives up unless the server chooses one of them."""
         return _members(", ".join(value for name, value in self.headers if name == "sec-websocket-protocol"))
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a request gets that will not be upgraded."""
+    """The HTTP response to a request that is not upgraded."""
 
     status: int
     text: str
     headers: tuple[tuple[str, str], ...] = ()
     reason: str = ""
-    """What the log says of it, where `text` holds what the client has written."""
+    """The reason for the log, where `text` quotes the client; empty: `text` is the reason."""
     has_body: bool = True
-    """Whether the text is sent; the answer to HEAD only tells its length."""
+    """Whether the text is sent: the answer to HEAD only has its length."""
 
     def encode(self) -> bytes:
-        """The whole HTTP response; the connection ends behind it (RFC 9112, section 9.6)."""
+        """The whole HTTP response; the connection ends after it (RFC 9112, section 9.6)."""
         body = self.text.encode() + b"\n"
         lines = [
             f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
@@ -79,15 +79,15 @@ class Response:
 
 
 _UPGRADE_REQUIRED = ("Connection: Upgrade, close", "Upgrade: websocket")
-"""RFC 9110, sections 7.8 and 15.5.22: what to upgrade to stands in Upgrade, and Connection names that header."""
+"""Upgrade names the protocol to change to, and Connection names Upgrade (RFC 9110, sections 7.8 and 15.5.22)."""
 
 
 class Refusal(Response):
-    """The request is refused."""
+    """The response to a request that is refused."""
 
 
 class Page(Response):
-    """The request asks for something else than a WebSocket, and gets it."""
+    """The response to a request for a page, such as the health check."""
 
 
 Answer = Upgrade | Refusal | Page
@@ -106,7 +106,7 @@ CLOSING = Refusal(503, "The server is shutting down.", (("Retry-After", "5"),))
 
 
 def no_proxy_header(problem: str) -> Refusal:
-    """For a connection of a trusted proxy that does not begin as --proxy-protocol asks for."""
+    """The refusal of a trusted proxy's connection without a valid header of the PROXY protocol (--proxy-protocol)."""
     return Refusal(
         400, f"A trusted proxy must begin with a header of the PROXY protocol (--proxy-protocol): {problem}."
     )
@@ -114,24 +114,24 @@ def no_proxy_header(problem: str) -> Refusal:
 
 NOT_OFFERED = Refusal(500, "The chain has chosen a subprotocol that you do not offer.")
 NOT_SERVED = Refusal(500, "The chain can't serve this client.")
-NO_ANSWER = Refusal(503, "Nobody has said in time whether you may come in. Try again later.", (("Retry-After", "5"),))
+NO_ANSWER = Refusal(503, "The chain has not answered this handshake in time. Try again later.", (("Retry-After", "5"),))
 
 
 def too_large(head: bytes, limit: int) -> Refusal:
-    """For a request head, whole or not, of more than so many bytes."""
+    """The refusal of a request head, whole or not, of more than `limit` bytes."""
     return for_method(head, Refusal(431, f"The request's headers are larger than {limit} bytes."))
 
 
 def full_for_address(limit: int) -> Refusal:
-    """For a client whose address has as many as it may have."""
+    """The refusal of a client whose address has `limit` clients already."""
     text = f"Your address has {limit} connections, as many as it may have. Close one, or try again later."
     return Refusal(429, text, (("Retry-After", "5"),))
 
 
 def wrong_origin(origins: Sequence[str], *, is_host_believed: bool = True) -> Refusal:
-    """For a page, or a program, that may not connect: browsers say with each WebSocket which page asks for it.
+    """The refusal of a page, or of a program, that may not connect (--origin). `origins` are its Origin headers.
 
-    `is_host_believed`: otherwise the Host header may be a name that the page itself has pointed at this machine.
+    `is_host_believed` is False where the page may have pointed the name in the Host header at this machine itself.
     """
     who = f"a page of {' and '.join(map(_escaped, origins))}" if origins else "a client that names no Origin"
     text = f"This server is not for {who}. Its --origin says who may connect."
@@ -142,7 +142,7 @@ def wrong_origin(origins: Sequence[str], *, is_host_believed: bool = True) -> Re
 
 
 def _escaped(text: str) -> str:
-    """What a client has written, for a sentence: printable ASCII."""
+    """A client's text in printable ASCII, shortened, for use within a sentence."""
     return ascii(text[:_LONGEST_ORIGIN_SHOWN])[1:-1]
 
 
@@ -152,7 +152,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def accept(request: Upgrade, subprotocol: str | None) -> bytes:
-    """The whole response that opens the connection (RFC 6455, section 4.2.2)."""
+    """The whole response that opens the WebSocket (RFC 6455, section 4.2.2)."""
     digest = base64.b64encode(hashlib.sha1(request.key.encode() + _GUID).digest()).decode()
     chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
     return (
@@ -162,9 +162,9 @@ def accept(request: Upgrade, subprotocol: str | None) -> bytes:
 
 
 def answer_to(head: bytes, health_path: str | None = None) -> Answer:
-    """The answer to a request; `head` is all up to and with the empty line.
+    """The answer to a request; `head` is its bytes up to and including the empty line.
 
-    `health_path` is where a proxy asks whether this server serves.
+    `health_path` is the URL path of health checks; None: none.
     """
     try:
         request = parse_head(head)
@@ -178,7 +178,7 @@ ResponseT = TypeVar("ResponseT", bound=Response)
 
 
 def for_method(head: bytes, response: ResponseT) -> ResponseT:
-    """The response as this request may get it: that to HEAD has no body (RFC 9110, section 9.3.2)."""
+    """The response in the form for this request's method: without a body for HEAD (RFC 9110, section 9.3.2)."""
     return replace(response, has_body=False) if head.startswith(b"HEAD ") else response
 
 
@@ -200,7 +200,7 @@ def _answer_to_request(request: RequestHead, health_path: str | None) -> Answer:
 
 
 def _combined(headers: Sequence[tuple[str, str]]) -> Mapping[str, str]:
-    """Each header's value; of a header in several lines the list of all their values (RFC 9110, section 5.3)."""
+    """The value of each header; the values of a repeated header are joined with commas (RFC 9110, section 5.3)."""
     fields = dict(headers)
     if len(fields) < len(headers):
         return {name: ", ".join(value for found, value in headers if found == name) for name in fields}
@@ -208,12 +208,12 @@ def _combined(headers: Sequence[tuple[str, str]]) -> Mapping[str, str]:
 
 
 def _with_host(headers: Sequence[tuple[str, str]], host: str) -> list[tuple[str, str]]:
-    """The headers as if the client had sent this Host: an absolute target's beats it (RFC 9112, section 3.2.2)."""
+    """The headers with this Host: an absolute target's host replaces the header's (RFC 9112, section 3.2.2)."""
     return [(name, host if name == "host" else value) for name, value in headers]
 
 
 def _members(value: str) -> list[str]:
-    """The members of a list; empty ones don't count (RFC 9110, section 5.6.1.2)."""
+    """The members of a list header, without empty ones (RFC 9110, section 5.6.1.2)."""
     return [member for member in (part.strip(" \t") for part in value.split(",")) if member]
 
 
@@ -226,12 +226,12 @@ def _plain_request(host: str) -> Refusal:
         426,
         "This is fws-pipe, a WebSocket server. It speaks WebSocket only.\n"
         f"Connect a WebSocket client to ws://{host}/ - in a browser: new WebSocket('ws://{host}/')",
-        reason="This is no WebSocket handshake",
+        reason="this is no WebSocket handshake",
     )
 
 
 class _Target(NamedTuple):
-    """What a request is for (RFC 9112, section 3.2); `authority` is None unless the target names it itself."""
+    """A request's target (RFC 9112, section 3.2). `authority` is its host [":" port]; None: the target has none."""
 
     authority: str | None
     path: str
@@ -242,7 +242,7 @@ _ABSOLUTE = re.compile(r"(?:ws|wss|http|https)://([^/?]+)(.*)", re.IGNORECASE)
 
 
 def _split_target(target: str) -> _Target | None:
-    """The parts of a target in origin-form or absolute-form; None for any other, which no WebSocket has."""
+    """The parts of a target in origin-form or absolute-form; None for any other form: no WebSocket request has one."""
     found = None if target.startswith("/") else _ABSOLUTE.fullmatch(target)
     if found is None and not target.startswith("/"):
         return None
@@ -308,18 +308,18 @@ _ASCII_HEADERS = {
     "upgrade": "Upgrade",
     "sec-websocket-extensions": "Sec-WebSocket-Extensions",
 }
-"""Those that hold tokens, and quoted strings of tokens, alone (RFC 6455, section 4.3)."""
+"""The headers that may only hold tokens, and quoted strings of tokens (RFC 6455, section 4.3)."""
 
 _AUTHORITY = re.compile(
     r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+"  # a name, or IPv4
-    r"|\[(?:([0-9A-Fa-f:.]+)|[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\])"  # IPv6, or what may follow it
+    r"|\[(?:([0-9A-Fa-f:.]+)|[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\])"  # IPv6, or a later version of IP
     r"(?::0*([0-9]{0,5}))?"
 )
-"""host [ ":" port ] (RFC 3986, section 3.2): any name will do, also one that IDNA knows nothing of."""
+"""host [ ":" port ] (RFC 3986, section 3.2); any name is valid, also one that IDNA doesn't know."""
 
 
 def is_authority(text: str) -> bool:
-    """Whether this is a host, perhaps with a port, as Host has it (RFC 9112, section 3.2)."""
+    """Whether this is a valid Host header: a host, perhaps with a port (RFC 9112, section 3.2)."""
     found = _AUTHORITY.fullmatch(text)
     if found is None or int(found[2] or 0) > 65535:
         return False

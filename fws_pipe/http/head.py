@@ -1,7 +1,7 @@
-"""Takes the head of an HTTP request apart. No I/O.
+"""Parses the head of an HTTP request. No I/O.
 
-h11 does it, strictly, by RFC 9112; that is a good part of what a handshake costs. So a head in the form that nearly
-all clients send is recognised by one pattern first, which accepts nothing that h11 would not read in the same way.
+h11 parses any head, strictly, by RFC 9112; that is a good part of a handshake's cost. So one regular expression first
+tries the form that nearly all clients send. It accepts only heads that h11 reads in the same way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fws_pipe.protocol.actions import is_token
 
 
 class RequestHead(NamedTuple):
-    """What a client asks for. `headers` have lower-case names; their values may hold Latin-1."""
+    """A parsed request. `headers` are (name, value) pairs with lower-case names; values are Latin-1 text."""
 
     method: str
     target: str
@@ -24,23 +24,23 @@ class RequestHead(NamedTuple):
 
 
 class MalformedHeadError(Exception):
-    """Why some bytes are no request: one clause for the client and the log, with no word of theirs but header names."""
+    """Some bytes are no HTTP request. The text, for the client and the log, quotes nothing of them but header names."""
 
 
 def parse_head(head: bytes) -> RequestHead:
-    """Parse all up to and with the empty line. Raises MalformedHeadError."""
+    """Parse a head: all bytes up to and including the empty line. Raises MalformedHeadError."""
     return parse_common(head) or parse_any(head)
 
 
 _COMMON = re.compile(r"GET ([!-~]+) HTTP/1\.1\r\n((?:[-!#$%&'*+.^_`|~0-9A-Za-z]+:(?: [!-~]+)+\r\n)+)\r\n")
-"""ASCII, lines that end with CRLF, one space behind a name's colon and between a value's words, no empty value."""
+"""The common form: ASCII, CRLF at the ends of lines, one space after a colon and between words, no empty value."""
 
 _FRAMING = frozenset({"content-length", "transfer-encoding"})
-"""Headers whose values h11 looks into."""
+"""The headers whose values h11 checks."""
 
 
 def parse_common(head: bytes) -> RequestHead | None:
-    """Parse a GET in the common form, each header once; None for all others, which says nothing against them."""
+    """Parse a GET in the common form with each header once; None for all other requests, valid or not."""
     found = _COMMON.fullmatch(head.decode("latin-1"))
     if found is None:
         return None
@@ -57,7 +57,7 @@ def parse_any(head: bytes) -> RequestHead:
     try:
         parser.receive_data(head)
         request = parser.next_event()
-    except h11.RemoteProtocolError:  # its text holds the client's bytes
+    except h11.RemoteProtocolError:  # its text isn't used: it quotes the client's bytes
         request = None
     if not isinstance(request, h11.Request):
         raise MalformedHeadError(_fault_of(head))
@@ -76,7 +76,7 @@ _LONGEST_NAME_SHOWN = 40
 
 
 def _fault_of(head: bytes) -> str:
-    """What is wrong with a head that h11 has refused (RFC 9112, sections 2 to 6)."""
+    """The fault of a head that h11 has refused, as a clause (RFC 9112, sections 2 to 6)."""
     if head[:1] == bytes((_TLS_HANDSHAKE,)):
         return "it looks like TLS, which this port does not speak"
     first, *lines = (line.removesuffix("\r") for line in head.decode("latin-1").rstrip("\r\n").split("\n"))
@@ -90,8 +90,8 @@ def _fault_of(head: bytes) -> str:
 
 
 def _fault_of_line(number: int, line: str) -> str | None:
-    """What is wrong with a header's line."""
-    if line.startswith((" ", "\t")):  # RFC 9112, section 5.2: the line goes on with the value of the one before
+    """The fault of one header line, as a clause; None: it has none."""
+    if line.startswith((" ", "\t")):  # RFC 9112, section 5.2: this line continues the previous one's value
         return "its first header line begins with white space" if number == 1 else None
     name, colon, value = line.partition(":")
     if not colon:
@@ -108,7 +108,7 @@ def _fault_of_line(number: int, line: str) -> str | None:
 
 
 def _fault_of_fields(lines: list[str]) -> str:
-    """What is wrong with headers each of which could be read."""
+    """The fault of headers that are well-formed one by one, as a clause."""
     names = [name.lower() for name in (line.partition(":")[0] for line in lines)]
     if names.count("host") != 1:
         return "the header Host is there more than once" if "host" in names else "the header Host is missing"

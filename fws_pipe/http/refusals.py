@@ -1,7 +1,7 @@
-"""Tells with -v of each connection that is refused while the server runs, so that an operator sees why nobody gets in.
+"""Logs each refused connection with -v, so that an operator sees why clients don't get in.
 
-A client can be refused as often as it likes: so a window of time has room for so many lines, and at its end one line
-says how many were not shown. No line holds what may be a secret: no token, no query, no header but Origin.
+A client may be refused any number of times, so each window of WINDOW_S seconds has room for LINES lines; at its end one
+line says how many were not shown. No line holds a possible secret: no token, no query, no header but Origin.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from fws_pipe.log import Level, Log
 from fws_pipe.websocket.transport import SocketAddress
 
 LINES = 20
-"""How many are shown in a window."""
+"""How many refusals are logged in a window."""
 
 WINDOW_S = 10.0
 
@@ -22,16 +22,16 @@ _SHOWN_LETTERS = 200
 
 
 class Refusals:
-    """Lines about refusals; `spawn` starts a task."""
+    """Logs refusals. `spawn` starts a task: it gets an async function without arguments."""
 
     def __init__(self, log: Log, spawn: Callable[..., object]) -> None:
         self._log = log
         self._spawn = spawn
         self._count = 0
-        """How many there have been in this window."""
+        """The number of refusals in this window."""
 
     def tell(self, remote: SocketAddress, reason: str, origins: Sequence[str] = ()) -> None:
-        """Tell of one: where it came from, which pages it named, and why it is refused."""
+        """Log one refusal: the peer's (host, port), the reason, and the values of its Origin headers."""
         if self._log.level < Level.DEBUG:
             return
         if self._count == 0:
@@ -51,5 +51,5 @@ class Refusals:
 
 
 def _shown(text: str) -> str:
-    """What a client has written, as one word of a line."""
+    """A client's text as a Python literal in ASCII, shortened."""
     return ascii(text[:_SHOWN_LETTERS])

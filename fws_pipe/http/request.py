@@ -1,4 +1,4 @@
-"""Reads the head of a client's HTTP request, and keeps what came behind it."""
+"""Reads the head of a client's HTTP request, and keeps the bytes after it."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ _SPACE = 0x20
 
 
 class Request(NamedTuple):
-    """What a client wants. `early` came with the request: it belongs to the connection once that is open."""
+    """The answer to a client's request. `early` are the bytes after the head: they belong to the open WebSocket."""
 
     answer: handshake.Answer
     early: bytes = b""
 
     @property
     def origins(self) -> list[str]:
-        """The pages that it names, as far as it could be read."""
+        """The values of the request's Origin headers; empty where it is no valid request for a WebSocket."""
         return self.answer.origins if isinstance(self.answer, handshake.Upgrade) else []
 
 
 async def read_block(receive: Callable[[int], Awaitable[bytes]], max_bytes: int) -> bytes:
-    """At most so many of the next bytes; none when the connection has ended, in good manners or not."""
+    """The next bytes, at most `max_bytes`; b"" when the connection has ended, cleanly or not."""
     try:
         return await receive(max_bytes)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -42,9 +42,9 @@ async def read_request(
     tap: Callable[[bytes], object] | None,
     answer_to: Callable[[bytes], handshake.Answer],
 ) -> Request | None:
-    """Read the request's head, of `limit` bytes at most; None when the client has gone without one.
+    """Read the request's head, of `limit` bytes at most; None when the client has gone before its end.
 
-    `tap` sees each block, `answer_to` the whole head.
+    `tap` is called with each block of bytes as it arrives, `answer_to` with the whole head.
     """
     if not await transport.begin():
         return None

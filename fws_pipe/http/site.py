@@ -1,4 +1,4 @@
-"""Where a client has connected to. No I/O."""
+"""The host and scheme that a client connected to. No I/O."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 
 class Site(NamedTuple):
-    """Where a client has connected to, as the first trusted proxy on its way tells it; None: it doesn't."""
+    """The host and scheme that a client connected to, as the outermost trusted proxy tells them; None: unknown."""
 
     host: str | None = None
     """host [":" port]"""
     is_secure: bool | None = None
-    """Whether the client has come there with TLS."""
+    """Whether the client connected with TLS."""
     is_certain: bool = True
-    """Whether the host, or else the Host header, is a name of this server, and not one that a page has chosen."""
+    """Whether `host`, or else the Host header, is this server's own name, and not one that a page has chosen."""

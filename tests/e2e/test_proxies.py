@@ -205,7 +205,7 @@ def test_refused_clients_are_told_of_with_their_page_and_without_their_secrets(s
     address = r"refused 127\.0\.0\.1:\d+"
     server.stderr.wait_for(f"{address}, Origin 'https://evil.example': 403, --origin does not name this page$")
     server.stderr.wait_for(f"{address}: 401, Unknown token.$")
-    server.stderr.wait_for(f"{address}: 426, This is no WebSocket handshake$")
+    server.stderr.wait_for(f"{address}: 426, this is no WebSocket handshake$")
     server.stderr.wait_for(
         f"{address}: 400, This is not a valid HTTP request: its first line is not one such as GET /chat HTTP/1.1.$"
     )
