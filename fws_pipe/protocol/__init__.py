@@ -1,6 +1,6 @@
-"""What travels on the pipes: frames, and the events and actions that they hold.
+"""The wire format of the pipes: frames, and the events and actions in them.
 
-    bytes -> codec -> frames -> events, actions; outgoing puts frames together again, json_form is for jq and people
+    bytes -> codec -> frames (events, actions) -> outgoing -> bytes; json_form writes frames as JSON, for jq and people
 
-Rule: no I/O and no clock in here, and nothing of a server: every filter loads this room.
+Rule: no I/O and no clock in here, and nothing that only a server needs: every filter loads this room.
 """

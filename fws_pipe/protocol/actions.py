@@ -1,10 +1,11 @@
-"""Actions: what filters ask for, and which fields each of them must have.
+"""Actions: the frames by which filters ask for something, and the fields of each type.
 
-The `data` of a `send` may be a list: so many messages to the same receivers; its `seq` may be a list of as many then.
-The SDK makes such sends where only the sink reads them, since one frame costs little more than one message.
+The `data` of a `send` may be a list of messages for the same receivers; then its `seq` may be a list of as many event
+numbers. The SDK makes such sends in the last stage, where only the sink reads them: a frame with many messages costs
+little more than one with a single message.
 
-`check_action` is the one place that knows; the sink and the front both ask it, since a front may also be driven by
-hand, with no sink before it.
+`check_action` is the one check of an action. The sink and the front both call it, since a front may run by hand, with
+no sink before it.
 """
 
 from __future__ import annotations
@@ -30,21 +31,21 @@ EVERYONE = "*"
 """As `to`: every client."""
 
 CLOSE_REASON_LIMIT_BYTES = 123
-"""A control frame carries 125 bytes, of which the code takes two (RFC 6455, section 5.5)."""
+"""The longest close reason in UTF-8: a control frame carries 125 bytes, and the code takes two (RFC 6455, 5.5)."""
 
 REFUSAL_STATUSES = frozenset(
     {400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423,
      424, 425, 426, 428, 429, 431, 451, 500, 501, 502, 503, 504, 505, 506, 507, 508, 510, 511}
 )  # fmt: skip
-"""What may answer a handshake instead of 101 (the IANA registry); the module http would cost every filter its time."""
+"""The HTTP statuses of `reject` (IANA registry); not from the module http, whose import would slow each filter down."""
 
 GROUP_LIMIT_BYTES = 1024
-"""The longest name of a group, in UTF-8: the front keeps those of each client, and clients may choose them."""
+"""The longest name of a group, in UTF-8; bounded, since clients may choose the names and the front keeps them all."""
 
 _TOKEN_LETTERS = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 Check = Callable[[object], str | None]
-"""Says what was expected, or None when the value will do."""
+"""Returns what was expected, as a noun phrase; None: the value is valid."""
 
 
 def _is_text(value: object) -> str | None:
@@ -133,7 +134,7 @@ def is_group_name(name: str) -> bool:
 
 
 def is_token(text: str) -> bool:
-    """Whether HTTP takes this for one word, as the name of a subprotocol or of a cookie (RFC 9110, section 5.6.2)."""
+    """Whether this is a token of HTTP, as names of subprotocols and cookies are (RFC 9110, section 5.6.2)."""
     return bool(text) and _TOKEN_LETTERS.issuperset(text)
 
 
@@ -142,7 +143,7 @@ def may_be_sent(code: int) -> bool:
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
-class _Fields(NamedTuple):  # a dataclass would cost every filter the time to load the module inspect
+class _Fields(NamedTuple):  # not a dataclass, which loads the module inspect and slows each filter's start
     required: Mapping[str, Check]
     optional: Mapping[str, Check]
 
@@ -167,13 +168,13 @@ ACTION_TYPES = frozenset(_FIELDS)
 
 
 def is_joined(action: Frame) -> bool:
-    """Whether this is a `send` with many messages, each with the number of its event."""
+    """Whether this is a `send` with a list of messages, and the event's number for each of them."""
     data, seq = action.get("data"), action.get("seq")
     return action.get("type") == SEND and type(data) is list and _is_integers(seq, len(data))
 
 
 def single_sends(action: Frame) -> Iterator[Frame]:
-    """A `send` that is right, as one action for each of its messages."""
+    """Yield a valid `send` as one action for each of its messages."""
     if type(action["data"]) is not list:
         yield action
         return
@@ -183,7 +184,7 @@ def single_sends(action: Frame) -> Iterator[Frame]:
 
 
 def _is_plain_send(action: Frame) -> bool:
-    """Whether nothing can be wrong with it: a shortcut for nearly all actions that there are."""
+    """Whether a `send` is surely valid: a shortcut for nearly all actions."""
     data, seq = action.get("data"), action.get("seq")
     if type(action.get("to")) is not str:
         return False
@@ -205,18 +206,18 @@ def _is_plain_send(action: Frame) -> bool:
 
 def _are_plain(data: list[object]) -> bool:
     try:
-        return "".join(data).isascii()  # type: ignore[arg-type]  # a TypeError tells what isn't str
+        return "".join(data).isascii()  # type: ignore[arg-type]  # raises TypeError where an item isn't str
     except TypeError:
         return all(type(item) is bytes or (type(item) is str and item.isascii()) for item in data)
 
 
 def _is_integers(value: object, count: int) -> bool:
-    """Whether it is a list of so many integers."""
+    """Whether it is a list of `count` integers."""
     return type(value) is list and len(value) == count and set(map(type, value)) <= {int}
 
 
 def check_action(action: Frame) -> str | None:
-    """What is wrong with an action of a known type, or None: "send.to: expected an id or a list of ids, got int 5"."""
+    """The fault of an action of a known type, as "send.to: expected an id or a list of ids, got int 5"; None: valid."""
     kind = action["type"]
     if kind == SEND and _is_plain_send(action):
         return None
@@ -239,7 +240,7 @@ def check_action(action: Frame) -> str | None:
 
 
 def _check_seq(action: Frame) -> str | None:
-    """What was expected instead of its `seq`, if anything: a list where one `send` carries many messages."""
+    """What was expected in place of an action's `seq`; None: it is valid. A `send` of many messages may have a list."""
     data = action["data"] if action["type"] == SEND else None
     if isinstance(data, list) and isinstance(action["seq"], list):
         return None if _is_integers(action["seq"], len(data)) else f"as many integers as messages, {len(data)}"

@@ -1,7 +1,7 @@
-"""Frames: msgpack maps, back to back, nothing between them (https://msgpack.org).
+"""Frames: msgpack maps, back to back, with nothing between them (https://msgpack.org). No I/O.
 
-Reads: blocks of bytes, cut anywhere. Yields: each whole frame, as a dict and as the very bytes that it
-was made of, so that a filter passes on what it does not understand to the letter. Never: I/O.
+The decoder takes blocks of bytes, cut anywhere, and yields each whole frame as a dict. It keeps the frame's own bytes
+as well, so that a filter passes on, byte for byte, what it doesn't understand.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from fws_pipe.errors import FrameError
 Frame = dict[str, Any]
 
 BLOCK_BYTES = 256 * 1024
-"""How much a filter reads and writes at once: a quarter of an enlarged pipe, so that both ends overlap."""
+"""How many bytes a filter reads and writes at once: a quarter of an enlarged pipe, so reader and writer overlap."""
 
 PIPE_BYTES = 1024 * 1024
-"""What a pipe is enlarged to where the kernel allows: Linux's limit for users without privileges."""
+"""The size of enlarged pipes, where the kernel allows: Linux's limit for users without privileges (pipe(7))."""
 
 FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 """The largest frame: twice the largest --max-message, so that a list of receivers fits beside the data."""
@@ -28,7 +28,7 @@ FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 _SHOWN = 40
 """How many characters of a value an error message shows."""
 
-# surrogateescape: a frame of another program may hold a str that isn't UTF-8. Passing it on must not fail.
+# surrogateescape: another program's frame may hold a str that isn't UTF-8, and must pass on unchanged.
 _packer = msgpack.Packer(autoreset=True, unicode_errors="surrogateescape")
 
 
@@ -47,9 +47,9 @@ def encode(frame: Frame) -> bytes:
 class FrameDecoder:
     """Cuts a stream of bytes into frames.
 
-    `feed` takes the next block; iterating yields `(frame, raw)` for each whole frame and stops when more is
-    needed; `finish` is called at end of input. Broken framing raises `FrameError`, which names `source` (who wrote
-    the stream) and the offset of the bad frame; a decoder that has raised is of no further use.
+    `feed` takes the next block; iterating yields `(frame, raw)` for each whole frame, and stops where more bytes are
+    needed; `finish` is called at the end of input. Broken framing raises FrameError, which names `source` (the program
+    that wrote the stream) and the bad frame's offset; after that the decoder can't be used any more.
     """
 
     def __init__(self, source: str = "stdin", limit: int = FRAME_LIMIT_BYTES) -> None:
@@ -63,17 +63,18 @@ class FrameDecoder:
             unicode_errors="surrogateescape",
             strict_map_key=False,
         )
-        # What has been fed and hasn't come out as a frame. A list, joined only when a frame is whole: a frame of
-        # many blocks would otherwise be copied once a block.
+        # The bytes that have been fed and not yielded as frames. A list, joined only when a frame is whole: otherwise a
+        # frame of many blocks would be copied once for each block.
         self._parts: list[bytes] = []
         self._buffered = 0
         self.offset = 0
-        """Bytes of the stream that have come out as frames."""
+        """The end of the current frame, which was yielded last, in bytes from the start of the stream."""
         self.start = 0
-        """Where the frame at hand begins; it ends at `offset`."""
+        """The begin of the current frame."""
         self._base = 0
-        """Where `_block` begins: all parts as one, once somebody has asked for it."""
+        """The offset of `_block` in the stream."""
         self._block: bytes | None = None
+        """All parts as one; None until it is needed."""
 
     def feed(self, block: bytes) -> None:
         """Take the next block of the stream, of any size. Raises FrameError when a frame is over the limit."""
@@ -90,7 +91,7 @@ class FrameDecoder:
             yield frame, self.raw()
 
     def frames(self) -> Iterator[Frame]:
-        """Yield each whole frame; `raw` gives the bytes of the one at hand. Raises FrameError."""
+        """Yield each whole frame; `raw` gives the bytes of the one yielded last. Raises FrameError."""
         self._base = self.offset
         self._block = None
         tell, limit = self._unpacker.tell, self._limit
@@ -106,11 +107,11 @@ class FrameDecoder:
                     raise self._over_limit()
                 yield frame
                 if end == fed:
-                    break  # to ask for one more would cost as much as this one: the answer is an exception
+                    break  # asking the unpacker once more would raise an exception, which costs as much as a frame
         except (msgpack.UnpackException, ValueError, TypeError) as error:
             raise self._error(f"this is not msgpack ({str(error) or type(error).__name__})") from None
         finally:
-            # Also when the consumer stops half-way: what it has had must not come again.
+            # Also when the consumer stops half-way: it must not get the same frames again.
             self._keep_from(self.offset - self._base)
         self._check_limit()
 
@@ -119,15 +120,15 @@ class FrameDecoder:
         return self.between(self.start, self.offset)
 
     def between(self, start: int, end: int) -> bytes:
-        """The bytes from one offset of the stream to another, of frames that the last run of `frames` has yielded."""
-        assert start >= self._base, "these have been forgotten"
+        """The bytes between two offsets of the stream, within the frames that the last run of `frames` has yielded."""
+        assert start >= self._base, "these bytes have been forgotten"
         block = self._block
         if block is None:
             block = self._block = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         return block[start - self._base : end - self._base]
 
     def _keep_from(self, position: int) -> None:
-        """Forget what has come out as frames: all before this position. `between` can still give it."""
+        """Drop the yielded bytes, all before this position in `_block`; `between` still has them until the next run."""
         if position:
             rest = self.between(self._base + position, self._base + self._buffered)
             self._parts = [rest] if rest else []
@@ -150,7 +151,7 @@ class FrameDecoder:
 
 
 def type_of(frame: Frame) -> str | None:
-    """A frame's type; None when it has none, or one that isn't text: then nobody knows it."""
+    """A frame's type; None when it has none, or one that isn't text."""
     kind = frame.get("type")
     return kind if isinstance(kind, str) else None
 
@@ -160,6 +161,6 @@ _shortened.maxlevel = 3
 
 
 def describe(value: object) -> str:
-    """Name a value for an error message: its type and its first characters, however large or deep it is."""
+    """A value for an error message: its type and its first characters, however large or deep it is."""
     text = repr(value[:_SHOWN]) if isinstance(value, (str, bytes)) else _shortened.repr(value)
     return f"{type(value).__name__} {text if len(text) <= _SHOWN else text[: _SHOWN - 3] + '...'}"

@@ -1,7 +1,7 @@
-"""Events: what the front tells the chain, one builder per type.
+"""Events: the frames from the front to the chain, with one builder for each type.
 
-Every event has `type`, `seq` (rises with each event of a server) and `time` (seconds since the epoch); all but
-`consumer` and `tick` have `id`, the client's.
+Every event has `type`, `seq` (an int that rises with each event of a server) and `time` (a float, seconds since the
+epoch); all but `consumer` and `tick` have `id`, the client's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REQUIRED_FIELDS = {
     DISCONNECT: ("id",),
     CONSUMER: ("channel", "data"),
 }
-"""What every filter may count on; a front sends more."""
+"""The fields, by type, that every filter may rely on; the front sends more."""
 
 EVENT_TYPES = frozenset({OPEN, DATA, MESSAGE, DISCONNECT, CONSUMER, TICK})
 
@@ -43,11 +43,10 @@ def open_event(
     subprotocol: str | None = None,
     auth: Mapping[str, object] | None = None,
 ) -> Frame:
-    """A client has connected, or asks to.
+    """A client has connected, or, with --gate, asks to.
 
-    `headers` are [name, value] pairs, names in lower case; `remote` is [host, port].
-
-    `tls` holds `version` and `subject`; `auth` are the claims of whoever has shown a good token.
+    `headers` are [name, value] pairs with lower-case names; `remote` is [host, port]. `tls` holds `version` and
+    `subject`, None: without TLS. `auth` are the claims of the client's token, None: it had to show none.
     """
     return {
         "type": OPEN,
@@ -65,53 +64,56 @@ def open_event(
 
 
 def data_event(client_id: str, data: bytes) -> Frame:
-    """Bytes have arrived, and nobody has parsed them yet."""
+    """Bytes have arrived from a client; they are not parsed yet."""
     return {"type": DATA, "id": client_id, "data": data}
 
 
 def message_event(client_id: str, data: str | bytes) -> Frame:
-    """One whole WebSocket message: str is text, bytes are binary."""
+    """A client has sent one whole WebSocket message: str is text, bytes are binary."""
     return {"type": MESSAGE, "id": client_id, "data": data}
 
 
 def disconnect_event(client_id: str, *, code: int, reason: str, clean: bool) -> Frame:
-    """A client has gone: exactly one for each `open`. `clean` says that both sides sent a Close."""
+    """A client has disconnected: exactly one follows each `open`.
+
+    `code` and `reason` are those of the Close frame (RFC 6455, section 7.1); `clean` says that both sides sent one.
+    """
     return {"type": DISCONNECT, "id": client_id, "code": code, "reason": reason, "clean": clean}
 
 
 def presence_event(client_id: str, groups: Sequence[str] | None) -> Frame:
-    """For the source alone: this client is here, in these groups; None: it has gone."""
+    """From the front to the source: the groups that this client is in; None: it has gone."""
     return {"type": PRESENCE, "id": client_id, "groups": groups}
 
 
 def consumer_event(channel: str | None, data: object, origin: str | None) -> Frame:
     """Something was published on `channel`, or put on the queue (`channel` is None).
 
-    `origin` is the name of the server that it comes from, None when it is another program's or unknown.
+    `origin` is the name of the server that published it; None: another program did, or it isn't known.
     """
     return {"type": CONSUMER, "channel": channel, "data": data, "origin": origin}
 
 
 def tick_event() -> Frame:
-    """Barrier, acknowledgement and heartbeat: all that stands before it has been through the chain once it is back."""
+    """Barrier, acknowledgement and heartbeat: once the tick is back, all frames before it have passed the chain."""
     return {"type": TICK}
 
 
 def unconfirmed(tick: Frame) -> Frame:
-    """A tick on its way back, while Redis has yet to confirm something before it; a `confirm` follows."""
+    """A returning tick before which Redis has not confirmed all publishes; a `confirm` frame follows later."""
     return {**tick, "unconfirmed": True}
 
 
 def confirm_frame(seq: int) -> Frame:
-    """From the sink to the front: Redis has confirmed all that stands before the tick `seq`, which is back already."""
+    """From the sink to the front: Redis has confirmed all publishes before the tick `seq`, which is back already."""
     return {"type": CONFIRM, "seq": seq}
 
 
 def lost_frame(publishes: int) -> Frame:
-    """From the sink to the front, at its end: so many publishes have never been confirmed by Redis."""
+    """From the sink to the front, as its last frame: the number of publishes that Redis never confirmed."""
     return {"type": LOST, "publishes": publishes}
 
 
 def stamp(event: Frame, seq: int, time: float) -> Frame:
-    """The event with its place in the server's order and its time: the form that goes into the pipe."""
+    """The event as it goes into the pipe: with its number and its time (seconds since the epoch)."""
     return {"type": event["type"], "seq": seq, "time": time, **event}

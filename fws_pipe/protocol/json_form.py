@@ -1,18 +1,18 @@
-"""The JSON form of frames: one object a line, for jq, grep, sed and awk to stand between filters. No I/O.
+"""The JSON form of frames: one object a line, so that jq, grep, sed and awk can be filters. No I/O.
 
-A str is a JSON string and stays one. What JSON has no word for becomes a string that begins with the control character
-DLE, which JSON always writes as an escape sequence:
+A str is a JSON string. A value that JSON can't express becomes a string that begins with the control character DLE,
+which JSON always writes as an escape sequence:
 
     "\\u0010base64:AAEC"       bytes
     "\\u0010msgpack:xwz/..."   any other value: the base64 of its msgpack form (extension types, NaN, what is too deep)
 
-Text never holds that character: within it DLE is written as SUB and d, SUB as SUB and s. So whatever part of a text a
-filter cuts out, and whatever it joins, stays text. `.data` of a message is always a string, and
-`{type: "send", to: .id, data}` in jq answers binary with binary. Every frame comes back from `to_json | from_json` as
-it was; one that is deeper than msgpack packs is `{"type": ..., "\\u0010frame": base64}`.
+Text never holds DLE: it is written as SUB and d there, and SUB as SUB and s. So text stays text, whatever parts of it a
+filter cuts out or joins. `.data` of a message is always a string, and `{type: "send", to: .id, data}` in jq answers
+binary with binary. Every frame comes back from `to_json | from_json` unchanged; one that is nested deeper than msgpack
+packs is `{"type": ..., "\\u0010frame": base64}`.
 
-What isn't printable is written as `\\uXXXX`, in keys as well: people read this in terminals, and to programs it is the
-same JSON. A byte of a str that isn't UTF-8 is a lone surrogate, `\\udc80` to `\\udcff` (PEP 383).
+Unprintable characters are written as `\\uXXXX`, in keys as well: to programs it is the same JSON, and people can safely
+read it in terminals. A byte of a str that isn't UTF-8 is a lone surrogate, `\\udc80` to `\\udcff` (PEP 383).
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ MARK = "\x10"
 BASE64 = f"{MARK}base64:"
 MSGPACK = f"{MARK}msgpack:"
 WHOLE = f"{MARK}frame"
-"""The field of a whole frame that has no other form."""
+"""The key of a frame that is nested too deep for the plain form: its value is the base64 of the whole frame."""
 
 _ESCAPES = str.maketrans({"\x1a": "\x1as", MARK: "\x1ad"})
 _UNESCAPED = {"\x1as": "\x1a", "\x1ad": MARK}
 _ESCAPED = re.compile("\x1a[sd]")
 
 _DEPTH_LIMIT = 100
-"""Deeper values are packed: jq 1.6 reads 256 levels, and Python must not run out of stack."""
+"""Values nested deeper than this are packed: jq 1.6 reads 256 levels, and Python must not run out of stack."""
 
 _BEFORE_A_TEXT = "\ufeff\x1e \t\r"
-"""A byte order mark (RFC 8259, section 8.1), RS (JSON text sequences, RFC 7464), and blanks."""
+"""Characters that may precede the JSON: a byte order mark (RFC 8259, 8.1), RS (RFC 7464), and blanks."""
 
 
 class JsonFormError(ValueError):
@@ -52,11 +52,11 @@ class JsonFormError(ValueError):
 
 
 def to_json(frame: Frame, raw: bytes | None = None) -> bytes:
-    """One frame as one line of JSON, newline included. `raw` is its msgpack form, where that is known."""
+    """One frame as one line of JSON, newline included. `raw` is its msgpack form, where the caller has it."""
     try:
         text = _dump(_to_plain(frame, _DEPTH_LIMIT))
     except (ValueError, RecursionError):
-        # Deeper than msgpack packs: some other program has made it.
+        # It is nested deeper than msgpack packs: another program has made it.
         whole = {WHOLE: base64.b64encode(encode(frame) if raw is None else raw).decode()}
         kind = type_of(frame)
         text = _dump(whole if kind is None else {"type": _escape(kind), **whole})
@@ -88,7 +88,7 @@ def decode_line(line: bytes) -> tuple[Frame, bytes]:
 
 
 def is_blank(line: bytes) -> bool:
-    """Whether a line holds nothing: no JSON, and nothing that is wrong either."""
+    """Whether a line is empty or blank, and so to be skipped."""
     return not _text_of(line).strip()
 
 

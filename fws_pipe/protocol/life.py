@@ -1,7 +1,8 @@
-"""How a filter that waits for something else shows that it lives. No I/O.
+"""Lets any code in a filter show that the filter lives while it waits. No I/O.
 
-A chain that returns no tick for --stall-timeout is taken for one that hangs. What waits deep within a filter, as a
-storage does for a Redis that is away, doesn't know how the filter writes its frames; the filter's side says so here.
+The server restarts a chain that returns no tick for --stall-timeout: it seems to hang. Code deep within a filter, such
+as a storage that waits for Redis, doesn't know how the filter writes its frames. So the filter registers here how it
+shows life, and that code calls `show_life`.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 SHOW_EVERY_S = 1.0
-"""How often to show it while waiting, in seconds: the shortest sensible --stall-timeout is some of these."""
+"""How often to call `show_life` while waiting, in seconds: a sensible --stall-timeout is a few times longer."""
 
 _shown_by: list[Callable[[], object]] = []
 
 
 def show_life_by(show: Callable[[], object]) -> None:
-    """From now on `show_life` calls this; it may be called from any thread."""
+    """Register the function that `show_life` calls, from any thread; it replaces an earlier one."""
     _shown_by[:] = [show]
 
 
 def show_life() -> None:
-    """Show that this process lives, if it is a filter that can."""
+    """Show that this process lives; a no-op in a process that has registered no way."""
     for show in _shown_by:
         show()

@@ -1,7 +1,6 @@
-"""What a filter writes: the frames that it passes on, to the letter, and new ones between them. No I/O.
+"""A filter's output: the frames that it passes on, byte for byte, and new frames between them. No I/O.
 
-Neighbours that pass on are copied together, as the run of bytes that they came as; where a whole block passes on it is
-not copied at all.
+Adjacent frames that pass on are copied as one run of bytes; a whole block that passes on isn't copied at all.
 """
 
 from __future__ import annotations
@@ -11,11 +10,11 @@ from collections.abc import Callable, Iterable
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
 
 _PIECES = 64
-"""How many pieces are joined before they go: what has been made of a block need not stay in memory as a whole."""
+"""How many pieces are collected before they are written: the output of one block may be too large for memory."""
 
 
 class Outgoing:
-    """In order, what goes out. `spill` gets it when there is much of it, the owner by `take` when a block is over."""
+    """Collects output in order. `spill` is called with the bytes when there are many; `take` returns the rest."""
 
     __slots__ = ("_decoder", "_end", "_pieces", "_spill", "_start")
 
@@ -24,10 +23,10 @@ class Outgoing:
         self._spill = spill
         self._pieces: list[bytes] = []
         self._start = self._end = 0
-        """The run that passes on and has not been copied, in bytes of the stream that comes in."""
+        """The run that passes on and isn't copied yet, as two offsets in the incoming stream."""
 
     def pass_on(self) -> None:
-        """The frame at hand passes on, to the letter."""
+        """Pass on the frame that the decoder has just yielded, byte for byte."""
         decoder = self._decoder
         if decoder.start != self._end:
             if self._start != self._end:
@@ -36,7 +35,7 @@ class Outgoing:
         self._end = decoder.offset
 
     def add(self, piece: bytes) -> None:
-        """A new frame follows, or several."""
+        """Append the bytes of one or more new frames."""
         if self._start != self._end:
             self._end_run()
         self._pieces.append(piece)
@@ -44,12 +43,12 @@ class Outgoing:
             self._spill(self.take())
 
     def add_all(self, frames: Iterable[Frame]) -> None:
-        """New frames follow. Raises TypeError or ValueError when a value has no msgpack form."""
+        """Append new frames. Raises TypeError or ValueError when a value has no msgpack form."""
         for frame in frames:
             self.add(encode(frame))
 
     def take(self) -> bytes:
-        """What there is, and has not been taken. To be called before the decoder gets its next block."""
+        """The output so far, which this forgets. Call it before the decoder gets its next block."""
         if self._start != self._end:
             self._end_run()
         pieces, self._pieces = self._pieces, []
