@@ -57,6 +57,8 @@ actions = st.one_of(
     _frame("publish", {"channel": ids, "data": payloads}, _cause),
     _frame("enqueue", {"data": payloads | st.lists(st.integers(-5, 5), max_size=3)}, _cause),
     _frame("accept", {"id": ids}, {**_cause, "auth": st.none(), "subprotocol": st.none() | st.just("v1.chat")}),
+    _frame("hold", {"id": ids}, _cause),
+    _frame("resume", {"id": ids}, _cause),
     _frame("want", {"events": st.lists(ids, max_size=2)}, _cause),
 )
 

@@ -31,7 +31,7 @@ async def drain(config: Config, front: Front, backend: Backend) -> None:
         with trio.move_on_at(deadline - min(_CHAINS_SHARE_S, config.drain_timeout / 2)):
             with trio.move_on_after(config.drain_timeout * _HANDSHAKES_SHARE):
                 await front.lobby.wait_empty()
-            front.lift_rates()
+            front.let_all_go_on()
             with trio.move_on_after(config.drain_timeout * _LAGGARDS_SHARE):
                 await front.laggards.wait_none()
             # Replies to what has been read go out before the Close frames do.

@@ -143,8 +143,9 @@ class Front:
         """The connections that are no clients yet."""
         return self._reception.lobby
 
-    def lift_rates(self) -> None:
-        """Hold no client to its rate any more: the server stops, and what it has read is to be dealt with."""
+    def let_all_go_on(self) -> None:
+        """End rates and holds: the server stops, and what it has read is to be dealt with."""
+        self.link.resume_all()
         for conversation in list(self.link.conversations.values()):
             conversation.lift_rate()
 

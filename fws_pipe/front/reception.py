@@ -266,6 +266,7 @@ class Reception:
         conversation.tap(is_wanted=self._link.wants_data and not was_tapped)
         conversation.start(early)
         conversation.tap(is_wanted=self._link.wants_data)
+        self._link.hold_as_asked(client)
         if early:
             self._link.feed.flush()
         return True

@@ -81,6 +81,8 @@ class Link:
         """All clients that the chain has been told of."""
         self.conversations: dict[Client, Conversation[Client]] = {}
         """The conversations with those of them whose handshake is over."""
+        self._held_at_the_gate: set[Client] = set()
+        """Those that a filter has put on hold before their handshake was over."""
         self._quarantine = Quarantine(limits.quarantine, name)
         self.wants_data = False
         """Whether the chain wants `data` events."""
@@ -106,9 +108,29 @@ class Link:
         if client in self.clients:
             self.clients.remove(client)
             has_come = self.conversations.pop(client, None) is not None
+            self._held_at_the_gate.discard(client)
             self.feed.put_disconnect(events.disconnect_event(client.id, code=code, reason=reason, clean=clean), client)
             if has_come:  # of a client that is refused at the gate there is a line already
                 self._log.debug(f"{client.id} has gone: {code} {reason!r}")
+
+    def hold_as_asked(self, client: Client) -> None:
+        """Put a client on hold whose conversation has just begun, if a filter has asked for that at the gate."""
+        if client in self._held_at_the_gate:
+            self._held_at_the_gate.discard(client)
+            self._hold(client)
+
+    def _hold(self, client: Client) -> None:
+        conversation = self.conversations.get(client)
+        if conversation is None:
+            self._held_at_the_gate.add(client)
+        else:
+            conversation.hold()
+
+    def resume_all(self) -> None:
+        """End all holds."""
+        self._held_at_the_gate.clear()
+        for conversation in list(self.conversations.values()):
+            conversation.resume()
 
     def put_data(self, client: Client, block: bytes) -> None:
         """Queue a `data` event: bytes of a client as they came."""
@@ -182,6 +204,7 @@ class Link:
         # The next chain says itself what it wants, before its first tick. Until then the old wants hold: bytes that
         # arrive in between may be wanted.
         self._wants_are_old = True
+        self.resume_all()  # the next chain says anew whom it holds, too: it gets again what made this one do so
         restart = self.feed.restart(self.clients, has_died=not is_replaced)
         self.progress.begin_replay(
             self.feed.ticks.settled, returns_ticks=not self.feed.ticks.are_swallowed, may_regroup=is_changed
@@ -347,6 +370,18 @@ class Link:
     def _execute_count(self, action: Frame) -> None:
         self._counters.add_named(action["name"], action.get("by", 1))
 
+    def _execute_hold(self, action: Frame) -> None:
+        client = self.clients.of(action["id"])
+        if client is not None:
+            self._hold(client)
+
+    def _execute_resume(self, action: Frame) -> None:
+        client = self.clients.of(action["id"])
+        if client is not None:
+            self._held_at_the_gate.discard(client)
+            if client in self.conversations:
+                self.conversations[client].resume()
+
     def _put_consumer(self, event: Frame, seq: object = None) -> None:
         """Queue an event that the chain has caused, on behalf of whose event `seq` is."""
         client = self.feed.owner_of(seq) if type(seq) is int else None
@@ -362,6 +397,8 @@ class Link:
         actions.ACCEPT: _execute_accept,
         actions.REJECT: _execute_reject,
         actions.COUNT: _execute_count,
+        actions.HOLD: _execute_hold,
+        actions.RESUME: _execute_resume,
         actions.ALIVE: lambda self, action: self.feed.ticks.note_life(),
         actions.PUBLISH: _execute_publish,
         actions.ENQUEUE: _execute_enqueue,

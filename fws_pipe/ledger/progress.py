@@ -18,12 +18,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from fws_pipe.protocol.actions import EVERYONE, JOIN, LEAVE, WANT, is_joined
+from fws_pipe.protocol.actions import EVERYONE, HOLD, JOIN, LEAVE, RESUME, WANT, is_joined
 from fws_pipe.protocol.codec import Frame, type_of
 from fws_pipe.protocol.events import CONFIRM, TICK
 
 _NO_ACTIONS = frozenset({TICK, CONFIRM})
 """What has a `seq` and is caused by no event."""
+
+_OF_ONE_RUN = frozenset({WANT, HOLD, RESUME})
+"""What holds until the chain ends: the next one says it anew."""
 
 _UNREAD_BLOCKS = 16
 """How many executed blocks are kept before they are looked into: 4 MiB of frames at most."""
@@ -58,7 +61,7 @@ class Progress:
         self._returns_ticks = True
         self._may_regroup = False
         self._passing: frozenset[str] = frozenset()
-        """Types of what is never suppressed: what a filter wants it tells each run anew."""
+        """Types of what is never suppressed."""
         self.suppressed = 0
         """Actions that were not executed because they had been before."""
 
@@ -86,7 +89,7 @@ class Progress:
         """
         # One that dies before it is through with that leaves it to the next.
         self._may_regroup = may_regroup or (self.is_replaying and self._may_regroup)
-        self._passing = _NO_ACTIONS | {WANT} | ({JOIN, LEAVE} if self._may_regroup else frozenset())
+        self._passing = _NO_ACTIONS | _OF_ONE_RUN | ({JOIN, LEAVE} if self._may_regroup else frozenset())
         self._acknowledged = max(self._acknowledged, acknowledged)
         self._read_all()
         self._done = Counter(self._executed)

@@ -26,6 +26,8 @@ ACCEPT = "accept"
 REJECT = "reject"
 COUNT = "count"
 ALIVE = "alive"
+HOLD = "hold"
+RESUME = "resume"
 
 EVERYONE = "*"
 """As `to`: every client."""
@@ -160,6 +162,8 @@ _FIELDS: dict[str, _Fields] = {
     WANT: _Fields({"events": _is_event_types}, {}),
     ACCEPT: _Fields({"id": _is_text}, {"auth": _is_claims, "subprotocol": _is_subprotocol}),
     REJECT: _Fields({"id": _is_text}, {"status": _is_refusal_status, "reason": _is_text}),
+    HOLD: _Fields({"id": _is_text}, {}),
+    RESUME: _Fields({"id": _is_text}, {}),
     ALIVE: _Fields({}, {}),
     COUNT: _Fields({"name": _is_filled_text}, {"by": _is_integer}),
 }

@@ -42,10 +42,12 @@ from fws_pipe.protocol.actions import (
     ALIVE,
     CLOSE,
     ENQUEUE,
+    HOLD,
     JOIN,
     LEAVE,
     PUBLISH,
     REJECT,
+    RESUME,
     SEND,
     WANT,
     check_action,
@@ -471,6 +473,19 @@ def join(client: str, group: str) -> Action:
 def leave(client: str, group: str) -> Action:
     """Take a client out of a group."""
     return _made(LEAVE, {"id": client, "group": group})
+
+
+def hold(client: str) -> Action:
+    """Let the server read no more of what a client sends, until `resume`; other clients are served meanwhile.
+
+    A hold ends with the chain: a filter that starts again gets the unfinished events again, and holds anew.
+    """
+    return _made(HOLD, {"id": client})
+
+
+def resume(client: str) -> Action:
+    """Let the server read a client again that is on hold."""
+    return _made(RESUME, {"id": client})
 
 
 def accept(client: str, auth: Mapping[str, Any] | None = None, subprotocol: str | None = None) -> Action:

@@ -28,7 +28,7 @@ from fws_pipe.websocket.frames import PONGS_AT_ONCE, FrameHead, Kind, close_from
 from fws_pipe.websocket.library import Library
 from fws_pipe.websocket.meter import Meter, ends_of_messages
 from fws_pipe.websocket.rfc6455 import ABNORMAL, CLOSE, POLICY_VIOLATION, PONG, TOO_BIG, encode_frame
-from fws_pipe.websocket.states import CONVERSATION_TRANSITIONS, DEPARTED, OVER, after
+from fws_pipe.websocket.states import CONVERSATION_TRANSITIONS, DEPARTED, HOLDS, OVER, after
 from fws_pipe.websocket.states import ConversationEvent as Event
 from fws_pipe.websocket.states import ConversationState as State
 from fws_pipe.websocket.wire import CloseCode, Wire
@@ -283,10 +283,12 @@ class Conversation(Generic[SenderT]):
     def note_reset(self) -> None:
         """The client has reset the connection while it is not read: what its rate holds back is given up.
 
-        What only waits for room still goes to the chain, and then the end is read.
+        What only waits for room still goes to the chain, and then the end is read; a hold is over.
         """
         if self.state is State.HELD_BACK:
             self._give_up()
+        else:
+            self.resume()
 
     def _give_up(self) -> None:
         self._backlog.keep(b"")
@@ -301,6 +303,8 @@ class Conversation(Generic[SenderT]):
 
     def sweep(self) -> int:
         """Called at each sweep (memory.py); returns how many have found the message unfinished that is under way."""
+        if self.state in HOLDS and self.wire.transport.has_been_ended():
+            self.resume()
         if not self._is_unfinished:
             return 0
         self._sweeps_unfinished += 1
@@ -326,8 +330,9 @@ class Conversation(Generic[SenderT]):
             else:
                 self._follow(Event.SLICE_OVER)
                 self._host.laggards.add(self)
-        elif self.state is State.HELD_BACK and self.wire.is_closing:
-            self._let_go()  # what has been read is dealt with all the same
+        elif self.wire.is_closing:  # what has been read is dealt with all the same
+            self._let_go()
+            self.resume()
 
     def _go_on_guarded(self) -> None:
         """Go on within what the chain has answered: an error of ours here must cost this client alone."""
@@ -341,6 +346,26 @@ class Conversation(Generic[SenderT]):
     def go_on(self) -> None:
         """It is this client's turn again."""
         self._advance(Event.TURN)
+
+    def hold(self) -> None:
+        """Read this client no more until `resume`: a filter asks for that. No-op for one that leaves or is closed.
+
+        The bytes that have been read and are no events yet stay here. One that has ended its side is read to its end:
+        there is no more of it than the kernel has, and only behind that its end shows.
+        """
+        if self.state in OVER or self.wire.is_closing or self.wire.transport.has_been_ended():
+            return
+        was_read = self.state is _READING
+        self._follow(Event.HOLD)
+        self._settle(was_read=was_read)
+
+    def resume(self) -> None:
+        """Let a client that is on hold go on in its turn. Idempotent."""
+        if self.state in HOLDS:
+            self._follow(Event.RESUME)
+            self._settle(was_read=False)
+            if self.meter is not None:
+                self.meter.last_message = trio.current_time()  # it is not by itself that it has been idle
 
     # Frames.
 

@@ -289,7 +289,8 @@ class Laggards:
     def __init__(self, feed: Chain, on_error: Callable[[Exception], object]) -> None:
         self._feed = feed
         self._on_error = on_error
-        self._waiting: deque[Conversation] = deque()
+        self._waiting: dict[Conversation, None] = {}
+        """Those whose turn comes, in its order: each once, though it may have been on hold meanwhile."""
         self._end = 0.0
         """Until when clients that find room go on at once (perf_counter)."""
         self._has_some = trio.Event()
@@ -306,7 +307,7 @@ class Laggards:
 
     def add(self, conversation: Conversation) -> None:
         """Let a client go on when it is its turn."""
-        self._waiting.append(conversation)
+        self._waiting[conversation] = None
         self._has_some.set()
 
     async def wait_none(self) -> None:
@@ -329,7 +330,9 @@ class Laggards:
     def _take_turn(self, end: float) -> None:
         """Let one go on at least, and more until it is time for the other tasks."""
         while self._waiting and not self._feed.is_full:
-            self._let_go_on(self._waiting.popleft())
+            conversation = next(iter(self._waiting))
+            del self._waiting[conversation]
+            self._let_go_on(conversation)
             if perf_counter() >= end:
                 return
 
@@ -385,10 +388,10 @@ class TaskReaders:
             with task.scope:
                 while True:
                     await task.may_read.wait()  # others get their turn here, whether or not it has been paused
-                    if not task.may_read.is_set():
-                        continue  # paused again, between its wake-up and its turn
+                    await task.wait_may_read()
                     block = await _receive(conversation)
                     await self._feed.wait_room()
+                    await task.wait_may_read()  # a filter may have put it on hold meanwhile
                     if not block:
                         break
                     conversation.take(block, trio.current_time())
@@ -408,6 +411,11 @@ class _Task:
         self.may_read = trio.Event()
         self.may_read.set()
         self.has_ended = trio.Event()
+
+    async def wait_may_read(self) -> None:
+        """Wait while it is paused, also when it is paused again between its wake-up and its turn."""
+        while not self.may_read.is_set():
+            await self.may_read.wait()
 
 
 async def _receive(conversation: Conversation) -> bytes:

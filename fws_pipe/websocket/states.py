@@ -1,6 +1,7 @@
 """The lives of a conversation and of a wire, as tables. No I/O and no clock.
 
     conversation   READING -> ADVANCING -> READING | CROWDED | LAGGING | IN_LIBRARY | HELD_BACK -> ADVANCING -> ...
+                   any of these but ADVANCING -> ON_HOLD -> LAGGING, or IN_LIBRARY -> ON_HOLD_IN_LIBRARY -> ...
                    any of these -> LAST_WORDS, DESERTED, ENDED -> GONE
     wire           HELD -> OPEN -> CLOSING -> CLOSED, or CLOSED from any of them
 
@@ -30,6 +31,10 @@ class ConversationState(enum.Enum):
     """Not read: trio-websocket is at work on what it was fed."""
     HELD_BACK = enum.auto()
     """Not read: the client has used up its rate."""
+    ON_HOLD = enum.auto()
+    """Not read: a filter has asked for that. What else there is to wait for is found out when it resumes."""
+    ON_HOLD_IN_LIBRARY = enum.auto()
+    """As ON_HOLD, while trio-websocket is at work on what it was fed."""
     LAST_WORDS = enum.auto()
     """The client sends no more; trio-websocket may still be at work on what it has sent."""
     DESERTED = enum.auto()
@@ -65,6 +70,10 @@ class ConversationEvent(enum.Enum):
     """The client has sent more than its rate allows now."""
     RATE_ALLOWS = enum.auto()
     """The client may send again, or its rate matters no longer."""
+    HOLD = enum.auto()
+    """A filter asks not to read the client."""
+    RESUME = enum.auto()
+    """The hold is over."""
     LOST = enum.auto()
     """The client has ended its side while trio-websocket may be at work."""
     DEPARTED = enum.auto()
@@ -126,6 +135,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
         ConversationEvent,
         {
             _E.ARRIVED: _C.ADVANCING,
+            _E.HOLD: _C.ON_HOLD,
             _E.LOST: _C.LAST_WORDS,
             _E.DEPARTED: _C.ENDED,
             _E.WIRE_CLOSED: _C.DESERTED,
@@ -149,6 +159,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
         {
             _E.ROOM: _C.ADVANCING,
             _E.SLICE_OVER: _C.LAGGING,
+            _E.HOLD: _C.ON_HOLD,
             _E.DEPARTED: _C.ENDED,
             _E.WIRE_CLOSED: _C.DESERTED,
         },
@@ -157,6 +168,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
         ConversationEvent,
         {
             _E.TURN: _C.ADVANCING,
+            _E.HOLD: _C.ON_HOLD,
             _E.DEPARTED: _C.ENDED,
             _E.WIRE_CLOSED: _C.DESERTED,
         },
@@ -165,6 +177,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
         ConversationEvent,
         {
             _E.LIBRARY_DONE: _C.ADVANCING,
+            _E.HOLD: _C.ON_HOLD_IN_LIBRARY,
             _E.DEPARTED: _C.ENDED,
             _E.WIRE_CLOSED: _C.DESERTED,
         },
@@ -173,7 +186,28 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
         ConversationEvent,
         {
             _E.RATE_ALLOWS: _C.ADVANCING,
+            _E.HOLD: _C.ON_HOLD,
             _E.LOST: _C.LAST_WORDS,
+            _E.DEPARTED: _C.ENDED,
+            _E.WIRE_CLOSED: _C.DESERTED,
+        },
+    ),
+    _C.ON_HOLD: row(
+        ConversationEvent,
+        {
+            _E.TURN: _C.ON_HOLD,
+            _E.HOLD: _C.ON_HOLD,
+            _E.RESUME: _C.LAGGING,
+            _E.DEPARTED: _C.ENDED,
+            _E.WIRE_CLOSED: _C.DESERTED,
+        },
+    ),
+    _C.ON_HOLD_IN_LIBRARY: row(
+        ConversationEvent,
+        {
+            _E.LIBRARY_DONE: _C.ON_HOLD,
+            _E.HOLD: _C.ON_HOLD_IN_LIBRARY,
+            _E.RESUME: _C.IN_LIBRARY,
             _E.DEPARTED: _C.ENDED,
             _E.WIRE_CLOSED: _C.DESERTED,
         },
@@ -217,6 +251,9 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
         },
     ),
 }
+
+HOLDS = frozenset({_C.ON_HOLD, _C.ON_HOLD_IN_LIBRARY})
+"""The states in which a filter keeps the client from being read."""
 
 OVER = frozenset({_C.LAST_WORDS, _C.DESERTED, _C.ENDED, _C.GONE})
 """The states in which nothing is read any more, ever."""

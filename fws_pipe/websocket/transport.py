@@ -59,6 +59,9 @@ class Transport(Protocol):
     def has_been_reset(self) -> bool:
         """Whether the connection has ended in both directions."""
 
+    def has_been_ended(self) -> bool:
+        """Whether the client has ended its side at least, as far as the system tells before all is read."""
+
     def describe_tls(self) -> dict[str, Any] | None:
         """What an `open` event tells of TLS: its version, and the subject of the client's certificate, if any."""
 
@@ -110,11 +113,15 @@ class PlainTransport:
 
     def has_unread(self) -> bool:
         """The kernel has some."""
-        return _is_readable(self._socket)
+        return _tells(self._socket, select.POLLIN)
 
     def has_been_reset(self) -> bool:
         """The kernel says so."""
-        return _has_been_reset(self._socket)
+        return _tells(self._socket, 0)
+
+    def has_been_ended(self) -> bool:
+        """The kernel says so."""
+        return _tells(self._socket, _THE_CLIENTS_END)
 
     def describe_tls(self) -> None:
         """There is none."""
@@ -204,11 +211,15 @@ class TlsTransport:
 
     def has_unread(self) -> bool:
         """The kernel has some, encrypted or not."""
-        return _is_readable(self._raw.socket)
+        return _tells(self._raw.socket, select.POLLIN)
 
     def has_been_reset(self) -> bool:
         """The kernel says so, of TCP."""
-        return _has_been_reset(self._raw.socket)
+        return _tells(self._raw.socket, 0)
+
+    def has_been_ended(self) -> bool:
+        """The kernel says so, of TCP."""
+        return _tells(self._raw.socket, _THE_CLIENTS_END)
 
     def describe_tls(self) -> dict[str, Any]:
         """TLS's version and, when the client has shown a certificate, its subject."""
@@ -244,17 +255,14 @@ class TlsTransport:
         self._raw.socket.close()
 
 
-def _is_readable(connection: socket.socket | trio.socket.SocketType) -> bool:
-    """Whether something has arrived, be it the end."""
-    poll = select.poll()
-    poll.register(connection.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+_THE_CLIENTS_END: int = getattr(select, "POLLRDHUP", 0)
+"""poll(2) tells of the end of what is to be read before that has been read; only on Linux."""
 
 
-def _has_been_reset(connection: socket.socket | trio.socket.SocketType) -> bool:
-    """Whether poll(2) tells POLLHUP or POLLERR, which it does unasked."""
+def _tells(connection: socket.socket | trio.socket.SocketType, events: int) -> bool:
+    """Whether poll(2) tells one of these, or POLLHUP or POLLERR (a reset), of which it tells unasked."""
     poll = select.poll()
-    poll.register(connection.fileno(), 0)
+    poll.register(connection.fileno(), events)
     return bool(poll.poll(0))
 
 

@@ -1,7 +1,8 @@
 """Fast and slow path are the same: any bytes, cut anywhere, give the same events, replies and close codes.
 
 One client's bytes go to several fronts in this process: plain frames recognised here, with epoll and without, with and
-without a rate to hold to, and every frame through trio-websocket. What may differ, and why:
+without a rate to hold to or a filter that puts clients on hold, and every frame through trio-websocket. What may
+differ, and why:
 
 - Pongs are written at once, and replies of the chain when it has got to them: the order of the two is compared each for
   itself. Of many pings that come together the fast path answers the last one only (RFC 6455, 5.5.3).
@@ -62,6 +63,8 @@ class Way(NamedTuple):
     is_paced: bool = False
     is_tight: bool = False
     """Whether the chain takes its time and a client has little room in it, so that it is held back again and again."""
+    is_holding: bool = False
+    """Whether the chain puts a client on hold for each message, and lets it resume after a while."""
 
 
 SLOW = Way(Intake.LIBRARY)
@@ -73,6 +76,9 @@ WAYS = (
     Way(Intake.TASKS, is_paced=True),
     Way(Intake.EPOLL, is_tight=True),
     Way(Intake.TASKS, is_tight=True),
+    Way(Intake.EPOLL, is_holding=True),
+    Way(Intake.TASKS, is_paced=True, is_tight=True, is_holding=True),
+    Way(Intake.LIBRARY, is_holding=True),
 )
 TIGHT_BYTES = 150
 """Less than the larger messages have."""
@@ -133,9 +139,12 @@ conversations = st.tuples(st.lists(pieces, max_size=6), st.lists(odd_pieces, max
 class Mirror:
     """A chain of one: writes down each client's events, sends each message back."""
 
-    def __init__(self, *, takes_its_time: bool) -> None:
+    def __init__(self, *, takes_its_time: bool, holds: bool) -> None:
         self.front: Front
         self._takes_its_time = takes_its_time
+        self._holds = holds
+        self._on_hold: set[str] = set()
+        self._has_hold = trio.Event()
         self._tick = 0
         self._has_tick = trio.Event()
         self._events: dict[str, list[Event]] = defaultdict(list)
@@ -170,6 +179,22 @@ class Mirror:
                 await trio.lowlevel.checkpoint()
             self.front.link.feed.acknowledge(self._tick)
 
+    async def resume_late(self) -> None:
+        """Let those who are on hold resume after a while, for ever."""
+        while True:
+            await self._has_hold.wait()
+            self._has_hold = trio.Event()
+            for _ in range(2 * TURNS):
+                await trio.lowlevel.checkpoint()
+            for client in self._on_hold:
+                self.front.link.execute({"type": "resume", "id": client})
+            self._on_hold.clear()
+
+    def _hold(self, client: str) -> None:
+        self.front.link.execute({"type": "hold", "id": client})
+        self._on_hold.add(client)
+        self._has_hold.set()
+
     def _take(self, event: dict[str, Any]) -> None:
         client = event["id"]
         if event["type"] == "open":
@@ -179,6 +204,8 @@ class Mirror:
         self._events[client].append((event["type"], event.get("data"), event.get("code"), event.get("clean")))
         if event["type"] == "message":
             self.front.link.clients.send({"type": "send", "to": client, "data": event["data"]})
+            if self._holds:
+                self._hold(client)
         elif event["type"] == "disconnect":
             self._gone[client].set()
 
@@ -222,7 +249,7 @@ class Fronts:
         with contextlib.ExitStack() as stack:
             async with trio.open_nursery() as nursery:
                 for way in WAYS:
-                    mirror = Mirror(takes_its_time=way.is_tight)
+                    mirror = Mirror(takes_its_time=way.is_tight, holds=way.is_holding)
                     limits = dataclasses.replace(LIMITS, pace=PACE) if way.is_paced else LIMITS
                     limits = dataclasses.replace(limits, outbox=TIGHT_BYTES) if way.is_tight else limits
                     front = Front(
@@ -233,6 +260,7 @@ class Fronts:
                     stack.enter_context(listener)
                     nursery.start_soon(front.link.write_events, mirror)
                     nursery.start_soon(mirror.acknowledge_late)
+                    nursery.start_soon(mirror.resume_late)
                     await front.link.ready.wait()
                     nursery.start_soon(accept_all, listener, front.serve, log)
                     self._running[way] = listener.getsockname()[1], mirror

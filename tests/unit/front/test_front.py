@@ -246,6 +246,36 @@ def test_a_client_that_sends_now_and_then_is_not_idle(tmp_path: Path) -> None:
     serve(scenario, tmp_path, clock, dataclasses.replace(LIMITS, idle_timeout=10.0))
 
 
+def test_a_client_on_hold_is_neither_silent_nor_idle(tmp_path: Path) -> None:
+    clock = trio.testing.MockClock()
+
+    async def scenario(served: Served) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(served.front.keep_alive.run)
+            nursery.start_soon(served.front.bounds.close_idle)
+            with RawClient(served.port) as client:
+                await trio.to_thread.run_sync(client.upgrade)
+                [client_id] = [each.id for each in served.front.link.clients]
+                served.front.link.execute({"type": "hold", "id": client_id})
+                for _ in range(100):
+                    clock.jump(1.0)
+                    await trio.testing.wait_all_tasks_blocked()
+                served.front.link.execute({"type": "resume", "id": client_id})
+                for _ in range(9):
+                    clock.jump(1.0)
+                    await trio.testing.wait_all_tasks_blocked()
+                counts = served.front.counters.copy()
+                assert (counts["idle"], counts["silent"]) == (0, 0)
+                for _ in range(6):
+                    clock.jump(1.0)
+                    await trio.testing.wait_all_tasks_blocked()
+                assert served.front.counters.copy()["idle"] == 1
+            nursery.cancel_scope.cancel()
+
+    limits = dataclasses.replace(LIMITS, idle_timeout=12.0, ping_interval=10.0, ping_timeout=4.0)
+    serve(scenario, tmp_path, clock, limits)
+
+
 def test_a_client_that_speaks_and_hears_nothing_is_pinged_and_need_not_answer(tmp_path: Path) -> None:
     clock = trio.testing.MockClock()
 

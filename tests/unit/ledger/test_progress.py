@@ -209,11 +209,13 @@ def test_what_is_remembered_is_bounded_and_beyond_that_repeated(monkeypatch: pyt
     assert list(progress.without_done(fan_out)) == fan_out[3:]
 
 
-def test_wants_are_told_to_each_run() -> None:
+@pytest.mark.parametrize("kind", ["want", "hold", "resume"])
+def test_what_holds_for_one_run_is_told_to_each(kind: str) -> None:
     progress = make_progress()
+    action = {"type": kind, "seq": 13, "id": "a"}
+    progress.note([action])
     progress.begin_replay(10)
-    want = {"type": "want", "seq": 3, "events": ["data"]}
-    assert list(progress.without_done([want])) == [want]
+    assert list(progress.without_done([action])) == [action]
 
 
 def test_another_chain_may_have_other_groups_but_greets_nobody_twice() -> None:

@@ -100,6 +100,8 @@ def test_every_action(fresh: Filter) -> None:
         functions.close("a", 4000, "bye")
         functions.join("a", "g")
         functions.leave("a", "g")
+        functions.hold("a")
+        functions.resume("a")
         functions.publish("news", "x")
         functions.enqueue({"any": ["thing"]})
         functions.emit({"type": "of mine", "x": 1})
@@ -113,6 +115,8 @@ def test_every_action(fresh: Filter) -> None:
         {"type": "close", "to": "a", "code": 4000, "reason": "bye"},
         {"type": "join", "id": "a", "group": "g"},
         {"type": "leave", "id": "a", "group": "g"},
+        {"type": "hold", "id": "a"},
+        {"type": "resume", "id": "a"},
         {"type": "publish", "channel": "news", "data": "x"},
         {"type": "enqueue", "data": {"any": ["thing"]}},
         {"type": "of mine", "x": 1},

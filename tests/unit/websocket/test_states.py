@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fws_pipe.websocket.states import (
     CONVERSATION_TRANSITIONS,
     DEPARTED,
+    HOLDS,
     OVER,
     WIRE_TRANSITIONS,
     ImpossibleEventError,
@@ -29,9 +30,9 @@ CELLS = list(itertools.product(State, Event))
 class Facts:
     """What is so for a conversation, as independent facts."""
 
-    is_busy: bool = False
-    """trio-websocket is at work, or the rate is used up."""
+    is_library_busy: bool = False
     is_held_back: bool = False
+    is_on_hold: bool = False
     is_lagging: bool = False
     is_advancing: bool = False
     has_room: bool = True
@@ -47,10 +48,12 @@ CHANGES: dict[Event, dict[str, bool]] = {
     Event.ROOM: {"is_advancing": True, "has_room": True},
     Event.SLICE_OVER: {"is_advancing": False, "is_lagging": True, "has_room": True},
     Event.TURN: {"is_advancing": True, "is_lagging": False},
-    Event.HANDED_OVER: {"is_advancing": False, "is_busy": True},
-    Event.LIBRARY_DONE: {"is_advancing": True, "is_busy": False},
-    Event.RATE_USED_UP: {"is_advancing": False, "is_busy": True, "is_held_back": True},
-    Event.RATE_ALLOWS: {"is_advancing": True, "is_busy": False, "is_held_back": False},
+    Event.HANDED_OVER: {"is_advancing": False, "is_library_busy": True},
+    Event.LIBRARY_DONE: {"is_advancing": True, "is_library_busy": False},
+    Event.RATE_USED_UP: {"is_advancing": False, "is_held_back": True},
+    Event.RATE_ALLOWS: {"is_advancing": True, "is_held_back": False},
+    Event.HOLD: {"is_on_hold": True, "is_held_back": False, "is_lagging": False, "has_room": True},
+    Event.RESUME: {"is_on_hold": False},
     Event.LOST: {"sends_no_more": True},
     Event.DEPARTED: {"has_departed": True},
     Event.WIRE_CLOSED: {"is_closed": True},
@@ -63,7 +66,12 @@ def changed(facts: Facts, event: Event) -> Facts:
     is_over = facts.sends_no_more or facts.has_departed or facts.is_closed
     if is_over and event not in (Event.LOST, Event.DEPARTED, Event.WIRE_CLOSED):
         return facts
-    return replace(facts, **CHANGES[event])
+    made = CHANGES[event]
+    if event is Event.RESUME and not facts.is_library_busy:
+        made = {**made, "is_lagging": True}  # it goes on in its turn
+    elif facts.is_on_hold and made.get("is_advancing"):
+        made = {**made, "is_advancing": False}
+    return replace(facts, **made)
 
 
 def state_of(facts: Facts) -> State:
@@ -74,10 +82,13 @@ def state_of(facts: Facts) -> State:
         return State.DESERTED
     if facts.sends_no_more:
         return State.LAST_WORDS
-    assert facts.is_busy + facts.is_lagging + facts.is_advancing + (not facts.has_room) <= 1, facts
+    reasons = (facts.is_library_busy, facts.is_held_back, facts.is_lagging, facts.is_advancing, not facts.has_room)
+    assert sum(reasons) <= 1, facts
+    if facts.is_on_hold:
+        return State.ON_HOLD_IN_LIBRARY if facts.is_library_busy else State.ON_HOLD
     if facts.is_held_back:
         return State.HELD_BACK
-    if facts.is_busy:
+    if facts.is_library_busy:
         return State.IN_LIBRARY
     if facts.is_lagging:
         return State.LAGGING
@@ -115,7 +126,10 @@ def test_every_cell_of_a_conversation(state: State, event: Event) -> None:
         starts = {Event.ARRIVED, Event.ROOM, Event.TURN, Event.LIBRARY_DONE, Event.RATE_ALLOWS}
         assert state not in OVER
         assert event in starts
-    assert following is not state or state in OVER
+    assert following is not state or state in OVER or state in HOLDS
+    # Only what ends a hold lets a client on hold be read.
+    if state in HOLDS and following not in OVER:
+        assert following in HOLDS or event is Event.RESUME
 
 
 def test_nothing_but_these_cells() -> None:
