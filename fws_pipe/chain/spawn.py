@@ -28,6 +28,7 @@ from fws_pipe.chain.stdout import ServerStdout, StdoutCopier
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import identity_of
 from fws_pipe.pipes.ends import PipeGauge, PipeReader, PipeWriter, make_pipe
+from fws_pipe.system.signals import name_of
 from fws_pipe.wording import counted
 
 
@@ -113,15 +114,8 @@ class _Stage:
         """How it ended: `stage 1 "cat" exited with status 1`."""
         status = self.process.returncode or 0
         if status < 0:
-            return f"{self.label} was killed by {_name_of(-status)}"
+            return f"{self.label} was killed by {name_of(-status)}"
         return f"{self.label} exited with status {status}"
-
-
-def _name_of(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"  # the real-time signals have no names
 
 
 class RunningChain:

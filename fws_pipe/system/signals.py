@@ -15,6 +15,14 @@ def is_ignored(number: signal.Signals) -> bool:
     return signal.getsignal(number) is signal.SIG_IGN
 
 
+def name_of(number: int) -> str:
+    """A signal's name, such as SIGTERM; the real-time signals have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def die_of_interrupts() -> None:
     """Let SIGINT end this process without a traceback, as it ends `cat`; unless it is ignored."""
     if not is_ignored(signal.SIGINT):

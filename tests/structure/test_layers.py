@@ -40,6 +40,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "functions",
         "joined_sends",
     ),
+    "adapters": ("start", "program", "guard", "command", "loop", "complaints", "arguments", "lines"),
     "config": ("options", "topics", "arguments", "file"),
     "ledger": (
         "link",
@@ -160,6 +161,7 @@ SANS_IO = {
     "websocket": ("states", "backlog", "meter", "frames", "rates", "intake", "outbox", "rfc6455", "busy_polling"),
     "chain": ("parser", "resolver", "lifecycle", "delay", "environment"),
     "sdk": ("joined_sends",),
+    "adapters": ("arguments", "lines"),
     "broker": ("relay",),
     "protocol": ("outgoing", "json_form", "life", "actions", "events", "codec"),
     "counters": ("",),

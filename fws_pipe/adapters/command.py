@@ -1,0 +1,62 @@
+"""What an adapter runs: the user's command, and how it writes out its lines in time."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from fws_pipe.errors import SystemRefusedError, UsageError
+
+_STDBUF = ["stdbuf", "-oL"]
+
+_NAME_LIMIT = 40
+"""How many characters of a command messages show."""
+
+
+class Command(NamedTuple):
+    """`name` is for messages, `environment` what the program sees; `has_terminal`: its stdout is a pseudo-terminal."""
+
+    argv: list[str]
+    name: str
+    environment: Mapping[str, str]
+    has_terminal: bool = False
+
+
+def command_of(words: Sequence[str], *, has_terminal: bool = False, is_line_buffered: bool = False) -> Command:
+    """The command of these words: a program and its arguments, or one word with blanks, which is for /bin/sh.
+
+    `is_line_buffered` has stdbuf(1) run it. Raises UsageError where there is nothing to run.
+    """
+    if not words or not words[0].strip():
+        raise UsageError("expected a command to run")
+    is_shell_text = len(words) == 1 and len(words[0].split()) > 1
+    argv = ["/bin/sh", "-c", words[0]] if is_shell_text else list(words)
+    if is_line_buffered:
+        argv = [*_STDBUF, *argv]
+    return Command(argv, _name_of(words), {"PYTHONUNBUFFERED": "1", **os.environ}, has_terminal)
+
+
+def _name_of(words: Sequence[str]) -> str:
+    text = " ".join(" ".join(words).split())
+    return text if len(text) <= _NAME_LIMIT else text[: _NAME_LIMIT - 1] + "…"
+
+
+def start_error(command: Command, error: OSError) -> SystemRefusedError | UsageError:
+    """What to say of a command that the system has not started."""
+    program = command.argv[0]
+    if isinstance(error, FileNotFoundError) and command.argv[:2] == _STDBUF:
+        return UsageError("--stdbuf: there is no stdbuf on PATH (it is part of GNU coreutils); --pty does without")
+    if isinstance(error, FileNotFoundError | PermissionError):
+        return UsageError(_why_not(program))
+    if error.errno == errno.ENOEXEC:
+        return UsageError(f"{program}: it is no program, and its first line is not one such as #!/bin/sh")
+    return SystemRefusedError(f"can't start {program}: {error.strerror}")
+
+
+def _why_not(program: str) -> str:
+    if "/" not in program:
+        mend = f"; a file of that name is here: did you mean ./{program}?" if os.path.isfile(program) else " on PATH"
+        return f"{program}: no such command{mend}"
+    return f"{program}: " + (f"make it executable: chmod +x {program}" if os.path.isfile(program) else "no such file")

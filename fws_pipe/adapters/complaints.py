@@ -1,0 +1,41 @@
+"""What an adapter says about a program, or about its own work, without filling the log."""
+
+from __future__ import annotations
+
+import time
+
+from fws_pipe.pipes.blocks import say
+from fws_pipe.wording import counted
+
+_AT_ONCE = 5
+"""How many are told within a second."""
+
+_INTERVAL_S = 1.0
+
+
+class Complaints:
+    """Lines on stderr, in the name of a program: a few a second, and the number of the others."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._told = 0
+        self._untold = 0
+        self._until = 0.0
+
+    def tell(self, text: str) -> None:
+        """Tell it, or count it."""
+        now = time.monotonic()
+        if now >= self._until:
+            self.finish()
+            self._told, self._until = 0, now + _INTERVAL_S
+        if self._told < _AT_ONCE:
+            self._told += 1
+            say(f"{self._name}: {text}")
+        else:
+            self._untold += 1
+
+    def finish(self) -> None:
+        """Say how many have not been told."""
+        if self._untold:
+            say(f"{self._name}: {counted(self._untold, 'line')} more like that")
+            self._untold = 0
