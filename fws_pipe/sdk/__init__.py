@@ -1,6 +1,8 @@
-"""What a filter in Python imports: handlers as functions (here) or as classes (`fws_pipe.sdk.classes`).
+"""The SDK for filters in Python: handlers as functions (here) or as classes (`fws_pipe.sdk.classes`).
 
-Loads msgpack and little else: filters must start fast. Never trio.
+    stdin -> functions (handlers, actions) -> stdout; fws-filter hosts modules (host), testing checks any filter
+
+Rule: it loads msgpack and little else, never trio, since filters must start fast.
 """
 
 from fws_pipe.sdk.functions import (

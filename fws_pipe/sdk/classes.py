@@ -1,4 +1,4 @@
-"""Filters as classes, as in filtered_websocket: a subclass joins its chain by being defined.
+"""Filters as classes, as in filtered_websocket: defining a subclass adds it to its chain.
 
     class ChatServer(WebSocketMessageFilter):
         @classmethod
@@ -22,9 +22,9 @@ from fws_pipe.storage import Storage, StorageKind, open_storage
 
 
 class FilterMeta(type):
-    """Keeps, for each chain, the filters in the order in which they are defined.
+    """Collects the filters of each chain, in the order of their definition.
 
-    A class directly below FilterBase begins a chain; all below that one join it.
+    A direct subclass of FilterBase is a chain; all subclasses of that class are its filters.
     """
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
@@ -37,36 +37,36 @@ class FilterMeta(type):
 
 
 class FilterBase(metaclass=FilterMeta):
-    """The base of all chains: `class A(FilterBase)` begins one, `A.run(x)` runs it."""
+    """The base of all chains: `class A(FilterBase)` makes one, `A.run(x)` runs its filters."""
 
     _filters: ClassVar[list[Any]]
 
     @classmethod
     def run(cls, web_socket_instance: Any, data: Any = None) -> None:
-        """Run the chain's filters in order, all on the same data."""
+        """Run the chain's filters in order, each on the same `data`, which they may change in place."""
         for joined in cls._filters:
             joined.filter(web_socket_instance, data)
 
     @classmethod
     def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
-        """What one filter does. Raises NotImplementedError where a subclass has not said."""
+        """The work of one filter; a subclass defines it. Raises NotImplementedError where it doesn't."""
         raise NotImplementedError(f"{cls.__name__} has no filter method")
 
 
 class WebSocketDataFilter(FilterBase):
-    """Its filters run for each block of bytes that arrives, before it is parsed."""
+    """Its filters run for each block of bytes that arrives, before it is parsed; `data` is a bytearray."""
 
 
 class WebSocketMessageFilter(FilterBase):
-    """Its filters run for each message."""
+    """Its filters run for each message; `data` is a bytearray."""
 
 
 class WebSocketDisconnectFilter(FilterBase):
-    """Its filters run when a client has gone."""
+    """Its filters run when a client has disconnected; `data` is None."""
 
 
 class WebSocketConsumerFilter(FilterBase):
-    """Its filters run for whatever was published on a channel, or put on the queue."""
+    """Its filters run for each message on a channel (a dict, as redis-py has it) and each value from the queue."""
 
 
 class PublishingStorage:
@@ -82,12 +82,12 @@ class PublishingStorage:
         return self._sets[key]
 
     def publish(self, channel: str, data: Any) -> None:
-        """Publish to a channel."""
+        """Publish str or bytes to a channel."""
         functions.publish(channel, data if isinstance(data, str) else bytes(data))
 
 
 def open_storage_object() -> Any:
-    """The storage that the server has handed down: a shipped one, or a user's StorageObject. Raises FwsError."""
+    """The storage that FWS_STORAGE names: a shipped one, or a user's StorageObject. Raises FwsError."""
     choice = os.environ.get("FWS_STORAGE", "")
     if choice.startswith("module:"):
         from fws_pipe.sdk.user_storage import open_user_storage
@@ -98,18 +98,18 @@ def open_storage_object() -> Any:
 
 
 class Queue:
-    """The producer's end of the server's queue: what is put comes back to the consumer filters."""
+    """The producer's end of the server's queue: the consumer filters get each value that is put."""
 
     def put(self, data: Any) -> None:
-        """Put something that msgpack can carry on the queue."""
+        """Put a value that msgpack can carry on the queue."""
         functions.enqueue(bytes(data) if isinstance(data, bytearray) else data)
 
 
 class WebSocketInstance:
-    """What a class-based filter gets: one client, or (id None) the server itself for consumer filters."""
+    """A client, as class-based filters get it; consumer filters get the server itself, whose id is None."""
 
     token_listeners: ClassVar[list[Callable[[str, Any], None]]] = []
-    """Called with the id of a client whose token a filter sets, and that token: who keeps groups follows it."""
+    """Called with a client's id and its new token whenever a filter sets it, so that group filters can follow."""
 
     def __init__(self, client_id: str | None, host: ClassHost, token: Any = None) -> None:
         self.id = client_id
@@ -118,7 +118,7 @@ class WebSocketInstance:
 
     @property
     def token(self) -> Any:
-        """What a filter has set; before that the client's group, see --token and broadcast_messages_by_token."""
+        """The token that a filter has set; before that the client's group, see --token and broadcast_by_token."""
         return self._token
 
     @token.setter
@@ -130,36 +130,37 @@ class WebSocketInstance:
 
     @property
     def users(self) -> Mapping[str, WebSocketInstance]:
-        """All clients, this one as well, by id."""
+        """All clients by id, this one included."""
         return self._host.users
 
     @property
     def storage_object(self) -> Any:
-        """Where filters keep sets that outlive an event, or themselves: see --storage."""
+        """The storage of sets that filters keep beyond an event, or a restart: see --storage."""
         return self._host.storage
 
     @property
     def queue(self) -> Queue:
-        """The queue to the consumer filters."""
+        """The queue whose values the consumer filters get."""
         return self._host.queue
 
     def sendMessage(self, msg: Any) -> None:  # noqa: N802 - filtered_websocket's name
-        """Send a message to this client.
+        """Send a message to this client. Raises ValueError for the server itself, TypeError for other than str or
+        bytes.
 
-        str goes out as text. Bytes go out as the message that is being filtered came in; as text, if they can
-        be, when there is none.
+        A str goes out as text. Bytes go out as binary while a binary message is being filtered, otherwise as text if
+        they are UTF-8.
         """
         if self.id is None:
             raise ValueError("sendMessage: this is the server itself, not a client; see its users")
         functions.send(self.id, self.as_payload(msg))
 
     def as_payload(self, msg: Any) -> str | bytes:
-        """A message as the text or the bytes that it is to go out as: see `sendMessage`."""
+        """The message as str (text) or bytes (binary), by the rule of `sendMessage`."""
         return self._host.as_payload(msg)
 
 
 class ClassHost:
-    """Runs the four chains on the events of a stage."""
+    """Runs the four chains of classes on the events of this stage."""
 
     def __init__(self) -> None:
         self.users: dict[str, WebSocketInstance] = {}
@@ -171,13 +172,13 @@ class ClassHost:
 
     @property
     def storage(self) -> Any:
-        """The storage, opened by the first filter that uses it: most don't, and start faster."""
+        """The storage. It is opened on first use: most filters don't use it, and so start faster."""
         if self._storage is None:
             self._storage = open_storage_object()
         return self._storage
 
     def register(self) -> None:
-        """Handle the events that the chains are about."""
+        """Register handlers for the events of all chains that have filters."""
         functions.on("open")(self._open)
         functions.on("disconnect")(self._disconnect)
         if WebSocketDataFilter._filters:
@@ -188,7 +189,7 @@ class ClassHost:
             functions.on("consumer")(self._consumer)
 
     def as_payload(self, msg: Any) -> str | bytes:
-        """A message to send as the text or the bytes that it is to be."""
+        """The message as str (text) or bytes (binary), by the rule of `WebSocketInstance.sendMessage`."""
         if isinstance(msg, str):
             return msg
         if not isinstance(msg, (bytes, bytearray, memoryview)):
@@ -198,7 +199,7 @@ class ClassHost:
 
     def _user(self, client_id: str) -> WebSocketInstance:
         if client_id not in self.users:
-            # Only in a recording that begins in the middle: a server tells of every client first.
+            # Only in a recording that begins in the middle: a server writes each client's `open` first.
             self.users[client_id] = WebSocketInstance(client_id, self, self._default_token)
         return self.users[client_id]
 
@@ -213,7 +214,7 @@ class ClassHost:
 
     def _data(self, event: Event) -> None:
         data = bytearray(event["data"])
-        # A handshake's bytes come before `open`, if that ever comes: such a client is not one of the users.
+        # The bytes of a handshake come before `open`, so their client isn't among the users yet.
         client = self.users.get(event["id"]) or WebSocketInstance(event["id"], self, self._default_token)
         WebSocketDataFilter.run(client, data)
         event["data"] = bytes(data)
@@ -233,7 +234,7 @@ class ClassHost:
 
 
 def _as_pubsub_message(event: Event) -> Any:
-    """A published message in the form that redis-py gives it; what was put on the queue as it is."""
+    """A published message as the dict that redis-py gives; a value from the queue as it is."""
     if event["channel"] is None:
         return event["data"]
     return {"type": "message", "pattern": None, "channel": event["channel"], "data": event["data"]}

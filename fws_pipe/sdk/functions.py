@@ -8,9 +8,9 @@
 
     run()
 
-A handler gets one event of its type, as a dict. It may change it: the stages behind see the change. It returns DROP,
-and they don't see it at all. What it sends goes out behind the event. Everything without a handler passes on, in order,
-to the letter.
+A handler gets one event of its type, as a dict. The next stages get the event as the handler leaves it: changed, or not
+at all where the handler returns DROP. The handler's actions follow the event. A frame without a handler passes on in
+order, byte for byte.
 """
 
 from __future__ import annotations
@@ -70,17 +70,17 @@ _ASYNC_FLAGS = 0x80 | 0x200
 
 
 _ENDING_HERE = EVENT_TYPES - {TICK}
-"""What the sink throws away."""
+"""The events that the sink drops: all but ticks."""
 
 _PLAIN_FIELDS = 5
-"""A message as the front makes it: type, seq, time, id, data."""
+"""The number of fields of a message from the front: type, seq, time, id, data."""
 
 _TICK_FIELDS = 3
-"""A tick as the front makes it: type, seq, time. Nothing else has so few."""
+"""The number of fields of a tick: type, seq, time. No other frame has so few."""
 
 _LATE_S = 0.25
-"""A tick that comes so long after the last write doesn't wait for the end of the block: a filter that works slowly must
-not pass for one that hangs.
+"""When the last write is longer ago than this, in seconds, a tick is written at once, before the end of its block: a
+slow filter must not seem to hang.
 """
 
 
@@ -90,15 +90,15 @@ class _Drop:
 
 
 DROP = _Drop()
-"""What a handler returns so that the stages behind it don't see the event."""
+"""A handler returns this to drop its event: the next stages don't get it."""
 
 
 class Action(dict[str, Any]):
-    """An action that is on its way already; yielding it as well does nothing."""
+    """An action that is queued already: yielding or returning it has no further effect."""
 
 
 class Filter:
-    """The handlers of one filter, and the actions that they have made of the event at hand."""
+    """The handlers of one filter, and the actions that they have made for the current event."""
 
     def __init__(self) -> None:
         self._handlers: dict[str, list[Handler]] = {}
@@ -110,15 +110,16 @@ class Filter:
         self._thread = threading.get_ident()
         self.text = TextWriter(_text_descriptor())
         self._is_last = os.environ.get("FWS_SINK_PIPE") == identity_of(STDOUT)
-        """Whether nobody but the sink reads what we write: it drops all events but ticks."""
+        """Whether this is the last stage, so that only the sink reads its output, and drops all events but ticks."""
         self._joined = JoinedSends(self._actions.append) if self._is_last else None
         self.is_hosted = False
-        """Whether fws-filter loads modules, each of which may call `run`, and runs them all together later."""
+        """Whether fws-filter is loading modules: then `run` does nothing, and fws-filter runs all handlers later."""
 
     def on(self, *types: str) -> Callable[[HandlerT], HandlerT]:
-        """Decorate a handler of events of these types.
+        """Decorate a function as the handler of events of these types: it gets the event, a dict.
 
-        Raises ValueError for a type that no event has, TypeError for a handler that would have to be awaited.
+        It returns or yields actions, or None; DROP drops the event. Several handlers of a type run in order. Raises
+        ValueError for an unknown type, TypeError for an async function.
         """
         for kind in types:
             if kind not in EVENT_TYPES:
@@ -135,9 +136,9 @@ class Filter:
         return register
 
     def act(self, frame: Action) -> Action:
-        """Queue an action behind the event at hand, whose `seq` it gets; another thread's is written at once.
+        """Queue an action after the current event, whose `seq` it gets; from another thread it is written at once.
 
-        Raises ValueError for a known action with a wrong field: the mistake is the filter's, and here it shows.
+        Raises ValueError for a known action with a wrong field, where the filter's author sees it.
         """
         is_ours = threading.get_ident() == self._thread
         if is_ours and self._seq is not None:
@@ -158,7 +159,7 @@ class Filter:
     def send(
         self, to: Ids | None, data: str | bytes, group: str | None, without: Ids | None, everywhere: bool
     ) -> Action:
-        """Queue a `send` behind the event at hand. Raises ValueError for a wrong argument."""
+        """Queue a `send` after the current event; see the function `send`. Raises ValueError for a wrong argument."""
         seq = self._seq
         if (
             type(to) is str
@@ -168,7 +169,7 @@ class Filter:
             and (type(data) is bytes or (type(data) is str and data.isascii()))
             and type(seq) is int
             and _get_ident() == self._thread
-        ):  # nothing can be wrong with it
+        ):  # a valid send, without a check
             if self._joined is not None:
                 self._joined.add((to, without, everywhere), data, seq)
                 return Action(type=SEND, to=to, data=data)
@@ -180,25 +181,25 @@ class Filter:
         return self.make(SEND, fields)
 
     def make(self, kind: str, fields: dict[str, Any]) -> Action:
-        """Queue an action with those of these fields that aren't None. Raises ValueError for a wrong one."""
+        """Queue an action with these fields, without those that are None. Raises ValueError for a wrong one."""
         return self.act(Action({"type": kind, **{name: value for name, value in fields.items() if value is not None}}))
 
     def show_life(self) -> None:
-        """Say at once that this filter lives, though it returns no tick for a while. From any thread."""
+        """Write an `alive` frame at once, since this filter returns no tick for a while. Safe in any thread."""
         frame = encode({"type": ALIVE})
         if self._output is not None:
             self._write(frame, self._output)
-        elif "FWS_STAGE" in os.environ:  # before `run`: in a server stdout is still the frames' own
+        elif "FWS_STAGE" in os.environ:  # before `run`; in a server stdout is the pipe of frames
             write_all(STDOUT, frame)
 
     def handle(self, event: Frame, out: Outgoing) -> None:
-        """Pass on the event at hand, or what the handlers have made of it, then their actions.
+        """Run the handlers of the decoder's current frame, and add the frame and their actions to `out`.
 
-        `finish` adds what is held back to be joined with what follows.
+        Sends may be held back, to be joined with later ones; `finish` adds them.
         """
         kind = event.get("type")
         if type(kind) is not str:
-            kind = ""  # nobody's
+            kind = ""  # no handler's type
         handlers = self._handlers.get(kind)
         if handlers is None or not self._is_complete(event, kind):
             if not self._is_last:
@@ -209,15 +210,15 @@ class Filter:
             return
         self._seq = event.get("seq")
         ends_here = self._is_last and kind in _ENDING_HERE
-        # What passes unchanged need not be encoded again; only scalars can be compared with what they were.
+        # An unchanged event isn't encoded again. That can only be seen for events of scalars, as plain messages are.
         before = event.copy() if not ends_here and kind == MESSAGE and len(event) == _PLAIN_FIELDS else None
         is_dropped = False
         if self._joined is not None and not ends_here:
-            self.finish(out)  # what goes on must not overtake what has been sent
+            self.finish(out)  # this event must not overtake earlier sends
         try:
             for handler in handlers:
                 result = handler(event)
-                if result is not None and self._take(result, event) is DROP:
+                if result is not None and self._queue_result(result, event) is DROP:
                     is_dropped = True
             if not is_dropped and not ends_here:
                 if event == before:
@@ -227,21 +228,21 @@ class Filter:
             if self._actions:
                 self._add_actions(out)
         except BaseException:
-            self._take_back(self._seq, out)
+            self._discard_actions(self._seq, out)
             raise
         finally:
             self._seq = None
 
-    def _take_back(self, seq: int | None, out: Outgoing) -> None:
-        """Forget what the event at hand has made, whose handler has failed; what came before it goes out."""
+    def _discard_actions(self, seq: int | None, out: Outgoing) -> None:
+        """Drop the actions of the event `seq`, whose handler has failed; those of earlier events go out."""
         if self._joined is not None:
-            self._joined.take_back(seq)
+            self._joined.discard(seq)
             self._actions[:] = [rest for action in self._actions if (rest := without_event(action, seq))]
             self._add_actions(out)
         self._actions.clear()
 
     def finish(self, out: Outgoing) -> None:
-        """Add what has been sent and is held back."""
+        """Add the sends that are held back."""
         if self._joined is not None:
             self._joined.end()
             self._add_actions(out)
@@ -252,7 +253,7 @@ class Filter:
             self._actions.clear()
 
     def _is_complete(self, event: Frame, kind: str) -> bool:
-        """Whether handlers can count on its fields; jq makes an event without an `id` in no time."""
+        """Whether an event has the fields that handlers rely on: a stage before, such as jq, may have dropped some."""
         if kind == MESSAGE and "id" in event and "data" in event:
             return True
         missing = [name for name in REQUIRED_FIELDS.get(kind, ()) if name not in event]
@@ -261,15 +262,15 @@ class Filter:
             say(f"frame from {input_source()}: {kind}.{missing[0]}: is missing; such events pass on unhandled")
         return not missing
 
-    def _take(self, result: object, event: Event) -> object:
-        """Take what a handler has returned: an action, DROP, or a generator, which runs to its end."""
+    def _queue_result(self, result: object, event: Event) -> object:
+        """Queue a handler's result: an action, several, or DROP. A generator runs to its end; its own result counts."""
         if isinstance(result, Iterator):
-            result = self._exhaust(result, event)
+            result = self._run_generator(result, event)
         if result is not DROP:
             self._act_unless_queued(result, event)
         return result
 
-    def _exhaust(self, actions: Iterator[Any], event: Event) -> object:
+    def _run_generator(self, actions: Iterator[Any], event: Event) -> object:
         while True:
             try:
                 self._act_unless_queued(next(actions), event)
@@ -278,7 +279,7 @@ class Filter:
 
     def _act_unless_queued(self, made: object, event: Event) -> None:
         if made is None or made is event or isinstance(made, Action):
-            return  # the event passes on by itself, and actions have been queued where they were made
+            return  # the event passes on by itself, and an Action is queued already
         if isinstance(made, Mapping):
             self.act(Action(made))
         elif isinstance(made, Iterable) and not isinstance(made, (str, bytes)):
@@ -288,19 +289,19 @@ class Filter:
             raise TypeError(f"a handler yields or returns actions, or DROP, got {made!r}")
 
     def _preamble(self) -> bytes:
-        """What goes out before anything else: that this filter wants `data` events, and what was sent before `run`."""
+        """The first output: a `want` where a handler is for `data` events, and actions made before `run`."""
         wants = [encode({"type": WANT, "events": [DATA]})] if DATA in self._handlers else []
         early = [encode(action) for action in self._actions]
         self._actions.clear()
         return b"".join(wants + early)
 
     def run(self) -> None:
-        """Filter stdin to stdout until the end of input, and exit."""
+        """Filter stdin to stdout until the end of input, then exit with 0."""
         if not self.is_hosted:
-            run_program(os.path.basename(sys.argv[0]), self._relay)
+            run_program(os.path.basename(sys.argv[0]), self._filter_input)
 
-    def _relay(self) -> None:
-        frames_in, frames_out = _take_pipes()
+    def _filter_input(self) -> None:
+        frames_in, frames_out = _move_frame_pipes()
         sys.stdout = ServerStdout(self.text)
         self._output = output = BlockWriter(frames_out)
         self._write(self._preamble(), output)
@@ -321,7 +322,7 @@ class Filter:
                 if len(frame) == _TICK_FIELDS and monotonic() > late:
                     flush()
         finally:
-            # Also when a handler fails: what came before the event at fault has been done, and must not be lost.
+            # Also when a handler fails: the output of earlier events must not be lost.
             flush()
 
     def _queue(self, block: bytes, output: BlockWriter) -> None:
@@ -329,18 +330,18 @@ class Filter:
             output.add(block)
 
     def _write(self, block: bytes, output: BlockWriter) -> None:
-        """Write this, behind what has been queued."""
+        """Write a block at once, after what is queued."""
         with self._output_lock:
             output.add(block)
             output.flush()
 
 
 class TextWriter:
-    """Lines for people, collected while a block is worked on.
+    """Writes lines for people to a descriptor, collected until the current block is done.
 
-    In a server they go into a pipe that is always drained, so they hold nothing up (see chain/stdout.py). They are
-    written in pieces of whole lines that a pipe takes at once (PIPE_BUF, pipe(7)): by hand several filters share one
-    stderr, and must not tear each other's lines.
+    In a server this is a pipe that is always drained, so writing doesn't block (see chain/stdout.py). Lines are written
+    in whole, as many as a pipe takes at once (PIPE_BUF, pipe(7)): by hand several filters share one stderr, and must
+    not tear each other's lines.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -363,13 +364,12 @@ class TextWriter:
         try:
             write_all(self._descriptor, b"".join(lines))
         except OSError:
-            # In a server its end of the pipe is always read. By hand the reader of our stderr has gone (`2>&1 | head`);
-            # that is no reason to stop filtering.
+            # By hand the reader of stderr may have gone (`2>&1 | head`); the filter goes on.
             pass
 
 
 class ServerStdout(io.TextIOBase):
-    """What `print` writes to in a filter: text for people, away from the frames."""
+    """sys.stdout of a filter: `print` writes text for people, which must not get between the frames."""
 
     def __init__(self, writer: TextWriter) -> None:
         super().__init__()
@@ -381,25 +381,25 @@ class ServerStdout(io.TextIOBase):
         return True
 
     def write(self, text: str) -> int:
-        """Pass on whole lines, and keep the rest until it is one."""
+        """Write whole lines; keep an unfinished one until its end comes."""
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._writer.add(line.encode(errors="backslashreplace") + b"\n")
         return len(text)
 
     def flush(self) -> None:
-        """Write what there is, whole line or not."""
+        """Write all text so far, also an unfinished line."""
         if self._line:
             self._writer.add(self._line.encode(errors="backslashreplace"))
             self._line = ""
         self._writer.flush()
 
 
-def _take_pipes() -> tuple[int, int]:
-    """Move the frames' two descriptors out of the way, to where nobody else looks.
+def _move_frame_pipes() -> tuple[int, int]:
+    """Move the pipes of frames to other descriptors; returns those for reading and for writing.
 
-    A program that a handler starts, or `input`, would read frames from stdin, and what writes to descriptor 1 would get
-    between them. So stdin is empty, and stdout is where text goes.
+    Otherwise `input`, or a program that a handler starts, would read frames from stdin, and text written to stdout
+    would get between them. Afterwards stdin is empty, and stdout is for text.
     """
     frames_in, frames_out = os.dup(STDIN), os.dup(STDOUT)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -410,7 +410,7 @@ def _take_pipes() -> tuple[int, int]:
 
 
 def _text_descriptor() -> int:
-    """Where text for people goes: the server's own stdout, or stderr outside of a server."""
+    """The descriptor for text for people: the server's own stdout, or stderr outside of a server."""
     number = os.environ.get("FWS_STDOUT_FD", "")
     if number.isdecimal():
         try:
@@ -427,12 +427,12 @@ on = _filter.on
 run = _filter.run
 
 if "FWS_STAGE" in os.environ:
-    # In a server even what is printed before `run` must not get into the pipe.
+    # In a server text printed before `run` must not get into the pipe, either.
     sys.stdout = ServerStdout(_filter.text)
 
 
 def load_hosted(load: Callable[[], None]) -> None:
-    """Load modules whose handlers shall run together: a `run` at the end of one of them does nothing."""
+    """Call `load`, which imports modules whose handlers are to run together: their own calls of `run` do nothing."""
     _filter.is_hosted = True
     try:
         load()
@@ -452,26 +452,29 @@ def send(
     without: Ids | None = None,
     everywhere: bool = False,
 ) -> Action:
-    """Send one message to a client, a list of clients, "*" or a group; not to those in `without`.
+    """Send one message to a client's id, a list of ids, "*" (all clients) or a group, but not to the ids in `without`.
 
-    str goes out as text, bytes as binary. `everywhere`: to the clients of the other servers as well that share our
-    Redis. Raises ValueError for a wrong argument.
+    `data` is a str, sent as text, or bytes, sent as binary. `everywhere` includes the clients of other servers on the
+    same Redis. Raises ValueError for a wrong argument.
     """
     return _filter.send(to, data, group, without, everywhere)
 
 
 def close(to: Ids, code: int | None = None, reason: str | None = None) -> Action:
-    """Close a client with a code (1000 unless told) and a reason of at most 123 bytes. Raises ValueError."""
+    """Close the clients of these ids with a code (default 1000) and a reason of at most 123 bytes (RFC 6455, 7.1).
+
+    Raises ValueError for a code that may not be sent, or a longer reason.
+    """
     return _made(CLOSE, {"to": to, "code": code, "reason": reason})
 
 
 def join(client: str, group: str) -> Action:
-    """Put a client into a group."""
+    """Put a client (its id) into a group, whose name has at most 1024 bytes. Raises ValueError for a longer one."""
     return _made(JOIN, {"id": client, "group": group})
 
 
 def leave(client: str, group: str) -> Action:
-    """Take a client out of a group."""
+    """Take a client (its id) out of a group. Raises ValueError for a wrong argument."""
     return _made(LEAVE, {"id": client, "group": group})
 
 
@@ -489,48 +492,53 @@ def resume(client: str) -> Action:
 
 
 def accept(client: str, auth: Mapping[str, Any] | None = None, subprotocol: str | None = None) -> Action:
-    """With --gate: let a client in that asks to; `auth` is who it is, for the snapshots of its `open`.
+    """With --gate: accept the handshake of a client (its id). Raises ValueError for a wrong argument.
 
-    `subprotocol` is one of those that the client offers; unless it is given --subprotocol decides.
+    `auth` replaces the claims in its `open`, which snapshots repeat. `subprotocol` is one that the client offers;
+    without it --subprotocol decides.
     """
     return _made(ACCEPT, {"id": client, "auth": auth, "subprotocol": subprotocol})
 
 
 def reject(client: str, status: int | None = None, reason: str | None = None) -> Action:
-    """With --gate: refuse a client, with an HTTP status (403 unless told) and a line of text."""
+    """With --gate: refuse the handshake of a client (its id) with an HTTP status (default 403) and a line of text.
+
+    Raises ValueError for a status that is no error.
+    """
     return _made(REJECT, {"id": client, "status": status, "reason": reason})
 
 
 def publish(channel: str, data: str | bytes) -> Action:
-    """Publish to a channel of Redis, for every program that subscribes to it.
+    """Publish to a channel of Redis (PUBLISH), for every program that subscribes to it.
 
-    Without Redis it comes back as a `consumer` event of this server.
+    Without Redis this server gets it, as a `consumer` event. Raises ValueError for a wrong argument.
     """
     return _made(PUBLISH, {"channel": channel, "data": data})
 
 
 def enqueue(data: Any) -> Action:
-    """Put something on the server's queue; it comes back as a `consumer` event without a channel."""
+    """Put a value that msgpack can carry on this server's queue: it returns as a `consumer` event without a channel."""
     return _made(ENQUEUE, {"data": data})
 
 
 def alive() -> None:
-    """Say that this filter lives, while it waits for something else, such as a database that is away.
+    """Show that this filter lives while it waits for something, such as a database that is away.
 
-    To be called every second or so meanwhile, from any thread; otherwise --stall-timeout takes it for one that hangs.
+    Call it about once a second meanwhile, from any thread; otherwise the server restarts the chain after
+    --stall-timeout.
     """
     _filter.show_life()
 
 
 def emit(frame: Mapping[str, Any]) -> Action:
-    """Write any frame, for stages behind that know it. Raises ValueError for a known action with a wrong field."""
+    """Write any frame, for later stages that know its type. Raises ValueError for a known action with a wrong field."""
     return _filter.act(Action(frame))
 
 
 def tell(text: str) -> None:
-    """Write text for people and a newline: to the server's own stdout, or to stderr where there is no server.
+    """Write text for people, and a newline, to the server's own stdout; outside of a server to stderr.
 
-    It is written as it is, with your colours and line breaks. Text of others goes through `one_line` first: it may
-    hold escape sequences that a terminal obeys.
+    The text is written unchanged, with your colours and line breaks. Pass text from clients through
+    `fws_pipe.terminal.one_line` first: it may hold escape sequences that a terminal obeys.
     """
     _filter.text.add(text.encode(errors="backslashreplace") + b"\n")

@@ -1,4 +1,4 @@
-"""fws-filter: hosts filters from Python modules, classes and functions alike, as one stage of a chain."""
+"""fws-filter: hosts filters from Python modules, classes and functions, as one stage of a chain."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from fws_pipe.sdk.old_names import use_old_names
 
 _HELP = """usage: fws-filter MODULE…
 
-Runs the filters of Python modules as one stage: classes below WebSocketMessageFilter and its sisters, and functions
-decorated with fws_pipe.sdk.on. A MODULE is a dotted name, looked up in the current folder first, or a file.
+Runs the filters of Python modules as one stage: subclasses of WebSocketMessageFilter, WebSocketDataFilter,
+WebSocketDisconnectFilter and WebSocketConsumerFilter, and functions decorated with fws_pipe.sdk.on. A MODULE is a
+dotted name, looked up in the current folder first, or a file's path.
 
   fws-pipe "fws-filter ./chat.py | stdout_log"
 """
@@ -53,7 +54,7 @@ def _load(module: str) -> None:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not (module == error.name or module.startswith(error.name + ".")):
-            raise  # the module is there; what it imports isn't
+            raise  # the module itself was found, but not one that it imports
         _fail(f"no module {module!r} here or installed; a file is given with its path: ./{module}.py")
 
 

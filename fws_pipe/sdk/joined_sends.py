@@ -1,7 +1,8 @@
-"""Sends to the same receivers, one after the other, as one action with a list of messages (`protocol.actions`). No I/O.
+"""Joins consecutive sends to the same receivers into one action with a list of messages (`protocol.actions`). No I/O.
 
-For the last stage alone: there only other actions and ticks stand between sends, and these end the run, so nothing is
-overtaken. One frame for some hundred messages costs this filter, the sink and the front a tenth of as many frames.
+Only the last stage joins sends: there only other actions and ticks come between sends, and each ends the run, so no
+frame overtakes another. One frame for some hundred messages costs this filter, the sink and the front a tenth of the
+time.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from fws_pipe.protocol.actions import SEND, is_joined
 from fws_pipe.protocol.codec import Frame
 
 _BYTES = 64 * 1024
-"""How much is joined: as much as the front reads of a client at once."""
+"""The size at which a run ends: as many bytes as the front reads of a client at once."""
 
 _MESSAGES = 2048
+"""The number of messages at which a run ends."""
 
 Target = tuple[str, str | None, bool]
 """`to`, `except` and `everywhere`."""
@@ -23,7 +25,7 @@ _NOBODY: Target = ("", None, False)
 
 
 class JoinedSends:
-    """The run of sends that is under way; `put` gets it when it ends."""
+    """Collects a run of sends; `put` is called with the joined action when the run ends."""
 
     __slots__ = ("_data", "_put", "_seqs", "_size", "_target")
 
@@ -35,7 +37,7 @@ class JoinedSends:
         self._size = 0
 
     def add(self, target: Target, data: str | bytes, seq: int) -> None:
-        """Send one message; `seq` is the event's that has caused it."""
+        """Add one message, as text or bytes; `seq` is the number of the event that caused it."""
         if target != self._target:
             self.end()
             self._target = target
@@ -46,7 +48,7 @@ class JoinedSends:
             self.end()
 
     def end(self) -> None:
-        """What has been sent so far goes out; what is sent next begins a new run."""
+        """End the run: pass its action to `put`; the next send begins a new run."""
         if not self._data:
             return
         to, without, everywhere = self._target
@@ -60,15 +62,15 @@ class JoinedSends:
         self._target, self._data, self._seqs, self._size = _NOBODY, [], [], 0
         self._put(action)
 
-    def take_back(self, seq: int | None) -> None:
-        """Forget what the event `seq` has sent, as far as it is still here: its handler has failed."""
+    def discard(self, seq: int | None) -> None:
+        """Drop the messages of the event `seq` that are still in the run: its handler has failed."""
         while self._seqs and self._seqs[-1] == seq:
             self._seqs.pop()
             self._size -= len(self._data.pop())
 
 
 def without_event(action: Frame, seq: int | None) -> Frame | None:
-    """What is left of an action without what the event `seq` has made of it; None: nothing."""
+    """The action without the messages that the event `seq` has caused; None: nothing is left of it."""
     if not is_joined(action):
         return None if action.get("seq") == seq else action
     kept = [(data, cause) for data, cause in zip(action["data"], action["seq"], strict=True) if cause != seq]

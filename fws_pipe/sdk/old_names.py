@@ -1,4 +1,4 @@
-"""Where `import filtered_websocket` finds our own package of that name, for modules written for the old server."""
+"""Lets `import filtered_websocket` find the package of that name in `legacy`, for modules written for that server."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ LEGACY = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 
 
 def use_old_names() -> None:
-    """Look for modules in the current folder, and for filtered_websocket here: before one that is installed."""
+    """Find modules in the current folder, and filtered_websocket in `legacy`, before any that are installed."""
     sys.path[:0] = [LEGACY, os.getcwd()]

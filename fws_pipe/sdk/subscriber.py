@@ -1,7 +1,7 @@
-"""Runs the subscriber of a user's own storage: what it puts on the queue goes to the server as `enqueue` actions.
+"""Runs the subscriber of a user's own storage, and writes each value that it puts on the queue as an `enqueue` action.
 
-Reads: `tick` frames on stdin, which it sends back so that the server knows that it lives. Writes: frames on stdout,
-each at once. At the end of input it ends the subscriber, and exits 0.
+It sends the ticks that it reads on stdin back on stdout, so that the server knows that it lives. Each frame is written
+at once. At the end of input it ends the subscriber, and exits with 0.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from fws_pipe.protocol.events import TICK
 from fws_pipe.sdk.user_storage import storage_from
 
 _PATIENCE_S = 2.0
-"""How long a subscriber has to end after `kill`."""
+"""How long a subscriber has to end after `kill`, in seconds."""
 
 
 class Queue:
-    """What a subscriber puts on it, from whichever thread, goes to the server at once."""
+    """The server's queue: each value that a subscriber puts, from any thread, goes to the server at once."""
 
     def __init__(self, descriptor: int) -> None:
         self._output = BlockWriter(descriptor)
@@ -30,16 +30,16 @@ class Queue:
         self._complained_of: set[str] = set()
 
     def put(self, data: Any) -> None:
-        """Pass on what msgpack can carry, and say so, once for each reason, of the rest."""
+        """Send a value to the server. One that msgpack can't carry is dropped, and reported once for each reason."""
         try:
             self.write({"type": "enqueue", "data": bytes(data) if isinstance(data, bytearray) else data})
         except (TypeError, ValueError, OverflowError) as error:
             if str(error) not in self._complained_of:
                 self._complained_of.add(str(error))
-                say(f"subscriber: can't be put on the queue ({error}), such things are dropped: {describe(data)}")
+                say(f"subscriber: dropped a value that can't be put on the queue ({error}): {describe(data)}")
 
     def write(self, frame: Frame) -> None:
-        """Write a frame."""
+        """Write one frame at once, from any thread."""
         raw = encode(frame)
         with self._lock:
             self._output.add(raw)
@@ -47,7 +47,7 @@ class Queue:
 
 
 class Instance:
-    """What a subscriber's `listener` gets: the server's queue and storage, and no clients."""
+    """The argument of a subscriber's `listener`: it has the server's queue and storage, and no clients."""
 
     def __init__(self, queue: Queue, storage_object: Any) -> None:
         self.queue = queue
@@ -57,8 +57,8 @@ class Instance:
 
 
 def run_subscriber() -> None:
-    """Listen until the end of input. Raises UsageError when there is no such storage."""
-    queue = Queue(_take_stdout())
+    """Run the subscriber until the end of input. Raises UsageError where the storage module can't be used."""
+    queue = Queue(_move_frame_pipe())
     storage, options = storage_from(os.environ)
     subscriber = type(storage).get_subscriber()(client=storage.get_client(), options=options)
     instance = Instance(queue, storage)
@@ -71,11 +71,11 @@ def run_subscriber() -> None:
         kill()
     listening.join(_PATIENCE_S)
     sys.stdout.flush()
-    os._exit(EXIT_OK)  # a listener that waits for its next message would wait for ever
+    os._exit(EXIT_OK)  # not sys.exit: a listener may still wait for its next message
 
 
-def _take_stdout() -> int:
-    """Move the frames' descriptor to where nobody else looks: what a storage prints goes to the server's stdout."""
+def _move_frame_pipe() -> int:
+    """Move the pipe of frames to another descriptor, which is returned: stdout is then the server's own."""
     frames = os.dup(STDOUT)
     number = os.environ.get("FWS_STDOUT_FD", "")
     os.dup2(int(number) if number.isdecimal() else STDERR, STDOUT)

@@ -1,7 +1,7 @@
-"""The contract that every filter keeps, as a check for one in any language: `check_filter(["./my-filter"])`.
+"""Checks a filter in any language against the contract that every filter keeps: `check_filter(["./my-filter"])`.
 
-A filter passes on, in order and to the letter, every frame that it does not understand; writes what it has before it
-waits for more; exits 0 at the end of its input, and when nobody reads its output any more.
+A filter passes on, in order and byte for byte, every frame that it doesn't understand; writes what it has before it
+waits for more input; exits with 0 at the end of its input, and when its output has no reader any more.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _UNKNOWN: tuple[Frame, ...] = (
 
 
 class ContractError(AssertionError):
-    """A filter does not keep the contract; the text says which part."""
+    """A filter breaks the contract; the text says which part of it."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """How frames look on a pipe: `encode` one, `decode` all that are whole in some bytes."""
+    """A format of frames on a pipe: `encode` gives the bytes of one frame, `decode` all whole frames in some bytes."""
 
     encode: Callable[[Frame], bytes]
     decode: Callable[[bytes], list[Frame]]
@@ -56,7 +56,12 @@ def check_filter(
     environment: Mapping[str, str] | None = None,
     timeout_s: float = 30.0,
 ) -> None:
-    """Run a filter through its contract. Raises ContractError, or OSError when it can't be started."""
+    """Run a filter, and check that it keeps the contract.
+
+    `reads` and `writes` are the formats of its input and its output. `timeout_s` bounds each wait, in seconds;
+    `environment` is the filter's, by default this process's. Raises ContractError for a filter that breaks the
+    contract, OSError for one that can't be started.
+    """
     checker = _Checker(argv, reads, writes, dict(os.environ if environment is None else environment), timeout_s)
     checker.check_passing()
     checker.check_closed_output()
@@ -71,7 +76,7 @@ class _Checker:
         self._writes = writes
         self._environment = environment
         self._timeout_s = timeout_s
-        # from_json writes no frame without a type, so a filter between JSON and frames need not pass one.
+        # A filter between JSON and frames need not pass on a frame without a type.
         typed_only = reads is not writes
         self._frames = [frame for frame in _UNKNOWN if "type" in frame or not typed_only]
 
@@ -90,7 +95,7 @@ class _Checker:
         try:
             process.stdin.write(b"".join(map(self._reads.encode, self._frames)))
         except BrokenPipeError:
-            pass  # it has ended already; whether it may is checked by what it has written
+            pass  # it has ended already; the check of its output shows whether that is right
 
     def check_passing(self) -> None:
         with self._start() as process:
@@ -122,7 +127,7 @@ class _Checker:
                 received += block
 
     def _passed(self, received: bytes) -> bytes:
-        """What it has written, without the `want` that may come first."""
+        """The bytes that it has written, without the `want` that may come first."""
         frames = [frame for frame in self._writes.decode(received) if frame.get("type") != "want"]
         return b"".join(map(self._writes.encode, frames))
 
@@ -134,7 +139,7 @@ class _Checker:
                 process.stdout.close()
                 self._write_frames(process)
                 process.stdin.close()
-                self._expect_exit(process, "when nobody reads its output")
+                self._expect_exit(process, "when its output has no reader")
             finally:
                 process.kill()
 

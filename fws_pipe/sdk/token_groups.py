@@ -1,7 +1,8 @@
-"""Groups that clients choose themselves, in filtered_websocket's words: `token:NAME` joins, everything else goes to it.
+"""Groups that clients choose: the message `token:NAME` joins a group, all others go to its members
+(filtered_websocket).
 
-The front holds the membership, so it outlives this filter, and tells of it when a chain starts again. With Redis a
-group spans all servers.
+The front holds the membership: it outlives this filter, and the snapshot for a new chain has it. With Redis a group
+spans all servers.
 """
 
 from __future__ import annotations
@@ -13,40 +14,41 @@ from fws_pipe.protocol.actions import GROUP_LIMIT_BYTES, is_group_name
 from fws_pipe.sdk.functions import Event, join, leave, on, send
 
 _PREFIX = "token:"
-"""Of the groups' names as well: other filters have groups of their own. The bare prefix is the group of those that have
-left: they are not to be taken for new ones, and put into the default group, when a chain starts again.
+"""The prefix of these groups' names, too, since other filters have groups of their own. A client that has left its
+group is in the group with the bare prefix: so when a chain restarts it isn't taken for a new client, which gets the
+default.
 """
 
 _CHOICE = re.compile(r"token:(\S*)")
 
 
 def default_group() -> str | None:
-    """The group of clients that have not chosen one: $FWS_TOKEN, which --token sets."""
+    """The group of clients that have chosen none: $FWS_TOKEN, which --token sets; None: they are in no group."""
     return os.environ.get("FWS_TOKEN") or None
 
 
 def group_of(event: Event, default: str | None) -> str | None:
-    """The group that a client of this `open` event is in, or belongs into; None: it is in none, and shall be."""
+    """The group of the client of an `open` event: the one in the snapshot, or else `default`; None: no group."""
     earlier = _earlier_group(event)
     return default if earlier is None else earlier or None
 
 
 def _earlier_group(event: Event) -> str | None:
-    """The group that a client has had before this filter started, "" if it had left; None: it has had none."""
+    """The client's group in a snapshot's `open`; "": it has left its group; None: it never had one."""
     names = [group.removeprefix(_PREFIX) for group in event.get("groups", ()) if group.startswith(_PREFIX)]
     return names[0] if names else None
 
 
 class TokenGroups:
-    """Who is in which group. `default` is for those that have chosen none."""
+    """The group of each client. `default` is the group of new clients; None: no group."""
 
     def __init__(self, default: str | None) -> None:
         self._default = default
         self._groups: dict[str, str] = {}
-        """By client; "" for one that has left."""
+        """The group by client id; "": the client has left its group."""
 
     def opened(self, event: Event) -> None:
-        """A client has come; or this filter is new, and the client may be in its group already."""
+        """Handle `open`: note the group of a client from a snapshot, or put a new client into the default group."""
         client, earlier = event["id"], _earlier_group(event)
         if earlier is not None:
             self._groups.setdefault(client, earlier)
@@ -54,7 +56,7 @@ class TokenGroups:
             self.move(client, self._default)
 
     def said(self, event: Event) -> None:
-        """A client chooses a group, or says something to it."""
+        """Handle `message`: a choice of a group, or a message for the sender's group."""
         client, data = event["id"], event["data"]
         choice = _CHOICE.match(_as_text(data))
         group = self.group(client)
@@ -66,15 +68,15 @@ class TokenGroups:
             send(client, "Error: No token has been set")
 
     def gone(self, client: str) -> None:
-        """A client has gone; the front takes it out of its groups."""
+        """Handle `disconnect`: forget the client; the front takes it out of its groups."""
         self._groups.pop(client, None)
 
     def group(self, client: str) -> str | None:
-        """The group that a client is in, or None."""
+        """The group that a client (its id) is in, or None."""
         return self._groups.get(client) or None
 
     def move(self, client: str, group: str | None) -> None:
-        """Take a client out of its group, and put it into another, or into none."""
+        """Take a client (its id) out of its group, and put it into another; None: into none."""
         before, after = self._groups.get(client), group or ""
         if before == after:
             return
@@ -102,7 +104,7 @@ def _as_text(data: str | bytes) -> str:
 
 
 def register() -> None:
-    """Handle this filter's events."""
+    """Register the handlers of the filter broadcast_by_token."""
     groups = TokenGroups(default_group())
     on("open")(groups.opened)
     on("message")(groups.said)

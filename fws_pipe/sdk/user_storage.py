@@ -1,6 +1,6 @@
 """A user's own storage: a Python module with a class StorageObject, which may add options to fws_server's.
 
-Loaded only where there is such a module: argparse is slow to load, and filters must start fast.
+This is loaded only where there is such a module: argparse is slow to load, and filters must start fast.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MODULE_PREFIX = "module:"
 
 
 def default_parser(*, with_help: bool = True) -> argparse.ArgumentParser:
-    """The options of fws_server, to which a StorageObject adds its own."""
+    """The parser with fws_server's own options, to which a StorageObject may add."""
     parser = Parser(
         prog="fws_server",
         description="The server of filtered_websocket: its options, its modules, its config files. See also fws-pipe.",
@@ -46,7 +46,7 @@ def default_parser(*, with_help: bool = True) -> argparse.ArgumentParser:
 
 
 def add_redis_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    """Add what the storage object for Redis wants to know."""
+    """Add the options of the storage object for Redis; returns the parser."""
     parser.add_argument("--redis_host", default="localhost")
     parser.add_argument("--redis_port", type=int, default=6379)
     parser.add_argument("--redis_channels", help="pubsub channels to subscribe to.", nargs="*")
@@ -55,7 +55,7 @@ def add_redis_options(parser: argparse.ArgumentParser) -> argparse.ArgumentParse
 
 
 def load_storage_class(module: str) -> Any:
-    """The class StorageObject of a module. Raises UsageError."""
+    """The class StorageObject of a module (its dotted name). Raises UsageError where there is none."""
     use_old_names()
     try:
         found = importlib.import_module(module)
@@ -79,7 +79,7 @@ def _import_problem(module: str, error: Exception) -> str:
 
 
 def parser_with(storage_class: Any) -> argparse.ArgumentParser:
-    """The server's parser with the options of a StorageObject; old ones may have none to add."""
+    """The server's parser with the options of a StorageObject; an old class may have no method `parser`."""
     add_options = getattr(storage_class, "parser", None)
     parser = default_parser()
     return parser if add_options is None else add_options(parser) or parser
@@ -91,9 +91,9 @@ def _has_pubsub(storage_class: type) -> bool:
 
 
 def check_user_storage(module: str, argv: Sequence[str]) -> bool:
-    """See to it before a server starts that a module and its options make sense; returns whether it has a subscriber.
+    """Check a storage module and its options before the server starts; returns whether it has a subscriber.
 
-    Raises UsageError.
+    Raises UsageError where the module can't be used, or an option is wrong.
     """
     storage_class = load_storage_class(module)
     parser_with(storage_class).parse_args(argv)
@@ -101,7 +101,7 @@ def check_user_storage(module: str, argv: Sequence[str]) -> bool:
 
 
 def storage_from(environment: Mapping[str, str]) -> tuple[Any, argparse.Namespace]:
-    """The StorageObject that the server has handed down, and its options. Raises UsageError."""
+    """The StorageObject of the module that FWS_STORAGE names, and its options. Raises UsageError."""
     storage_class = load_storage_class(environment["FWS_STORAGE"].removeprefix(MODULE_PREFIX))
     argv = json.loads(environment.get("FWS_SERVER_ARGV", "[]"))
     options = parser_with(storage_class).parse_args(argv)
@@ -109,5 +109,5 @@ def storage_from(environment: Mapping[str, str]) -> tuple[Any, argparse.Namespac
 
 
 def open_user_storage() -> Any:
-    """The StorageObject that the server has handed down. Raises UsageError."""
+    """The StorageObject of the module that FWS_STORAGE names. Raises UsageError."""
     return storage_from(os.environ)[0]

@@ -383,7 +383,7 @@ def test_a_users_own_subscriber(servers: Servers) -> None:
     server = start(servers, "--station", "mars", "-f", f"{FILTERS}broadcast_pubsub", STORAGE_OBJECT_MODULE="store")
     with connect(server.url) as client:
         assert [client.recv(30) for _ in range(3)] == ["news from mars"] * 3
-    server.stderr.wait_for("can't be put on the queue .can not serialize 'object' object., such things are dropped")
+    server.stderr.wait_for("dropped a value that can't be put on the queue .can not serialize 'object' object.")
     assert server.stop() == 0
     assert server.stderr.text.count("can't be put on the queue") == 1
     assert server.stdout.lines == ["the listener is here", "the listener was killed"]

@@ -29,7 +29,7 @@ def test_plain_commands_that_keep_it(argv: list[str]) -> None:
         check_filter(argv, environment=ENVIRONMENT)
         return
     # The kernel ends them with SIGPIPE, as it does in any pipeline, where a filter of ours exits 0.
-    with pytest.raises(ContractError, match="exits with -13 when nobody reads its output"):
+    with pytest.raises(ContractError, match="exits with -13 when its output has no reader"):
         check_filter(argv, environment=ENVIRONMENT)
 
 

@@ -63,6 +63,6 @@ def test_what_a_failed_handler_has_sent_is_taken_back() -> None:
     joined.add(("a", None, False), "done", 1)
     joined.add(("a", None, False), "half", 2)
     joined.add(("a", None, False), "done", 2)
-    joined.take_back(2)
+    joined.discard(2)
     joined.end()
     assert actions == [{"type": "send", "to": "a", "data": "done", "seq": 1}]
