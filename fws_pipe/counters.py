@@ -57,6 +57,9 @@ class Count(enum.StrEnum):
     JOURNAL_FULL = "journal full"
     SUPPRESSED = "suppressed"
     PUBLISHES_LOST = "publishes lost"
+    LINES_TOO_LONG = "input lines too long"
+    LINES_LOST = "input lines lost"
+    """Lines that were read while the server ended, and that no chain has got."""
     STDOUT_DROPPED = "stdout lines dropped"
     FURTHER_NAMES = "counts under further names"
 

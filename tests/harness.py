@@ -81,10 +81,15 @@ class Server:
     """A running fws-pipe or other command."""
 
     def __init__(
-        self, argv: list[str], folder: Path, environment: Mapping[str, str], descriptors: Sequence[int] = ()
+        self,
+        argv: list[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        descriptors: Sequence[int] = (),
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         self.process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=environment,
+            argv, stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=folder, env=environment,
             pass_fds=descriptors,
         )  # fmt: skip
         assert self.process.stdout is not None
@@ -176,6 +181,8 @@ class Servers:
             except subprocess.TimeoutExpired:
                 server.process.kill()
                 server.process.wait()
+            if server.process.stdin is not None:
+                server.process.stdin.close()
         left = self.processes()
         for pid in left:
             os.kill(pid, signal.SIGKILL)
@@ -187,16 +194,22 @@ class Servers:
         plain = {name: value for name, value in os.environ.items() if not name.startswith("FWS_")}
         return {**plain, "PATH": COMMAND_PATH, _MARK: self._mark, **changes}
 
-    def start(self, *arguments: str, environment: Mapping[str, str] | None = None) -> Server:
-        """Start fws-pipe on a free port."""
-        return self.start_command("fws-pipe", "--port", "0", *arguments, environment=environment)
+    def start(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, stdin: int = subprocess.DEVNULL
+    ) -> Server:
+        """Start fws-pipe on a free port; `stdin` is a descriptor, or subprocess.PIPE."""
+        return self.start_command("fws-pipe", "--port", "0", *arguments, environment=environment, stdin=stdin)
 
     def start_command(
-        self, *argv: str, environment: Mapping[str, str] | None = None, descriptors: Sequence[int] = ()
+        self,
+        *argv: str,
+        environment: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
+        stdin: int = subprocess.DEVNULL,
     ) -> Server:
         """Start any command; it inherits these descriptors, under the same numbers."""
         command = shutil.which(argv[0], path=COMMAND_PATH) or argv[0]
-        server = Server([command, *argv[1:]], self.folder, environment or self.environment(), descriptors)
+        server = Server([command, *argv[1:]], self.folder, environment or self.environment(), descriptors, stdin)
         self._started.append(server)
         return server
 

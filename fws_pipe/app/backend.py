@@ -28,7 +28,10 @@ class Backend(Protocol):
         """End now: there is no time left."""
 
     def expect_stop(self) -> None:
-        """Prepare for a `stop` that follows soon."""
+        """Prepare for a `stop` that follows soon: read no further from outside."""
+
+    async def wait_taken_in(self) -> None:
+        """Wait until the lines that were read from outside before `expect_stop` are with the chain."""
 
 
 Reload = Callable[[str], None]

@@ -18,6 +18,9 @@ _CHAINS_SHARE_S = 2.0
 _LAGGARDS_SHARE = 0.1
 """Share of the drain timeout for clients that have sent more than is dealt with at once: a flood never ends."""
 
+_INPUTS_SHARE = 0.1
+"""Share of the drain timeout for lines that inputs have read and for which the chain has no room yet."""
+
 _HANDSHAKES_SHARE = 0.1
 """Share of the drain timeout for the handshakes under way, so that their clients are refused in order."""
 
@@ -34,6 +37,8 @@ async def drain(config: Config, front: Front, backend: Backend) -> None:
             front.let_all_go_on()
             with trio.move_on_after(config.drain_timeout * _LAGGARDS_SHARE):
                 await front.laggards.wait_none()
+            with trio.move_on_after(config.drain_timeout * _INPUTS_SHARE):
+                await backend.wait_taken_in()
             # Replies to what has been read go out before the Close frames do.
             await front.link.feed.wait_settled()
             await front.close_all(GOING_AWAY, "the server is shutting down")
@@ -43,7 +48,7 @@ async def drain(config: Config, front: Front, backend: Backend) -> None:
     backend.stop(max(deadline - trio.current_time(), 0.0))
 
 
-_PLURALS = {"event": "events", "publish": "publishes"}
+_PLURALS = {"event": "events", "publish": "publishes", "line": "lines"}
 
 
 def check_finished(front: Front, backend: Backend) -> None:
@@ -52,6 +57,7 @@ def check_finished(front: Front, backend: Backend) -> None:
     if backend.was_cut_off:
         left["event", "that the chain, which lets no tick through, may not have read"] = front.link.feed.untracked
     left["publish", "that Redis has not confirmed"] = front.counters[Count.PUBLISHES_LOST]
+    left["line", "of input that the chain has not got"] = front.counters[Count.LINES_LOST]
     if any(left.values()):
         what = " and ".join(
             f"{counted(count, noun, _PLURALS[noun])} {clause}" for (noun, clause), count in left.items() if count

@@ -10,6 +10,7 @@ import trio
 
 from fws_pipe.app.backend import Reload
 from fws_pipe.app.configured_front import configured_front
+from fws_pipe.app.configured_inputs import configured_inputs
 from fws_pipe.app.programs import chain_programs, source_programs
 from fws_pipe.app.serving import serve
 from fws_pipe.app.standard_streams import StandardStreams
@@ -23,6 +24,7 @@ from fws_pipe.config.options import Config
 from fws_pipe.errors import FwsError
 from fws_pipe.front.front import Front
 from fws_pipe.front.source_link import SourceLink
+from fws_pipe.inputs.inputs import Inputs
 from fws_pipe.log import Log
 from fws_pipe.system.service_manager import Handover
 
@@ -51,7 +53,8 @@ async def run_pipe(
                 Supervisor([source], surroundings, SourceLink(front.link, front.counters), log, SOURCE)
                 for source in source_programs(config, redis)
             ]
-            backend = Together([chain, *sources], surroundings.stdout, front.counters)
+            inputs = Inputs(configured_inputs(config, front, surroundings, log), chain.serving)
+            backend = Together([chain, *sources, inputs], surroundings.stdout, front.counters)
             reload = _reload_of(chain, lambda: chain_programs(config, read_commands(), sink), front, log)
             stopping = trio.Event()
             async with trio.open_nursery() as watching:

@@ -41,6 +41,9 @@ class StandardStreams:
     def expect_stop(self) -> None:
         """Nor is there anything to get ready."""
 
+    async def wait_taken_in(self) -> None:
+        """No-op: it reads no lines."""
+
     def stop(self, grace_s: float) -> None:
         """End the output, and take what still comes in for so long."""
         self._grace_s = grace_s

@@ -1,4 +1,4 @@
-"""Several backends as one: the chain, and the source beside it; and the stdout that their stages write on."""
+"""Several backends as one: the chain, the sources and inputs beside it, and the stdout that their stages write on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LAST_LINES_S = 2.0
 
 
 class Together:
-    """Several backends as one: the chain, and the source beside it; and the stdout that they write on."""
+    """Several backends as one: the chain, and what is beside it; and the stdout that they write on."""
 
     def __init__(self, backends: Sequence[Backend], stdout: ServerStdout, counters: Counters) -> None:
         self._backends = backends
@@ -41,6 +41,11 @@ class Together:
         """Tell them all."""
         for backend in self._backends:
             backend.expect_stop()
+
+    async def wait_taken_in(self) -> None:
+        """Wait for all that they have read from outside."""
+        for backend in self._backends:
+            await backend.wait_taken_in()
 
     def hurry(self) -> None:
         """Hurry them all."""

@@ -222,6 +222,16 @@ class RunningChain:
         """Wait until all processes have ended."""
         await self._all_exited.wait()
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether all processes have ended."""
+        return self._all_exited.is_set()
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to every process group."""
+        for stage in self._stages:
+            stage.signal_group(number)
+
     async def climb_down(self, ladder: Sequence[Rung], hurry: trio.Event, name: str) -> None:
         """End the processes that still run, rung by rung; `hurry` skips to the last rung.
 
@@ -247,8 +257,7 @@ class RunningChain:
 
     def kill_leftovers(self) -> None:
         """Kill every process group: stages that the ladder has not ended, and processes that stages have started."""
-        for stage in self._stages:
-            stage.signal_group(signal.SIGKILL)
+        self.signal_all(signal.SIGKILL)
 
     def bury(self) -> None:
         """Kill every process group, and close our pipe ends. Idempotent."""

@@ -183,6 +183,9 @@ class Supervisor:
         """
         self._ending.set()
 
+    async def wait_taken_in(self) -> None:
+        """No-op: it reads no lines from outside."""
+
     def _move_on(self, event: Event) -> None:
         self._state = TRANSITIONS[self._state][event]
 

@@ -16,7 +16,7 @@ from fws_pipe.app.run import run_front, run_pipe
 from fws_pipe.chain.commands import SystemCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.chain.resolver import Command, resolve_chain
 from fws_pipe.config.options import Config, Query, current_environment, parse_front, parse_pipe
-from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, FwsError, UsageError
+from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, ChainError, FwsError, UsageError
 from fws_pipe.ledger.quarantine import check_folder
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import open_standard_streams, say
@@ -118,6 +118,7 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
     if config.quarantine is not None:
         check_folder(config.quarantine)
     config = _checked(config)
+    _check_sources(config, SystemCommands(stage_path(environment), config.shell))
     log = Log("fws-pipe", config.level)
     config = _fitting(config, len(chain), log)
 
@@ -151,6 +152,15 @@ def _checked(config: Config) -> Config:
 
         check_reachable(config.redis)
     return config
+
+
+def _check_sources(config: Config, commands: SystemCommands) -> None:
+    """See to it that the commands of --source are there. Raises ChainError."""
+    for source in config.source:
+        try:
+            resolve_chain(source.text, commands)
+        except ChainError as error:
+            raise ChainError(f"--source {source.name}: {error.message}", error.chain, error.position) from None
 
 
 def _parse_again(before: Config, parse: Callable[[], Config]) -> Config:

@@ -13,7 +13,7 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fws_pipe import __version__
 from fws_pipe.admission.origins import OriginPattern, parse_origin
@@ -251,6 +251,21 @@ def parse_storage(text: str) -> str:
     return name
 
 
+class SourceCommand(NamedTuple):
+    """A command whose output is an input, and the channel of its lines."""
+
+    name: str
+    text: str
+
+
+def parse_source(text: str) -> SourceCommand:
+    """A name and a command, as NAME=CMD. Raises ValueError."""
+    name, equals, command = text.partition("=")
+    if not re.fullmatch(r"[\w.:/-]+", name) or not equals or not command.strip():
+        raise ValueError("expected NAME=CMD such as load='vmstat 1', the name without spaces")
+    return SourceCommand(name, command.strip())
+
+
 @dataclass(frozen=True)
 class Option:
     """One setting. `parse` turns text into the value, and raises ValueError with what it had expected."""
@@ -264,7 +279,8 @@ class Option:
     group: str
     short: str | None = None
     is_list: bool = False
-    """Given several times, or with commas; the value is a tuple."""
+    """Given several times, or with `separator` between; the value is a tuple."""
+    separator: str = ","
     is_flag: bool = False
     """Given without a value; `--no-…` says no where the environment or the config file says yes."""
     is_secret: bool = False
@@ -300,6 +316,7 @@ _TLS = "TLS"
 _ADMISSION = "who gets in"
 _LIMITS = "limits"
 _CHAIN = "the chain"
+_INPUT = "input from outside"
 _SHARED = "Redis and storage"
 
 OPTIONS = (
@@ -494,6 +511,16 @@ OPTIONS = (
         "NAME", _LIMITS,
     ),
     Option(
+        "stdin", parse_switch, False, "off",
+        "each line of the server's stdin is a consumer event on the channel stdin; at its end the server goes on", "",
+        _INPUT, is_flag=True, for_front=False,
+    ),
+    Option(
+        "source", parse_source, (), "none",
+        "each line that a command writes is a consumer event on the channel NAME; may be given several times",
+        "NAME=CMD", _INPUT, is_list=True, separator="\n", for_front=False,
+    ),
+    Option(
         "shell", parse_text, "/bin/sh", "/bin/sh", "the shell that runs each stage, as SHELL -c", "PATH", _CHAIN,
         for_front=False,
     ),
@@ -611,6 +638,8 @@ class Config:
     stall_timeout: float
     drain_timeout: float
     intake: Intake
+    stdin: bool
+    source: Sequence[SourceCommand]
     shell: str
     watch: bool
     quarantine: str | None
@@ -775,6 +804,9 @@ def _check(config: Config) -> None:
     if config.redis_sharded and config.redis_url is None:
         raise UsageError("--redis-sharded makes no sense without --redis-url")
     check_channels(config.redis_channels, sharded=config.redis_sharded)
+    names = [source.name for source in config.source] + (["stdin"] if config.stdin else [])
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"--source: two inputs are called {twice}; each needs a name of its own")
 
 
 def _parser(program: str, about: str, options: Sequence[Option]) -> Parser:
@@ -874,7 +906,7 @@ def _with_redis_url(said: Mapping[str, Given]) -> dict[str, Given]:
 
 def _value(option: Option, given: Given) -> Any:
     if isinstance(given.text, list):
-        items = [item.strip() for text in given.text for item in text.split(",")]
+        items = [item.strip() for text in given.text for item in text.split(option.separator)]
         return tuple(_parsed(option, item, given.source) for item in items)
     return _parsed(option, given.text, given.source)
 

@@ -170,11 +170,13 @@ class Feed:
         for client in clients:
             client.stop_waiting()
 
-    async def put_from_outside(self, event: Frame) -> None:
-        """Queue an event that is no client's; waits while the chain is full. No-op after `shut_out`."""
+    async def put_from_outside(self, event: Frame) -> bool:
+        """Queue an event that is no client's; waits while the chain is full. False after `shut_out`: it is dropped."""
         await self.wait_room()
-        if self._door is Door.OPEN:
-            self._append(event)
+        if self._door is not Door.OPEN:
+            return False
+        self._append(event)
+        return True
 
     def shut_out(self) -> None:
         """Take no more events from outside: the server ends, and a busy channel would keep the chain from settling."""
@@ -436,9 +438,12 @@ class Feed:
         """How many events the chain has not been seen to be done with."""
         return self._journal.events + len(self._waiting)
 
-    async def wait_settled(self) -> None:
-        """Wait until all that has been put so far is through the chain, or written to one that swallows ticks."""
-        target = self._seq
+    async def wait_settled(self, seq: int | None = None) -> None:
+        """Wait until the events up to the number `seq` (None: all that have been put so far) are through the chain.
+
+        Of a chain that swallows ticks: until they are written.
+        """
+        target = self._seq if seq is None else seq
         while self.ticks.settled < target and self._door is not Door.CLOSED:
             await self.ticks.wait_change()
 

@@ -23,9 +23,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "standard_streams",
         "backend",
         "configured_front",
+        "configured_inputs",
         "surroundings",
         "programs",
     ),
+    "inputs": ("inputs", "command", "own_stdin", "line_feed", "lines"),
     "front": ("source_link", "membership_changes", "front", "reception", "bounds", "limits", "listener", "unix_socket"),
     "legacy": (),
     "sdk": (
@@ -154,6 +156,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
 
 SANS_IO = {
     "config": ("arguments",),
+    "inputs": ("lines",),
     "ledger": ("phases", "journal", "blame", "progress"),
     "clients": ("memory", "slow_client"),
     "admission": ("key_forms", "proxy_protocol", "proxies", "origins"),

@@ -14,6 +14,7 @@ ELSEWHERE = {
     # What only a running server shows.
     "app.backend": "e2e/test_drain.py",
     "app.configured_front": "e2e/test_mistakes.py",
+    "app.configured_inputs": "e2e/test_inputs.py",
     "app.drain": "e2e/test_drain.py",
     "app.programs": "e2e/test_chain.py",
     "app.run": "e2e/test_reload.py",
@@ -36,6 +37,9 @@ ELSEWHERE = {
     "cli.serve": "e2e/test_mistakes.py",
     "front.listener": "e2e/test_listening.py",
     "front.reception": "e2e/test_admission.py",
+    "inputs.command": "e2e/test_inputs.py",
+    "inputs.inputs": "e2e/test_inputs.py",
+    "inputs.own_stdin": "e2e/test_inputs.py",
     "http.request": "e2e/test_hostile_bytes.py",
     "protocol.life": "e2e/test_redis.py",
     "sdk.old_names": "e2e/test_old_documentation.py",

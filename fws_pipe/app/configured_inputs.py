@@ -1,0 +1,28 @@
+"""The inputs that the configuration asks for."""
+
+from __future__ import annotations
+
+from fws_pipe.chain.spawn import Program, Surroundings
+from fws_pipe.config.options import Config
+from fws_pipe.front.front import Front
+from fws_pipe.inputs.command import CommandInput
+from fws_pipe.inputs.inputs import Input
+from fws_pipe.inputs.line_feed import LineFeed
+from fws_pipe.inputs.own_stdin import CHANNEL, OwnStdin
+from fws_pipe.log import Log
+
+
+def configured_inputs(config: Config, front: Front, surroundings: Surroundings, log: Log) -> list[Input]:
+    """What brings in lines from outside: the server's own stdin, and the commands of --source."""
+
+    def lines_on(channel: str, label: str) -> LineFeed:
+        def say(text: str) -> None:
+            log.always(f"{label}: {text}")
+
+        return LineFeed(channel, front.link.feed, config.max_message, front.counters, say)
+
+    inputs: list[Input] = [OwnStdin(lines_on(CHANNEL, "stdin"), log)] if config.stdin else []
+    for source in config.source:
+        program = Program(f'source "{source.name}"', [config.shell, "-c", source.text])
+        inputs.append(CommandInput(program, surroundings, lines_on(source.name, program.label), log))
+    return inputs

@@ -1,0 +1,69 @@
+"""All inputs of a server as one part of it: they begin when the chain serves, and end when the server stops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import trio
+
+from fws_pipe.chain.spawn import wait_for_any
+from fws_pipe.inputs.line_feed import LineFeed
+
+
+class Input(Protocol):
+    """Reads lines from somewhere."""
+
+    lines: LineFeed
+
+    async def run(self) -> None:
+        """Read until the end, or until `stop`."""
+
+    def stop(self) -> None:
+        """Read no further, and come to an end."""
+
+    def hurry(self) -> None:
+        """Kill what still runs."""
+
+
+class Inputs:
+    """Runs inputs beside a chain (`app.Backend`). `chain_serves` is set once it serves: nothing is read before."""
+
+    was_cut_off = False
+    """Never: no event is written to an input."""
+
+    def __init__(self, inputs: Sequence[Input], chain_serves: trio.Event) -> None:
+        self._inputs = inputs
+        self._chain_serves = chain_serves
+        self._stopping = trio.Event()
+        self.serving = trio.Event()
+        self.serving.set()  # the server waits for none of them
+
+    async def run(self) -> None:
+        """Run them all until they have ended."""
+        await wait_for_any(self._chain_serves.wait, self._stopping.wait)
+        if not self._stopping.is_set():
+            async with trio.open_nursery() as nursery:
+                for one in self._inputs:
+                    nursery.start_soon(one.run)
+
+    async def wait_taken_in(self) -> None:
+        """Wait until the lines that have been read are in the feed."""
+        for one in self._inputs:
+            await one.lines.wait_idle()
+
+    def expect_stop(self) -> None:
+        """The server ends: read no further."""
+        self._stopping.set()
+        for one in self._inputs:
+            one.stop()
+
+    def stop(self, grace_s: float) -> None:
+        """The same, for a server that ends without a drain."""
+        self.expect_stop()
+
+    def hurry(self) -> None:
+        """There is no time left."""
+        self.expect_stop()
+        for one in self._inputs:
+            one.hurry()

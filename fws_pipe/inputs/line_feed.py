@@ -1,0 +1,108 @@
+"""Puts the lines of one input into a feed, as `consumer` events on one channel.
+
+An input gets as much of the chain as a client does: of its lines so much is under way at a time, and it waits for the
+rest. So an input that never pauses fills neither the feed nor the pipes for everybody else, and is itself not read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import trio
+
+from fws_pipe.counters import Count, Counters
+from fws_pipe.inputs.lines import Line, LineSplitter, TooLong
+from fws_pipe.ledger.feed import Feed
+from fws_pipe.protocol.events import consumer_event
+from fws_pipe.wording import counted
+
+UNDER_WAY_BYTES = 512 * 1024
+"""How much of an input may be under way in the chain; one line may exceed it."""
+
+EVENT_BYTES = 256
+"""What an event counts beside its text: 2048 short lines are under way at most, as many as messages of a client."""
+
+_TURN_LINES = 64
+"""After so many lines other tasks have a turn: a block may hold a hundred thousand."""
+
+_COMPLAINT_S = 10.0
+"""The least time between two log lines about lines that were left out."""
+
+
+class LineFeed:
+    """One input's way into `feed`: blocks of bytes become events on `channel`. `say` logs under the input's name."""
+
+    def __init__(self, channel: str, feed: Feed, limit: int, counters: Counters, say: Callable[[str], object]) -> None:
+        """`limit` is the largest line, in bytes."""
+        self._channel = channel
+        self._feed = feed
+        self._limit = limit
+        self._splitter = LineSplitter(limit)
+        self._counters = counters
+        self._say = say
+        self._under_way: deque[tuple[int, int]] = deque()
+        """The number and the weight of each event that may not be through the chain."""
+        self._weight = 0
+        self._putting = trio.Lock()
+        """Held while a block is being put."""
+        self._untold = 0
+        """Lines that were left out and not told."""
+        self._complaint_due = 0.0
+        self._lost = 0
+        """Lines that came too late: the server ends."""
+
+    async def put(self, block: bytes) -> None:
+        """Put the lines that end in this block; waits while the chain is slow."""
+        await self._put_all(self._splitter.feed(block))
+
+    async def finish(self) -> None:
+        """The input has ended: what stands behind the last newline is a line, too."""
+        await self._put_all(self._splitter.finish())
+        self._tell_left_out()
+
+    async def wait_idle(self) -> None:
+        """Wait until what was given to `put` is in the feed."""
+        async with self._putting:
+            pass
+
+    async def _put_all(self, lines: Iterable[Line]) -> None:
+        async with self._putting:
+            for number, line in enumerate(lines, start=1):
+                if isinstance(line, TooLong):
+                    self._note_left_out()
+                else:
+                    await self._put(line)
+                if number % _TURN_LINES == 0:
+                    await trio.lowlevel.checkpoint()
+        self._tell_lost()
+
+    async def _put(self, line: str | bytes) -> None:
+        while self._weight >= UNDER_WAY_BYTES:
+            seq, weight = self._under_way.popleft()
+            await self._feed.wait_settled(seq)
+            self._weight -= weight
+        if not await self._feed.put_from_outside(consumer_event(self._channel, line, None)):
+            self._lost += 1
+            return
+        weight = len(line) + EVENT_BYTES
+        self._under_way.append((self._feed.last_event, weight))
+        self._weight += weight
+
+    def _note_left_out(self) -> None:
+        self._counters.add(Count.LINES_TOO_LONG)
+        self._untold += 1
+        if trio.current_time() >= self._complaint_due:
+            self._tell_left_out()
+
+    def _tell_left_out(self) -> None:
+        if self._untold:
+            self._complaint_due = trio.current_time() + _COMPLAINT_S
+            self._say(f"dropped {counted(self._untold, 'line')} of more than {self._limit} bytes; see --max-message")
+            self._untold = 0
+
+    def _tell_lost(self) -> None:
+        if self._lost:
+            self._counters.add(Count.LINES_LOST, self._lost)
+            self._say(f"{counted(self._lost, 'line')} that had been read came too late: the server has stopped")
+            self._lost = 0
