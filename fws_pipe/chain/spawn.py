@@ -28,7 +28,7 @@ from fws_pipe.chain.stdout import ServerStdout, StdoutCopier
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import identity_of
 from fws_pipe.pipes.ends import PipeGauge, PipeReader, PipeWriter, make_pipe
-from fws_pipe.system.signals import name_of
+from fws_pipe.system.signals import ending_of
 from fws_pipe.wording import counted
 
 
@@ -45,7 +45,6 @@ LADDER = (
     Rung("SIGTERM", signal.SIGTERM, 2.0),
     Rung("SIGKILL", signal.SIGKILL, 1.0),
 )
-
 
 _BLAME_S = 0.1
 """How long to wait for a better reason than a process that only its neighbour's death has ended."""
@@ -112,10 +111,7 @@ class _Stage:
 
     def epitaph(self) -> str:
         """How it ended: `stage 1 "cat" exited with status 1`."""
-        status = self.process.returncode or 0
-        if status < 0:
-            return f"{self.label} was killed by {name_of(-status)}"
-        return f"{self.label} exited with status {status}"
+        return f"{self.label} {ending_of(self.process.returncode or 0)}"
 
 
 class RunningChain:

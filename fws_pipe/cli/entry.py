@@ -87,3 +87,27 @@ def fws_python() -> None:
     from fws_pipe.cli.fws_python import main
 
     main()
+
+
+def fws_check() -> None:
+    """Run fws-check."""
+    die_of_interrupts()
+    from fws_pipe.cli.fws_check import main
+
+    main()
+
+
+def fws_test() -> None:
+    """Run fws-test."""
+    die_of_interrupts()
+    from fws_pipe.cli.fws_test import main
+
+    main()
+
+
+def fws_replay() -> None:
+    """Run fws-replay."""
+    die_of_interrupts()
+    from fws_pipe.cli.fws_replay import main
+
+    main()

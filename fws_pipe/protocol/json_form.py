@@ -87,6 +87,25 @@ def decode_line(line: bytes) -> tuple[Frame, bytes]:
         raise JsonFormError(f"has no msgpack form ({error})") from None
 
 
+def with_binary_in(field: str, frame: Frame) -> Frame:
+    """The frame with `data` that is bytes moved to `field`, as base64: so a program that only knows text misses it."""
+    data = frame.get("data")
+    if not isinstance(data, bytes):
+        return frame
+    rest = {name: value for name, value in frame.items() if name != "data"}
+    return {**rest, field: base64.b64encode(data).decode()}
+
+
+def with_binary_from(field: str, frame: Frame) -> Frame:
+    """The frame with the base64 in `field` moved back to `data`, as bytes. Raises JsonFormError when it is none."""
+    if field not in frame:
+        return frame
+    text = frame[field]
+    if not isinstance(text, str):
+        raise JsonFormError(f"{field}: expected base64, got {describe(text)}")
+    return {**{name: value for name, value in frame.items() if name != field}, "data": _decode_base64(text, "")}
+
+
 def is_blank(line: bytes) -> bool:
     """Whether a line is empty or blank, and so to be skipped."""
     return not _text_of(line).strip()

@@ -23,6 +23,11 @@ def name_of(number: int) -> str:
         return f"signal {number}"
 
 
+def ending_of(status: int) -> str:
+    """How a process has ended, by its status in `subprocess`: `exited with status 3`, `was killed by SIGTERM`."""
+    return f"exited with status {status}" if status >= 0 else f"was killed by {name_of(-status)}"
+
+
 def die_of_interrupts() -> None:
     """Let SIGINT end this process without a traceback, as it ends `cat`; unless it is ignored."""
     if not is_ignored(signal.SIGINT):

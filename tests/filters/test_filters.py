@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
@@ -165,3 +166,29 @@ def test_a_frame_that_json_cannot_hold_passes_as_it_passes_broadcast() -> None:
     for chain in ("broadcast", "to_json | from_json"):
         done = shell(chain, stdin=frame)
         assert (done.stdout, done.stderr) == (frame, b"")
+
+
+def test_binary_data_may_have_a_field_of_its_own() -> None:
+    """A program that takes `data` for text then misses it, and can't spoil it."""
+    binary = {**MESSAGE, "data": b"\x00\xff"}
+    done = shell("to_json --binary data64", stdin=encode(binary) + encode(MESSAGE))
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first == {"type": "message", "seq": 7, "time": 1.0, "id": "a-1", "data64": "AP8="}
+    assert second == MESSAGE
+    back = shell("from_json --binary data64", stdin=done.stdout)
+    assert list(msgpack.Unpacker(io.BytesIO(back.stdout))) == [binary, MESSAGE]
+
+
+@pytest.mark.parametrize("value", ['"!"', "5"])
+def test_what_is_no_base64_is_told_and_dropped(value: str) -> None:
+    done = shell("from_json --binary data64", stdin=f'{{"type":"send","to":"*","data64":{value}}}\n'.encode())
+    assert done.stdout == b""
+    assert b"from_json: line 1: " in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["--binary", "--binary data", "nonsense", "--binary a b"])
+def test_arguments_that_make_no_sense(arguments: str) -> None:
+    for name in ("to_json", "from_json"):
+        done = shell(f"{name} {arguments}")
+        assert done.returncode == 2
+        assert done.stderr == f"{name}: expected nothing, or --binary FIELD: {name} --binary data64\n".encode()

@@ -12,7 +12,18 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "fws_pipe"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 ROOMS: dict[str, tuple[str, ...]] = {
-    "cli": ("entry", "serve", "fws_server", "fws_python", "fws_cat", "fws_emit"),
+    "cli": (
+        "entry",
+        "serve",
+        "fws_server",
+        "fws_python",
+        "fws_cat",
+        "fws_emit",
+        "fws_check",
+        "fws_test",
+        "fws_replay",
+        "replay_clients",
+    ),
     "app": (
         "run",
         "serving",
@@ -32,6 +43,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "legacy": (),
     "sdk": (
         "testing",
+        "trial",
+        "contract",
         "subscriber",
         "host",
         "classes",
@@ -87,6 +100,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "busy_polling",
     ),
     "chain": (
+        "rehearsal",
+        "buffering",
         "supervisor",
         "successor",
         "spawn",
@@ -137,6 +152,9 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
         "cli.fws_python": _AFTER_SIGNALS,
         "cli.fws_cat": _AFTER_SIGNALS,
         "cli.fws_emit": _AFTER_SIGNALS,
+        "cli.fws_check": _AFTER_SIGNALS,
+        "cli.fws_test": _AFTER_SIGNALS,
+        "cli.fws_replay": _AFTER_SIGNALS,
         "chain.sink": _AFTER_SIGNALS,
         "broker.source": _AFTER_SIGNALS,
         "sdk.host": _AFTER_SIGNALS,
@@ -147,6 +165,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
         "storage": _SQLITE,
         "broker.connection": _REDIS,
     },
+    "cli.fws_replay": {"cli.replay_clients": "a recording that goes to a chain needs no client, and no trio"},
     "app.surroundings": {"broker.membership": _REDIS},
     "sdk.classes": {"sdk.user_storage": _USER_STORAGE},
     "storage": {"storage.sqlite": _SQLITE, "storage.redis_sets": _REDIS, "broker.settings": _REDIS},
@@ -162,8 +181,8 @@ SANS_IO = {
     "admission": ("key_forms", "proxy_protocol", "proxies", "origins"),
     "http": ("handshake", "head", "site"),
     "websocket": ("states", "backlog", "meter", "frames", "rates", "intake", "outbox", "rfc6455", "busy_polling"),
-    "chain": ("parser", "resolver", "lifecycle", "delay", "environment"),
-    "sdk": ("joined_sends",),
+    "chain": ("buffering", "parser", "resolver", "lifecycle", "delay", "environment"),
+    "sdk": ("contract", "joined_sends"),
     "adapters": ("arguments", "lines"),
     "broker": ("relay",),
     "protocol": ("outgoing", "json_form", "life", "actions", "events", "codec"),
