@@ -13,7 +13,7 @@ from fws_pipe.http.handshake import Refusal
 from fws_pipe.protocol.actions import EVERYONE
 from fws_pipe.protocol.codec import Frame
 from fws_pipe.websocket.outbox import OBJECT_BYTES
-from fws_pipe.websocket.rfc6455 import TRY_AGAIN_LATER, encode_message
+from fws_pipe.websocket.rfc6455 import TRY_AGAIN_LATER, encode_message, encode_messages
 from fws_pipe.websocket.wire import Wire
 
 
@@ -154,7 +154,7 @@ class Clients:
             self._target = target
         self._sends.append(action)
         if type(data) is list:
-            frames = [encode_message(message) for message in data]
+            frames = encode_messages(data)
             self._frames += frames
             self._frames_size += sum(map(len, frames))
         else:

@@ -23,7 +23,7 @@ from fws_pipe.ledger.phases import TRANSITIONS, Phase, PhaseEvent
 from fws_pipe.ledger.recovery import Culprit, Recovery
 from fws_pipe.ledger.ticks import FIRST, Ticks
 from fws_pipe.pipes.ends import Outlet
-from fws_pipe.protocol.codec import Frame, encode
+from fws_pipe.protocol.codec import Frame, decode_frame, encode
 from fws_pipe.protocol.events import OPEN, stamp
 from fws_pipe.websocket.frames import event_time, take_messages, tick_frame
 from fws_pipe.websocket.states import after
@@ -363,7 +363,7 @@ class Feed:
         parts = []
         while len(events) > BATCH_EVENTS:
             # This tick has no number of its own, but that of the event before it.
-            seq = next(frames_of(events[BATCH_EVENTS - 1 : BATCH_EVENTS])).event["seq"]
+            seq = decode_frame(events[BATCH_EVENTS - 1])["seq"]
             parts.append(self._keep(events[:BATCH_EVENTS], seq, []))
             del events[:BATCH_EVENTS]
         self._seq += 1

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from fws_pipe.ledger.journal import frames_of
-from fws_pipe.protocol.codec import Frame, encode
+from fws_pipe.protocol.codec import Frame, decode_frame, encode
 from fws_pipe.protocol.events import disconnect_event, stamp
 from fws_pipe.websocket.rfc6455 import ABNORMAL
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 def opening_of(client: Client) -> Frame | None:
     """The `open` that told the chain of a client; None where none has, or may."""
-    return next((event for event, _ in frames_of([client.open_event])), None)
+    return decode_frame(client.open_event) if client.open_event else None
 
 
 def snapshot_of(client: Client, opening: Frame) -> bytes:

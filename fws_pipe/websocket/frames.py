@@ -140,7 +140,7 @@ def take_messages(block: bytes, position: int, limit: int, budget: int, count: i
         else:
             head = _BIN_HEADS[length] if length < 256 else _long_head(length, b"\xc5", b"\xc6")
         seq += 1
-        append(before + pack_seq(seq) + middle + head + payload)
+        append(b"".join((before, pack_seq(seq), middle, head, payload)))
         position = end
     return Run(events, position, seq)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fws_pipe.errors import FrameError
-from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
+from fws_pipe.protocol.codec import Frame, FrameDecoder, decode_frame, encode
 from tests.strategies import frames
 
 
@@ -26,6 +26,11 @@ def decode(*blocks: bytes) -> list[tuple[Frame, bytes]]:
 def test_whole(sent: list[Frame]) -> None:
     raw = [encode(frame) for frame in sent]
     assert decode(b"".join(raw)) == list(zip(sent, raw, strict=True))
+
+
+@given(frames)
+def test_one_frame_of_our_own_is_decoded_as_by_a_decoder(sent: Frame) -> None:
+    assert decode_frame(encode(sent)) == sent
 
 
 @given(st.lists(frames, max_size=3))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 
-from fws_pipe.websocket.rfc6455 import CLOSE, PING_FRAME, encode_close, encode_message, opcode_of
+from fws_pipe.websocket.rfc6455 import CLOSE, PING_FRAME, encode_close, encode_message, encode_messages, opcode_of
 
 
 def received(data: bytes) -> list[Event]:
@@ -30,6 +30,11 @@ def test_text_stays_text(text: str) -> None:
     [message] = received(encode_message(text))
     assert isinstance(message, TextMessage)
     assert message.data == text
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8"), max_size=200) | st.binary(max_size=200)))
+def test_messages_together_are_encoded_as_each_by_itself(messages: list[str | bytes]) -> None:
+    assert encode_messages(messages) == [encode_message(message) for message in messages]
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=200))
