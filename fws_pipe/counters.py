@@ -87,7 +87,7 @@ class Statistics:
 
 
 class Counters:
-    """The counters of one server. They only rise, but for `reset`."""
+    """The counters of one server. They only rise."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -108,10 +108,6 @@ class Counters:
         """Count something under a name that is not ours; under FURTHER_NAMES once there are MOST_NAMES of them."""
         is_known = name in self._named or len(self._named) < MOST_NAMES
         self._named[name if is_known else Count.FURTHER_NAMES.value] += by
-
-    def reset(self, count: Count) -> None:
-        """Forget what was counted: it is counted anew."""
-        del self._counts[count]
 
     def __getitem__(self, count: Count) -> int:
         return self._counts[count]

@@ -19,7 +19,7 @@ def configured_inputs(config: Config, front: Front, surroundings: Surroundings, 
         def say(text: str) -> None:
             log.always(f"{label}: {text}")
 
-        return LineFeed(channel, front.link.feed, config.max_message, front.counters, say)
+        return LineFeed(channel, front.links[0].feed, config.max_message, front.counters, say)
 
     inputs: list[Input] = [OwnStdin(lines_on(CHANNEL, "stdin"), log)] if config.stdin else []
     for source in config.source:

@@ -23,6 +23,7 @@ from fws_pipe.chain.supervisor import SOURCE, Supervisor
 from fws_pipe.config.options import Config
 from fws_pipe.errors import FwsError
 from fws_pipe.front.front import Front
+from fws_pipe.front.route import Route
 from fws_pipe.front.source_link import SourceLink
 from fws_pipe.inputs.inputs import Inputs
 from fws_pipe.log import Log
@@ -48,9 +49,10 @@ async def run_pipe(
     sink = module_program("sink", "fws_pipe.chain.sink", redis.to_environment() if redis else {})
     with name_in_redis(redis, log), stage_surroundings(config, redis, environment, stdout, log) as surroundings:
         async with configured_front(config, name, log, checks_actions=False) as front:
-            chain = Supervisor(chain_programs(config, commands, sink), surroundings, front.link, log)
+            link = _only_route(front).link
+            chain = Supervisor(chain_programs(config, commands, sink), surroundings, link, log)
             sources = [
-                Supervisor([source], surroundings, SourceLink(front.link, front.counters), log, SOURCE)
+                Supervisor([source], surroundings, SourceLink(link, front.counters), log, SOURCE)
                 for source in source_programs(config, redis)
             ]
             inputs = Inputs(configured_inputs(config, front, surroundings, log), chain.serving)
@@ -80,11 +82,18 @@ def _reload_of(chain: Supervisor, read_programs: Callable[[], Sequence[Program]]
     return reload
 
 
+def _only_route(front: Front) -> Route:
+    """A route for every path."""
+    route = front.open_route()
+    front.routes.put(route.pattern, route)
+    return route
+
+
 async def run_front(config: Config, handover: Handover, log: Log) -> None:
     """Serve clients with events on stdout and actions on stdin until a signal. Raises FwsError."""
     stopping = trio.Event()
     async with configured_front(config, config.name or secrets.token_hex(3), log, checks_actions=True) as front:
-        backend = StandardStreams(front, stopping, log)
+        backend = StandardStreams(_only_route(front).link, stopping, log)
 
         def reload(why: str) -> None:
             log.always(f"{why}: {front.entrance.reload()}")

@@ -21,6 +21,7 @@ from fws_pipe.config.options import Config
 from fws_pipe.errors import FrameError, GaveUpError
 from fws_pipe.front.front import Front
 from fws_pipe.front.listener import accept_all, open_listeners, open_unix_listeners, quiet_libraries, url_of
+from fws_pipe.http.handshake import CHAIN_FAILED
 from fws_pipe.log import Log
 from fws_pipe.system.service_manager import Handover, Notifier
 from fws_pipe.system.signals import is_ignored
@@ -86,7 +87,7 @@ async def _run_backend(backend: Backend, front: Front) -> None:
         await backend.run()
     except* (GaveUpError, FrameError):
         with trio.move_on_after(_GAVE_UP_S):
-            await front.close_all(INTERNAL_ERROR, "the server's chain has failed")
+            await front.close_all(CHAIN_FAILED, INTERNAL_ERROR, "the server's chain has failed")
         raise
 
 
@@ -102,7 +103,6 @@ async def _accept_and_drain(
     async with trio.open_nursery() as accepting:
         accepting.start_soon(_cancel_when, stopping, accepting)
         await backend.serving.wait()
-        accepting.start_soon(front.keep_alive.run)
         accepting.start_soon(front.bounds.close_idle)
         accepting.start_soon(front.bounds.bound_memory)
         log.always("listening on " + ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners))

@@ -11,7 +11,7 @@ import trio
 
 from fws_pipe.chain.successor import TICK_TIMEOUT_S
 from fws_pipe.errors import GaveUpError
-from fws_pipe.front.front import Front
+from fws_pipe.ledger.link import Link
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import STDIN, STDOUT, ReadBuffer, write_some
 
@@ -25,8 +25,8 @@ class StandardStreams:
     Both may be anything, and shared with others: a thread reads and a thread writes, and no flag of theirs is changed.
     """
 
-    def __init__(self, front: Front, interrupted: trio.Event, log: Log) -> None:
-        self._front = front
+    def __init__(self, link: Link, interrupted: trio.Event, log: Log) -> None:
+        self._link = link
         self._interrupted = interrupted
         self._log = log
         self.serving = trio.Event()
@@ -67,22 +67,22 @@ class StandardStreams:
 
     async def _announce(self) -> None:
         with trio.move_on_after(TICK_TIMEOUT_S):
-            await self._front.link.ready.wait()
-        if not self._front.link.ready.is_set():
-            self._front.link.give_up_on_ticks()
+            await self._link.ready.wait()
+        if not self._link.ready.is_set():
+            self._link.give_up_on_ticks()
             self._log.always(
                 f"no tick has come back within {TICK_TIMEOUT_S:.0f} s: is fws-sink last, and its stdout our stdin?"
             )
         self.serving.set()
 
     async def _execute_actions(self, ended: trio.Event) -> None:
-        await self._front.link.execute_all(_Stdin(), "stdin")
+        await self._link.execute_all(_Stdin(), "stdin")
         ended.set()
         await self._give_up_unless_interrupted("the actions on stdin have ended")
 
     async def _write_events(self) -> None:
         try:
-            await self._front.link.write_events(_Stdout())
+            await self._link.write_events(_Stdout())
         except OSError as error:
             await self._give_up_unless_interrupted(f"the events can't be written to stdout ({error.strerror})")
 
@@ -92,7 +92,7 @@ class StandardStreams:
             await self._interrupted.wait()
         if not self._interrupted.is_set():
             raise GaveUpError(f"{problem}: the filters behind this front are gone")
-        self._front.link.close()
+        self._link.close()
 
 
 class _Stdin:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Set
+from collections.abc import Callable, Iterable, Set
 
 import trio
 
+from fws_pipe.clients.client import Client
 from fws_pipe.clients.keep_alive import CHECKS
 from fws_pipe.clients.memory import SWEEP_S, greediest
 from fws_pipe.clients.registry import weight_of_group
@@ -14,42 +15,50 @@ from fws_pipe.counters import Count, Counters
 from fws_pipe.front.limits import Limits
 from fws_pipe.ledger.link import Link
 from fws_pipe.log import Log
+from fws_pipe.websocket.conversation import Conversation
 from fws_pipe.websocket.rfc6455 import GOING_AWAY, POLICY_VIOLATION, TRY_AGAIN_LATER
 from fws_pipe.websocket.wire import Wire
 
 
 class Bounds:
-    """Holds the clients of a link to the limits; `wires` are all connections, also those that are no clients yet."""
+    """Holds the clients of all links to the limits; `wires` are all connections, also those that are no clients yet."""
 
-    def __init__(self, limits: Limits, link: Link, wires: Set[Wire], counters: Counters, log: Log) -> None:
+    def __init__(
+        self, limits: Limits, links: Callable[[], Iterable[Link]], wires: Set[Wire], counters: Counters, log: Log
+    ) -> None:
         self._limits = limits
-        self._link = link
+        self._links = links
         self._wires = wires
         self._counters = counters
         self._log = log
 
     async def close_idle(self) -> None:
-        """Close clients that have sent no message for the idle timeout, as long as it is them whom we wait for."""
+        """Close clients that have sent no message for the idle timeout, although the server reads them."""
         timeout = self._limits.idle_timeout
-        last_full = -math.inf
+        last_full: dict[Link, float] = {}
         while timeout > 0:
             await trio.sleep(timeout / CHECKS)
             now = trio.current_time()
-            if self._link.feed.is_full:
-                last_full = now
-            for conversation in list(self._link.conversations.values()):
-                wire, meter = conversation.wire, conversation.meter
-                is_idle = meter is not None and now - max(meter.last_message, last_full) >= timeout
-                if is_idle and wire.waiting_since is not None and not wire.is_closing:
-                    self._counters.add(Count.IDLE)
-                    wire.begin_close(GOING_AWAY, f"no message for {timeout:g} s")
+            last_full = {link: now if link.feed.is_full else last_full.get(link, -math.inf) for link in self._links()}
+            for link, since in last_full.items():
+                self._close_idle_since(link, since, now)
+
+    def _close_idle_since(self, link: Link, last_full: float, now: float) -> None:
+        """Close the idle clients of a chain that has been full at `last_full`, and so had them wait until then."""
+        timeout = self._limits.idle_timeout
+        for conversation in _all_of(link):
+            wire, meter = conversation.wire, conversation.meter
+            is_idle = meter is not None and now - max(meter.last_message, last_full) >= timeout
+            if is_idle and wire.waiting_since is not None and not wire.is_closing:
+                self._counters.add(Count.IDLE)
+                wire.begin_close(GOING_AWAY, f"no message for {timeout:g} s")
 
     async def bound_memory(self) -> None:
         """Close clients that take too long for a message, and those that hold most when all hold too much."""
         patience = self._limits.message_timeout / SWEEP_S
         while True:
             await trio.sleep(SWEEP_S)
-            for conversation in [] if self._link.feed.is_full else list(self._link.conversations.values()):
+            for conversation in [each for link in self._links() if not link.feed.is_full for each in _all_of(link)]:
                 if 0 < patience < conversation.sweep():
                     self._fail_unfinished(conversation.wire)
             if 0 < self._limits.memory < self.held():
@@ -62,11 +71,12 @@ class Bounds:
 
     def held(self) -> int:
         """About how much memory all that clients hold takes, in bytes."""
-        begun = sum(conversation.weight for conversation in self._link.conversations.values())
-        return begun + sum(wire.weight for wire in self._wires) + self._link.clients.groups_weight
+        begun = sum(conversation.weight for link in self._links() for conversation in _all_of(link))
+        groups = sum(link.clients.groups_weight for link in self._links())
+        return begun + sum(wire.weight for wire in self._wires) + groups
 
     def _close_greediest(self) -> None:
-        conversations = {conversation.wire: conversation for conversation in self._link.conversations.values()}
+        conversations = {conversation.wire: conversation for link in self._links() for conversation in _all_of(link)}
 
         def weight_of(wire: Wire) -> int:
             conversation = conversations.get(wire)
@@ -86,3 +96,7 @@ class Bounds:
                 wire.fail(TRY_AGAIN_LATER, "the server has no memory left for what you send, or don't read")
             else:
                 wire.abort()
+
+
+def _all_of(link: Link) -> list[Conversation[Client]]:
+    return list(link.conversations.values())

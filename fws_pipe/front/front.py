@@ -1,6 +1,6 @@
 """The front: turns what happens to clients into events, and actions into what happens to clients.
 
-    an accepted connection -> reception -> a client: its wire, its conversation, and its link to the chain
+    an accepted connection -> reception -> a client of a route: its wire, its conversation, its link to a chain
 
 Never: user code, Redis.
 """
@@ -8,33 +8,32 @@ Never: user code, Redis.
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 import trio
 
 from fws_pipe.admission.entrance import Entrance
 from fws_pipe.admission.lobby import Lobby
-from fws_pipe.clients.client import Client, GateAnswer
-from fws_pipe.clients.keep_alive import KeepAlive
-from fws_pipe.clients.sender import Load
+from fws_pipe.clients.client import Client
 from fws_pipe.counters import Count, Counters, Gauge, Statistics
 from fws_pipe.front.bounds import Bounds
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.reception import Reception
+from fws_pipe.front.route import Route
 from fws_pipe.http import handshake
 from fws_pipe.http.refusals import Refusals
+from fws_pipe.http.routes import EVERY_PATH, RouteTable
 from fws_pipe.ledger.link import Link, LinkLimits
 from fws_pipe.log import Log
-from fws_pipe.pipes.ends import Inlet
-from fws_pipe.websocket.conversation import Readers
 from fws_pipe.websocket.intake import Intake
-from fws_pipe.websocket.readers import HAS_EPOLL, EpollReaders, Laggards, TaskReaders, readers_for
+from fws_pipe.websocket.readers import HAS_EPOLL, SharedWait
 from fws_pipe.websocket.transport import SocketAddress
 from fws_pipe.websocket.wire import OverdueWires, Wire
 
 
 class Front:
-    """Serves clients on connections that it is given, through a link to a chain. `nursery` runs all its tasks."""
+    """Serves clients on connections that it is given, each by the route of its path. `nursery` runs all its tasks."""
 
     def __init__(
         self,
@@ -49,38 +48,44 @@ class Front:
     ) -> None:
         self.name = name
         self.entrance = entrance
-        self.max_message = limits.max_message
-        self.max_fragments = limits.max_fragments
         self.is_fast = intake is not Intake.LIBRARY
         self.counters = Counters()
         self._limits = limits
+        self._link_limits = link_limits
         self._log = log
         self._nursery = nursery
         self._accepted = 0
         """How many connections there have been."""
         self._wires: set[Wire] = set()
         """All connections of now."""
-        self._all_gone = trio.lowlevel.ParkingLot()
-        self._load = Load()
         self._overdue = OverdueWires()
-        self.link = Link(name, link_limits, self, self.counters, log)
-        feed, clients = self.link.feed, self.link.clients
+        self._shared_wait = SharedWait() if intake is Intake.EPOLL and HAS_EPOLL else None
+        self.open_routes: list[Route] = []
+        """All routes that run: also those that take no client yet, or no more."""
+        self.routes: RouteTable[Route] = RouteTable()
+        """The routes that new clients get, by their patterns."""
         refusals = Refusals(log, nursery.start_soon)
-        self._reception = Reception(limits, entrance, self.link, self, self._forget_wire, refusals, log)
-        self.keep_alive = KeepAlive(
-            limits.ping_interval, limits.ping_timeout, clients, lambda: feed.is_full, self.counters
-        )
-        self.bounds = Bounds(limits, self.link, self._wires, self.counters, log)
-        self.laggards = Laggards(feed, self.tell_error)
-        has_epoll = intake is Intake.EPOLL and HAS_EPOLL
-        self._epoll_readers = EpollReaders(feed, self.tell_error) if has_epoll else None
-        self._task_readers = TaskReaders(feed, self._epoll_readers)
+        self._reception = Reception(limits, entrance, self.routes, self._forget_wire, refusals, self.counters, log)
+        self.bounds = Bounds(limits, lambda: self.links, self._wires, self.counters, log)
         nursery.start_soon(self._overdue.run)
-        nursery.start_soon(self.laggards.run)
-        if self._epoll_readers is not None:
-            nursery.start_soon(self._epoll_readers.run)
 
-    # One client.
+    # Routes.
+
+    def open_route(self, pattern: str = EVERY_PATH, log: Log | None = None) -> Route:
+        """A new route, which runs, and takes clients once it is put into `routes`. `log` is for what happens in it."""
+        route = Route(pattern, self._limits, self._link_limits, self, self._shared_wait, log or self._log)
+        self.open_routes.append(route)
+        self._nursery.start_soon(route.run)
+        return route
+
+    def end_route(self, route: Route) -> None:
+        """End a route whose clients and whose chain have gone; what it has counted stays counted."""
+        self.open_routes.remove(route)
+        route.end()
+        for count, number in route.counts().items():
+            self.counters.add(count, number)
+
+    # One connection.
 
     def serve(self, connection: socket.socket, remote: SocketAddress) -> None:
         """Serve an accepted connection, to its end."""
@@ -88,8 +93,7 @@ class Front:
         transport = self.entrance.transport_of(connection, remote)
         wire = Wire(transport, self._limits.outbox, self.spawn, self._overdue.add)
         self._wires.add(wire)
-        client = Client(f"{self.name}-{self._accepted:x}", wire, self._limits.outbox, self._load)
-        self._reception.receive(client, wire)
+        self._reception.receive(f"{self.name}-{self._accepted:x}", wire)
 
     def spawn(self, task: Callable[[], Awaitable[object]]) -> None:
         """Start a task whose errors are logged, and end nothing but the task."""
@@ -105,86 +109,51 @@ class Front:
         """Log an error of ours that a connection has met."""
         self._log.always(f"a connection met an error in the server itself: {error!r}")
 
-    def depart(self, client: Client, code: int, reason: str, *, clean: bool) -> None:
-        """Forget a client and tell its chain, once."""
-        self.link.depart(client, code, reason, clean=clean)
-
     def leave(self, client: Client) -> None:
-        """A client's connection has been closed."""
-        self._reception.leave(client)
+        """The connection of a client that had a place has been closed."""
+        self._reception.take_back_place(client)
+        self._forget_wire(client.wire)
 
     def _forget_wire(self, wire: Wire) -> None:
         self._wires.discard(wire)
-        if not self._wires:
-            self._all_gone.unpark_all()
-
-    def readers_for(self, wire: Wire) -> Readers:
-        """What reads a connection."""
-        return readers_for(wire, self._task_readers, self._epoll_readers)
-
-    # What the link needs.
-
-    def begin_turn(self) -> None:
-        """Clients are about to find room: those go on at once for which a turn has time."""
-        self.laggards.begin_turn()
-
-    async def read_all(self, inlet: Inlet, take: Callable[[bytes], object]) -> None:
-        """Give each block of a pipe to `take`, to its end. Raises what that raises."""
-        if self._epoll_readers is not None and inlet.descriptor is not None:
-            await self._epoll_readers.read_pipe(inlet.descriptor, take)
-        else:
-            while block := await inlet.read():
-                take(block)
 
     # All clients.
+
+    @property
+    def links(self) -> list[Link]:
+        """The links of all routes that run."""
+        return [route.link for route in self.open_routes]
 
     @property
     def lobby(self) -> Lobby:
         """The connections that are no clients yet."""
         return self._reception.lobby
 
-    def let_all_go_on(self) -> None:
-        """End rates and holds: the server stops, and what it has read is to be dealt with."""
-        self.link.resume_all()
-        for conversation in list(self.link.conversations.values()):
-            conversation.lift_rate()
-
-    async def close_all(self, code: int, reason: str) -> None:
-        """Close every client with this code, end unfinished handshakes, and wait until all are gone."""
-        known = {client.wire: client for client in self.link.clients}
-        for wire in list(self._wires):
-            client = known.get(wire)
-            if client is None:
-                wire.abort()
-            elif client.is_open:
-                wire.begin_close(code, reason)
-            else:
-                client.answer(GateAnswer(handshake.CLOSING))
-        while self._wires:
-            await self._all_gone.park()
+    async def close_all(self, refusal: handshake.Refusal, code: int, reason: str) -> None:
+        """Close the clients of all routes, as `Route.close` does, and wait until they are gone."""
+        async with trio.open_nursery() as nursery:
+            for route in self.open_routes:
+                nursery.start_soon(route.close, refusal, code, reason)
 
     def abort_all(self) -> None:
-        """End all connections now, and wait for the chain no more."""
+        """End all connections now, and wait for no chain any more."""
         for wire in list(self._wires):
             wire.abort()
-        self.link.close()
+        for link in self.links:
+            link.close()
 
     def statistics(self) -> Statistics:
         """What was counted, and what there is of clients, of handshakes, and of what both make the server keep."""
-        lobby, feed = self.lobby, self.link.feed
-        counts = {
-            **self.counters.copy(),
-            Count.CONSUMER_DROPPED: feed.dropped,
-            Count.JOURNAL_FULL: feed.times_full,
-            Count.SUPPRESSED: self.link.progress.suppressed,
-            Count.ACCEPTING_PAUSED: lobby.pauses,
-            Count.SILENT_TURNED_OUT: lobby.silent_turned_out,
-            Count.CROWDED_OUT: lobby.crowded_out,
-        }
+        counts = Counter(self.counters.copy())
+        counts[Count.ACCEPTING_PAUSED] = self.lobby.pauses
+        counts[Count.SILENT_TURNED_OUT] = self.lobby.silent_turned_out
+        counts[Count.CROWDED_OUT] = self.lobby.crowded_out
+        for route in self.open_routes:
+            counts.update(route.counts())
         gauges = {
-            Gauge.CLIENTS: len(self.link.clients),
-            Gauge.HANDSHAKES: len(lobby),
-            Gauge.JOURNAL_BYTES: feed.kept,
+            Gauge.CLIENTS: sum(len(link.clients) for link in self.links),
+            Gauge.HANDSHAKES: len(self.lobby),
+            Gauge.JOURNAL_BYTES: sum(link.feed.kept for link in self.links),
             Gauge.HELD_BYTES: self.bounds.held(),
         }
         return Statistics(counts, gauges)

@@ -1,14 +1,13 @@
 """The way in: from an accepted connection to an open client, or to an answer that says why not.
 
-PROXY header -> request -> answer: a page, a refusal, or an upgrade -> address, origin, place, token
-             -> the chain is told -> (the gate: it is asked) -> 101, and the conversation begins
+PROXY header -> request -> answer: a page, a refusal, or an upgrade -> its route; address, origin, place, token
+             -> the route's chain is told -> (the gate: it is asked) -> 101, and the conversation begins
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Protocol
 
 import trio
 
@@ -18,16 +17,17 @@ from fws_pipe.admission.proxy_protocol import ProxyHeaderError, missing, source_
 from fws_pipe.admission.quotas import ClientQuota
 from fws_pipe.admission.tokens import Admission
 from fws_pipe.clients.client import Client
-from fws_pipe.counters import Count
+from fws_pipe.counters import Count, Counters
 from fws_pipe.front.limits import Limits
+from fws_pipe.front.route import Route
 from fws_pipe.http import handshake
 from fws_pipe.http.refusals import Refusals
 from fws_pipe.http.request import Request, read_block, read_request
-from fws_pipe.ledger.link import Link
+from fws_pipe.http.routes import EVERY_PATH, RouteTable
 from fws_pipe.log import Level, Log
 from fws_pipe.protocol import events
 from fws_pipe.protocol.codec import Frame
-from fws_pipe.websocket.conversation import READ_BYTES, Conversation, Host, Readers
+from fws_pipe.websocket.conversation import READ_BYTES, Conversation
 from fws_pipe.websocket.meter import Meter
 from fws_pipe.websocket.rfc6455 import ABNORMAL, TOKEN_EXPIRED
 from fws_pipe.websocket.transport import SocketAddress, Transport
@@ -36,78 +36,98 @@ from fws_pipe.websocket.wire import Wire
 _EXPIRY_CHECK_S = 60.0
 
 
-class Surroundings(Host[Client], Protocol):
-    """What the reception needs of the front, and the conversations that it begins."""
-
-    def readers_for(self, wire: Wire) -> Readers:
-        """What reads a connection."""
-
-
 class Reception:
-    """Sees connections through their handshakes, and clients into a link.
+    """Sees connections through their handshakes, and clients into the route of their path.
 
-    `forget` is called with each wire that has been closed.
+    `forget` is called with each wire that has been closed and was no client's.
     """
 
     def __init__(
         self,
         limits: Limits,
         entrance: Entrance,
-        link: Link,
-        front: Surroundings,
+        routes: RouteTable[Route],
         forget: Callable[[Wire], object],
         refusals: Refusals,
+        counters: Counters,
         log: Log,
     ) -> None:
         self._limits = limits
         self._entrance = entrance
-        self._link = link
-        self._front = front
+        self._routes = routes
         self._forget = forget
         self._refusals = refusals
-        self._counters = front.counters
+        self._counters = counters
         self._log = log
         self.lobby = Lobby(limits.max_handshakes, refusals.tell)
         self._quota = ClientQuota(limits.max_clients, limits.max_clients_per_address)
 
-    def receive(self, client: Client, wire: Wire) -> None:
-        """See an accepted connection through its handshake."""
+    def receive(self, client_id: str, wire: Wire) -> None:
+        """See an accepted connection through its handshake; `client_id` is what the client will be called."""
         self.lobby.enter(wire, self._entrance.known_host(wire.remote))
         wire.hand_over(_Newcomer(self, wire))
-        wire.run_beside(self._receive, client, wire)
+        wire.run_beside(self._receive, client_id, wire)
 
     def leave_lobby(self, wire: Wire) -> None:
         """A connection that is no client has been closed."""
         self.lobby.leave(wire)
         self._forget(wire)
 
-    async def _receive(self, client: Client, wire: Wire) -> None:
+    async def _receive(self, client_id: str, wire: Wire) -> None:
         """See a client through its handshake."""
         is_open = False
         try:
-            is_open = await self._shake_hands(client, wire)
+            is_open = await self._shake_hands(client_id, wire)
         finally:
             if not is_open:
                 wire.abort()
 
-    async def _shake_hands(self, client: Client, wire: Wire) -> bool:
+    async def _shake_hands(self, client_id: str, wire: Wire) -> bool:
         """Whether the client is open now."""
         request = None
         peer = wire.remote
-        with trio.move_on_after(self._limits.handshake_timeout) as deadline:
-            request = await self._read_request(client, wire)
+        heard: list[bytes] = []
+        try:
+            with trio.move_on_after(self._limits.handshake_timeout) as deadline:
+                request = await self._read_request(wire, heard)
+        finally:
+            route = self._route_of(request)
+            client = None if route is None else route.client_of(client_id, wire)
+            was_told = route is not None and client is not None and self._tell_heard(route, client, heard)
         if request is None or wire.is_closed:
             await self._refuse_unheard(wire, is_late=deadline.cancelled_caught)
             return False
-        answer = self._decide(request.answer, wire, peer)
+        answer = self._decide(request.answer, route, wire, peer)
         if isinstance(answer, handshake.Page):
             await self._respond(wire, answer)
         elif isinstance(answer, handshake.Refusal):
             await self._refuse(wire, answer, request.origins)
-        return isinstance(answer, Admission) and await self._admit(client, wire, answer, request.early)
+        if route is None or client is None or not isinstance(answer, Admission):
+            return False
+        return await self._admit(client, route, answer, request.early, was_told=was_told)
 
-    async def _read_request(self, client: Client, wire: Wire) -> Request | None:
-        """Read all that comes before the handshake's answer; None: the client has gone."""
+    def _route_of(self, request: Request | None) -> Route | None:
+        """The route of a request; that of all other paths for what names no path, such as a client that says nothing.
+
+        None where there is none.
+        """
+        if request is not None and isinstance(request.answer, handshake.Upgrade):
+            return self._routes.find(request.answer.path)
+        return self._routes.get(EVERY_PATH)
+
+    def _tell_heard(self, route: Route, client: Client, heard: Sequence[bytes]) -> bool:
+        """Tell a chain that wants `data` of the bytes of a handshake; whether it was told.
+
+        No filter sees those of one that may hold a token.
+        """
+        if not route.link.wants_data or self._entrance.has_auth or self._entrance.gate_timeout is not None:
+            return False
+        for block in heard:
+            route.link.put_data(client, block)
+        return True
+
+    async def _read_request(self, wire: Wire, heard: list[bytes]) -> Request | None:
+        """Read all that comes before the handshake's answer, into `heard` as well; None: the client has gone."""
         limit = self._limits.max_header
         if self._entrance.begins_with_proxy_header(wire.remote):
             try:
@@ -117,9 +137,11 @@ class Reception:
                 self._recognise(wire, source_of(header) or wire.remote)
             except ProxyHeaderError as error:
                 return Request(handshake.no_proxy_header(str(error)))
-        return await read_request(wire.transport, limit, self._tap_of_handshakes(client), self._entrance.answer_to)
+        return await read_request(wire.transport, limit, heard.append, self._entrance.answer_to)
 
-    def _decide(self, asked: handshake.Answer, wire: Wire, peer: SocketAddress) -> Admission | handshake.Response:
+    def _decide(
+        self, asked: handshake.Answer, route: Route | None, wire: Wire, peer: SocketAddress
+    ) -> Admission | handshake.Response:
         """Whether the client may come in; the cheap questions first."""
         if isinstance(asked, handshake.Response):
             return asked
@@ -128,7 +150,8 @@ class Reception:
             return remote
         request = self._entrance.with_site(asked, peer[0])
         self._recognise(wire, remote)
-        refusal = self._entrance.refusal_of_page(request) or self._quota.refusal_for(remote[0])
+        refusal = handshake.NO_ROUTE if route is None else route.refusal
+        refusal = refusal or self._entrance.refusal_of_page(request) or self._quota.refusal_for(remote[0])
         return refusal or self._entrance.admit(request, time.time())
 
     def _recognise(self, wire: Wire, remote: SocketAddress) -> None:
@@ -161,11 +184,17 @@ class Reception:
         # Of a client that was too slow everything has been read; a full lobby must not wait for such any longer.
         await wire.finish(lingers=response is not handshake.TOO_SLOW)
 
-    async def _admit(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
+    async def _admit(self, client: Client, route: Route, admission: Admission, early: bytes, *, was_told: bool) -> bool:
+        """Give a client a place, and tell its chain. Whether it is open now.
+
+        `early` came with its request; `was_told`: the chain has had that as `data` already.
+        """
+        wire = client.wire
         # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
         self.lobby.leave(wire)
         self._quota.add(wire.remote[0])
-        wire.hand_over(_Admitted(self, client))
+        route.note_admitted()
+        wire.hand_over(_Admitted(route, client))
         request = admission.request
         client.auth, client.subprotocol = admission.claims, self._entrance.subprotocol_for(request)
         event = events.open_event(
@@ -179,31 +208,43 @@ class Reception:
             auth=admission.claims,
         )
         if self._entrance.gate_timeout is None:
-            await self._link.announce(client, event)
+            await route.link.announce(client, event)
         else:
-            said_meanwhile = await self._pass_gate(client, wire, event, request)
+            said_meanwhile = await self._pass_gate(client, route, event, request)
             if said_meanwhile is None:
                 return False
             early += said_meanwhile
-        return client in self._link.clients and not wire.is_closed and self._open(client, wire, admission, early)
+        if client not in route.link.clients or wire.is_closed:
+            return False
+        if route.refusal is not None:  # the route has been removed, or has failed, meanwhile
+            await self._turn_away(client, route, route.refusal, request)
+            return False
+        return self._open(client, route, admission, early, was_told=was_told)
 
-    async def _pass_gate(self, client: Client, wire: Wire, event: Frame, request: handshake.Upgrade) -> bytes | None:
+    async def _pass_gate(self, client: Client, route: Route, event: Frame, request: handshake.Upgrade) -> bytes | None:
         """Ask the chain; returns what the client has sent meanwhile, None when it does not come in."""
         said_meanwhile = b""
+        wire = client.wire
         with trio.move_on_after(self._entrance.gate_timeout or 0.0) as gate:
-            await self._link.announce(client, event)
+            await route.link.announce(client, event)
             said_meanwhile = await self._wait_answered(client, wire)
         refusal = self._refusal_of(client, request.subprotocols)
-        if client not in self._link.clients or wire.is_closed:
+        if client not in route.link.clients or wire.is_closed:
             if gate.cancelled_caught:
                 # The chain is so slow that it has not even been asked.
                 await self._refuse(wire, handshake.NO_ANSWER, request.origins)
             return None
         if refusal is not None:
-            self._link.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
-            await self._refuse(wire, refusal, request.origins)
+            await self._turn_away(client, route, refusal, request)
             return None
         return said_meanwhile
+
+    async def _turn_away(
+        self, client: Client, route: Route, refusal: handshake.Refusal, request: handshake.Upgrade
+    ) -> None:
+        """Refuse a client of which the chain has been told."""
+        route.link.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
+        await self._refuse(client.wire, refusal, request.origins)
 
     async def _wait_answered(self, client: Client, wire: Wire) -> bytes:
         """Wait for the chain's answer; returns what the client has sent meanwhile."""
@@ -246,29 +287,28 @@ class Reception:
                 "leave the field out for a client whose Sec-WebSocket-Protocol does not name it"
             )
 
-    def _open(self, client: Client, wire: Wire, admission: Admission, early: bytes) -> bool:
+    def _open(self, client: Client, route: Route, admission: Admission, early: bytes, *, was_told: bool) -> bool:
         """Let a client in. False when it has gone meanwhile: the first write to it is what tells that."""
+        wire, link = client.wire, route.link
         wire.send_response(handshake.accept(admission.request, client.subprotocol))
         if wire.is_closed:
             return False
         if admission.expires is not None:
             wire.run_beside(self._fail_when_expired, wire, admission.expires)
-        self._link.clients.open(client)
+        link.clients.open(client)
         wire.release()
         if wire.is_closed:
             return False
-        readers = self._front.readers_for(wire)
-        conversation = Conversation(client, wire, readers, self._link.feed, self._front, self._meter())
+        conversation = Conversation(client, wire, route.readers_for(wire), link.feed, route, self._meter())
         if self._log.level >= Level.DEBUG:
             self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]}")
-        was_tapped = self._tap_of_handshakes(client) is not None
-        self._link.converse(client, conversation)
-        conversation.tap(is_wanted=self._link.wants_data and not was_tapped)
+        link.converse(client, conversation)
+        conversation.tap(is_wanted=link.wants_data and not was_told)
         conversation.start(early)
-        conversation.tap(is_wanted=self._link.wants_data)
-        self._link.hold_as_asked(client)
+        conversation.tap(is_wanted=link.wants_data)
+        link.hold_as_asked(client)
         if early:
-            self._link.feed.flush()
+            link.feed.flush()
         return True
 
     def _meter(self) -> Meter | None:
@@ -283,17 +323,9 @@ class Reception:
             await trio.sleep(min(left, _EXPIRY_CHECK_S))
         wire.fail(TOKEN_EXPIRED, "the token has expired")
 
-    def leave(self, client: Client) -> None:
+    def take_back_place(self, client: Client) -> None:
         """An admitted client's connection has been closed."""
         self._quota.remove(client.wire.remote[0])
-        self._link.depart(client, ABNORMAL, "", clean=False)
-        self._forget(client.wire)
-
-    def _tap_of_handshakes(self, client: Client) -> Callable[[bytes], None] | None:
-        """What sees the bytes of a handshake. No filter sees one that may hold a token."""
-        if not self._link.wants_data or self._entrance.has_auth or self._entrance.gate_timeout is not None:
-            return None
-        return lambda block: self._link.put_data(client, block)
 
 
 class _Newcomer:
@@ -319,10 +351,10 @@ class _Newcomer:
 class _Admitted:
     """Owns the wire of a client that has a place, until there is a conversation: perhaps it waits at the gate."""
 
-    __slots__ = ("_client", "_reception", "note_room")
+    __slots__ = ("_client", "_route", "note_room")
 
-    def __init__(self, reception: Reception, client: Client) -> None:
-        self._reception = reception
+    def __init__(self, route: Route, client: Client) -> None:
+        self._route = route
         self._client = client
         self.note_room = client.note_room
 
@@ -331,7 +363,7 @@ class _Admitted:
 
     def note_closed(self) -> None:
         """It gives its place back."""
-        self._reception.leave(self._client)
+        self._route.leave(self._client)
 
 
 async def read_proxy_header(transport: Transport, limit: int) -> bytes | None:

@@ -102,6 +102,14 @@ FULL = Refusal(503, "This server has as many clients as it may have. Try again l
 
 CONTRADICTION = Refusal(400, "X-Forwarded-For and Forwarded name different clients: one of them is made up.")
 
+NO_ROUTE = Refusal(404, "This server has nothing at this path.", reason="no route is for its path")
+CHAIN_FAILED = Refusal(
+    503,
+    "What serves this path has failed. Try again later.",
+    (("Retry-After", "5"),),
+    reason="its route's chain has failed",
+)
+
 CLOSING = Refusal(503, "The server is shutting down.", (("Retry-After", "5"),))
 
 

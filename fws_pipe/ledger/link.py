@@ -90,6 +90,8 @@ class Link:
         """Whether that is what the chain before this one has wanted."""
         self._last_tick: Frame | None = None
         """The last tick of the block that is being executed."""
+        self.publishes_lost = 0
+        """Publishes that the sink has given up, at its end."""
 
     # Clients.
 
@@ -210,7 +212,7 @@ class Link:
             self.feed.ticks.settled, returns_ticks=not self.feed.ticks.are_swallowed, may_regroup=is_changed
         )
         if not self.feed.ticks.are_swallowed:
-            self._counters.reset(Count.PUBLISHES_LOST)  # by the sink that has ended; the next one gets them again
+            self.publishes_lost = 0  # by the sink that has ended; the next one gets them again
         said = []
         if restart.culprit is not None:
             if restart.culprit.barred is not None:
@@ -304,7 +306,7 @@ class Link:
                 self.feed.confirm(frame["seq"])
         elif kind == LOST:
             if type(lost := frame.get("publishes")) is int:
-                self._counters.add(Count.PUBLISHES_LOST, lost)
+                self.publishes_lost += lost
         elif kind not in EVENT_TYPES:
             self._counters.add(Count.UNKNOWN_TYPE)
 

@@ -1,4 +1,4 @@
-"""Reads the clients' connections, and what the chain answers: in one epoll object all that are plain descriptors, the
+"""Reads the clients of one chain, and what the chain answers: in one epoll object all that are plain descriptors, the
 other connections in a task each.
 
 A task a client costs some 25 us a read, most of it in the scheduler. Here one task waits for one descriptor, reads
@@ -63,13 +63,52 @@ class Chain(Protocol):
         """Write what waits, if the chain takes it at once."""
 
 
+class SharedWait:
+    """Lets the readers of several chains wait in epoll_wait(2) in turn: what is ready for one ends the wait of another.
+
+    It is an epoll object over theirs, and nothing at all as long as there are those of one chain alone.
+    """
+
+    def __init__(self) -> None:
+        self._epolls: list[select.epoll] = []
+        self._all: select.epoll | None = None
+
+    def add(self, epoll: select.epoll) -> None:
+        """Readers of another chain use this epoll object."""
+        self._epolls.append(epoll)
+        self._note_change()
+
+    def remove(self, epoll: select.epoll) -> None:
+        """They have ended: called before they close it."""
+        self._epolls.remove(epoll)
+        self._note_change()
+
+    def _note_change(self) -> None:
+        if self._all is not None:
+            self._all.close()
+            self._all = None
+        if len(self._epolls) > 1:
+            self._all = select.epoll()
+            for epoll in self._epolls:
+                self._all.register(epoll, select.EPOLLIN)
+
+    def poll(self, own: select.epoll) -> list[tuple[int, int]]:
+        """What is ready in `own`, after a turn's time at most; none when another chain's readers have work first."""
+        if self._all is None:
+            return own.poll(_TURN_S, _AT_ONCE)
+        self._all.poll(_TURN_S, 1)
+        return own.poll(0, _AT_ONCE)
+
+
 class EpollReaders:
     """One epoll object, epoll(7), and the task that waits for it. `on_error` hears of errors of our own."""
 
-    def __init__(self, feed: Chain, on_error: Callable[[Exception], object]) -> None:
+    def __init__(self, feed: Chain, on_error: Callable[[Exception], object], shared_wait: SharedWait) -> None:
         self._feed = feed
         self._on_error = on_error
+        self._shared_wait = shared_wait
         self._epoll = select.epoll()
+        shared_wait.add(self._epoll)
         self._by_descriptor: dict[int, Conversation] = {}
         self._paused: dict[int, Conversation] = {}
         """Those that are not read, and only watched for the end of their connection."""
@@ -145,6 +184,7 @@ class EpollReaders:
                     await self._wait_room()
                 self._take_turn(perf_counter() + _TURN_S)
         finally:
+            self._shared_wait.remove(self._epoll)
             self._epoll.close()
             self._pipes_alone.close()
 
@@ -198,7 +238,7 @@ class EpollReaders:
             while perf_counter() - start < AWAKE_S:
                 if ready := poll(0, _AT_ONCE):
                     return ready
-        ready = poll(_TURN_S, _AT_ONCE)
+        ready = self._shared_wait.poll(self._epoll)
         self._busy_polling.note(perf_counter() - start)
         return ready
 

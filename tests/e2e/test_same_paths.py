@@ -34,7 +34,7 @@ from fws_pipe.admission.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import Front
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.listener import accept_all, open_listeners
-from fws_pipe.ledger.link import LinkLimits
+from fws_pipe.ledger.link import Link, LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder
 from fws_pipe.websocket.frames import Kind, head_at, payload_of
@@ -43,6 +43,7 @@ from fws_pipe.websocket.meter import Pace
 from fws_pipe.websocket.rates import Rate
 from tests.e2e.raw import CLOSE, Reply, frame, request, split_replies
 from tests.harness import PATIENCE_S
+from tests.unit.front.test_front import open_route
 
 EXAMPLES = int(os.environ.get("FWS_TEST_EXAMPLES", "100"))
 MAX_MESSAGE = 400
@@ -140,7 +141,7 @@ class Mirror:
     """A chain of one: writes down each client's events, sends each message back."""
 
     def __init__(self, *, takes_its_time: bool, holds: bool) -> None:
-        self.front: Front
+        self.link: Link
         self._takes_its_time = takes_its_time
         self._holds = holds
         self._on_hold: set[str] = set()
@@ -165,9 +166,9 @@ class Mirror:
                 self._has_tick.set()
             else:
                 self._take(event)
-        self.front.link.clients.flush()
+        self.link.clients.flush()
         if not self._takes_its_time:
-            self.front.link.feed.acknowledge(self._tick)
+            self.link.feed.acknowledge(self._tick)
         return len(data)
 
     async def acknowledge_late(self) -> None:
@@ -177,7 +178,7 @@ class Mirror:
             self._has_tick = trio.Event()
             for _ in range(TURNS):
                 await trio.lowlevel.checkpoint()
-            self.front.link.feed.acknowledge(self._tick)
+            self.link.feed.acknowledge(self._tick)
 
     async def resume_late(self) -> None:
         """Let those who are on hold resume after a while, for ever."""
@@ -187,11 +188,11 @@ class Mirror:
             for _ in range(2 * TURNS):
                 await trio.lowlevel.checkpoint()
             for client in self._on_hold:
-                self.front.link.execute({"type": "resume", "id": client})
+                self.link.execute({"type": "resume", "id": client})
             self._on_hold.clear()
 
     def _hold(self, client: str) -> None:
-        self.front.link.execute({"type": "hold", "id": client})
+        self.link.execute({"type": "hold", "id": client})
         self._on_hold.add(client)
         self._has_hold.set()
 
@@ -203,7 +204,7 @@ class Mirror:
             self._come[port].set()
         self._events[client].append((event["type"], event.get("data"), event.get("code"), event.get("clean")))
         if event["type"] == "message":
-            self.front.link.clients.send({"type": "send", "to": client, "data": event["data"]})
+            self.link.clients.send({"type": "send", "to": client, "data": event["data"]})
             if self._holds:
                 self._hold(client)
         elif event["type"] == "disconnect":
@@ -255,13 +256,13 @@ class Fronts:
                     front = Front(
                         limits, LinkLimits(), log, "test", Entrance(EntranceSettings()), nursery, intake=way.intake
                     )
-                    mirror.front = front
+                    mirror.link = open_route(front).link
                     [listener] = await open_listeners(["127.0.0.1"], 0)
                     stack.enter_context(listener)
-                    nursery.start_soon(front.link.write_events, mirror)
+                    nursery.start_soon(mirror.link.write_events, mirror)
                     nursery.start_soon(mirror.acknowledge_late)
                     nursery.start_soon(mirror.resume_late)
-                    await front.link.ready.wait()
+                    await mirror.link.ready.wait()
                     nursery.start_soon(accept_all, listener, front.serve, log)
                     self._running[way] = listener.getsockname()[1], mirror
                 self._ready.set()

@@ -37,6 +37,7 @@ ELSEWHERE = {
     "cli.fws_server": "e2e/test_fws_server.py",
     "cli.serve": "e2e/test_mistakes.py",
     "front.listener": "e2e/test_listening.py",
+    "front.route": "unit/front/test_front.py",
     "front.reception": "e2e/test_admission.py",
     "inputs.command": "e2e/test_inputs.py",
     "inputs.inputs": "e2e/test_inputs.py",

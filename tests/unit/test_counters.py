@@ -10,8 +10,6 @@ def test_ours_refusals_and_those_of_filters_are_counted_by_name() -> None:
     assert [counters.add(Count.GONE), counters.add(Count.GONE, 3)] == [1, 4]
     counters.add_refusal(403)
     counters.add_named("rooms", 2)
-    counters.add(Count.PUBLISHES_LOST, 7)
-    counters.reset(Count.PUBLISHES_LOST)
     assert counters.copy() == {"gone": 4, "refused 403": 1, "rooms": 2}
     assert counters[Count.GONE] == counters.copy()["gone"] == 4
     assert counters[Count.SLOW] == 0

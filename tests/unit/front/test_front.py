@@ -25,6 +25,7 @@ from fws_pipe.errors import FrameError
 from fws_pipe.front.front import Front
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
+from fws_pipe.front.route import Route
 from fws_pipe.ledger.blame import DEATHS_ALONE, LAST_CHANCE_S
 from fws_pipe.ledger.link import LinkLimits
 from fws_pipe.log import Log
@@ -36,11 +37,19 @@ LIMITS = Limits(max_message=1 << 20, max_clients=0, outbox=1 << 20, ping_interva
 LINK_LIMITS = LinkLimits()
 
 
+def open_route(front: Front) -> Route:
+    """The route of a front that has one alone."""
+    route = front.open_route()
+    front.routes.put(route.pattern, route)
+    return route
+
+
 class Served:
     """A front that serves on a port, and the events that it has written."""
 
     def __init__(self, front: Front, port: int) -> None:
         self.front = front
+        self.link = open_route(front).link
         self.port = port
         self.events: list[str] = []
         self.ticks_left = math.inf
@@ -54,7 +63,7 @@ class Served:
                 continue
             if event["type"] == "tick":
                 self.ticks_left -= 1
-                self.front.link.feed.acknowledge(event["seq"])
+                self.link.feed.acknowledge(event["seq"])
             else:
                 self.events.append(event["type"])
         await trio.lowlevel.checkpoint()
@@ -99,7 +108,7 @@ def serve(
             async with trio.open_nursery() as nursery:
                 front = Front(limits, link_limits, log, "test", Entrance(entrance or EntranceSettings()), nursery)
                 served = Served(front, listener.getsockname()[1])
-                nursery.start_soon(front.link.write_events, served)
+                nursery.start_soon(served.link.write_events, served)
                 nursery.start_soon(accept_all, listener, front.serve, log)
                 await scenario(served)
                 front.abort_all()
@@ -165,14 +174,14 @@ def test_the_actions_before_a_broken_frame_are_executed(tmp_path: Path) -> None:
             return encode(send) + encode(send) + encode({"type": "tick", "seq": 0}) + b"\xc1"
 
     async def scenario(served: Served) -> None:
-        before = served.front.link.feed.ticks.settled
+        before = served.link.feed.ticks.settled
         with pytest.raises(FrameError, match="broken frame from stdin"):
-            await served.front.link.execute_all(Broken(), "stdin")
+            await served.link.execute_all(Broken(), "stdin")
         assert served.front.counters.copy()["gone"] == 2
-        assert served.front.link.feed.ticks.settled == before == 1
-        served.front.link.progress.begin_replay(0)
+        assert served.link.feed.ticks.settled == before == 1
+        served.link.progress.begin_replay(0)
         sends = [{"type": "send", "to": "nobody", "data": "x", "seq": 1}] * 3
-        assert list(served.front.link.progress.without_done(sends)) == sends[2:]
+        assert list(served.link.progress.without_done(sends)) == sends[2:]
 
     serve(scenario, tmp_path)
 
@@ -180,7 +189,7 @@ def test_the_actions_before_a_broken_frame_are_executed(tmp_path: Path) -> None:
 def test_the_names_that_a_filter_counts_under_are_bounded(tmp_path: Path) -> None:
     async def scenario(served: Served) -> None:
         for number in range(MOST_NAMES + 5):
-            served.front.link.execute({"type": "count", "name": f"{number}"})
+            served.link.execute({"type": "count", "name": f"{number}"})
         assert len(served.front.counters.copy()) == MOST_NAMES + 1
         assert served.front.counters.copy()["counts under further names"] == 5
 
@@ -203,8 +212,8 @@ def test_what_waits_for_room_when_its_client_is_lost_comes_before_the_disconnect
         # In fragments both take the way through trio-websocket; together they are more than the client's share.
         small, large = (frame(b"x" * size, first=0x01) + frame(b"", first=0x80) for size in (10_000, 1_040_000))
         await trio.to_thread.run_sync(client.send, small + large)
-        [there] = served.front.link.clients
-        conversation = served.front.link.conversations[there]
+        [there] = served.link.clients
+        conversation = served.link.conversations[there]
 
         def is_under_way() -> bool:
             return conversation._library is not None and conversation._library._messages_fed == 2
@@ -213,7 +222,7 @@ def test_what_waits_for_room_when_its_client_is_lost_comes_before_the_disconnect
         client.reset()
 
         def is_noticed() -> bool:
-            served.front.link.execute_block([{"type": "send", "to": there.id, "data": "x"}])
+            served.link.execute_block([{"type": "send", "to": there.id, "data": "x"}])
             return there.wire.is_closed
 
         await served.wait_until(is_noticed)
@@ -251,16 +260,15 @@ def test_a_client_on_hold_is_neither_silent_nor_idle(tmp_path: Path) -> None:
 
     async def scenario(served: Served) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(served.front.keep_alive.run)
             nursery.start_soon(served.front.bounds.close_idle)
             with RawClient(served.port) as client:
                 await trio.to_thread.run_sync(client.upgrade)
-                [client_id] = [each.id for each in served.front.link.clients]
-                served.front.link.execute({"type": "hold", "id": client_id})
+                [client_id] = [each.id for each in served.link.clients]
+                served.link.execute({"type": "hold", "id": client_id})
                 for _ in range(100):
                     clock.jump(1.0)
                     await trio.testing.wait_all_tasks_blocked()
-                served.front.link.execute({"type": "resume", "id": client_id})
+                served.link.execute({"type": "resume", "id": client_id})
                 for _ in range(9):
                     clock.jump(1.0)
                     await trio.testing.wait_all_tasks_blocked()
@@ -281,7 +289,6 @@ def test_a_client_that_speaks_and_hears_nothing_is_pinged_and_need_not_answer(tm
 
     async def scenario(served: Served) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(served.front.keep_alive.run)
             with RawClient(served.port) as client:
                 await trio.to_thread.run_sync(client.upgrade)
                 for count in range(1, 8):
@@ -334,7 +341,7 @@ def test_when_clients_hold_too_much_those_that_hold_most_are_closed(tmp_path: Pa
                     await trio.to_thread.run_sync(client.upgrade)
                     for block in blocks:
                         client.send(block)
-                conversations = list(served.front.link.conversations.values())
+                conversations = list(served.link.conversations.values())
                 await served.look_until(lambda: served.front.bounds.held() > 115_000)
                 await let_it_look(clock, 1.0)
                 assert served.front.counters.copy()["memory full"] == 1
@@ -357,7 +364,7 @@ def test_what_many_are_sent_is_held_once(tmp_path: Path) -> None:
             for client in clients:
                 await trio.to_thread.run_sync(client.upgrade)
             size = 5_000_000
-            served.front.link.execute_block([{"type": "send", "to": "*", "data": "x" * size}])
+            served.link.execute_block([{"type": "send", "to": "*", "data": "x" * size}])
             assert size / 5 < served.front.bounds.held() < size
 
     serve(scenario, tmp_path)
@@ -372,7 +379,7 @@ def test_a_message_that_takes_too_long_closes_its_client_unless_it_is_us_who_do_
             with RawClient(served.port) as slow, RawClient(served.port) as quick, RawClient(served.port) as held:
                 for client in (slow, quick, held):
                     await trio.to_thread.run_sync(client.upgrade)
-                *_, its = served.front.link.clients
+                *_, its = served.link.clients
                 slow.send(frame(b"begun", first=0x01))
                 held.send(frame(b"begun")[:-1])
                 await served.look_until(lambda: served.front.bounds.held() > 0)
@@ -399,18 +406,18 @@ def test_a_client_is_in_a_limited_number_of_groups(tmp_path: Path) -> None:
     async def scenario(served: Served) -> None:
         with RawClient(served.port) as client:
             await trio.to_thread.run_sync(client.upgrade)
-            [there] = served.front.link.clients
+            [there] = served.link.clients
             join = {"type": "join", "id": there.id}
-            served.front.link.execute_block([{**join, "group": str(number)} for number in range(5)])
+            served.link.execute_block([{**join, "group": str(number)} for number in range(5)])
             assert there.groups == {"0", "1", "2"}
-            served.front.link.execute_block([{**join, "type": "leave", "group": "0"}, {**join, "group": "4"}])
+            served.link.execute_block([{**join, "type": "leave", "group": "0"}, {**join, "group": "4"}])
             assert there.groups == {"1", "2", "4"}
-            served.front.link.execute_block([{**join, "group": "4"}, {**join, "group": "x" * 1025}])
+            served.link.execute_block([{**join, "group": "4"}, {**join, "group": "x" * 1025}])
             assert served.front.counters.copy()["joins over --max-groups"] == 2
             assert served.front.counters.copy()["bad action"] == 1
             assert served.front.bounds.held() > 0
             client.reset()
-            await served.wait_until(lambda: not list(served.front.link.clients))
+            await served.wait_until(lambda: not list(served.link.clients))
             assert served.front.bounds.held() == 0
 
     said = ("dropped join str '3'", "join.group: expected a string of at most 1024 bytes")
@@ -439,7 +446,7 @@ def test_two_hundred_connections_of_all_kinds_leave_no_task(tmp_path: Path) -> N
                     client.read_to_end()
 
     async def scenario(served: Served) -> None:
-        await served.wait_until(served.front.link.ready.is_set)
+        await served.wait_until(served.link.ready.is_set)
         await trio.to_thread.run_sync(visit, served.port, 3)
         await served.wait_until(lambda: served.events == ["open", "message", "disconnect"])
         base = trio.lowlevel.current_statistics().tasks_living
@@ -560,25 +567,25 @@ def test_a_client_that_has_gone_when_it_is_let_in_is_forgotten(tmp_path: Path) -
         client.send(frame(b"more"))
         await trio.testing.wait_all_tasks_blocked()
         client.reset()
-        served.front.link.execute({"type": "accept", "id": "test-1"})
+        served.link.execute({"type": "accept", "id": "test-1"})
         await served.wait_until(lambda: served.events == ["open", "disconnect"])
-        assert len(served.front.link.clients) == 0
+        assert len(served.link.clients) == 0
 
     serve(scenario, tmp_path, entrance=EntranceSettings(gate_timeout=30.0))
 
 
 async def die_of_an_open(served: Served, clock: trio.testing.MockClock) -> None:
     """Let the chain, which has read an `open` and is stuck, die of it as often as it takes."""
-    front = served.front
+    link = served.link
     async with trio.open_nursery() as nursery:
         for death in range(1, DEATHS_ALONE + 1):
             await served.settle("open", death)
-            front.link.finish_events()
+            link.finish_events()
             await trio.testing.wait_all_tasks_blocked(0.001)
-            front.link.prepare_restart(is_replaced=False, is_changed=False)
+            link.prepare_restart(is_replaced=False, is_changed=False)
             is_last = death == DEATHS_ALONE
             served.ticks_left = math.inf if is_last else 1
-            nursery.start_soon(front.link.write_events, served)
+            nursery.start_soon(link.write_events, served)
             await trio.testing.wait_all_tasks_blocked(0.001)
             clock.jump(0.0 if is_last else LAST_CHANCE_S)
         await trio.testing.wait_all_tasks_blocked(0.001)
@@ -601,7 +608,7 @@ def test_a_client_at_the_gate_whose_open_kills_the_chain_is_refused(tmp_path: Pa
         assert answer.startswith(b"HTTP/1.1 500 ")
         assert answer.endswith(b"The chain can't serve this client.\n")
         assert served.events == ["open"] * DEATHS_ALONE
-        assert len(served.front.link.clients) == 0
+        assert len(served.link.clients) == 0
 
     serve(scenario, tmp_path, clock, entrance=EntranceSettings(gate_timeout=30.0), said=(TURNED_AWAY,))
 
@@ -614,18 +621,18 @@ def test_a_client_whose_open_kills_the_chain_is_read_no_more_though_it_has_been_
         served.ticks_left = 0
         with RawClient(served.port) as client:
             await trio.to_thread.run_sync(client.upgrade)
-            [there] = served.front.link.clients
-            served.front.link.execute_block([
+            [there] = served.link.clients
+            served.link.execute_block([
                 {"type": "join", "id": there.id, "group": "tea"},
                 {"type": "close", "to": there.id, "code": 4000, "reason": ""},
             ])  # fmt: skip
             await die_of_an_open(served, clock)
-            assert len(served.front.link.clients) == 0
+            assert len(served.link.clients) == 0
             assert served.front.statistics().counts["clients that the chain can't serve"] == 1
             client.send(frame(b"too late"))
             client.socket.shutdown(socket.SHUT_WR)
             assert await trio.to_thread.run_sync(client.read_close_code) == 4000
-        served.front.link.execute_block([{"type": "send", "group": "tea", "data": "x"}])
+        served.link.execute_block([{"type": "send", "group": "tea", "data": "x"}])
         assert served.events == ["open"] * DEATHS_ALONE
 
     serve(scenario, tmp_path, clock, said=(TURNED_AWAY,))

@@ -17,7 +17,7 @@ from fws_pipe.front.source_link import SILENCE_S, SourceLink
 from fws_pipe.ledger.feed import WAITING_LIMIT_BYTES
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import encode
-from tests.unit.front.test_front import LIMITS, LINK_LIMITS
+from tests.unit.front.test_front import LIMITS, LINK_LIMITS, open_route
 
 TICK = encode({"type": "tick", "seq": 0, "time": 0.0})
 
@@ -63,7 +63,7 @@ def check(scenario: Callable[[Front, SourceLink], Awaitable[None]], tmp_path: Pa
         log = Log("test", descriptor=log_file.fileno())
         async with trio.open_nursery() as nursery:
             front = Front(LIMITS, LINK_LIMITS, log, "test", Entrance(EntranceSettings()), nursery)
-            await scenario(front, SourceLink(front.link, front.counters))
+            await scenario(front, SourceLink(open_route(front).link, front.counters))
             nursery.cancel_scope.cancel()
         log.close()
 
@@ -122,9 +122,9 @@ def test_a_source_is_not_silent_while_the_chain_keeps_it_waiting(tmp_path: Path)
             source.say(full, full)
             await trio.sleep(10 * SILENCE_S)
 
-            front.link.feed.ticks.ready.set()
+            front.links[0].feed.ticks.ready.set()
             with trio.move_on_after(1):
-                await front.link.feed.run(Taker())
+                await front.links[0].feed.run(Taker())
 
         with trio.move_on_after(11 * SILENCE_S) as patience:
             async with trio.open_nursery() as nursery:
@@ -138,13 +138,13 @@ def test_a_source_is_not_silent_while_the_chain_keeps_it_waiting(tmp_path: Path)
 def test_nothing_but_messages_is_taken_from_outside(tmp_path: Path) -> None:
     async def scenario(front: Front, link: SourceLink) -> None:
         executed: list[object] = []
-        execute = front.link.execute
+        execute = front.links[0].execute
 
         def record(frame: dict[str, object]) -> None:
             executed.append(frame["type"])
             execute(frame)
 
-        front.link.execute = record  # type: ignore[method-assign]
+        front.links[0].execute = record  # type: ignore[method-assign]
         source = Source(0.0)
         source.say(
             {"type": "accept", "id": "x"},

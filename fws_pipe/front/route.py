@@ -1,0 +1,182 @@
+"""A route: one chain's side of the front with all that reads and watches its clients, for as long as it is served.
+
+    reception -> a client of this route -> its conversation -> link.feed -> the chain
+                                           readers, laggards   (a full chain holds up its own clients alone)
+
+Nothing here is shared with other routes, so that a chain that fails or is slow costs their clients nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import trio
+
+from fws_pipe.clients.client import Client, GateAnswer
+from fws_pipe.clients.keep_alive import KeepAlive
+from fws_pipe.clients.sender import Load
+from fws_pipe.counters import Count, Counters
+from fws_pipe.front.limits import Limits
+from fws_pipe.http.handshake import Refusal
+from fws_pipe.ledger.link import Link, LinkLimits
+from fws_pipe.log import Log
+from fws_pipe.pipes.ends import Inlet
+from fws_pipe.websocket.conversation import Readers
+from fws_pipe.websocket.readers import EpollReaders, Laggards, SharedWait, TaskReaders, readers_for
+from fws_pipe.websocket.rfc6455 import ABNORMAL
+from fws_pipe.websocket.wire import Wire
+
+
+class Surroundings(Protocol):
+    """What a route needs of the front."""
+
+    name: str
+    """The server's."""
+    counters: Counters
+    is_fast: bool
+
+    def spawn(self, task: Callable[[], Awaitable[object]]) -> None:
+        """Start a task that may outlive the route."""
+
+    def tell_error(self, error: Exception) -> None:
+        """Log an error of ours that a connection has met."""
+
+    def leave(self, client: Client) -> None:
+        """The connection of a client that had a place has been closed."""
+
+
+class Route:
+    """The clients of one chain. It is the host of their conversations, and serves while `run` runs.
+
+    `pattern` says which paths are its own. `shared_wait` is None where there is no epoll.
+    """
+
+    def __init__(
+        self,
+        pattern: str,
+        limits: Limits,
+        link_limits: LinkLimits,
+        front: Surroundings,
+        shared_wait: SharedWait | None,
+        log: Log,
+    ) -> None:
+        self.pattern = pattern
+        self.max_message = limits.max_message
+        self.max_fragments = limits.max_fragments
+        self.counters = front.counters
+        self.is_fast = front.is_fast
+        self._outbox_limit = limits.outbox
+        self._front = front
+        self._load = Load()
+        self.refusal: Refusal | None = None
+        """What new clients get; None: they may come in."""
+        self.link = Link(front.name, link_limits, self, front.counters, log)
+        feed = self.link.feed
+        self.laggards = Laggards(feed, front.tell_error)
+        self._epoll_readers = EpollReaders(feed, front.tell_error, shared_wait) if shared_wait is not None else None
+        self._task_readers = TaskReaders(feed, self._epoll_readers)
+        self._keep_alive = KeepAlive(
+            limits.ping_interval, limits.ping_timeout, self.link.clients, lambda: feed.is_full, front.counters
+        )
+        self._scope = trio.CancelScope()
+        self._present = 0
+        """How many clients have a place, those at the gate included."""
+        self._left = trio.lowlevel.ParkingLot()
+
+    async def run(self) -> None:
+        """Read and watch its clients until `end`."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.laggards.run)
+                nursery.start_soon(self._keep_alive.run)
+                if self._epoll_readers is not None:
+                    nursery.start_soon(self._epoll_readers.run)
+
+    def end(self) -> None:
+        """End `run`: its clients have gone, and so has its chain."""
+        self._scope.cancel()
+
+    # One client.
+
+    def client_of(self, client_id: str, wire: Wire) -> Client:
+        """A client of this route, which has no place yet."""
+        return Client(client_id, wire, self._outbox_limit, self._load)
+
+    def note_admitted(self) -> None:
+        """A client has got a place."""
+        self._present += 1
+
+    def readers_for(self, wire: Wire) -> Readers:
+        """What reads a connection."""
+        return readers_for(wire, self._task_readers, self._epoll_readers)
+
+    def tell_error(self, error: Exception) -> None:
+        """Log an error of ours that a connection has met."""
+        self._front.tell_error(error)
+
+    def depart(self, client: Client, code: int, reason: str, *, clean: bool) -> None:
+        """Forget a client and tell the chain, once."""
+        self.link.depart(client, code, reason, clean=clean)
+
+    def leave(self, client: Client) -> None:
+        """A client's connection has been closed: called once, last of all."""
+        self.link.depart(client, ABNORMAL, "", clean=False)
+        self._front.leave(client)
+        self._present -= 1
+        self._left.unpark_all()
+
+    # What the link needs.
+
+    def spawn(self, task: Callable[[], Awaitable[object]]) -> None:
+        """Start a task that may outlive the chain."""
+        self._front.spawn(task)
+
+    def begin_turn(self) -> None:
+        """Clients are about to find room: those go on at once for which a turn has time."""
+        self.laggards.begin_turn()
+
+    async def read_all(self, inlet: Inlet, take: Callable[[bytes], object]) -> None:
+        """Give each block of a pipe to `take`, to its end. Raises what that raises."""
+        if self._epoll_readers is not None and inlet.descriptor is not None:
+            await self._epoll_readers.read_pipe(inlet.descriptor, take)
+        else:
+            while block := await inlet.read():
+                take(block)
+
+    # All its clients.
+
+    def let_all_go_on(self) -> None:
+        """End rates and holds: what has been read is to be dealt with before the end."""
+        self.link.resume_all()
+        for conversation in list(self.link.conversations.values()):
+            conversation.lift_rate()
+
+    async def close(self, refusal: Refusal, code: int, reason: str) -> None:
+        """Close the clients with this code, and wait until they are gone.
+
+        Those at the gate are refused, and so are those that come from now on.
+        """
+        self.refusal = refusal
+        while self._present:
+            for client in self.link.clients:
+                if client.is_open:
+                    client.wire.begin_close(code, reason)
+                else:
+                    client.answer(GateAnswer(refusal))
+            await self._left.park()
+
+    def abort_all(self) -> None:
+        """End its clients' connections now, and wait for its chain no more."""
+        for client in self.link.clients:
+            client.wire.abort()
+        self.link.close()
+
+    def counts(self) -> dict[Count, int]:
+        """What its link has counted."""
+        return {
+            Count.CONSUMER_DROPPED: self.link.feed.dropped,
+            Count.JOURNAL_FULL: self.link.feed.times_full,
+            Count.SUPPRESSED: self.link.progress.suppressed,
+            Count.PUBLISHES_LOST: self.link.publishes_lost,
+        }
