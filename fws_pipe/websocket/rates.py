@@ -87,4 +87,6 @@ class TokenBucket:
 
     def wait_s(self, needed: float) -> float:
         """How long, as of the last `left`, until there are `needed` tokens; 0 when there are, or the bucket is full."""
-        return max(min(needed, self._capacity) - self._tokens - _SLACK, 0.0) / self._per_second
+        missing = min(needed, self._capacity) - self._tokens
+        # To the whole token: a wait to where the slack begins would itself end just short of that.
+        return missing / self._per_second if missing > _SLACK else 0.0

@@ -39,6 +39,18 @@ def test_after_the_wait_there_is_a_token_and_before_it_there_is_none(rate: Rate,
     assert bucket.wait_s(1.0) == 0
 
 
+@given(rates, st.floats(0, 10**6), steps)
+def test_one_wait_is_enough_however_floats_round(rate: Rate, now: float, steps: list[tuple[float, int]]) -> None:
+    bucket = TokenBucket(rate, now)
+    for pause, amount in steps:
+        now += pause
+        if bucket.left(now) >= 1:
+            bucket.spend(amount)
+        if bucket.left(now) < 1:
+            now += bucket.wait_s(1.0)
+            assert bucket.left(now) >= 1
+
+
 @given(rates, st.integers(1, 100))
 def test_whoever_keeps_to_the_rate_never_waits(rate: Rate, count: int) -> None:
     bucket = TokenBucket(rate, 0.0)
