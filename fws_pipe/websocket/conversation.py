@@ -106,7 +106,7 @@ class Laggards(Protocol):
         """Whether a client that finds room may go on at once."""
 
     def add(self, conversation: Conversation[Any]) -> None:
-        """Let a client go on when it is its turn."""
+        """Let a client go on when it is its turn. Idempotent."""
 
 
 class Readers(Protocol):

@@ -48,3 +48,51 @@ ELSEWHERE = {
     "sdk.subscriber": "e2e/test_old_documentation.py",
     "sdk.user_storage": "e2e/test_fws_server.py",
     "system.first_process": "e2e/test_processes.py",
+    "websocket.tls": "e2e/test_tls.py",
+    # Parts of something that is tested as a whole.
+    "admission.jwt_keys": "unit/admission/test_tokens.py",
+    "admission.key_forms": "unit/admission/test_tokens.py",
+    "broker.settings": "unit/broker/test_connection.py",
+    "clients.keep_alive": "unit/front/test_front.py",
+    "clients.slow_client": "unit/clients/test_registry.py",
+    "config.arguments": "unit/config/test_options.py",
+    "errors": "structure/test_readme.py",
+    "front.bounds": "unit/front/test_front.py",
+    "front.limits": "unit/front/test_front.py",
+    "front.membership_changes": "unit/front/test_source_link.py",
+    "http.site": "unit/admission/test_proxies.py",
+    "ledger.link": "unit/front/test_front.py",
+    "ledger.recovery": "unit/ledger/test_feed.py",
+    "pipes.json_lines": "filters/test_filters.py",
+    "protocol.events": "filters/test_filters.py",
+    "sdk": "unit/sdk/test_functions.py",
+    "sdk.host": "unit/sdk/test_classes.py",
+    "sdk.testing": "unit/sdk/test_trial.py",
+    "storage": "unit/storage/test_storage.py",
+    "storage.memory": "unit/storage/test_storage.py",
+    "storage.redis_sets": "unit/storage/test_storage.py",
+    "storage.sqlite": "unit/storage/test_storage.py",
+    "websocket.intake": "e2e/test_same_paths.py",
+}
+"""The modules without one, and the tests that hold them. A module that gets its own test file leaves this list."""
+
+WITH_CODE = [
+    name
+    for name, path in NAMES.items()
+    if not name.startswith("legacy.") and (path.name != "__init__.py" or name in ("sdk", "storage"))
+]
+
+
+def own_test_of(name: str) -> Path:
+    *rooms, module = name.split(".")
+    return TESTS.joinpath("unit", *rooms, f"test_{module}.py")
+
+
+@pytest.mark.parametrize("name", WITH_CODE)
+def test_each_module_is_tested_where_one_would_look(name: str) -> None:
+    assert own_test_of(name).exists() != (name in ELSEWHERE), own_test_of(name)
+
+
+def test_what_is_tested_elsewhere_is_there() -> None:
+    assert ELSEWHERE.keys() <= set(WITH_CODE)
+    assert [place for place in ELSEWHERE.values() if not (TESTS / place).exists()] == []

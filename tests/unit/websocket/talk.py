@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import pytest
 import trio
 import trio.testing
 
 from fws_pipe.counters import Counters
 from fws_pipe.protocol.codec import Frame, FrameDecoder
+from fws_pipe.websocket import conversation
 from fws_pipe.websocket.conversation import Conversation, Held
 from fws_pipe.websocket.frames import event_tail, event_time, take_messages
 from fws_pipe.websocket.meter import Meter, Pace
@@ -118,7 +121,8 @@ class Laggards:
         self.waiting: list[Conversation[Any]] = []
 
     def add(self, conversation: Conversation[Any]) -> None:
-        self.waiting.append(conversation)
+        if conversation not in self.waiting:
+            self.waiting.append(conversation)
 
     def let_go_on(self) -> None:
         """It is the turn of the first of them."""
@@ -188,9 +192,13 @@ class Talk:
 
 
 @contextlib.asynccontextmanager
-async def talk(*, pace: Pace | None = None, is_fast: bool = True) -> AsyncIterator[Talk]:
-    """A conversation that has started; in the end its wire is closed, and no task is left."""
-    with trio.fail_after(1000):  # on a fake clock, this is a loop that goes round and round
+async def talk(*, pace: Pace | None = None, is_fast: bool = True, slice_s: float = math.inf) -> AsyncIterator[Talk]:
+    """A conversation that has started; in the end its wire is closed, and no task is left.
+
+    `slice_s`: how long is dealt with it in a row, by the wall clock, which a test can't rely on.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conversation, "SLICE_S", slice_s)
         async with trio.open_nursery() as nursery:
             made = Talk(nursery.start_soon, pace, is_fast=is_fast)
             made.conversation.start(b"")

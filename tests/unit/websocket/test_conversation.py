@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -22,9 +23,15 @@ from tests.e2e.raw import BINARY, CLOSE, PING, PONG, Reply, frame
 from tests.unit.websocket.talk import MAX_FRAGMENTS, MAX_MESSAGE, Talk, talk
 
 
-def run(scenario: Callable[[Talk], Awaitable[None]], *, pace: Pace | None = None, is_fast: bool = True) -> None:
+def run(
+    scenario: Callable[[Talk], Awaitable[None]],
+    *,
+    pace: Pace | None = None,
+    is_fast: bool = True,
+    slice_s: float = math.inf,
+) -> None:
     async def main() -> None:
-        async with talk(pace=pace, is_fast=is_fast) as made:
+        async with talk(pace=pace, is_fast=is_fast, slice_s=slice_s) as made:
             await scenario(made)
 
     trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -189,15 +196,35 @@ def test_where_there_is_no_time_a_client_that_finds_room_waits_for_its_turn() ->
 def test_a_client_with_much_to_deal_with_goes_on_in_its_turn() -> None:
     async def scenario(made: Talk) -> None:
         made.client.count_budget = 1
-        made.say(b"".join(text(number) + frame(b"", PONG) for number in range(2000)))
+        made.say(b"".join(text(number) + frame(b"", PONG) for number in range(1000)))
         turns = 0
         while made.host.laggards.waiting:
             assert not made.readers.is_read
             made.host.laggards.let_go_on()
             turns += 1
-        assert turns > 1
-        assert made.messages == [str(number) for number in range(2000)]
+        assert turns >= 1000
+        assert made.messages == [str(number) for number in range(1000)]
         assert made.readers.is_read
+
+    run(scenario, slice_s=0)
+
+
+def test_a_client_on_hold_is_not_read_and_goes_on_in_its_turn_with_what_had_been_read() -> None:
+    async def scenario(made: Talk) -> None:
+        made.client.has_room = False
+        made.say(text(1))
+        made.conversation.hold()
+        made.conversation.hold()
+        made.client.has_room = True
+        made.client.note_room()
+        assert made.messages == []
+        assert not made.readers.is_read
+        made.conversation.resume()
+        made.conversation.resume()
+        made.host.laggards.let_go_on()
+        assert made.messages == ["1"]
+        assert made.readers.is_read
+        assert made.host.laggards.waiting == []
 
     run(scenario)
 
@@ -429,6 +456,7 @@ def test_whatever_happens_when_events_keep_their_order_and_the_end_is_told_once(
                 made.conversation.lose()
 
         other = [change_room, give_turn, made.conversation.sweep, made.conversation.lift_rate]
+        other += [made.conversation.hold, made.conversation.resume]
         usual: list[Callable[[], object]] = [*[read] * 8, *other]
         close = partial(made.wire.begin_close, 1001, "off")
         rare: list[Callable[[], object]] = [
@@ -452,4 +480,5 @@ def test_whatever_happens_when_events_keep_their_order_and_the_end_is_told_once(
         assert not made.readers.is_read
         assert made.client.held is None
 
-    run(scenario, pace=source.choice([None, SLOW]), is_fast=source.random() < 0.7)
+    slice_s = source.choice([0, math.inf])
+    run(scenario, pace=source.choice([None, SLOW]), is_fast=source.random() < 0.7, slice_s=slice_s)
