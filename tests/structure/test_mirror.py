@@ -61,8 +61,6 @@ ELSEWHERE = {
     "front.limits": "unit/front/test_front.py",
     "front.membership_changes": "unit/front/test_source_link.py",
     "http.site": "unit/admission/test_proxies.py",
-    "ledger.link": "unit/front/test_front.py",
-    "ledger.recovery": "unit/ledger/test_feed.py",
     "pipes.json_lines": "filters/test_filters.py",
     "protocol.events": "filters/test_filters.py",
     "sdk": "unit/sdk/test_functions.py",

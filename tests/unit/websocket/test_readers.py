@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from fws_pipe.websocket.readers import HAS_EPOLL, EpollReaders, Laggards, TaskReaders, readers_for
+from fws_pipe.websocket.readers import HAS_EPOLL, EpollReaders, Laggards, SharedWait, TaskReaders, readers_for
 from fws_pipe.websocket.transport import PlainTransport
 from fws_pipe.websocket.wire import Wire
 
@@ -90,7 +90,7 @@ class Reading:
         self._nursery = nursery
         self.chain = Chain()
         self.errors: list[Exception] = []
-        self.epoll = EpollReaders(self.chain, self.errors.append) if HAS_EPOLL else None
+        self.epoll = EpollReaders(self.chain, self.errors.append, SharedWait()) if HAS_EPOLL else None
         self._tasks = TaskReaders(self.chain, self.epoll)
         self.readers: Any = self.epoll if kind == "epoll" else self._tasks
         self._clients: list[Client] = []
