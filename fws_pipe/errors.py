@@ -8,6 +8,7 @@
       SystemRefusedError         5  the system refused a port, an address, a descriptor
       UnfinishedError            6  the server had to stop with work left
       SilenceError               5  a process hangs: the server restarts it
+      ProgramError               1  a program that an adapter runs: it has ended, or can't be understood
       FrameError                 1  a pipe carries something that is not a frame
 
 Each is shown as one line (a ChainError adds the chain and a caret), never as a traceback.
@@ -27,7 +28,7 @@ EXIT_UNFINISHED = 6
 
 EXIT_CODES = {
     EXIT_OK: "asked to stop, and stopped",
-    EXIT_BROKEN_PIPE: "a filter or tool read something that is not a frame",
+    EXIT_BROKEN_PIPE: "a filter or tool read something that is not a frame, or an adapter's program failed",
     EXIT_USAGE: "an option or the chain is invalid",
     EXIT_STAGE: "the chain could not start",
     EXIT_GAVE_UP: "the chain kept failing, or ended for good",
@@ -104,6 +105,12 @@ class UnfinishedError(FwsError):
 
 class SilenceError(FwsError):
     """A process doesn't answer: it hangs, and the server restarts it."""
+
+
+class ProgramError(FwsError):
+    """The program of an adapter has ended, or has written what can't be answered to any message."""
+
+    exit_code = EXIT_BROKEN_PIPE
 
 
 class FrameError(FwsError):

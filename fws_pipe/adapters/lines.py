@@ -46,7 +46,7 @@ class LineCutter:
 
     def finish(self) -> list[bytes]:
         """The last line, if it has no newline."""
-        return self._end_line(b"") if self._parts or self._is_skipping else []
+        return self._end_line(b"") if self._parts else []
 
     def _begin_line(self, piece: bytes) -> list[bytes]:
         """Keep the beginning of a line, or more of it; returns the pieces of it that are full."""
@@ -59,6 +59,7 @@ class LineCutter:
         if not self._is_splitting:
             self._forget()
             self._is_skipping = True
+            self.dropped += 1  # told now: it may have no end
             return []
         *full, rest = self._bounded(self._forget())
         self._parts, self._size = [rest], len(rest)
@@ -67,7 +68,6 @@ class LineCutter:
     def _end_line(self, piece: bytes) -> list[bytes]:
         if self._is_skipping:
             self._is_skipping = False
-            self.dropped += 1
             return []
         self._parts.append(piece)
         return self._bounded(self._forget())

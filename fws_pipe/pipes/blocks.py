@@ -194,7 +194,8 @@ def lines_of_blocks(after_block: Callable[[], None], descriptor: int = STDIN) ->
 
 def say(text: str) -> None:
     """Write a program's own words as one line on stderr, whatever they quote of others."""
-    print(one_line(text), file=sys.stderr, flush=True)
+    sys.stderr.write(one_line(text) + "\n")  # at once: print would write the newline by itself, and others between
+    sys.stderr.flush()
 
 
 def run_program(name: str, main: Callable[[], None]) -> NoReturn:

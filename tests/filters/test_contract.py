@@ -14,13 +14,15 @@ from fws_pipe.sdk.testing import FRAMES, JSON_LINES, check_filter
 from tests.harness import COMMAND_PATH, FILTERS
 
 ENVIRONMENT = {**os.environ, "PATH": COMMAND_PATH}
+PROGRAMS = {"map": ["cat"]}
+"""What the adapters run."""
 FORMS = {"to_json": (FRAMES, JSON_LINES), "from_json": (JSON_LINES, FRAMES)}
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FILTERS.iterdir()))
 def test_every_shipped_filter(name: str) -> None:
     reads, writes = FORMS.get(name, (FRAMES, FRAMES))
-    check_filter([str(FILTERS / name)], reads=reads, writes=writes, environment=ENVIRONMENT)
+    check_filter([str(FILTERS / name), *PROGRAMS.get(name, [])], reads=reads, writes=writes, environment=ENVIRONMENT)
 
 
 def test_every_filter_is_executable_and_says_what_it_does() -> None:

@@ -50,6 +50,7 @@ ELSEWHERE = {
     "system.first_process": "e2e/test_processes.py",
     "websocket.tls": "e2e/test_tls.py",
     # Parts of something that is tested as a whole.
+    "adapters.shared": "filters/test_adapters.py",
     "admission.jwt_keys": "unit/admission/test_tokens.py",
     "admission.key_forms": "unit/admission/test_tokens.py",
     "broker.settings": "unit/broker/test_connection.py",
