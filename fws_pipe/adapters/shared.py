@@ -23,6 +23,7 @@ from fws_pipe.adapters.lines import LineCutter
 from fws_pipe.adapters.loop import READABLE, Loop
 from fws_pipe.adapters.program import Program, describe_status
 from fws_pipe.adapters.start import die_of, run_adapter
+from fws_pipe.chain.buffering import cure_for
 from fws_pipe.errors import FrameError, ProgramError, SystemRefusedError
 from fws_pipe.pipes.blocks import STDIN, BlockWriter, ReadBuffer, input_source, say
 from fws_pipe.protocol.codec import Frame, FrameDecoder
@@ -164,7 +165,8 @@ class Shared:
 
     def _check_silence(self) -> None:
         if not self._has_answered and self._translator.missing():
-            say(f"{self._name}: {self._command.name} has answered nothing for {SILENCE_S:g} s. {_HELD_BACK}")
+            cure = f"{cure_for(self._command.name)}, or try {self._name} --pty"
+            say(f"{self._name}: {self._command.name} has answered nothing for {SILENCE_S:g} s: {cure}")
 
     def _note_end(self, status: int) -> None:
         self._translator.take_lines(self._cutter.finish())
@@ -186,12 +188,6 @@ class Shared:
             assert self._status is not None
             end = f"{self._command.name} {describe_status(self._status)}"
             raise ProgramError(f"{end}, with {missing}" if missing else end)
-
-
-_HELD_BACK = (
-    "If it holds its lines back: --stdbuf, --pty, or an option of its own (sed -u, grep --line-buffered, "
-    "jq --unbuffered, mawk -W interactive)"
-)
 
 
 Make = Callable[[Words, Callable[[str], None], FrameDecoder, Outgoing], Translator]

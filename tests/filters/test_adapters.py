@@ -118,7 +118,9 @@ def test_one_that_is_not_helped_is_told(start: Starter) -> None:
     adapter = start("map", "sed", "s/foo/bar/")
     adapter.write(message("foo"))
     assert adapter.process.stderr is not None
-    assert b"sed s/foo/bar/ has answered nothing for 1 s" in os.read(adapter.process.stderr.fileno(), 4096)
+    assert b"has answered nothing for 1 s: give sed the option -u, or try map --pty" in os.read(
+        adapter.process.stderr.fileno(), 4096
+    )
     assert adapter.finish() == ([message("bar")], [], 0)
 
 
@@ -145,7 +147,7 @@ def test_map_with_a_program_that_fails(start: Starter, words: list[str], said: s
     except BrokenPipeError:
         pass
     frames, lines, code = adapter.finish()
-    assert frames in ([], [TICK], [TICK, message("foo")])
+    assert frames[:1] in ([], [TICK])
     assert len(lines) == 1
     assert lines[0].startswith(said)
     assert code == status
