@@ -38,8 +38,8 @@ class Client(Sender):
         "event_tail",
         "gate_answer",
         "groups",
+        "has_ended",
         "id",
-        "is_barred",
         "is_open",
         "open_event",
         "pinged",
@@ -61,8 +61,8 @@ class Client(Sender):
         """What it speaks within WebSocket; None: nothing has been agreed on."""
         self.is_open = False
         """Whether its handshake is over; with a gate the chain knows of it before."""
-        self.is_barred = False
-        """Whether its `open` has killed the chain again and again: the feed takes no event of it any more."""
+        self.has_ended = False
+        """Whether the feed takes no event of it any more: it has departed, or its `open` kills the chain."""
         self.gate_answer: GateAnswer | None = None
         """The chain's answer to its handshake, once there is one."""
         self._answered: trio.Event | None = None

@@ -138,6 +138,11 @@ class Sender:
             return _WHOLE_READ  # as long as there is room for others a read isn't cut in two: that would cost both
         return own if own <= in_all else max(in_all, FEW_UNDER_WAY - self._under_way_count)
 
+    @property
+    def has_under_way(self) -> bool:
+        """Whether the chain is at work on anything that it has sent, or that this has caused."""
+        return self._under_way_count > 0
+
     def must_wait(self, size: int) -> bool:
         """Whether this client's next event, of `size` bytes, must wait for its earlier ones and their replies.
 

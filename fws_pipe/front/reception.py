@@ -210,7 +210,7 @@ class Reception:
         if self._entrance.gate_timeout is None:
             await route.link.announce(client, event)
         else:
-            said_meanwhile = await self._pass_gate(client, route, event, request)
+            said_meanwhile = await self._pass_gate(client, route, event, request, has_spoken=bool(early))
             if said_meanwhile is None:
                 return False
             early += said_meanwhile
@@ -221,13 +221,18 @@ class Reception:
             return False
         return self._open(client, route, admission, early, was_told=was_told)
 
-    async def _pass_gate(self, client: Client, route: Route, event: Frame, request: handshake.Upgrade) -> bytes | None:
-        """Ask the chain; returns what the client has sent meanwhile, None when it does not come in."""
+    async def _pass_gate(
+        self, client: Client, route: Route, event: Frame, request: handshake.Upgrade, *, has_spoken: bool
+    ) -> bytes | None:
+        """Ask the chain; returns what the client has sent meanwhile, None when it does not come in.
+
+        `has_spoken`: frames have come with its request.
+        """
         said_meanwhile = b""
         wire = client.wire
         with trio.move_on_after(self._entrance.gate_timeout or 0.0) as gate:
             await route.link.announce(client, event)
-            said_meanwhile = await self._wait_answered(client, wire)
+            said_meanwhile = await self._wait_answered(client, wire, has_spoken=has_spoken)
         refusal = self._refusal_of(client, request.subprotocols)
         if client not in route.link.clients or wire.is_closed:
             if gate.cancelled_caught:
@@ -246,14 +251,15 @@ class Reception:
         route.link.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
         await self._refuse(client.wire, refusal, request.origins)
 
-    async def _wait_answered(self, client: Client, wire: Wire) -> bytes:
+    async def _wait_answered(self, client: Client, wire: Wire, *, has_spoken: bool) -> bytes:
         """Wait for the chain's answer; returns what the client has sent meanwhile."""
         early = b""
 
         async def watch() -> None:
-            """Notice a client that leaves; one block is enough to know that it is there."""
+            """Notice a client that leaves; one that has spoken is there, though it may end its side and wait."""
             nonlocal early
-            if wire.transport.descriptor is not None:  # TLS does not let go of what it is about to read
+            # TLS does not let go of what it is about to read.
+            if wire.transport.descriptor is not None and not has_spoken:
                 try:
                     early = await wire.transport.receive_some(READ_BYTES)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):

@@ -133,8 +133,8 @@ class Feed:
         self.put_at_once(event, client)
 
     def put_at_once(self, event: Frame, client: Client) -> None:
-        """Queue a client's event that can't wait, or has waited already. No-op for a client that is barred."""
-        if not client.is_barred:
+        """Queue a client's event that can't wait, or has waited already. No-op for a client that has ended."""
+        if not client.has_ended:
             self._put(event, client)
 
     def _put(self, event: Frame, client: Client) -> None:
@@ -185,9 +185,10 @@ class Feed:
 
     def put_disconnect(self, event: Frame, client: Client) -> None:
         """Queue a client's last event, which never waits: its `open` has waited, and it is smaller."""
-        self.put_at_once(event, client)
-        if not client.is_barred:
+        if not client.has_ended:
+            self.put_at_once(event, client)
             self.departures.add(client, self._seq)
+            client.has_ended = True
 
     def put_nowait(self, event: Frame, client: Client | None = None) -> bool:
         """Queue an event that the chain itself has caused. False, and counted, when there is no room.
@@ -505,7 +506,7 @@ class Feed:
 
     def _bar(self, client: Client) -> None:
         """Let no chain hear of a client again: whatever else it has sent makes no sense without its `open`."""
-        client.is_barred = True
+        client.has_ended = True
         client.open_event = b""
         self.departures.discard(client)
         self._journal.leave_out(client.id)

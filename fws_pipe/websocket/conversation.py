@@ -65,8 +65,15 @@ class Sender(Protocol):
     def count_budget(self) -> int:
         """How many messages it may send now; 0 or less: none."""
 
+    @property
+    def has_under_way(self) -> bool:
+        """Whether the chain is at work on anything that it has sent."""
+
     def must_wait(self, size: int) -> bool:
         """Whether its next event, of so many bytes, must wait for its earlier ones and their replies."""
+
+    async def wait_share(self) -> None:
+        """Wait until something that it has sent is through the chain, or something has gone out to it."""
 
     def note_room(self) -> None:
         """Called when something has gone out to the client: there may be room for more."""
@@ -271,8 +278,29 @@ class Conversation(Generic[SenderT]):
         elif self.client.must_wait(1):
             self._advance(Event.ARRIVED)
 
+    def note_end(self) -> None:
+        """The client has ended its side without a Close frame. It may still read: what it has sent is answered first.
+
+        The chain would hear of its end behind that in any case.
+        """
+        if self._library is None and self.client.has_under_way and self.state not in DEPARTED:
+            self._follow(Event.LOST)
+            self._stop_reading()
+            self.wire.run_beside(self._end_when_answered)
+        else:
+            self.lose()
+
+    async def _end_when_answered(self) -> None:
+        await self._wait_answered()
+        self._end((ABNORMAL, ""), lingers=False)
+
+    async def _wait_answered(self) -> None:
+        """Wait until all that the client has sent is through the chain, and the replies are in its outbox."""
+        while self.state is State.LAST_WORDS and self.client.has_under_way:
+            await self.client.wait_share()
+
     def lose(self) -> None:
-        """The client has gone without a word, or ended its side."""
+        """The client has gone without a word."""
         if self._library is not None and self.state not in DEPARTED:
             self._follow(Event.LOST)
             self._stop_reading()
@@ -664,7 +692,9 @@ class Conversation(Generic[SenderT]):
 
     async def _finish(self, close: CloseCode, *, is_clean: bool) -> None:
         """trio-websocket has come to the end of the connection."""
-        if not is_clean and close[0] != ABNORMAL:
+        if not is_clean and close[0] == ABNORMAL:
+            await self._wait_answered()
+        elif not is_clean:
             self.wire.begin_close(*close)  # it has found a fault, and drops the connection without a word
         if not is_clean and self.wire.close_sent is not None:
             close = self.wire.close_sent

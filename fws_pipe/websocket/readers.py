@@ -266,11 +266,12 @@ class EpollReaders:
         except BlockingIOError:
             return
         except OSError:
-            block = b""
+            conversation.lose()
+            return
         if block:
             conversation.take(block, now)
         else:
-            conversation.lose()
+            conversation.note_end()
 
     async def _wait_room(self) -> None:
         """The chain is so slow that no client is read. What it answers is: that is what makes room."""
@@ -439,8 +440,12 @@ class TaskReaders:
         finally:
             del self._tasks[conversation]
             task.has_ended.set()
-        if not task.scope.cancelled_caught:
+        if task.scope.cancelled_caught:
+            return
+        if block is None:
             conversation.lose()
+        else:
+            conversation.note_end()
 
 
 class _Task:
@@ -458,11 +463,12 @@ class _Task:
             await self.may_read.wait()
 
 
-async def _receive(conversation: Conversation) -> bytes:
+async def _receive(conversation: Conversation) -> bytes | None:
+    """Some bytes, or none at the end of what the client sends; None when the connection is broken."""
     try:
         return await conversation.wire.transport.receive_some(conversation.appetite)
     except (trio.BrokenResourceError, trio.ClosedResourceError):
-        return b""
+        return None
 
 
 def readers_for(wire: Wire, tasks: TaskReaders, epoll: EpollReaders | None) -> Readers:

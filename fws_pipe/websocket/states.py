@@ -36,7 +36,7 @@ class ConversationState(enum.Enum):
     ON_HOLD_IN_LIBRARY = enum.auto()
     """As ON_HOLD, while trio-websocket is at work on what it was fed."""
     LAST_WORDS = enum.auto()
-    """The client sends no more; trio-websocket may still be at work on what it has sent."""
+    """The client sends no more; trio-websocket, or the chain, is still at work on what it has sent."""
     DESERTED = enum.auto()
     """The wire is closed; trio-websocket may still be at work on what the client had sent."""
     ENDED = enum.auto()
@@ -75,7 +75,7 @@ class ConversationEvent(enum.Enum):
     RESUME = enum.auto()
     """The hold is over."""
     LOST = enum.auto()
-    """The client has ended its side while trio-websocket may be at work."""
+    """The client has ended its side while trio-websocket, or the chain, is at work on what it has sent."""
     DEPARTED = enum.auto()
     """The chain has been told that the client has gone."""
     WIRE_CLOSED = enum.auto()

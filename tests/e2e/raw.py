@@ -107,6 +107,15 @@ class RawClient:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
+    def end_output(self) -> None:
+        """Say that nothing follows, and go on reading."""
+        if isinstance(self.socket, ssl.SSLSocket):
+            self.socket.settimeout(0)
+            with contextlib.suppress(ssl.SSLWantReadError):
+                self.socket.unwrap()  # close_notify goes out, and the server's is not waited for
+            self.socket.settimeout(PATIENCE_S)
+        socket.socket.shutdown(self.socket, socket.SHUT_WR)
+
     def upgrade(self, behind: bytes = b"") -> bytes:
         """Open, with `behind` in the same segment as the request; returns the response's head."""
         self.send(request(self.port) + behind)

@@ -11,7 +11,8 @@ import pytest
 from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK, InvalidStatus
 from websockets.sync.client import connect
 
-from tests.e2e.raw import CLOSE, RawClient, frame, request
+from tests.e2e.authority import Authority
+from tests.e2e.raw import CLOSE, RawClient, frame, request, split_replies
 from tests.harness import Servers, eventually
 
 
@@ -284,3 +285,55 @@ def test_two_hundred_connects_leave_nothing_behind(servers: Servers) -> None:
     server.events("disconnect", 151)
     eventually(lambda: descriptors_of(server.pid) == base, "the number of descriptors is back where it was")
     assert len(server.events("open", 151)) == len(server.events("disconnect", 151)) == 151
+
+
+PLAIN = frame(b"one") + frame(b"two")
+IN_PARTS = frame(b"o", first=0x01) + frame(b"ne", first=0x80) + frame(b"two")
+
+
+@pytest.mark.parametrize("way", ["tcp", "tls", "gate"])
+def test_a_client_that_ends_its_side_gets_its_replies(servers: Servers, way: str) -> None:
+    """As `nc -N` does: it says all that it has to say, half-closes its connection, and reads to the end."""
+    authority = Authority(servers.folder)
+    options = {"tls": authority.issue(), "gate": ["--gate"]}.get(way, [])
+    stages = [servers.script("opener", OPENER), servers.script("late", LATE), servers.reporter(), "mirror"]
+    server = servers.start(*options, " | ".join(stages))
+    has_ended = servers.folder / "ended"
+    for count, messages in enumerate((PLAIN, IN_PARTS), 1):
+        with RawClient(server.port) as client:
+            if way == "tls":
+                client.begin_tls(authority.client_context())
+            client.send(request(server.port) + messages)
+            client.end_output()
+            has_ended.touch()
+            client.read_head()
+            assert [reply.payload for reply in split_replies(client.read_to_end())] == [b"one", b"two"]
+        assert [event["code"] for event in server.events("disconnect", count)] == [1006] * count
+        has_ended.unlink()
+    assert server.stop() == 0
+    assert len(server.events("disconnect", 2)) == 2
+
+
+OPENER = """#!/usr/bin/env fws-python
+from fws_pipe.sdk import accept, on, run
+
+@on("open")
+def came(event):
+    accept(event["id"])
+
+run()
+"""
+
+LATE = """#!/usr/bin/env fws-python
+import time
+from pathlib import Path
+from fws_pipe.sdk import on, run
+
+@on("message")
+def said(event):
+    while not Path("ended").exists():
+        time.sleep(0.001)
+    time.sleep(0.02)  # until the server has seen the end
+
+run()
+"""

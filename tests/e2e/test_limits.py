@@ -272,6 +272,15 @@ def test_a_client_that_resets_its_connection_while_its_rate_holds_it_frees_its_p
     assert "error in the server itself" not in server.stderr.text
 
 
+def test_a_client_that_has_left_while_its_rate_holds_it_is_found_by_a_ping(servers: Servers) -> None:
+    """The end of what it sends stands behind what its rate holds back. But its kernel refuses the ping."""
+    server = servers.start("--rate", "1/h", "--ping-interval", "0.1", servers.reporter())
+    with RawClient(server.port) as client:
+        client.upgrade(frame(b"x") * 3)
+        server.events("message", 1)
+    assert server.events("disconnect", 1)[0]["code"] == 1006
+
+
 def test_what_a_client_has_sent_before_the_end_of_its_output_is_taken_at_its_rate(servers: Servers) -> None:
     server = servers.start("--rate", "100/s", "--ping-interval", "0", f"mirror | {servers.reporter()}")
     with RawClient(server.port) as client:

@@ -234,6 +234,27 @@ def test_what_waits_for_room_when_its_client_is_lost_comes_before_the_disconnect
     serve(scenario, tmp_path)
 
 
+def test_no_event_of_a_client_follows_its_disconnect(tmp_path: Path) -> None:
+    """A message that waited for room came behind it when the server closed the connection meanwhile."""
+
+    async def scenario(served: Served) -> None:
+        served.ticks_left = 1
+        with RawClient(served.port) as client:
+            await trio.to_thread.run_sync(client.upgrade)
+            small, large = (frame(b"x" * size, first=0x01) + frame(b"", first=0x80) for size in (10_000, 1_040_000))
+            await trio.to_thread.run_sync(client.send, small + large)
+            [there] = served.front.link.clients
+            await served.wait_until(lambda: bool(there._share))
+            there.wire.fail(1011, "no sign of life")
+            await served.wait_until(lambda: not there._share)
+            assert await trio.to_thread.run_sync(client.read_close_code) == 1011
+        await served.wait_until(lambda: not served.front._wires)
+        await served.wait_until(lambda: "disconnect" in served.events)
+        assert served.events == ["open", "message", "disconnect"]
+
+    serve(scenario, tmp_path)
+
+
 def test_a_client_that_sends_now_and_then_is_not_idle(tmp_path: Path) -> None:
     clock = trio.testing.MockClock()
 
