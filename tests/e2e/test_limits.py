@@ -104,9 +104,11 @@ def test_who_connects_and_says_nothing_keeps_nobody_out(servers: Servers, has_tl
     options = ("--max-handshakes", "8", "--handshake-timeout", "1000")
     server = servers.start(*options, *(authority.issue() if has_tls else ()), "mirror")
     begun = hello_of_tls(context) if context else request(server.port)
-    with RawClient(server.port) as slow, ExitStack() as stack:
+    with ExitStack() as stack:
+        silent = [stack.enter_context(RawClient(server.port)) for _ in range(7)]
+        slow = stack.enter_context(RawClient(server.port))  # behind them, so its time isn't over before theirs
         slow.send(begun[:10])
-        silent = [stack.enter_context(RawClient(server.port)) for _ in range(10)]
+        silent += [stack.enter_context(RawClient(server.port)) for _ in range(3)]
         with connect(server.url, ssl=context, open_timeout=PATIENCE_S) as client:
             exchange(client, "x")
         for each in silent[:4]:  # there was room for the other six

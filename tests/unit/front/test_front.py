@@ -243,7 +243,7 @@ def test_no_event_of_a_client_follows_its_disconnect(tmp_path: Path) -> None:
             await trio.to_thread.run_sync(client.upgrade)
             small, large = (frame(b"x" * size, first=0x01) + frame(b"", first=0x80) for size in (10_000, 1_040_000))
             await trio.to_thread.run_sync(client.send, small + large)
-            [there] = served.front.link.clients
+            [there] = served.link.clients
             await served.wait_until(lambda: bool(there._share))
             there.wire.fail(1011, "no sign of life")
             await served.wait_until(lambda: not there._share)

@@ -34,7 +34,17 @@ class Sender:
 
     def __init__(self) -> None:
         self.has_room = True
+        self.has_under_way = False
         self.held: Held | None = None
+        self._share = trio.lowlevel.ParkingLot()
+
+    async def wait_share(self) -> None:
+        await self._share.park()
+
+    def note_through(self) -> None:
+        """The chain is through with all that the client has sent."""
+        self.has_under_way = False
+        self._share.unpark_all()
 
     def must_wait(self, size: int) -> bool:
         return not self.has_room

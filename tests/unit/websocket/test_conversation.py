@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fws_pipe.counters import Count
 from fws_pipe.websocket.meter import Pace
 from fws_pipe.websocket.rates import Rate
-from fws_pipe.websocket.rfc6455 import ABNORMAL, POLICY_VIOLATION, TOO_BIG, close_of, encode_close
+from fws_pipe.websocket.rfc6455 import ABNORMAL, POLICY_VIOLATION, TOO_BIG, close_of, encode_close, encode_message
 from fws_pipe.websocket.states import ConversationState as State
 from fws_pipe.websocket.states import ImpossibleEventError
 from tests.e2e.raw import BINARY, CLOSE, PING, PONG, Reply, frame
@@ -382,6 +382,42 @@ def test_a_client_that_is_lost_has_gone_with_1006(in_library: bool) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("in_library", [False, True])
+def test_a_client_that_ends_its_side_goes_when_what_it_has_sent_is_answered(in_library: bool) -> None:
+    async def scenario(made: Talk) -> None:
+        made.say(fragment(b"", 1) + fragment(b"1", final=True) if in_library else text(1))
+        made.client.has_under_way = True
+        await made.settle()
+        made.conversation.note_end()
+        await trio.sleep(1000)
+        assert made.host.departures == []
+        assert made.readers.is_removed
+        made.wire.write(encode_message("reply"))
+        made.client.note_through()
+        await made.settle()
+        assert made.host.departures == [(ABNORMAL, "", False)]
+        assert made.host.leaves == 1
+        assert [reply.payload for reply in made.replies] == [b"reply"]
+        assert made.messages == ["1"]
+
+    run(scenario)
+
+
+def test_a_client_that_has_ended_its_side_and_takes_no_reply_has_gone() -> None:
+    async def scenario(made: Talk) -> None:
+        made.say(text(1))
+        made.client.has_under_way = True
+        made.conversation.note_end()
+        made.wire.abort()
+        await made.settle()
+        made.client.note_through()
+        await made.settle()
+        assert made.host.departures == [(ABNORMAL, "", False)]
+        assert made.host.leaves == 1
+
+    run(scenario)
+
+
 def test_a_client_that_is_not_read_can_not_be_lost() -> None:
     async def scenario(made: Talk) -> None:
         made.say(fragment(b"last ", 1) + fragment(b"words", final=True))
@@ -455,12 +491,18 @@ def test_whatever_happens_when_events_keep_their_order_and_the_end_is_told_once(
             if made.readers.is_read:
                 made.conversation.lose()
 
-        other = [change_room, give_turn, made.conversation.sweep, made.conversation.lift_rate]
+        def end_side() -> None:
+            if made.readers.is_read:
+                made.client.has_under_way = source.random() < 0.5
+                made.conversation.note_end()
+
+        other = [change_room, give_turn, made.client.note_through, made.conversation.sweep, made.conversation.lift_rate]
         other += [made.conversation.hold, made.conversation.resume]
         usual: list[Callable[[], object]] = [*[read] * 8, *other]
         close = partial(made.wire.begin_close, 1001, "off")
         rare: list[Callable[[], object]] = [
             lose,
+            end_side,
             close,
             made.conversation.note_reset,
             made.wire.abort,
