@@ -1,4 +1,4 @@
-"""What the front counts, by name. No I/O.
+"""The server's counters and gauges. No I/O.
 
 The front's own counters are an enum. Filters and the other processes count under names of their own (`count` actions).
 """
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 MOST_NAMES = 1000
-"""How many names are counted; a filter that counts under a new name each time must not fill our memory."""
+"""How many names of filters are counted: a filter that makes up a new name each time must not fill the memory."""
 
 
 class Count(enum.StrEnum):
-    """What happens and is counted; the value is what the log calls it."""
+    """The front's own counters; each value is the counter's name in the log."""
 
     # Handshakes.
     TLS_TOO_SLOW = "TLS handshake too slow"
@@ -39,11 +39,11 @@ class Count(enum.StrEnum):
 
     # What is sent to clients.
     GONE = "gone"
-    """Messages and other actions for a client that has left."""
+    """Messages and other actions for clients that have left."""
     SLOW = "slow"
     """Clients closed for a full outbox."""
     DROPPED_FOR_SLOW = "dropped for slow clients"
-    """Messages, where slow clients stay."""
+    """Messages dropped where slow clients aren't closed (--slow-client)."""
 
     # The chain.
     BAD_ACTION = "bad action"
@@ -65,7 +65,7 @@ class Count(enum.StrEnum):
 
 
 class Gauge(enum.StrEnum):
-    """What there is of something at this moment."""
+    """Quantities at one moment; each value is the gauge's name."""
 
     CLIENTS = "clients"
     HANDSHAKES = "handshakes under way"
@@ -78,11 +78,11 @@ class Statistics:
     """All counters and gauges as they were at one moment."""
 
     counts: Mapping[str, int]
-    """By the name of a `Count`, of a refusal's status, or of what filters count."""
+    """The counters by name: those of `Count`, "refused STATUS", and those of filters."""
     gauges: Mapping[Gauge, int]
 
     def describe(self) -> str:
-        """What has been counted, as the log has it; empty where nothing has."""
+        """The counters above 0 as text for the log, "name: count, name: count"; empty where all are 0."""
         return ", ".join(f"{name}: {count}" for name, count in self.counts.items() if count)
 
 
@@ -91,12 +91,12 @@ class Counters:
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
-        """Ours, and refusals by their status."""
+        """The front's own counters, and refusals by status."""
         self._named: Counter[str] = Counter()
-        """Those of filters and other processes, which may have the names of ours."""
+        """The counters of filters and other processes; their names may be the same as the front's."""
 
     def add(self, count: Count, by: int = 1) -> int:
-        """Count something; returns how often that has been now."""
+        """Add to a counter; returns its new value."""
         self._counts[count] += by
         return self._counts[count]
 
@@ -105,7 +105,7 @@ class Counters:
         self._counts[f"refused {status}"] += 1
 
     def add_named(self, name: str, by: int) -> None:
-        """Count something under a name that is not ours; under FURTHER_NAMES once there are MOST_NAMES of them."""
+        """Add to a counter of a filter; to FURTHER_NAMES for a new name beyond MOST_NAMES of them."""
         is_known = name in self._named or len(self._named) < MOST_NAMES
         self._named[name if is_known else Count.FURTHER_NAMES.value] += by
 
@@ -113,7 +113,7 @@ class Counters:
         return self._counts[count]
 
     def copy(self) -> Mapping[str, int]:
-        """All counts of now, 0 where there is none; they don't change any more."""
+        """An immutable copy of all counters; a missing one is 0."""
         together = self._counts.copy()
         together.update(self._named)
         return MappingProxyType(together)

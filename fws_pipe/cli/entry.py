@@ -1,6 +1,6 @@
-"""The commands: each sees to its signals first, and only then loads what it is made of.
+"""The entry points of the commands: each sets its signals first, and only then imports its own modules.
 
-To load that takes some tenths of a second, in which an interrupt must not show a traceback. So this module itself loads
+The imports take some tenths of a second, in which an interrupt must not show a traceback. So this module itself imports
 next to nothing: not even typing, which takes longer than Python's own start.
 """
 

@@ -1,4 +1,4 @@
-"""fws-cat: prints frames as lines of JSON, for people and shells, with no server at all."""
+"""fws-cat: prints frames as lines of JSON, for people and shells; it needs no server."""
 
 from __future__ import annotations
 

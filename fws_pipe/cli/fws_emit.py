@@ -1,4 +1,4 @@
-"""fws-emit: makes frames from arguments or lines of JSON, for people and shells, with no server at all."""
+"""fws-emit: makes frames from arguments or lines of JSON, for people and shells; it needs no server."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from fws_pipe.protocol.json_form import JsonFormError, from_json
 _HELP = """usage: fws-emit TYPE [--FIELD VALUE…]
        fws-emit < LINES
 
-Writes frames on stdout: one, from its arguments, or one for each line of JSON on stdin.
+Writes one frame on stdout, made from the arguments; without arguments one frame for each line of JSON on stdin.
 
   fws-emit message --id a --data hello          text
   fws-emit message --id a --base64 data=AAEC    bytes
   fws-emit send --to '*' --except a --data hi
   fws-emit open --id a --json headers='[["origin", "x"]]'   any JSON value, with --json FIELD=VALUE
 
-seq and time are filled in where they are missing.
+Missing seq and time of events are filled in.
 """
 
 _NUMBERS = frozenset({"seq", "code"})
@@ -49,7 +49,7 @@ def _emit(arguments: Sequence[str]) -> None:
         try:
             output.add(encode(_completed(_frame_of(arguments), 1)))
         except (OverflowError, ValueError) as error:
-            _fail(f"this has no msgpack form ({error})")
+            _fail(f"the frame has no msgpack form ({error})")
     else:
         for seq, (frame, raw) in enumerate(frames_of_json("fws-emit", output.flush, _check_type), start=1):
             completed = _completed(frame, seq)
@@ -68,7 +68,7 @@ def _frame_of(arguments: Sequence[str]) -> Frame:
     if kind.startswith("-"):
         _fail(f"expected a type first, such as message, got {kind!r}")
     if kind not in EVENT_TYPES | ACTION_TYPES:
-        say(f"fws-emit: {kind!r} is no known type; it is written all the same")
+        say(f"fws-emit: {kind!r} is no known type; the frame is written anyway")
     frame: dict[str, Any] = {"type": kind}
     while rest:
         flag, *rest = rest
@@ -109,7 +109,7 @@ def _json_value(text: str) -> object:
 
 
 _FORMS: dict[str, Callable[[str], object]] = {"--json": _json_value, "--base64": _base64_value}
-"""What a field's value may be besides text."""
+"""The options that give a field a value other than text, and their parsers."""
 
 
 def _fail(problem: str) -> NoReturn:
@@ -118,6 +118,6 @@ def _fail(problem: str) -> NoReturn:
 
 
 def _check_type(frame: Frame) -> None:
-    """Raise JsonFormError for a frame without a text type: filters pass it on, but to make one is a mistake."""
+    """Raise JsonFormError for a frame without a text type: filters pass one on, but making one is a mistake."""
     if type_of(frame) is None:
         raise JsonFormError("a frame must have a type")

@@ -1,6 +1,6 @@
-"""fws_server: filtered_websocket's command line, turned into the configuration of fws-pipe.
+"""fws_server: turns filtered_websocket's command line into the configuration of fws-pipe.
 
-Each filter module becomes a stage that hosts it. Options that a user's own storage module adds go to that module.
+Each filter module becomes a stage that hosts it. A user's own storage module gets the options that it adds.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _FLAGS = {"port": "--port", "key": "-key", "cert": "-cert", "token": "-token"}
 _REDIS_FLAGS = {key: f"--{key}" for key in ("redis_host", "redis_port", "redis_channels", "redis_key")}
 
 _OPTION = re.compile(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*(?![\w-])")
-_LEAVE_REDIS = "leave --redis-url and the like out"  # what the check of Redis advises: here the storage brings Redis
+_LEAVE_REDIS = "leave --redis-url and the like out"  # advice that is replaced: here Redis comes with the storage
 
 
 class RewordedError(FwsError):
-    """An error as fws_server's users know its options, with the exit code of the original."""
+    """An error in the words of fws_server's options, with the exit code of the original."""
 
     def __init__(self, text: str, exit_code: int) -> None:
         super().__init__(text)
@@ -45,8 +45,8 @@ class RewordedError(FwsError):
 
 
 def reworded(error: FwsError, config: Config) -> FwsError:
-    """The same error with fws_server's own flags for those of fws-pipe, and variables where it has no flag."""
-    if isinstance(error, ChainError):  # all in it is the user's own text
+    """The error with fws_server's flags in place of those of fws-pipe, or with variables where it has no flag."""
+    if isinstance(error, ChainError):  # its text is the user's own
         return error
     text = str(error)
     flags = {**_FLAGS, "host": "--host"}
@@ -78,13 +78,13 @@ def parse_server(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
 
 
 def _config_path(argv: Sequence[str]) -> str | None:
-    """The config file. It is read before all options are known: it may name the storage that adds some."""
+    """The config file's path, or None. It is parsed first: the file may name a storage module that adds options."""
     path: str | None = default_parser(with_help=False).parse_known_args(argv)[0].config
     return path
 
 
 def _with_redis_words(file: ConfigFile) -> ConfigFile:
-    """The same, with the old keys for Redis left to a user's own storage module."""
+    """The file's content with the old keys for Redis as words for the parser of a user's own storage module."""
     words = {}
     for key, flag in _REDIS_FLAGS.items():
         if key in file.values:
@@ -97,7 +97,7 @@ def _with_redis_words(file: ConfigFile) -> ConfigFile:
 def _parse(
     parser: argparse.ArgumentParser, argv: Sequence[str], flags: Mapping[str, str], file: ConfigFile
 ) -> dict[str, Any]:
-    """What was said, None for what was not: then the environment and the config file have a say."""
+    """The value of each flag; None where it isn't given, so that the environment or the config file decides."""
     found, rest = parser.parse_known_args(argv, argparse.Namespace(**dict.fromkeys(flags)))
     for name in file.unknown:
         if any(word == f"--{name}" or word.startswith(f"--{name}=") for word in rest):
@@ -119,7 +119,7 @@ def _given(arguments: Mapping[str, Any], flags: Mapping[str, str]) -> dict[str, 
 
 
 def _with_old_defaults(file: ConfigFile, storage: str) -> ConfigFile:
-    """The same, with filtered_websocket's defaults where they aren't ours: anything that is said beats them."""
+    """The file's content with filtered_websocket's defaults where they differ from fws-pipe's; all else beats these."""
     values = {"host": Given("", [_ALL_INTERFACES]), **file.values}
     if storage == StorageKind.REDIS and not {"redis_url", "redis_host", "redis_port"} & set(values):
         values["redis_host"] = Given("", "localhost")
@@ -127,7 +127,7 @@ def _with_old_defaults(file: ConfigFile, storage: str) -> ConfigFile:
 
 
 def _chain(filters: Sequence[str] | None, file: ConfigFile) -> str:
-    """The command line's filters, else the file's, else the default ones. All of them are modules."""
+    """The chain of the command line's filters, else the file's, else the default ones; filters are modules."""
     if filters is None and file.filters is None and file.chain is not None:
         return file.chain
     chosen = next((names for names in (filters, file.filters) if names is not None), _DEFAULT_FILTERS)

@@ -1,7 +1,7 @@
-"""The loop of every program on a pipe: read a block, do its work, write a block.
+"""The loop of every program on a pipe: read a block, process it, write a block.
 
-What has been made of one block is written at once and before the next read, so nothing waits in a buffer while stdin is
-idle, and many small frames still cost two system calls.
+The output of a block is written before the next read, so nothing waits in a buffer while stdin is idle, and many small
+frames still cost two system calls.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ STDERR = 2
 
 
 class OutputClosedError(Exception):
-    """Nobody reads our output any more. Not an OSError: those may come from a filter's own work, and mean nothing."""
+    """The output has no reader any more. It is no OSError, since a filter's own code may raise those, too."""
 
 
 class BlockWriter:
-    """Collects output and writes it in blocks."""
+    """Collects output and writes it in blocks. `shared`: other programs write to the same FIFO, and take turns."""
 
     def __init__(self, descriptor: int = STDOUT, *, shared: bool = False) -> None:
         self._descriptor = descriptor
@@ -39,21 +39,21 @@ class BlockWriter:
         self._size = 0
 
     def add(self, data: bytes) -> None:
-        """Queue some bytes; a full block is written at once, so memory stays bounded."""
+        """Queue some bytes; a full block (BLOCK_BYTES) is written at once, so memory stays bounded."""
         self._parts.append(data)
         self._size += len(data)
         if self._size >= BLOCK_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is queued.
+        """Write all queued bytes.
 
-        Raises OutputClosedError when nobody reads any more, SystemRefusedError when it can't be written.
+        Raises OutputClosedError when the output has no reader any more, SystemRefusedError for any other failure.
         """
         if self._parts:
             parts, self._parts, self._size = self._parts, [], 0
             try:
-                write = _write_alone if self._shared else write_all
+                write = _write_exclusively if self._shared else write_all
                 write(self._descriptor, b"".join(parts))
             except BrokenPipeError:
                 raise OutputClosedError from None
@@ -62,16 +62,16 @@ class BlockWriter:
 
 
 def block_writer_for_the_front() -> BlockWriter:
-    """For the sink and the source, which by hand both write to the FIFO that the front reads: one block at a time."""
+    """The writer of the sink and the source to the front; by hand both write to one FIFO, so they take turns there."""
     return BlockWriter(shared="FWS_STAGE" not in os.environ and stat.S_ISFIFO(os.fstat(STDOUT).st_mode))
 
 
-def _write_alone(descriptor: int, data: bytes) -> None:
-    """Write all of it, while others that do so wait; a pipe itself keeps 4 KiB together, no more (pipe(7))."""
+def _write_exclusively(descriptor: int, data: bytes) -> None:
+    """Write all bytes under a lock; without it a pipe keeps no more than PIPE_BUF bytes together (pipe(7))."""
     try:
-        # A record lock is the process's; flock's would be shared by those that have one descriptor from their shell.
+        # A record lock belongs to the process; processes that inherited one descriptor would share a lock of flock.
         fcntl.lockf(descriptor, fcntl.LOCK_EX)
-    except OSError:  # a system that locks files only
+    except OSError:  # this system locks regular files only
         write_all(descriptor, data)
         return
     try:
@@ -81,13 +81,13 @@ def _write_alone(descriptor: int, data: bytes) -> None:
 
 
 def identity_of(descriptor: int) -> str:
-    """What tells an open file from all others: two descriptors of one pipe have the same."""
+    """A text that identifies an open file: two descriptors of one pipe have the same."""
     status = os.fstat(descriptor)
     return f"{status.st_dev}:{status.st_ino}"
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of it, waiting as long as it takes."""
+    """Write all bytes, and wait as long as that takes. Raises OSError."""
     count = write_some(descriptor, data) if data else 0
     if count < len(data):
         rest = memoryview(data)[count:]
@@ -96,9 +96,10 @@ def write_all(descriptor: int, data: bytes) -> None:
 
 
 def write_some(descriptor: int, data: bytes | memoryview) -> int:
-    """Write what is taken, after waiting for that; returns how many bytes that were. Raises OSError.
+    """Wait until bytes can be written, and write some; returns how many. Raises OSError.
 
-    A program that shares the descriptor may have made it non-blocking: that belongs to the open file (fcntl(2)).
+    The descriptor may be non-blocking: that flag belongs to the open file, and a program that shares it may have set it
+    (fcntl(2)).
     """
     while True:
         try:
@@ -114,8 +115,10 @@ def _wait_for(descriptor: int, readiness: int) -> None:
 
 
 class ReadBuffer:
-    """Memory to read into. os.read would take a new block for each read, and one of this size is mapped, cleared and
-    unmapped by the kernel each time, which takes longer than to read a few messages and copy them.
+    """Reusable memory to read into.
+
+    os.read allocates a block for each read. The kernel maps, clears and unmaps one of this size each time, which takes
+    longer than reading a few messages and copying them.
     """
 
     def __init__(self, size: int = BLOCK_BYTES) -> None:
@@ -123,12 +126,12 @@ class ReadBuffer:
         self._whole = (self._view,)
 
     def read(self, descriptor: int, limit: int = BLOCK_BYTES) -> bytes:
-        """Read at most `limit` bytes; none at the end. Raises OSError as os.read does."""
+        """Read at most `limit` bytes; b"" at the end of input. Raises OSError as os.read does."""
         room = self._whole if limit >= len(self._view) else (self._view[:limit],)
         return self._view[: os.readv(descriptor, room)].tobytes()
 
     def read_waiting(self, descriptor: int) -> bytes:
-        """Read what there is, after waiting for it, also where the descriptor is non-blocking. Raises OSError."""
+        """Wait for input and read it, also from a non-blocking descriptor; b"" at the end of input. Raises OSError."""
         while True:
             try:
                 return self.read(descriptor)
@@ -144,9 +147,9 @@ def _read(buffer: ReadBuffer, descriptor: int, source: str) -> bytes:
 
 
 def read_frames(decoder: FrameDecoder, after_block: Callable[[], None], descriptor: int = STDIN) -> Iterator[Frame]:
-    """Yield each frame until the end of input; calls `after_block` before each read that may wait.
+    """Yield each frame until the end of input; `after_block` is called before each read that may wait.
 
-    `decoder.raw` gives the bytes of the frame at hand. Raises FrameError for what isn't frames.
+    `decoder.raw` gives the bytes of the frame yielded last. Raises FrameError where the input isn't frames.
     """
     buffer = ReadBuffer()
     try:
@@ -163,16 +166,19 @@ def read_frames(decoder: FrameDecoder, after_block: Callable[[], None], descript
 def frames_of_blocks(
     source: str, after_block: Callable[[], None], descriptor: int = STDIN
 ) -> Iterator[tuple[Frame, bytes]]:
-    """The same, with each frame's bytes, for a reader that wants them all. `source` is who writes them."""
+    """Yield each frame and its bytes until the end of input; `after_block` is called before each read that may wait.
+
+    `source` names the writer in messages. Raises FrameError where the input isn't frames.
+    """
     decoder = FrameDecoder(source)
     for frame in read_frames(decoder, after_block, descriptor):
         yield frame, decoder.raw()
 
 
 def lines_of_blocks(after_block: Callable[[], None], descriptor: int = STDIN) -> Iterator[bytes]:
-    """Yield each line, without its newline, until the end of input; calls `after_block` before each read that may wait.
+    """Yield each line, without its newline, until the end of input; `after_block` is called before each read.
 
-    Raises FrameError for a line that is longer than a frame may be.
+    Raises FrameError for a line over FRAME_LIMIT_BYTES.
     """
     parts: list[bytes] = []
     size = offset = 0
@@ -193,23 +199,23 @@ def lines_of_blocks(after_block: Callable[[], None], descriptor: int = STDIN) ->
 
 
 def say(text: str) -> None:
-    """Write a program's own words as one line on stderr, whatever they quote of others."""
-    sys.stderr.write(one_line(text) + "\n")  # at once: print would write the newline by itself, and others between
+    """Write a program's message as one line on stderr; text of others in it is made safe for a terminal."""
+    sys.stderr.write(one_line(text) + "\n")  # one write: print would write the newline apart
     sys.stderr.flush()
 
 
 def run_program(name: str, main: Callable[[], None]) -> NoReturn:
-    """Run a filter's or tool's main, and end as the contract says.
+    """Run a filter's or tool's main, and exit as the contract says.
 
-    Exit 0 at end of input and when nobody reads the output any more; one line and its exit code for a FwsError (1 for a
-    broken frame); an interrupt from the keyboard ends it as it ends `cat`.
+    The exit code is 0 at the end of input, and when the output has no reader any more. A FwsError is shown as one line,
+    and has its own code (1 for a broken frame). An interrupt from the keyboard ends the process as it ends `cat`.
     """
     die_of_interrupts()
     open_standard_streams()
     try:
         main()
     except OutputClosedError:
-        os._exit(EXIT_OK)  # without Python's own flush of stdout, which would fail once more
+        os._exit(EXIT_OK)  # not sys.exit: Python's own flush of stdout would fail again
     except FwsError as error:
         say(f"{name}: {error}")
         os._exit(error.exit_code)
@@ -217,9 +223,10 @@ def run_program(name: str, main: Callable[[], None]) -> NoReturn:
 
 
 def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
-    """Start a daemon thread whose failure ends the process, as that of the main thread does: the server restarts it.
+    """Start a daemon thread whose failure ends the process, as a failure of the main thread does.
 
-    A FwsError is one line and its exit code; anything else is a defect, and shows its traceback.
+    A FwsError is shown as one line, and has its own exit code; any other exception is a defect, and shows its
+    traceback.
     """
 
     def run() -> None:
@@ -230,8 +237,8 @@ def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
         except FwsError as error:
             say(f"{name}: {error}")
             os._exit(error.exit_code)
-        except BaseException:  # noqa: BLE001 - also what a thread's end would hide
-            sys.excepthook(*sys.exc_info())  # without the module traceback, which filters would have to load
+        except BaseException:  # noqa: BLE001 - threading would hide it
+            sys.excepthook(*sys.exc_info())  # not the module traceback, whose import slows each filter's start
             sys.stderr.flush()
             os._exit(EXIT_BROKEN_PIPE)
 
@@ -241,7 +248,7 @@ def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
 
 
 def open_standard_streams() -> None:
-    """See to it that descriptors 0 to 2 are taken, if we were started without (`<&-`): a pipe would get the number."""
+    """Open /dev/null for those of descriptors 0 to 2 that are closed (`<&-`); otherwise a pipe would get the number."""
     descriptor = os.open(os.devnull, os.O_RDWR)
     while descriptor <= STDERR:
         descriptor = os.dup(descriptor)
@@ -251,5 +258,5 @@ def open_standard_streams() -> None:
 
 
 def input_source() -> str:
-    """Who writes our stdin, as messages name it: the stage before, or plain stdin outside of a server."""
+    """The writer of stdin, as messages name it: the stage before; outside of a server "stdin"."""
     return os.environ.get("FWS_READS_FROM", "stdin")

@@ -1,6 +1,6 @@
 """Anonymous pipes and their ends (pipe(7)).
 
-Only ends that this process alone holds are made non-blocking: O_NONBLOCK belongs to the open file, which a child or a
+Only ends that no other process holds are made non-blocking: O_NONBLOCK belongs to the open file, which a child or a
 shell may share.
 """
 
@@ -18,7 +18,7 @@ from fws_pipe.protocol.codec import BLOCK_BYTES, PIPE_BYTES
 
 
 class Pipe(NamedTuple):
-    """Both ends, as descriptors that no child inherits unless it is told to."""
+    """The descriptors of both ends; a child inherits one only where it is passed explicitly."""
 
     read_end: int
     write_end: int
@@ -31,31 +31,31 @@ def make_pipe(*, is_large: bool = True) -> Pipe:
         try:
             fcntl.fcntl(pipe.write_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         except OSError:
-            # EPERM: the user's pipes hold as much as they may (pipe-user-pages-soft). 64 KiB work as well, slower.
+            # EPERM: the user's pipes are at their limit (pipe-user-pages-soft). 64 KiB work as well, only slower.
             pass
     return pipe
 
 
 class Outlet(Protocol):
-    """Where blocks of frames go."""
+    """A destination of blocks of frames."""
 
     async def write(self, data: bytes) -> None:
-        """Write all of it, waiting as long as it takes. Raises OSError."""
+        """Write all bytes, and wait as long as that takes. Raises OSError."""
 
     def write_nowait(self, data: bytes) -> int:
-        """Write what can be written without waiting; returns how many bytes that were. Never raises: `write` will."""
+        """Write as many bytes as can be without waiting; returns how many. It never raises: `write` will."""
 
 
 class Inlet(Protocol):
-    """Where blocks of frames come from."""
+    """A source of blocks of frames."""
 
     descriptor: int | None
-    """What can be read without waiting once it is readable; None where only `read` will do."""
+    """A non-blocking descriptor that may be read directly; None where only `read` may be used."""
     early: bytes
-    """What somebody has read already, and comes before all that is read now."""
+    """Bytes that were read before; they precede all that `read` returns."""
 
     async def read(self) -> bytes:
-        """The next block, or nothing at the end of input. Raises OSError."""
+        """The next block; b"" at the end of input. Raises OSError."""
 
 
 class PipeWriter:
@@ -66,7 +66,7 @@ class PipeWriter:
         self._descriptor = descriptor
 
     async def write(self, data: bytes) -> None:
-        """Write all of it; waits while the pipe is full. Raises BrokenPipeError when nobody can read it any more."""
+        """Write all bytes, and wait while the pipe is full. Raises BrokenPipeError when the pipe has no reader."""
         rest = memoryview(data)
         while rest:
             try:
@@ -77,14 +77,14 @@ class PipeWriter:
                 rest = rest[count:]
 
     def write_nowait(self, data: bytes) -> int:
-        """Write what the pipe takes now."""
+        """Write as many bytes as the pipe takes now; returns how many."""
         try:
             return os.write(self._descriptor, data)
-        except OSError:  # it is full, or nobody can read it any more
+        except OSError:  # the pipe is full, or has no reader any more
             return 0
 
     def close(self) -> None:
-        """Close the end: the reader sees the end of input once the pipe is empty. Idempotent."""
+        """Close the end: once the pipe is empty its reader gets the end of input. Idempotent."""
         if self._descriptor >= 0:
             trio.lowlevel.notify_closing(self._descriptor)
             os.close(self._descriptor)
@@ -92,10 +92,10 @@ class PipeWriter:
 
 
 class PipeGauge:
-    """Tells how much waits in a pipe whose ends belong to other processes. Owns a descriptor.
+    """Measures how many bytes wait in a pipe whose ends belong to other processes. Owns a descriptor.
 
-    That is neither end (O_PATH, open(2)), so the pipe breaks and ends as if it weren't there. Only Linux has that:
-    elsewhere nothing ever seems to wait.
+    The descriptor counts as neither end (O_PATH, open(2)), so it doesn't keep the pipe open. Only Linux has it:
+    elsewhere `measure` always returns 0.
     """
 
     def __init__(self, end: int) -> None:
@@ -106,7 +106,7 @@ class PipeGauge:
             self._descriptor = -1
 
     def measure(self) -> int:
-        """How many bytes wait (FIONREAD, ioctl_tty(2))."""
+        """The number of bytes that wait in the pipe (FIONREAD, ioctl_tty(2))."""
         try:
             reader = os.open(f"/proc/self/fd/{self._descriptor}", os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
@@ -119,7 +119,7 @@ class PipeGauge:
             os.close(reader)
 
     def close(self) -> None:
-        """Give the descriptor back. Idempotent."""
+        """Close the descriptor. Idempotent."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -134,10 +134,10 @@ class PipeReader:
         self.early = b""
 
     async def read(self) -> bytes:
-        """The next block, or nothing at the end of input."""
+        """The next block, of BLOCK_BYTES at most; b"" at the end of input. Canceling loses no bytes. Raises OSError."""
         assert self.descriptor is not None, "it has been closed"
-        # A pipe that is never empty must not keep the other tasks waiting; and what has been read is not lost by a
-        # cancellation.
+        # The checkpoint is before the read: a pipe that is never empty lets other tasks run, and a cancellation loses
+        # no bytes.
         await trio.lowlevel.checkpoint()
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Frames from lines of JSON on stdin, for fws-emit, fws-test and from_json."""
+"""Reads frames from lines of JSON on stdin, for fws-emit, fws-test and from_json."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def frames_of_json(
 ) -> Iterator[tuple[Frame, bytes]]:
     """Yield the frame of each line of JSON on stdin, with its bytes as msgpack.
 
-    A line that holds no frame, or one for which `check` raises JsonFormError, is dropped, and told on stderr in the
-    name of `program`, and `on_dropped` is called. Blank lines are skipped. `after_block` is called before each wait for
-    more input. `binary` names a field with the base64 of binary data, if there is one.
+    A line that holds no frame, or one for which `check` raises JsonFormError, is dropped with a message on stderr that
+    begins with `program`, and `on_dropped` is called. Blank lines are skipped. `after_block` is called before each wait
+    for more input. `binary` names a field that holds binary data as base64, if there is one.
     """
     for number, line in enumerate(lines_of_blocks(after_block), start=1):
         if is_blank(line):

@@ -1,9 +1,9 @@
-"""Where filters keep sets by key: in the process, in an SQLite file, or in Redis, as FWS_STORAGE says.
+"""Storage for filters: sets by key, in the process, in an SQLite file, or in Redis, as FWS_STORAGE says.
 
     storage = open_storage(os.environ)
     storage.add("token", "alice")
 
-Never: sqlite3 or redis loaded where they weren't chosen. Filters must start fast, and most need neither.
+Rule: sqlite3 and redis are loaded only where they are chosen. Filters must start fast, and most need neither.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from fws_pipe.storage.memory import MemoryStorage
 __all__ = ["VARIABLE", "MemoryStorage", "Storage", "StorageKind", "open_storage"]
 
 VARIABLE = "FWS_STORAGE"
-"""The environment variable that says which storage filters get."""
+"""The environment variable that names the filters' storage."""
 
 _SQLITE = f"{StorageKind.SQLITE}:"
 
 
 def open_storage(environment: Mapping[str, str]) -> Storage:
-    """The storage that FWS_STORAGE names; memory unless told. Raises UsageError, or SystemRefusedError."""
+    """The storage that FWS_STORAGE names, memory by default.
+
+    Raises UsageError for an unknown kind, SystemRefusedError for a file or a Redis that can't be used.
+    """
     choice = environment.get(VARIABLE) or StorageKind.MEMORY
     if choice == StorageKind.MEMORY:
         return MemoryStorage()

@@ -1,7 +1,7 @@
-"""What every storage can do, and the bytes that a key or a value has outside of Python.
+"""The interface of all storages, and the form of keys and values as bytes.
 
 Keys and values are what msgpack can carry and Python can hash: str, bytes, int, float, bool, None, and tuples of these.
-A shared storage tells them apart by type as well. Python's sets take 1, 1.0 and True for the same: don't mix them.
+A shared storage distinguishes them by type as well. In Python's sets 1, 1.0 and True are equal: don't mix them.
 """
 
 from __future__ import annotations
@@ -24,50 +24,50 @@ class StorageKind(enum.StrEnum):
     MEMORY = "memory"
     """Each process has its own."""
     SQLITE = "sqlite"
-    """A database on this machine; behind a colon follows its path."""
+    """A database file on this machine; its path may follow after a colon."""
     REDIS = "redis"
     """Redis, which all servers share."""
 
 
 class Storage(ABC):
-    """Sets by key. Each call is atomic; each set that is returned is a copy, and the caller's own.
+    """Sets by key. Each call is atomic; each returned set is a copy, which the caller may change.
 
     Raises TypeError for a key or a value that can't be stored, and SystemRefusedError when a shared storage fails.
     """
 
     @abstractmethod
     def get(self, key: Any) -> set[Any] | None:
-        """The set of a key, or None when there is nothing."""
+        """The set of a key; None when it is empty."""
 
     def __getitem__(self, key: Any) -> set[Any]:
         return self.get(key) or set()
 
     @abstractmethod
     def add(self, key: Any, value: Any) -> None:
-        """Put a value into the set of a key."""
+        """Add a value to the set of a key (SADD)."""
 
     @abstractmethod
     def remove(self, key: Any, value: Any) -> None:
-        """Take a value out of the set of a key; nothing happens when it isn't in there."""
+        """Remove a value from the set of a key (SREM); a no-op when the set doesn't have it."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what the storage holds; it can't be used any more."""
+        """Close the storage's file or connections; it can't be used any more."""
 
 
 def to_bytes(value: Any) -> bytes:
-    """The bytes under which a key or value is stored. Raises TypeError for what has no msgpack form or no hash."""
+    """The bytes under which a key or value is stored. Raises TypeError for a value without msgpack form or hash."""
     if isinstance(value, str):
         try:
-            # As it is, so that redis-cli and sqlite3 show ids as one knows them.
+            # Text is stored as it is, so that redis-cli and sqlite3 show it readably.
             text = value.encode()
             if not text.startswith(_PREFIX):
                 return text
         except UnicodeEncodeError:
-            pass  # A lone surrogate has no UTF-8; msgpack is told below to let it through.
+            pass  # A lone surrogate has no UTF-8; below msgpack lets it through.
     try:
         packed: bytes = msgpack.packb(value, unicode_errors="surrogatepass")
-        # Only now: packing has a limit of depth, hashing has none and would overflow the stack.
+        # After packing, which has a limit of depth: hashing has none, and would overflow the stack.
         hash(value)
     except (TypeError, ValueError, OverflowError) as error:
         shown = " ".join(describe(value).split())
@@ -78,14 +78,14 @@ def to_bytes(value: Any) -> bytes:
 
 
 def from_bytes(data: bytes) -> Any:
-    """The key or value that was stored; what another program wrote as str, or as bytes if it isn't UTF-8."""
+    """The key or value that was stored as these bytes; another program's bytes are a str if they are UTF-8."""
     if data.startswith(_PREFIX):
         try:
             value = msgpack.unpackb(data[len(_PREFIX) :], use_list=False, unicode_errors="surrogatepass")
             hash(value)
             return value
         except (TypeError, ValueError, msgpack.UnpackException):
-            pass  # Another program's, which only begins like ours.
+            pass  # another program wrote it, and it only begins like ours
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -93,5 +93,5 @@ def from_bytes(data: bytes) -> Any:
 
 
 def set_or_none(members: Iterable[bytes]) -> set[Any] | None:
-    """The set of these stored values, or None when there are none."""
+    """The set of these stored values; None when there are none."""
     return {from_bytes(member) for member in members} or None

@@ -1,4 +1,4 @@
-"""Sets by key in this process only: what filters get unless told otherwise. Gone when the stage restarts."""
+"""Sets by key in this process's memory: each stage has its own, and they are gone when it restarts."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from fws_pipe.storage.base import Storage
 
 
 class MemoryStorage(Storage):
-    """Sets by key in a dict. It takes whatever Python can hash, and forgets keys that have become empty."""
+    """Sets by key in a dict. Keys and values are anything that Python can hash; empty sets are dropped."""
 
     def __init__(self) -> None:
         self._sets: dict[Any, set[Any]] = {}
-        # A filter may have threads: one must not forget a key while another adds to its set.
+        # A filter may have threads: one must not drop an empty set while another adds to it.
         self._lock = threading.Lock()
 
     def get(self, key: Any) -> set[Any] | None:
-        """The set of a key, or None when there is nothing."""
+        """The set of a key; None when it is empty."""
         with self._lock:
             values = self._sets.get(key)
             return None if values is None else values.copy()
 
     def add(self, key: Any, value: Any) -> None:
-        """Put a value into the set of a key."""
+        """Add a value to the set of a key."""
         with self._lock:
             values = self._sets.get(key)
             if values is None:
-                # Not setdefault: it would leave an empty set behind a value that has no hash.
+                # Not setdefault: a value without a hash would leave an empty set behind.
                 self._sets[key] = {value}
             else:
                 values.add(value)
 
     def remove(self, key: Any, value: Any) -> None:
-        """Take a value out of the set of a key; nothing happens when it isn't in there."""
+        """Remove a value from the set of a key; a no-op when the set doesn't have it."""
         with self._lock:
             values = self._sets.get(key)
             if values is not None:
@@ -42,6 +42,6 @@ class MemoryStorage(Storage):
                     del self._sets[key]
 
     def close(self) -> None:
-        """Forget everything."""
+        """Drop all sets."""
         with self._lock:
             self._sets.clear()

@@ -1,9 +1,9 @@
 """Sets by key in Redis: each is a Redis SET, which all servers share and any other program can read.
 
-While Redis is away a call waits and tries again. If it failed, the stage would die, and the event that it was at work
-on would be taken for one that kills the chain. Executing one of these commands twice is harmless, so trying again is
-safe. During the wait a thread shows that the process lives (protocol/life.py): otherwise --stall-timeout would end the
-chain. The stage says on stderr what it waits for, and reads nothing meanwhile: back-pressure holds the clients.
+While Redis is away a call waits and tries again. If it raised instead, the stage would die, and its current event would
+be blamed for the death. Executing one of these commands twice is harmless, so trying again is safe. During the wait a
+thread shows that the process lives (protocol/life.py); otherwise --stall-timeout would end the chain. The stage says on
+stderr that it waits, and reads nothing meanwhile: back-pressure holds the clients.
 """
 
 from __future__ import annotations
@@ -33,34 +33,34 @@ _LASTING = (AuthenticationError, AuthorizationError)  # redis-py counts them amo
 
 
 class RedisStorage(Storage):
-    """Sets by key below `settings.key`. For all threads.
+    """Sets by key under the prefix `settings.key`. Safe in all threads.
 
-    It connects on first use, to a cluster at once; raises SystemRefusedError when Redis refuses, or is away for
-    `patience_s` seconds. Its process reads nothing while it waits, and so holds the clients back.
+    It connects on first use, to a cluster at once. Its methods raise SystemRefusedError when Redis refuses a command,
+    or is away for `patience_s` seconds.
     """
 
     def __init__(self, settings: RedisSettings, patience_s: float = math.inf) -> None:
         self._settings = settings
         self._patience_s = patience_s
         self._calls = 0
-        """How many there have been."""
+        """The number of calls so far."""
         self._is_called = False
-        """Whether one is under way. Of several threads' calls one stands for all: it only says whether to show life."""
+        """Whether a call is under way. Several threads share the flag, since it only decides whether to show life."""
         self._closed = threading.Event()
         start_thread(self._show_life, "storage")
         self._prefix = f"{settings.key}:storage:".encode()
         self._client = self._patiently(lambda: redis_link.connect(settings))
 
     def get(self, key: Any) -> set[Any] | None:
-        """The set of a key, or None when there is nothing."""
+        """The set of a key (SMEMBERS); None when it is empty."""
         return set_or_none(self._execute("SMEMBERS", key))
 
     def add(self, key: Any, value: Any) -> None:
-        """Put a value into the set of a key."""
+        """Add a value to the set of a key (SADD)."""
         self._execute("SADD", key, to_bytes(value))
 
     def remove(self, key: Any, value: Any) -> None:
-        """Take a value out of the set of a key; nothing happens when it isn't in there."""
+        """Remove a value from the set of a key (SREM); a no-op when the set doesn't have it."""
         self._execute("SREM", key, to_bytes(value))
 
     def close(self) -> None:
@@ -69,7 +69,7 @@ class RedisStorage(Storage):
         self._client.close()
 
     def _show_life(self) -> None:
-        """Show that the process lives, as long as one call takes more than a moment."""
+        """Show that the process lives while one call takes longer than SHOW_EVERY_S."""
         calls = -1
         while not self._closed.wait(SHOW_EVERY_S):
             if self._is_called and self._calls == calls:
@@ -81,7 +81,7 @@ class RedisStorage(Storage):
         return self._patiently(lambda: self._client.execute_command(*words))
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
-        """Try until it succeeds; once more does no harm, these being set operations. Raises SystemRefusedError."""
+        """Call `attempt` until it succeeds; repeating an operation on sets is harmless. Raises SystemRefusedError."""
         self._calls += 1
         self._is_called = True
         try:
@@ -93,7 +93,7 @@ class RedisStorage(Storage):
         start = time.monotonic()
         deadline = start + self._patience_s
         is_waiting = False
-        # Not all stages of all servers come at once to a Redis that has just started.
+        # Jitter: otherwise all stages of all servers would connect at once to a Redis that has just started.
         next_delay = redis_link.jittered_delays(_FIRST_DELAY_S, _LONGEST_DELAY_S)
         while True:
             try:

@@ -1,6 +1,6 @@
 """Sets by key in an SQLite file, which the processes of one machine share and which outlives them.
 
-Each call is one statement and its own transaction, so that what several processes do at once is never lost.
+Each call is one statement in its own transaction, so that no change is lost when several processes write at once.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from fws_pipe.errors import SystemRefusedError
 from fws_pipe.storage.base import Storage, set_or_none, to_bytes
 
 BUSY_TIMEOUT_S = 10.0
-"""How long to wait for other processes: each holds the file for less than a millisecond."""
+"""How long to wait for other processes, in seconds; each holds the file for less than a millisecond."""
 
 _RETRY_S = 0.005
 
-# A set's values lie side by side in the index, which is all there is: no row is stored twice.
+# WITHOUT ROWID: the table is its own index, so each row is stored once, and a set's values lie side by side.
 _TABLE = "CREATE TABLE IF NOT EXISTS fws_storage (key BLOB, value BLOB, PRIMARY KEY (key, value)) WITHOUT ROWID"
 
 _PLACE = "name a file in a folder that is there and that this user may write to"
@@ -35,9 +35,9 @@ _MENDS = {
 
 
 class SqliteStorage(Storage):
-    """Sets by key in the file at `path`, made if it isn't there. For all threads of the process that opened it.
+    """Sets by key in the file at `path`, which is made if it is missing. Safe in all threads of the opening process.
 
-    Raises SystemRefusedError when the file can't be used.
+    It and its methods raise SystemRefusedError when the file can't be used.
     """
 
     def __init__(self, path: str) -> None:
@@ -45,7 +45,7 @@ class SqliteStorage(Storage):
         self._lock = threading.Lock()
         _make_private(path)
         try:
-            # isolation_level None is autocommit. The lock is what lets threads share the connection.
+            # isolation_level None is autocommit. `_lock` lets threads share the connection.
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
@@ -58,16 +58,16 @@ class SqliteStorage(Storage):
             raise self._refused(error) from None
 
     def get(self, key: Any) -> set[Any] | None:
-        """The set of a key, or None when there is nothing."""
+        """The set of a key; None when it is empty."""
         rows = self._execute("SELECT value FROM fws_storage WHERE key = ?", to_bytes(key))
         return set_or_none(value for (value,) in rows)
 
     def add(self, key: Any, value: Any) -> None:
-        """Put a value into the set of a key."""
+        """Add a value to the set of a key."""
         self._execute("INSERT OR IGNORE INTO fws_storage VALUES (?, ?)", to_bytes(key), to_bytes(value))
 
     def remove(self, key: Any, value: Any) -> None:
-        """Take a value out of the set of a key; nothing happens when it isn't in there."""
+        """Remove a value from the set of a key; a no-op when the set doesn't have it."""
         self._execute("DELETE FROM fws_storage WHERE key = ? AND value = ?", to_bytes(key), to_bytes(value))
 
     def close(self) -> None:
@@ -77,13 +77,13 @@ class SqliteStorage(Storage):
 
     def _prepare(self) -> None:
         self._switch_to_wal()
-        # A killed process loses nothing by this, and a set isn't worth a wait for the disk at each call.
+        # A killed process loses nothing without it; only a crash of the machine may, and waiting for the disk is slow.
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute(_TABLE)
 
     def _switch_to_wal(self) -> None:
-        """Let who reads not wait for who writes, nor the other way round."""
-        # For this statement alone SQLite says "locked" at once when another process switches the same new file.
+        """Switch the file to write-ahead logging, so that readers and writers don't wait for each other."""
+        # For this statement SQLite doesn't wait: it says "locked" at once while another process switches the same file.
         deadline = time.monotonic() + BUSY_TIMEOUT_S
         while True:
             try:
@@ -107,16 +107,16 @@ class SqliteStorage(Storage):
 
 
 def _make_private(path: str) -> None:
-    """Make the file, if it isn't there, for this user alone: what filters keep is nobody else's to read.
+    """Make a missing file so that this user alone can read and write it.
 
-    SQLite gives its -wal and -shm the same permissions. Those of a file that is there are its owner's decision.
+    SQLite gives its -wal and -shm files the same permissions. Those of an existing file stay as they are.
     """
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except OSError:
-        pass  # it is there, or SQLite says better than we could what is wrong with the place
+        pass  # the file exists, or SQLite will say what is wrong with its path
 
 
 def _code_of(error: sqlite3.Error) -> int:
-    """SQLite's primary result code, 0 for the errors of Python's module itself."""
+    """SQLite's primary result code; 0 for an error of Python's module itself."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF

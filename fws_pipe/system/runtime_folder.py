@@ -1,7 +1,7 @@
-"""The server's own folder for what lives as long as it does: `/tmp/fws-pipe-XXXX`.
+"""The server's own folder for files that live as long as the server: `/tmp/fws-pipe-XXXX`.
 
-A server that is killed can't clear it away, so the next one does. Each holds a lock on a file in its folder (flock(2)),
-which the kernel lets go of however the server ends: a folder whose lock is free is nobody's.
+A killed server can't remove its folder, so the next server does. Each holds a lock on a file in its folder (flock(2)),
+which the kernel releases however the server ends: a folder with a free lock belongs to a dead server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ LOCK_NAME = "fws-pipe.lock"
 
 @contextlib.contextmanager
 def runtime_folder() -> Iterator[str]:
-    """A folder until the end of the block; those of dead servers go. Raises SystemRefusedError if there can be none."""
+    """Make the folder for the time of the `with` block, and remove those of dead servers; yields its path.
+
+    Raises SystemRefusedError where no folder can be made.
+    """
     try:
         _clear_away()
         folder, lock = _make()
@@ -38,20 +41,20 @@ def runtime_folder() -> Iterator[str]:
 
 
 def _make() -> tuple[str, int]:
-    """A new folder, and the descriptor that holds its lock."""
+    """Make a folder; returns its path, and the descriptor that holds its lock. Raises OSError."""
     while True:
         folder = tempfile.mkdtemp(prefix=PREFIX)
         lock = os.open(os.path.join(folder, LOCK_NAME), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        # Another server that starts may have found the lock free before we took it, and be removing the folder.
+        # Another starting server may have found the lock free before we took it, and be removing this folder.
         if _try_to_lock(lock):
             return folder, lock
         os.close(lock)
 
 
 def _clear_away() -> None:
-    """Remove the folders of this user's dead servers; one without a lock file is just being made, or not ours."""
+    """Remove the folders of this user's dead servers; one without a lock file is being made, or isn't a server's."""
     place = tempfile.gettempdir()
-    with contextlib.suppress(OSError):  # a place that may be written to and not listed
+    with contextlib.suppress(OSError):  # the temporary folder may be writable and yet not readable
         for name in os.listdir(place):
             if name.startswith(PREFIX):
                 _remove_if_free(os.path.join(place, name))
@@ -61,7 +64,7 @@ def _remove_if_free(folder: str) -> None:
     try:
         lock = os.open(os.path.join(folder, LOCK_NAME), os.O_RDWR | os.O_NOFOLLOW)
     except OSError:
-        return  # gone by now, or not as ours are
+        return  # it has been removed, or is no server's
     try:
         if os.fstat(lock).st_uid == os.geteuid() and _try_to_lock(lock):
             shutil.rmtree(folder, ignore_errors=True)
@@ -70,7 +73,7 @@ def _remove_if_free(folder: str) -> None:
 
 
 def _try_to_lock(lock: int) -> bool:
-    """Whether we hold it now, and the file is still there: who held it before may have removed it."""
+    """Whether this process now holds the lock of a file that still exists: its last holder may have removed it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

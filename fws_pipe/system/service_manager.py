@@ -1,8 +1,7 @@
-"""What a service manager hands over and is told: inherited listening sockets, and when we are ready.
+"""Talks to a service manager: takes over listening sockets, and tells when the server is ready and when it stops.
 
-The protocols are those of systemd, which others speak too: sd_listen_fds(3), sd_notify(3). Reads: LISTEN_FDS,
-LISTEN_PID and NOTIFY_SOCKET of the environment, and takes them out, so that no stage takes them for its own. Writes:
-datagrams.
+The protocols are systemd's, which other managers speak too: sd_listen_fds(3), sd_notify(3). LISTEN_FDS, LISTEN_PID and
+NOTIFY_SOCKET are removed from the environment, so that no stage takes them for its own.
 """
 
 from __future__ import annotations
@@ -19,21 +18,21 @@ VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "NO
 
 _FIRST = 3
 _MOVED_TO = 10
-"""Inherited sockets go up here: the low numbers are wanted, see `$FWS_STDOUT_FD`."""
+"""Inherited sockets are moved to this number or above: `$FWS_STDOUT_FD` needs a low one."""
 
 
 @dataclass(frozen=True)
 class Handover:
-    """What we have got from the service manager."""
+    """What the service manager has handed over: listening sockets, and the address for notifications."""
 
     listeners: Sequence[socket.socket]
     notifier: Notifier
 
 
 def take_over(environment: MutableMapping[str, str]) -> Handover:
-    """Take all that is meant for us alone out of an environment, and from the descriptors.
+    """Take the inherited sockets and the notifier, and remove their variables from `environment`.
 
-    To be called early: the descriptors that are handed over are the first ones. Raises SystemRefusedError.
+    Call it early, before other files are opened: the inherited descriptors begin with 3. Raises SystemRefusedError.
     """
     handover = Handover(inherited_listeners(environment), Notifier(environment))
     for name in VARIABLES:
@@ -42,17 +41,17 @@ def take_over(environment: MutableMapping[str, str]) -> Handover:
 
 
 def inherited_listeners(environment: Mapping[str, str]) -> list[socket.socket]:
-    """The listening sockets that whoever started us has left open for us, from descriptor 3 on; each is closed on exec.
+    """The listening sockets that this process has inherited, from descriptor 3 on; each is closed on exec.
 
-    None where LISTEN_PID is another's: then they were meant for a parent. Raises SystemRefusedError for what is no
-    listening socket.
+    The list is empty where LISTEN_PID is another process's, for which they were meant. Raises SystemRefusedError for a
+    descriptor that is no listening socket.
     """
     count = environment.get("LISTEN_FDS", "")
     if environment.get("LISTEN_PID", "") != str(os.getpid()):
         return []
     if not count.isascii() or not count.isdecimal():
-        raise SystemRefusedError(f"LISTEN_FDS: expected how many sockets were handed over, got {count!r}")
-    # One by one: of a made-up number the first that isn't there ends it.
+        raise SystemRefusedError(f"LISTEN_FDS: expected the number of inherited sockets, got {count!r}")
+    # One by one: where the number is too large, the first missing socket raises.
     return [_adopt(descriptor) for descriptor in range(_FIRST, _FIRST + int(count))]
 
 
@@ -73,18 +72,18 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 class Notifier:
-    """Tells the service manager how far we are. Without one (NOTIFY_SOCKET is empty) it does nothing."""
+    """Tells the service manager when the server is ready and when it stops; a no-op where NOTIFY_SOCKET is empty."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
 
     def ready(self) -> None:
-        """Clients are served."""
+        """Tell that clients are served."""
         self._tell("READY=1")
 
     def stopping(self) -> None:
-        """We have begun to end."""
+        """Tell that the server has begun to stop."""
         self._tell("STOPPING=1")
 
     def _tell(self, state: str) -> None:
@@ -95,4 +94,4 @@ class Notifier:
                 sender.setblocking(False)
                 sender.sendto(state.encode(), self._address)
         except OSError:
-            pass  # sd_notify(3): whether anybody listens is not to matter; the manager has a timeout of its own
+            pass  # sd_notify(3) advises to ignore failures; the manager has a timeout of its own

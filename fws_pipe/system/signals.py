@@ -1,8 +1,8 @@
-"""What signals do to our processes before a server minds them itself: signal(7).
+"""The effects of signals on a process before it handles them itself (signal(7)).
 
-SIGHUP or SIGINT that was ignored when we were started stays ignored, for us and for the stages that we start: that is
-how `nohup` (SIGHUP) and a script's `&` (SIGINT) say that it is not for us. A signal that we handle has its default
-effect in stages (execve(2)); they lead process groups of their own, so a terminal's interrupt reaches us alone.
+A SIGHUP or SIGINT that is ignored at the start stays ignored, in the server and in its stages: `nohup` ignores SIGHUP
+for its command, and a script's `&` ignores SIGINT. A signal that the server handles has its default effect in stages
+(execve(2)). Stages lead process groups of their own, so a terminal's interrupt reaches only the server.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import signal
 
 
 def is_ignored(number: signal.Signals) -> bool:
-    """Whether this process ignores a signal, as it does when its parent did."""
+    """Whether this process ignores a signal; it inherits that from its parent."""
     return signal.getsignal(number) is signal.SIG_IGN
 
 
@@ -29,27 +29,27 @@ def ending_of(status: int) -> str:
 
 
 def die_of_interrupts() -> None:
-    """Let SIGINT end this process without a traceback, as it ends `cat`; unless it is ignored."""
+    """Let SIGINT end this process without a traceback, as it ends `cat`, unless it is ignored."""
     if not is_ignored(signal.SIGINT):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def restore_what_a_server_needs() -> None:
-    """Take back, from here on down, what a parent has done to signals without which no server can work.
+    """Undo, for this process and its children, signal settings of a parent with which no server can work.
 
-    While SIGTERM is blocked it ends neither us nor a stage. While SIGCHLD is ignored the kernel forgets how a process
-    has ended, so a killed stage would seem to have exited with status 0 (waitpid(2)).
+    While SIGTERM is blocked it ends neither the server nor a stage. While SIGCHLD is ignored the kernel drops the exit
+    status of children, so a killed stage would seem to have exited with status 0 (waitpid(2)).
     """
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def write_to_any_terminal() -> None:
-    """Let no process stop, from here on down, because it writes to a terminal, or reads it, in the background.
+    """Keep this process and its children from being stopped because they use a terminal from the background.
 
-    Each stage leads a process group of its own, so to its terminal it is in the background: after `stty tostop` a
-    stage that writes there would be stopped, and with it all clients. Ignored, SIGTTOU lets it write, and SIGTTIN
-    makes reading an error (termios(3), tcsetattr and "tostop").
+    Each stage leads a process group of its own, and so is in its terminal's background: after `stty tostop` a stage
+    that writes there would be stopped, and with it all clients. With SIGTTOU ignored it may write; with SIGTTIN ignored
+    reading is an error (termios(3), "tostop").
     """
     for number in (signal.SIGTTOU, signal.SIGTTIN):
         signal.signal(number, signal.SIG_IGN)

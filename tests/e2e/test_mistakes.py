@@ -148,7 +148,7 @@ def test_a_script_does_not_inherit_the_launchers_future(servers: Servers) -> Non
         ("fws-cat /tmp", 5, "can't read from /tmp: Is a directory"),
         ("fws-emit message --id a >/dev/full", 5, "can't write: No space left on device"),
         ("fws-pipe --list >/dev/full", 5, "No space left on device"),
-        ("fws-emit message --seq 99999999999999999999999", 2, "this has no msgpack form"),
+        ("fws-emit message --seq 99999999999999999999999", 2, "the frame has no msgpack form"),
     ],
 )
 def test_one_line_and_an_exit_code(command: str, code: int, words: str) -> None:

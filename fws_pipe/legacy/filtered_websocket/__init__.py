@@ -1,1 +1,1 @@
-"""The import paths of filtered_websocket 0.4.1, for modules written for it; `fws-filter` and fws_server look here."""
+"""The import paths of filtered_websocket 0.4.1: fws-filter and fws_server import modules that were written for it."""

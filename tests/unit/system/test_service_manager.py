@@ -89,4 +89,4 @@ def test_what_is_no_listening_socket_is_named() -> None:
         assert "descriptor 3 is no listening" in take_in_child("1", idle).stderr
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
         assert "descriptor 3 is no listening" in take_in_child("1", datagrams).stderr
-    assert "expected how many" in take_in_child("many", None).stderr
+    assert "expected the number of inherited sockets" in take_in_child("many", None).stderr

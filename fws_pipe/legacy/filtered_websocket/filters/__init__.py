@@ -1,1 +1,1 @@
-"""The filters of filtered_websocket: importing one adds it to the stage that imports it."""
+"""The filters of filtered_websocket: importing one adds it to the importing stage."""

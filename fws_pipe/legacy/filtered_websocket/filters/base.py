@@ -1,4 +1,4 @@
-"""The bases of all filters: a subclass joins its chain by being defined."""
+"""The base classes of all filters: defining a subclass adds it to its chain."""
 
 from fws_pipe.sdk.classes import (
     FilterBase,

@@ -14,5 +14,5 @@ class BroadcastMessagesFilter(WebSocketMessageFilter):
 
     @classmethod
     def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
-        """Send it on."""
+        """Send the message to all other clients."""
         send("*", web_socket_instance.as_payload(data), without=web_socket_instance.id, everywhere=True)

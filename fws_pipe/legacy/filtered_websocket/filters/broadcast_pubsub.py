@@ -1,4 +1,4 @@
-"""Sends what is published on a subscribed channel to every client."""
+"""Sends each message that is published on a subscribed channel to every client."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .base import WebSocketConsumerFilter
 
 
 class BroadcastMessageFilter(WebSocketConsumerFilter):
-    """Broadcasts all pubsub events to connected clients."""
+    """Broadcasts published messages to all clients."""
 
     @classmethod
     def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
-        """Send it to all; what the queue holds need not be a message."""
+        """Send a published message to all clients; other values of the queue are ignored."""
         payload = data.get("data") if isinstance(data, dict) else None
         if isinstance(payload, (str, bytes)):
             send("*", web_socket_instance.as_payload(payload))

@@ -11,10 +11,10 @@ from .base import WebSocketMessageFilter
 
 
 class BroadcastMessageFilter(WebSocketMessageFilter):
-    """Prints messages, and who sent them."""
+    """Prints messages and their senders."""
 
     @classmethod
     def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
-        """Print it."""
+        """Print the message on one line."""
         text = bytes(data).decode(errors="backslashreplace")
         tell(f"--MESSAGE--\n{web_socket_instance.id} => {one_line(text)}")

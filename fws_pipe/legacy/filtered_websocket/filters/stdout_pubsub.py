@@ -1,4 +1,4 @@
-"""Writes what is published or put on the queue to the server's stdout."""
+"""Writes each published message, and each value from the queue, to the server's stdout."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ class BroadcastMessageFilter(WebSocketConsumerFilter):
 
     @classmethod
     def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
-        """Print it."""
+        """Print the value on one line."""
         text = data.decode(errors="backslashreplace") if isinstance(data, bytes) else str(data)
         tell(f"--PUBSUB--\n{one_line(text)}")

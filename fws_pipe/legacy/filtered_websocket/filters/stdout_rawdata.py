@@ -1,4 +1,4 @@
-"""Writes the bytes of every client, as they arrive and before they are parsed, to the server's stdout."""
+"""Writes each client's bytes to the server's stdout, as they arrive and before they are parsed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,6 @@ class StdoutRawDataFilter(WebSocketDataFilter):
 
     @classmethod
     def filter(cls, web_socket_instance: Any, data: Any = None) -> None:
-        """Print it."""
+        """Print the bytes on one line."""
         text = bytes(data).decode(errors="backslashreplace")
         tell(f"--RAWDATA--\n{one_line(text)}")

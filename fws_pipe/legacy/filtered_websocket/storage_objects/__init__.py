@@ -1,1 +1,1 @@
-"""Where filters keep sets; a user's own module with a class StorageObject takes the place of these."""
+"""The storages of filtered_websocket: modules with a class StorageObject. A user's own module may replace them."""

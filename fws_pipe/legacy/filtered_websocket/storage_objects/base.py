@@ -1,4 +1,4 @@
-"""What a storage object has to have; the user's own are subclasses of these."""
+"""The base classes of storage objects, a user's own included."""
 
 from __future__ import annotations
 
@@ -7,35 +7,35 @@ from typing import Any
 
 
 class BaseStorageObject:
-    """Sets by key. `options` are those of the server's command line."""
+    """Sets by key. `options` is the namespace of the server's parsed command line."""
 
     def __init__(self, options: Any, *args: Any, **kwargs: Any) -> None:
         self.options = options
         self.storage: Any = None
 
     def get(self, item: Any) -> Any:
-        """The set of a key, or None. Raises NotImplementedError where a subclass has not said."""
+        """The set of a key, or None. Raises NotImplementedError unless a subclass defines it."""
         raise NotImplementedError
 
     def __getitem__(self, item: Any) -> Any:
         raise NotImplementedError
 
     def add(self, key: Any, value: Any) -> None:
-        """Put a value into the set of a key. Raises NotImplementedError where a subclass has not said."""
+        """Add a value to the set of a key. Raises NotImplementedError unless a subclass defines it."""
         raise NotImplementedError
 
     def remove(self, key: Any, value: Any) -> None:
-        """Take a value out of the set of a key. Raises NotImplementedError where a subclass has not said."""
+        """Remove a value from the set of a key. Raises NotImplementedError unless a subclass defines it."""
         raise NotImplementedError
 
     @classmethod
     def parser(cls, parser: ArgumentParser) -> ArgumentParser:
-        """Add options to the server's."""
+        """Add options to the server's parser, and return it."""
         return parser
 
 
 class SetsMixin:
-    """Leaves the sets to the storage of fws-pipe's own in `storage`; stands before the base that asks for them."""
+    """Delegates the sets to `storage`, one of fws-pipe's own. List it before the abstract base class."""
 
     storage: Any
 
@@ -47,26 +47,26 @@ class SetsMixin:
         return self.storage[item]
 
     def add(self, key: Any, value: Any) -> None:
-        """Put a value into the set of a key."""
+        """Add a value to the set of a key."""
         self.storage.add(key, value)
 
     def remove(self, key: Any, value: Any) -> None:
-        """Take a value out of the set of a key."""
+        """Remove a value from the set of a key."""
         self.storage.remove(key, value)
 
 
 class BasePubSubStorageObject(BaseStorageObject):
-    """Storage, like Redis, that passes on what is published."""
+    """A storage with pub/sub, such as Redis."""
 
     def get_client(self) -> Any:
-        """What the subscriber gets as its client. Raises NotImplementedError where a subclass has not said."""
+        """The argument `client` of the subscriber. Raises NotImplementedError unless a subclass defines it."""
         raise NotImplementedError
 
     def publish(self, channel: Any, data: Any) -> None:
-        """Publish to a channel. Raises NotImplementedError where a subclass has not said."""
+        """Publish to a channel. Raises NotImplementedError unless a subclass defines it."""
         raise NotImplementedError
 
     @classmethod
     def get_subscriber(cls) -> Any:
-        """A class below subscribers.base.BaseSubscriber. Raises NotImplementedError where a subclass has not said."""
+        """A subclass of subscribers.base.BaseSubscriber. Raises NotImplementedError unless a subclass defines it."""
         raise NotImplementedError

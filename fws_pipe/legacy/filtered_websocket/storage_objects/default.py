@@ -1,4 +1,4 @@
-"""Sets in this process's memory."""
+"""Sets by key in this process's memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import BaseStorageObject, SetsMixin
 
 
 class StorageObject(SetsMixin, BaseStorageObject):
-    """Sets by key, gone when the stage restarts."""
+    """Sets by key in memory, which are gone when the stage restarts."""
 
     def __init__(self, options: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(options, *args, **kwargs)

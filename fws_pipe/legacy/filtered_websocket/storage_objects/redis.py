@@ -1,4 +1,4 @@
-"""Sets in Redis, and its channels."""
+"""Sets by key in Redis, and pub/sub on its channels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .subscribers.redis import RedisSubscriber
 
 
 class StorageObject(SetsMixin, BasePubSubStorageObject):
-    """Sets by key that all servers share."""
+    """Sets by key in Redis, which all servers share."""
 
     def __init__(self, options: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(options, *args, **kwargs)
@@ -26,19 +26,19 @@ class StorageObject(SetsMixin, BasePubSubStorageObject):
         self.storage = RedisStorage(RedisSettings(url=url, key=options.redis_key))
 
     def get_client(self) -> Any:
-        """The client, of redis-py."""
+        """The client of redis-py."""
         return self.redis
 
     def publish(self, channel: Any, data: Any) -> None:
-        """Publish to a channel."""
+        """Publish to a channel (PUBLISH)."""
         self.redis.publish(channel, bytes(data) if isinstance(data, bytearray) else data)
 
     @classmethod
     def get_subscriber(cls) -> Any:
-        """RedisSubscriber."""
+        """The class RedisSubscriber."""
         return RedisSubscriber
 
     @classmethod
     def parser(cls, parser: ArgumentParser) -> ArgumentParser:
-        """Add --redis_host and the others."""
+        """Add --redis_host, --redis_port, --redis_channels and --redis_key."""
         return add_redis_options(parser)

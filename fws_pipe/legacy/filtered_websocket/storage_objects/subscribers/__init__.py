@@ -1,1 +1,1 @@
-"""What feeds the server's queue from outside."""
+"""Subscribers: they put values from outside on the server's queue."""

@@ -1,4 +1,4 @@
-"""What a subscriber has to have."""
+"""The base class of subscribers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 class BaseSubscriber:
-    """Its `listener` runs in a thread of its own, and puts what it hears on the server's queue."""
+    """A subscriber: its `listener` runs in a thread of its own, and puts each value that it receives on the queue."""
 
     data_producer: Any = None
 
     def listener(self, web_socket_instance: Any) -> None:
-        """Listen for ever. Raises NotImplementedError where a subclass has not said."""
+        """Listen for ever. Raises NotImplementedError unless a subclass defines it."""
         raise NotImplementedError

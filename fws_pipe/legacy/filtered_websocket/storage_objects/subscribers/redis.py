@@ -1,4 +1,4 @@
-"""Listens to channels of Redis."""
+"""A subscriber to channels of Redis."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .base import BaseSubscriber
 
 
 class RedisSubscriber(BaseSubscriber):
-    """Puts all that comes on the channels of `options` on the queue, as redis-py gives it."""
+    """Puts each message of the channels in `options` on the queue, in the form that redis-py gives."""
 
     kill_channel = "__KILL__"
 
