@@ -1,8 +1,10 @@
 """Makes a checkout's virtual environment when it is needed: `bootstrap.py FOLDER EXTRA [PYTHON-VERSION]`.
 
-Standard library only, since it runs before anything is installed: so Python starts it with -S, in half the time.
-Prints nothing when there is nothing to do; of two that start at once the second waits, and says so. Exit 5 and one line
-with the cause when it can't be done; an interrupt ends it with 130, and the next start begins anew.
+It uses the standard library only, since it runs before anything is installed: so Python starts it with -S, in half the
+time. When nothing is to be done it prints nothing. Otherwise it says on stderr what it does and how long that may take,
+in whole lines and also where stderr is no terminal: in the log of a CI run half a minute of silence looks like a hang.
+Of two that start at once the second waits, and says so. A failure is one line with the cause, and exit code 5; an
+interrupt ends it with 130, and the next start begins anew.
 """
 
 from __future__ import annotations
@@ -29,23 +31,23 @@ ROOT = Path(__file__).resolve().parent.parent
 OLDEST = (3, 11)
 EXIT_SYSTEM = 5
 INTERRUPTED = 130
-"""What a shell says of a process that SIGINT has ended."""
+"""A shell's exit code for a process that SIGINT has ended."""
 
 NO_NETWORK = re.compile(
     r"Failed to establish a new connection|NewConnectionError|NameResolutionError|Temporary failure in name resolution"
     r"|Network is unreachable|Connection refused|Connection timed out|ConnectTimeoutError|ProxyError"
     r"|\(from versions: none\)"
 )
-"""What pip says when it reaches no index; in the end it says only that there is no such package."""
+"""pip's messages when it reaches no index; its last line only says that there is no such package."""
 
 ERROR = re.compile(r"ERROR: |[A-Za-z]+(?:Error|Exception): ")
-"""How a line begins that tells the cause; what pip says last is often only that there was one."""
+"""The begin of a line that tells the cause; pip's last line often only says that there was an error."""
 
 CANDIDATES = ("python3", "python3.13", "python3.12", "python3.11", "python3.14")
 
 
 def main() -> None:
-    """Make the environment unless it is there and made from today's pyproject.toml."""
+    """Make the environment, unless it exists and was made from the present pyproject.toml."""
     folder, extra, *version = sys.argv[1:]
     environment = ROOT / folder
     stamp = environment / ".made-from"
@@ -55,7 +57,7 @@ def main() -> None:
     try:
         tell_of_interrupts()
         with open(ROOT / f"{folder}.lock", "w") as lock:
-            take(lock, folder)
+            acquire(lock, folder)
             if not is_current(stamp, made_from):
                 make(environment, extra, find_python(version[0] if version else None))
                 stamp.write_text(f"{made_from}\n{ROOT}\n")
@@ -72,52 +74,52 @@ def tell_of_interrupts() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def take(lock: IO[str], folder: str) -> None:
-    """Take the lock; where another process has it, say so, and wait (flock(2))."""
+def acquire(lock: IO[str], folder: str) -> None:
+    """Acquire the lock; while another process holds it say so, and wait (flock(2))."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        print(f"waiting for another process that is setting up {folder}...", file=sys.stderr, flush=True)
+        say(f"waiting for another process that is setting up {folder}...")
         fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 def mend_of(error: OSError) -> str:
-    """What helps where a file can't be written."""
+    """The mend for a file that can't be written."""
     if error.errno == errno.ENOSPC:
         return "make room on the disk"
     return f"make the folder writable for this user, or install it elsewhere with: python3 -m pip install {ROOT}"
 
 
 def is_current(stamp: Path, made_from: str) -> bool:
-    """Whether the environment was made from this, and here: it knows its own path, and a checkout may be moved."""
+    """Whether the environment was made from this, at this path: it holds its own path, and a checkout may be moved."""
     return stamp.is_file() and stamp.read_text() == f"{made_from}\n{ROOT}\n"
 
 
 def make(environment: Path, extra: str, python: str) -> None:
-    """Make it anew, the checkout installed in place with an extra."""
-    print(f"setting up {environment.name} with {python} (once)...", file=sys.stderr, flush=True)
+    """Make the environment anew, with the checkout installed in place and the packages of an extra."""
+    chosen = f"[{extra}]" if extra else ""
     shutil.rmtree(environment, ignore_errors=True)
-    what = f"{ROOT}[{extra}]" if extra else str(ROOT)
-    for command in (
-        [python, "-m", "venv", str(environment)],
-        [
-            str(environment / "bin" / "python"),
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "-e",
-            what,
-        ],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            fail(cause_of(done.stdout + done.stderr, command))
+    say(f"setting up {environment.name} with {python} (once)...")
+    run([python, "-m", "venv", str(environment)])
+    say(f"installing fws-pipe{chosen} and its dependencies with pip: 10 to 60 s, longer on a slow network...")
+    pip = [str(environment / "bin" / "python"), "-m", "pip"]
+    run([*pip, "install", "--quiet", "--disable-pip-version-check", "-e", f"{ROOT}{chosen}"])
+
+
+def say(text: str) -> None:
+    """Write one line on stderr, at once."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def run(command: list[str]) -> None:
+    """Run a command without showing its output; end this process with the cause when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        fail(cause_of(done.stdout + done.stderr, command))
 
 
 def cause_of(words: str, command: list[str]) -> str:
-    """Why a command has failed, and the mend, in one line."""
+    """The cause of a command's failure, and the mend, in one line; `words` is its output."""
     if NO_NETWORK.search(words):
         return "pip reaches no package index; is there a network? PIP_INDEX_URL and HTTPS_PROXY name a way to one"
     if "ensurepip is not" in words:
@@ -128,7 +130,7 @@ def cause_of(words: str, command: list[str]) -> str:
 
 
 def find_python(version: str | None) -> str:
-    """An interpreter of this version ("3.13"), or any that is new enough."""
+    """An interpreter of this version ("3.13"); None: any that is new enough."""
     names = [f"python{version}"] if version else list(CANDIDATES)
     names += sorted(glob.glob(os.path.expanduser(f"~/.pyenv/versions/{version or '*'}*/bin/python")), reverse=True)
     fitting = (name for name in names if fits(version_of(name), version))
@@ -137,12 +139,12 @@ def find_python(version: str | None) -> str:
 
 
 def fits(found: tuple[int, int] | None, version: str | None) -> bool:
-    """Whether an interpreter's version will do."""
+    """Whether an interpreter's version is new enough, and the one that is wanted."""
     return found is not None and found >= OLDEST and (version is None or version == f"{found[0]}.{found[1]}")
 
 
 def version_of(python: str) -> tuple[int, int] | None:
-    """The (major, minor) of an interpreter that runs; a name on PATH may be a shim with nothing behind it."""
+    """The (major, minor) of an interpreter; None: it doesn't run, like a shim on PATH for a missing version."""
     try:
         done = subprocess.run(
             [python, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=False
@@ -154,7 +156,7 @@ def version_of(python: str) -> tuple[int, int] | None:
 
 
 def fail(problem: str) -> NoReturn:
-    """Say what went wrong, and end."""
+    """Say what went wrong, and exit."""
     print(f"fws-pipe: can't set up: {problem}", file=sys.stderr)
     sys.exit(EXIT_SYSTEM)
 
