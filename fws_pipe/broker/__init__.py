@@ -1,12 +1,12 @@
-"""Redis, in whichever process needs it: where it is, publishing, subscribing, and the membership kept there.
+"""The broker, which joins servers: Redis, or none. It publishes, subscribes, and keeps the membership.
 
     the sink -> broker (redis_broker, or none) -> publisher -> Redis -> source -> the front
 
-Rule: an outage is waited for, never raised, once a process serves. The front itself never loads redis-py.
+Rule: once a process serves, it waits for the end of an outage and never fails by it. The front never loads redis-py.
 """
 
 VARIABLE = "FWS_REDIS"
-"""The environment variable that hands the settings to the processes that need them; never argv, which all can read."""
+"""The environment variable with the settings for child processes; all users of a machine can read argv."""
 
 STANDBY_VARIABLE = "FWS_STANDBY"
 """Set for the sink of a chain that has yet to take over: what it publishes then waits (publisher.py)."""

@@ -1,6 +1,7 @@
-"""The broker, which joins servers and other programs: Redis, or none. Its user need not know which.
+"""The broker, which joins servers and other programs: Redis, or none. Its callers need not know which.
 
-Loads redis-py only where there is Redis: that takes longer than all else in a sink, and most servers do without.
+redis-py is loaded only where there is Redis: loading it takes longer than all else in a sink, and most servers have
+none.
 """
 
 from __future__ import annotations
@@ -13,48 +14,48 @@ from fws_pipe.protocol.codec import Frame
 
 
 class Broker(Protocol):
-    """Takes what is for other servers' clients or for other programs, and says how far it has got with that."""
+    """Queues messages for other servers' clients and for other programs, and says how many of them are published."""
 
     @property
     def accepted(self) -> int:
-        """How many messages it has taken, ever."""
+        """The number of messages queued so far."""
 
     @property
     def finished(self) -> int:
-        """How many of them are done, the oldest ones: published, or refused."""
+        """The number of messages, the oldest ones, that have been published or refused."""
 
     @property
     def lost(self) -> int:
-        """How many messages have been given up, after `finish`."""
+        """The number of messages that will never be published; known once `finish` has returned."""
 
     def publish(self, action: Frame) -> bool:
-        """Take a `publish` action; False: there is nothing to publish to, so the front has to carry it out."""
+        """Queue a `publish` action; False: there is no broker to publish to, so the front has to execute it."""
 
     def relay(self, action: Frame) -> None:
-        """Pass a `send` on to the other servers."""
+        """Queue a `send` for the other servers' clients."""
 
     def note_tick(self, seq: int) -> None:
-        """Note that a tick has come through the chain."""
+        """Note that the tick `seq` has passed the chain."""
 
     def take_counts(self) -> Mapping[str, int]:
-        """What has been counted since the last call."""
+        """The counters by name, as they have grown since the last call."""
 
     def hurry_on_sigterm(self) -> None:
-        """From now on SIGTERM shortens the wait of `finish`, where there may be one, instead of ending the process."""
+        """From now on let SIGTERM cut short the wait of `finish`; where there is no wait it ends the process."""
 
     def finish(self) -> None:
-        """Wait until all messages are done."""
+        """Wait until all messages are published or refused, or SIGTERM has come."""
 
 
 class NoBroker:
-    """The broker of a server without Redis: there are no others."""
+    """The broker of a server without Redis, and so without other servers."""
 
     accepted = 0
     finished = 0
     lost = 0
 
     def publish(self, action: Frame) -> bool:
-        """Always false: the front makes a `consumer` event of it."""
+        """Always False: the front makes a `consumer` event of the action."""
         return False
 
     def relay(self, action: Frame) -> None:
@@ -68,7 +69,7 @@ class NoBroker:
         return {}
 
     def hurry_on_sigterm(self) -> None:
-        """No-op: nothing is waited for, so SIGTERM may end the process."""
+        """No-op: `finish` doesn't wait, so SIGTERM may end the process."""
 
     def finish(self) -> None:
         """No-op."""
@@ -77,10 +78,11 @@ class NoBroker:
 def open_broker(
     environment: Mapping[str, str], while_waiting: Callable[[], object], on_finished: Callable[[], object]
 ) -> Broker:
-    """The broker that FWS_REDIS names, or a NoBroker where it isn't set.
+    """The broker that FWS_REDIS names; a NoBroker where it isn't set.
 
-    `while_waiting` is called before an action has to wait, and now and then while it does; `on_finished`, from another
-    thread, when `finished` has grown. Raises UsageError for a value that fws-pipe has not written.
+    `while_waiting` is called before an action waits for room in the queue, and about once a second meanwhile.
+    `on_finished` is called, from another thread, when `finished` has grown. Raises UsageError for a value of FWS_REDIS
+    that fws-pipe has not written.
     """
     if VARIABLE not in environment:
         return NoBroker()

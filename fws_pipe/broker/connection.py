@@ -1,7 +1,7 @@
-"""Where Redis is, how to get there, and what its errors mean in one line.
+"""Connects to Redis, checks it at the start, and explains its errors in one line.
 
-Used by the sink, the source, the storage and the check at start; each has connections of its own, with plain blocking
-redis-py. Never: in the front.
+The sink, the source, the storage and the check at the start use it, each with connections of its own and plain blocking
+redis-py. The front never does.
 """
 
 from __future__ import annotations
@@ -53,25 +53,25 @@ from fws_pipe.errors import SystemRefusedError, UsageError
 
 CONNECT_TIMEOUT_S = 5.0
 REPLY_TIMEOUT_S = 10.0
-"""A Redis that takes longer to answer is taken for one that is away."""
+"""A Redis that takes longer than this to answer counts as away."""
 
 ERRORS = (RedisError, RedisClusterException, OSError)
-"""All that a client raises. Those of a cluster that redis-py does not count among its errors come from pipelines only;
-`connect` and plain commands turn them into a RedisError.
+"""All exceptions that a client raises. RedisClusterException, which is no RedisError, comes from pipelines only;
+`connect` and plain commands turn it into a RedisError.
 """
 
 AWAY = (redis.ConnectionError, TimeoutError, ClusterError, RedisClusterException, OSError)
-"""Those of them that pass: Redis is down, or its cluster is not whole."""
+"""The exceptions that mean an outage: Redis is down, or its cluster is not whole."""
 
 PASSING = (*AWAY, ReadOnlyError)
-"""What a command that is tried again may get over: also that a sentinel has yet to choose another master."""
+"""The exceptions after which a repeated command may succeed: outages, and a failover that isn't complete."""
 
 Client = Any
 """redis.Redis or RedisCluster: the same commands, no common base class."""
 
 
 class _Cluster(RedisCluster):
-    """One whose commands raise RedisError, as those of redis.Redis do, also when no node can be reached."""
+    """A RedisCluster whose commands raise RedisError, as those of redis.Redis do, also when no node can be reached."""
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
         try:
@@ -81,10 +81,11 @@ class _Cluster(RedisCluster):
 
 
 def connect(settings: RedisSettings) -> Client:
-    """A client for these settings; it connects on first use, a cluster's at once (raises RedisError or OSError).
+    """A client for these settings. It connects on first use; a cluster's at once, which may raise RedisError or
+    OSError.
 
-    An error comes at once: redis-py's own attempts, which take it seconds, are switched off, except in a cluster, where
-    they are what follows a slot that has moved. Raises ValueError for a URL with a value that redis-py doesn't take.
+    redis-py's own retries, which take seconds, are off, so commands raise at once; in a cluster they are on, since they
+    follow moved slots. Raises ValueError for a URL with a value that redis-py doesn't take.
     """
     timeouts: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
@@ -105,11 +106,11 @@ def connect(settings: RedisSettings) -> Client:
 
 
 _FOR_REDIS_ALONE = ("db", "username", "password")
-"""Options that a sentinel does not get: it has no databases, and users of its own."""
+"""Options that aren't passed to sentinels, which have no databases, and users of their own."""
 
 
 def _connect_through_sentinels(parts: SplitResult, defaults: dict[str, Any]) -> Client:
-    """A client of the master that the sentinels name. Both get the URL's options, which beat the defaults."""
+    """A client of the master that the sentinels name. Both get the URL's options, which override the defaults."""
     options = {**defaults, **parse_url(plain_url(parts)), "ssl": uses_tls(parts)}  # type: ignore[no-untyped-call]
     for name in ("host", "connection_class"):  # the sentinels tell the one, and ssl the other
         options.pop(name, None)
@@ -119,7 +120,7 @@ def _connect_through_sentinels(parts: SplitResult, defaults: dict[str, Any]) -> 
 
 
 class _OneSentinel(redis.Redis):
-    """A sentinel that remembers what went wrong when it was last asked: redis-py keeps the kind of error only."""
+    """A sentinel that keeps the exception of its last command: redis-py drops it."""
 
     problem: Exception | None = None
 
@@ -133,7 +134,7 @@ class _OneSentinel(redis.Redis):
 
 
 class _Sentinels(Sentinel):
-    """Sentinels whose MasterNotFoundError has a cause: why one of them could not be asked, if that is so."""
+    """Sentinels whose MasterNotFoundError has as its cause the exception of one that could not be asked, if any."""
 
     def __init__(
         self, addresses: list[tuple[str, int]], own_options: dict[str, Any], master_options: dict[str, Any]
@@ -147,33 +148,37 @@ class _Sentinels(Sentinel):
             return super().discover_master(service_name)  # type: ignore[no-untyped-call]
         except MasterNotFoundError as error:
             problems = [sentinel.problem for sentinel in self._asked if sentinel.problem is not None]
-            # One that can be reached and says no tells more than one that is down.
+            # A sentinel that refuses the login explains more than one that is down.
             problems.sort(key=lambda problem: not isinstance(problem, AuthenticationError))
             raise error from next(iter(problems), None)
 
 
 _DOUBLINGS = 32
-"""How often a delay is doubled at most: redis-py reckons with 2**failures, which is no float beyond 2**1023."""
+"""How often a delay is doubled at most: redis-py computes 2**failures, which is no float beyond 2**1023."""
 
 
 def jittered_delays(first_s: float = 0.1, longest_s: float = 5.0) -> Callable[[], float]:
-    """Give the seconds to wait before each attempt: longer each time, and not the same for many servers at once."""
+    """A function that returns the seconds to wait before the next attempt: longer each time, with jitter.
+
+    `first_s` and `longest_s` bound the delay.
+    """
     backoff = EqualJitterBackoff(cap=longest_s, base=first_s)
     failures = itertools.count()
     return lambda: backoff.compute(min(next(failures), _DOUBLINGS))
 
 
 def close_quietly(client: Any) -> None:
-    """Close a client or a subscription that is of no use any more, and may have failed."""
+    """Close a client or a subscription that may have failed already."""
     try:
         client.close()
     except ERRORS:
-        pass  # nobody misses it
+        pass  # it isn't used any more
 
 
 def check_reachable(settings: RedisSettings) -> None:
-    """See to it that Redis is there before a server starts. Raises SystemRefusedError, or UsageError for a setting that
-    can't be meant.
+    """Check before a server starts that Redis can be reached, and allows all that the server does.
+
+    Raises SystemRefusedError, or UsageError for a wrong setting.
     """
     scheme = urlsplit(settings.url).scheme
     if settings.sharded and scheme not in ("redis", "rediss"):
@@ -199,7 +204,7 @@ def check_reachable(settings: RedisSettings) -> None:
 
 
 def _check_files(settings: RedisSettings) -> None:
-    """See to it that the files that the URL names can be read: to redis-py that is a Redis that can't be reached."""
+    """Check that the files in the URL can be read: redis-py would report an unreadable one as an unreachable Redis."""
     for option, path in files_of(urlsplit(settings.url)).items():
         try:
             with open(path, "rb"):
@@ -211,7 +216,7 @@ def _check_files(settings: RedisSettings) -> None:
 
 
 def _check_rights(client: Client, settings: RedisSettings) -> None:
-    """Do once all that a server does, with a key that nobody else has. Raises SystemRefusedError."""
+    """Try each command that a server uses, with a key of its own. Raises SystemRefusedError where one isn't allowed."""
     key = f"{settings.key}:check:{secrets.token_hex(4)}"
     commands = (
         ("SET", key, "1", "NX", "EX", "1"), ("GET", key), ("EXPIRE", key, "1"), ("PTTL", key), ("EXISTS", key),
@@ -247,7 +252,7 @@ def _transact(client: Client, key: str) -> None:
 
 
 def _subscribe_once(client: Client, channel: str, settings: RedisSettings) -> None:
-    """Subscribe, and wait until Redis has said yes or no."""
+    """Subscribe, and wait until Redis has confirmed or refused it."""
     if settings.sharded:
         client = client.get_redis_connection(client.get_node_from_key(channel))
     pubsub = client.pubsub()
@@ -264,13 +269,13 @@ def _subscribe_once(client: Client, channel: str, settings: RedisSettings) -> No
 
 
 def explain(error: Exception, settings: RedisSettings) -> str:
-    """What an error of redis-py means, with the address and the mend, in one line."""
+    """The meaning of an error of redis-py in one line, with the address and the mend."""
     where = f"Redis at {settings.address}"
     parts = urlsplit(settings.url)
     text = " ".join(str(error).split()) or type(error).__name__
-    text = text.rpartition(" of pipeline caused error: ")[2]  # before it stands the whole command, data and all
+    text = text.rpartition(" of pipeline caused error: ")[2]  # without the whole command and its data before it
     if isinstance(error, AuthenticationError):
-        # Without a password redis-py shows a long text on how to use the protocol.
+        # Where no password is given, redis-py's text is a long one about the protocol.
         reason = "" if text.startswith(("HELLO", "Authentication required")) else f" ({text})"
         return f"{where} wants another user or password{reason}; give them as {parts.scheme}://USER:PASSWORD@…"
     if isinstance(error, NoPermissionError):
@@ -323,7 +328,7 @@ def _distrusted(text: str) -> str:
 def _is_cluster(client: Client) -> bool:
     try:
         return bool(client.info("cluster").get("cluster_enabled"))
-    except ResponseError:  # a user who may not ask, or a proxy that can't
+    except ResponseError:  # the user lacks the right, or a proxy doesn't know the command
         return False
 
 

@@ -1,11 +1,11 @@
-"""Who is on which server and in which groups, kept in Redis for every program that wants to know.
+"""The membership in Redis: the clients of each server and their groups, readable by every program.
 
     fws:presence              set: the names of the servers
     fws:presence:SERVER       hash: a client's id -> the JSON list of its groups; expires unless the server refreshes it
     fws:server:SERVER         the run id of the server that has this name; expires likewise
 
-A server writes its own hash only, so nothing is ever read, changed and written back; one that dies takes all its
-clients with it when its hash expires. A name is one living server's only, or two would overwrite each other's hash.
+Each server writes only its own hash, so there is no read-modify-write between servers; when a server dies its clients
+go with its hash, which expires. Only one living server has a name; otherwise two would overwrite each other's hash.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from fws_pipe.errors import SystemRefusedError, UsageError
 from fws_pipe.pipes.blocks import start_thread
 
 _CHUNK = 500
-"""How many clients one command carries: Redis answers others in between."""
+"""How many clients one command carries; between two commands Redis answers other programs."""
 
 _NAME_CHECK_S = 0.05
 _RETRY_S = 1.0
 
 
 class NameTakenError(UsageError):
-    """Another server that lives has our name."""
+    """Another living server has this server's name."""
 
     def __init__(self, settings: RedisSettings) -> None:
         super().__init__(
-            f"--name {settings.server}: another server at Redis {settings.address} is called so; names must differ"
+            f"--name {settings.server}: another server at Redis {settings.address} has this name; names must differ"
         )
 
 
 def take_name(settings: RedisSettings, say: Callable[[str], object]) -> None:
-    """Take the server's name before it serves. Raises NameTakenError, or SystemRefusedError for what Redis refuses.
+    """Take the server's name before it serves. Raises NameTakenError, or SystemRefusedError where Redis refuses.
 
-    A server that was killed leaves its name behind until it expires: whether the holder lives shows in whether it still
-    puts that off. So this takes as long as that shows: a third of the expiry, or what is left of it.
+    A killed server's name stays until it expires, and a living one puts the expiry off every third of its time. So this
+    waits until either happens, and shows whether the holder lives.
     """
     try:
         with contextlib.closing(connect(settings)) as client:
@@ -59,7 +59,7 @@ def take_name(settings: RedisSettings, say: Callable[[str], object]) -> None:
 
 
 def forget_server(settings: RedisSettings) -> None:
-    """Give back the name of a server that has failed, and what its source may have written, if Redis is there."""
+    """Delete the name and the members of a server that has failed to start, if Redis can be reached."""
     writer = MembershipWriter(settings)
     try:
         writer.remove()
@@ -69,7 +69,7 @@ def forget_server(settings: RedisSettings) -> None:
 
 
 def _hold_name(client: Client, settings: RedisSettings) -> bool:
-    """Take the name, or put off its expiry; False when another server has it."""
+    """Take the server's name, or put off its expiry; False when another server has it."""
     if client.set(settings.name_key, settings.run, nx=True, ex=_expiry_s(settings)):
         return True
     return _has_name(client, settings) and bool(client.expire(settings.name_key, _expiry_s(settings)))
@@ -88,7 +88,7 @@ def _key_bytes(key: str) -> bytes:
 
 
 def _readable(entries: Mapping[bytes, bytes]) -> Iterator[tuple[str, set[str]]]:
-    """The clients of a hash and their groups, without what no server can have written."""
+    """The clients of a hash and their groups; entries that no server can have written are skipped."""
     for client, groups in entries.items():
         try:
             names = json.loads(groups)
@@ -99,7 +99,7 @@ def _readable(entries: Mapping[bytes, bytes]) -> Iterator[tuple[str, set[str]]]:
 
 
 class Membership:
-    """Reads what all live servers have written. Raises one of `connection.ERRORS`."""
+    """Reads the membership of all living servers. Its methods raise one of `connection.ERRORS`."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings
@@ -110,21 +110,21 @@ class Membership:
         self._client.close()
 
     def clients(self) -> dict[str, set[str]]:
-        """The clients of all live servers, each with its groups (SMEMBERS, HGETALL)."""
+        """The ids of all clients of living servers, each with the names of its groups (SMEMBERS, HGETALL)."""
         found: dict[str, set[str]] = {}
         for server in self._client.smembers(self._settings.servers_key):
-            name = server.decode(errors="surrogateescape")  # anybody may have written it
+            name = server.decode(errors="surrogateescape")  # any program may have written it
             entries = self._client.hgetall(_key_bytes(self._settings.presence_key(name)))
             found.update(_readable(entries))
         return found
 
     def members(self, group: str) -> set[str]:
-        """The ids of a group's members on all live servers."""
+        """The ids of a group's members on all living servers."""
         return {client for client, groups in self.clients().items() if group in groups}
 
 
 class MembershipWriter:
-    """Keeps one server's hash as it should be. What raises one of `connection.ERRORS` may be called again."""
+    """Writes one server's hash. A method that has raised one of `connection.ERRORS` may be called again."""
 
     def __init__(self, settings: RedisSettings) -> None:
         self._settings = settings
@@ -135,7 +135,7 @@ class MembershipWriter:
         self._connection: Client | None = None
 
     def note(self, client_id: str, groups: Iterable[str] | None) -> None:
-        """A client is in these groups now, or (None) gone; `write` tells Redis."""
+        """Note the groups of a client; None: it has gone. `write` writes it to Redis."""
         if groups is None:
             self._groups.pop(client_id, None)
         else:
@@ -143,7 +143,7 @@ class MembershipWriter:
         self._changed.add(client_id)
 
     def write(self) -> None:
-        """Write what has changed, or everything where that can't be known (HSET, HDEL, EXPIRE)."""
+        """Write the changes, or the whole hash where Redis may not have its last state (HSET, HDEL, EXPIRE)."""
         if not self._is_written:
             self._write_all()
             return
@@ -158,21 +158,24 @@ class MembershipWriter:
             pipeline.hlen(self._key)
             *_, written = pipeline.execute()
         self._is_written = written == len(self._groups)
-        if not self._is_written:  # Redis has lost it, or we were away for too long
+        if not self._is_written:  # Redis has lost the hash, or it expired during an outage
             self._write_all()
 
     def refresh(self) -> None:
-        """Say that this server lives; clear away the names of those that don't. Raises NameTakenError as well."""
+        """Put off the expiry of this server's name and hash, and delete names of dead servers.
+
+        Raises NameTakenError as well.
+        """
         if not _hold_name(self._client, self._settings):
-            raise NameTakenError(self._settings)  # while we were away from Redis
+            raise NameTakenError(self._settings)  # another server took it during an outage
         self.write()
         for server in self._client.smembers(self._settings.servers_key):
-            name = server.decode(errors="surrogateescape")  # anybody may have written it
+            name = server.decode(errors="surrogateescape")  # any program may have written it
             if name != self._settings.server and not self._client.exists(_key_bytes(self._settings.presence_key(name))):
                 self._client.srem(self._settings.servers_key, server)
 
     def remove(self) -> None:
-        """This server ends: nobody is here any more."""
+        """Delete this server's name and members."""
         if not _hold_name(self._client, self._settings):
             return
         self._client.delete(self._key)
@@ -180,7 +183,7 @@ class MembershipWriter:
         self._client.delete(self._settings.name_key)
 
     def disconnect(self) -> None:
-        """Forget a connection that has failed, and what it may have left undone."""
+        """Close a connection that has failed; the next `write` writes the whole hash."""
         self._is_written = False
         if self._connection is not None:
             close_quietly(self._connection)
@@ -212,9 +215,9 @@ class MembershipWriter:
 
 
 class MembershipKeeper:
-    """Keeps a server's membership in Redis from a thread of its own, so that a Redis that is away holds up nobody.
+    """Keeps a server's membership in Redis, from a thread of its own, so that no caller waits for Redis.
 
-    `say` tells people, in one line; `count` counts, by name.
+    `say` logs one line; `count` adds to a counter, by name.
     """
 
     def __init__(self, settings: RedisSettings, say: Callable[[str], object], count: Callable[[str], object]) -> None:
@@ -226,17 +229,17 @@ class MembershipKeeper:
         self._changed = threading.Condition()
         self._ended = False
         self._told: str | None = None
-        """Why it can't be written, as people know it."""
+        """The last logged reason why the membership can't be written; None: it is written."""
         self._thread = start_thread(self._run, "membership")
 
     def note(self, client_id: str, groups: Iterable[str] | None) -> None:
-        """A client is in these groups now, or (None) gone."""
+        """Note the groups of a client; None: it has gone."""
         with self._changed:
             self._noted[client_id] = groups
             self._changed.notify_all()
 
     def finish(self) -> None:
-        """The server ends: take all of it out of Redis."""
+        """Delete the server's membership from Redis, and end the thread."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -254,7 +257,7 @@ class MembershipKeeper:
                 else:
                     self._writer.write()
             except (*ERRORS, NameTakenError) as error:
-                # The next refresh writes all of it. When Redis is away the subscription notices as well, and tells.
+                # The next refresh writes the whole hash. An outage is logged by the subscription.
                 failed = True
                 next_refresh = time.monotonic() + min(_RETRY_S, refresh_s)
                 self._writer.disconnect()
@@ -269,7 +272,7 @@ class MembershipKeeper:
             pass  # it expires
 
     def _wait_until(self, deadline: float, *, for_changes: bool) -> bool:
-        """Wait for something to do, and take what has been noted; False at the end."""
+        """Wait for changes, or until the deadline, and pass noted changes to the writer; False at the end."""
         with self._changed:
             self._changed.wait_for(
                 lambda: self._ended or (for_changes and bool(self._noted)), max(0.0, deadline - time.monotonic())

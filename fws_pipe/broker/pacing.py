@@ -1,10 +1,10 @@
-"""Pacing: no more is published while Redis holds something for a server that reads slowly.
+"""Pacing: publishing waits while Redis holds messages for a server that reads slowly.
 
-Redis ends a subscriber for which it holds too much (`client-output-buffer-limit pubsub`: 32 MB, or 8 MB for a minute),
-and what it held is lost. So after each MiB that it has published the sender looks at the subscribers (CLIENT LIST), and
-waits while there is a server's source that Redis can't write to at once. Foreign subscribers hold up nothing: sources
-are known by the client name that they give themselves. A source that doesn't catch up in time isn't waited for again
-before it has: what becomes of it is up to Redis.
+Redis disconnects a subscriber for which it holds too much (`client-output-buffer-limit pubsub`: 32 MB, or 8 MB for a
+minute), and those messages are lost. So after each MiB that it has published, the sender looks at the subscribers
+(CLIENT LIST), and waits while Redis can't write to a server's source at once. It waits for sources only, which it knows
+by their client name, and not for other programs. A source that doesn't catch up in time isn't waited for until it has
+caught up; meanwhile Redis may disconnect it.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from collections.abc import Callable
 from fws_pipe.broker.connection import ERRORS, PASSING, Client, RedisSettings, explain
 
 CHECK_BYTES = 1024 * 1024
-"""What is published between two looks. Servers that look at the same time must stay below Redis's limit together."""
+"""How much is published between two looks; small, since servers that look at the same time share Redis's limit."""
 
 PATIENCE_S = 5.0
-"""How long a source has to catch up; all that this server publishes waits meanwhile."""
+"""How long a source has to catch up, in seconds; all publishes of this server wait meanwhile."""
 
 _FIRST_NAP_S = 0.001
 _LONGEST_NAP_S = 0.05
 
 
 class Pacer:
-    """Holds back what is published. `say` tells people, in one line; `count` counts.
+    """Holds publishing back. `say` logs one line; `count` adds to a counter, by name.
 
-    `nap` waits for so many seconds, and returns whether there is time for another one.
+    `nap` waits the given seconds, and returns whether there is time to wait again.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class Pacer:
         self._nap = nap
         self._may_look = True
         self._published: Counter[str] = Counter()
-        """Bytes since the last look, for each node (of a cluster; elsewhere there is one, without a name)."""
+        """The bytes published since the last look, by node of a cluster; without a cluster the node is ""."""
         self._given_up: dict[str, set[str]] = {}
-        """The ids of sources that haven't caught up in time, for each node."""
+        """The client ids of sources that have not caught up in time, by node."""
 
     def pace(self, client: Client, channel: str, size: int) -> None:
-        """Call before so many bytes are published on a channel: waits for sources that lag behind.
+        """Wait for sources that lag behind; call it before `size` bytes are published on a channel.
 
         Raises one of PASSING when Redis goes away meanwhile.
         """
@@ -62,7 +62,7 @@ class Pacer:
         self._published[node] += size
 
     def _node_of(self, client: Client, channel: str) -> tuple[str, Client]:
-        """The node that a channel's subscribers are connected to: its name, and a client for it."""
+        """The name of the node that a channel's subscribers are connected to, and a client for it."""
         if not self._settings.sharded:
             return "", client
         node = client.get_node_from_key(channel)
@@ -82,8 +82,8 @@ class Pacer:
     def _lagging(self, node: str, client: Client) -> list[dict[str, str]]:
         """The sources to wait for: those whose socket is full, so that Redis waits until it can write.
 
-        How much it holds can't be compared with its limit: Valkey 9 counts large messages (`omem`) only when it writes,
-        and what it has written of them only when all is.
+        The amount that Redis holds (`omem`) is of no use: Valkey 9 counts a large message only when it begins to write
+        it, and the written part only when all is written.
         """
         full = [source for source in self._sources(client) if "w" in source.get("events", "")]
         given_up = self._given_up.setdefault(node, set())
@@ -99,7 +99,7 @@ class Pacer:
         except ERRORS as error:
             self._may_look = False
             why = explain(error, self._settings)
-            self._say(f"what is published does not wait for servers that read slowly: {why}; this is told once")
+            self._say(f"publishing does not wait for servers that read slowly: {why}; this is told once")
             return []
         return [subscriber for subscriber in subscribers if self._settings.is_source(subscriber.get("name", ""))]
 
@@ -109,5 +109,5 @@ class Pacer:
             self._count("slow servers no longer waited for")
             self._say(
                 f"the server that is connected to Redis from {source['addr']} has not caught up within "
-                f"{PATIENCE_S:.0f} s; it is not waited for until it has, and may miss what is published"
+                f"{PATIENCE_S:.0f} s; publishing does not wait for it until it has, and it may miss messages"
             )

@@ -54,45 +54,45 @@ from fws_pipe.pipes.blocks import start_thread
 from fws_pipe.wording import counted
 
 QUEUE_LIMIT_BYTES = 16 * 1024 * 1024
-"""What waits for Redis: some seconds of a busy server, or hours of a quiet one."""
+"""How much may wait for Redis: some seconds of a busy server, or hours of a quiet one."""
 
 _MESSAGE_BYTES = 150
-"""What a message takes beside its text: a tuple and two objects of Python's."""
+"""The memory of a message besides its text, in bytes: a tuple and two Python objects."""
 
 _SOURCE_PATIENCE_S = 15.0
-"""How long, after an outage, this server's own source has to subscribe again: three times its longest pause."""
+"""How long this server's own source has to subscribe again after an outage: three times its longest pause, in seconds."""
 
 _SOURCE_CHECK_S = 0.05
 
 _BATCH = 1000
 _BATCH_BYTES = 1024 * 1024
-"""A batch reaches Redis at once, and so a subscriber's buffer there: no more than that, or a single message."""
+"""The largest batch of several messages: a whole batch enters each subscriber's buffer in Redis at once."""
 
 _REMEMBERED_REFUSALS = 1000
 
 _HURRY_CHECK_S = 0.1
-"""How often whoever waits looks whether there is still time: a signal handler can't wake it."""
+"""How often a waiting thread checks whether to hurry, in seconds: a signal handler can't wake it."""
 
 _CHECKS_A_CALL = 10
-"""How many of these checks until whoever waits says that it lives."""
+"""The number of such checks between two calls of `while_waiting`."""
 
 _PROGRESS_EXPIRY_S = 3600
-"""How long Redis remembers how far a server has got that publishes nothing: longer than a chain is ever down."""
+"""How long Redis keeps the position after the last publish, in seconds: longer than a chain is ever down."""
 
 
 class Position(NamedTuple):
-    """How far publishing has got: the first `actions` actions of event `seq`, and all of earlier events."""
+    """How far publishing has got: up to and with the `actions`th message of the event `seq`."""
 
     seq: int
     actions: int
 
     def after(self, seq: int) -> Position:
-        """The position after one more action."""
+        """The position after one more message, which event `seq` has caused."""
         return Position(seq, self.actions + 1 if seq == self.seq else 1)
 
 
 class Message(NamedTuple):
-    """What is to be published. `seq` is the number of the event that caused it; None: it is unknown."""
+    """A message to be published. `seq` is the number of the event that caused it; None: unknown."""
 
     channel: str
     data: bytes
@@ -100,15 +100,15 @@ class Message(NamedTuple):
 
     @property
     def size(self) -> int:
-        """What it takes, in bytes."""
+        """The memory that it takes, in bytes."""
         return len(self.channel) + len(self.data) + _MESSAGE_BYTES
 
 
 class Publisher:
-    """A queue to Redis. `say` tells people, in one line.
+    """Queues messages, and publishes them from a thread of its own. `say` logs one line.
 
-    `while_waiting` is called before `put` waits, and now and then while it does; `on_finished`, from another thread,
-    when `finished` has grown. `stands_by`: nothing is published before `begin`.
+    `while_waiting` is called before `put` waits, and about once a second meanwhile. `on_finished` is called, from that
+    thread, when `finished` has grown. With `stands_by` nothing is published before `begin`.
     """
 
     def __init__(
@@ -127,17 +127,17 @@ class Publisher:
         self._waiting: deque[Message] = deque()
         self._size = 0
         self._one_by_one = 0
-        """So many of the oldest messages were refused together."""
+        """How many of the oldest messages go one by one, since Redis refused their batch."""
         self._position = Position(0, 0)
-        """Where the oldest message that waits begins."""
+        """The position before the oldest queued message."""
         self._done: Position | None = None
-        """How far Redis says that we are; None: what waits is behind that."""
+        """The position that Redis keeps; None: all queued messages are after it."""
         self._keeps_progress = bool(settings.run)
-        """By hand nobody tells one run of a front from another, and so the numbers mean nothing."""
+        """Whether Redis keeps the position. Not by hand: nothing tells one run of a front from another there."""
         self.accepted = 0
-        """How many messages have been taken, ever."""
+        """The number of messages queued so far."""
         self.finished = 0
-        """How many of them have been published or refused: the oldest ones."""
+        """The number of messages, the oldest ones, that have been published or refused."""
         self._refusals: set[tuple[str, str]] = set()
         self._dropped = 0
         self._stands_by = stands_by
@@ -146,20 +146,20 @@ class Publisher:
         self._hurry = threading.Event()
         self._counts: Counter[str] = Counter()
         self.lost = 0
-        """How many messages will never be published; known once `finish` has returned."""
+        """The number of messages that will never be published; known once `finish` has returned."""
         self._pacer = Pacer(settings, say, self._count, self._nap)
         self._thread = start_thread(self._run, "publisher")
 
     def begin(self) -> None:
-        """Publish what waits, and what comes, at once: the chain has taken over. Idempotent."""
+        """Begin to publish, since the chain has taken over. Idempotent."""
         with self._changed:
             self._stands_by = False
             self._changed.notify_all()
 
     def put(self, channel: str, data: bytes, seq: object = None) -> None:
-        """Queue a message; waits while the queue is full. When there is no time left it is dropped instead.
+        """Queue a message, and wait while the queue is full; after `hurry` drop it instead of waiting.
 
-        `seq` is the number of the event that caused it, if it has one.
+        `seq` is the number of the event that caused it; anything but an int: unknown.
         """
         if self._is_full:
             self._wait_room()
@@ -189,14 +189,15 @@ class Publisher:
         return self._size >= QUEUE_LIMIT_BYTES
 
     def take_counts(self) -> Counter[str]:
-        """What has been counted since the last time."""
+        """The counters by name, as they have grown since the last call."""
         with self._changed:
             counts, self._counts = self._counts, Counter()
         return counts
 
     def hurry(self) -> None:
-        """There is no time left. Safe in a signal handler: the main thread, which runs those, only looks at the event,
-        so the lock inside it is never its own.
+        """Let `put` and `finish` wait no longer. Safe in a signal handler.
+
+        Signal handlers run in the main thread, which only reads the event otherwise, and so never holds its lock.
         """
         self._hurry.set()
 
@@ -255,12 +256,13 @@ class Publisher:
             self._on_finished()
 
     def _wait_for_source(self, client: Client) -> None:
-        """Wait until this server's own source is subscribed again, or it would miss what the server itself publishes.
+        """Wait until this server's own source is subscribed again: otherwise it would miss the server's own messages.
 
-        PUBLISH tells how many have heard a message (SPUBLISH likewise). It gives up in time, and says so.
+        PUBLISH and SPUBLISH return the number of subscribers that get a message. After _SOURCE_PATIENCE_S this gives
+        up, and logs it.
         """
         if not self._settings.run:
-            return  # by hand there may be none
+            return  # by hand there may be no source
         ask = client.spublish if self._settings.sharded else client.publish
         deadline = time.monotonic() + _SOURCE_PATIENCE_S
         try:
@@ -274,30 +276,30 @@ class Publisher:
                     self._count("published before the source was subscribed")
                     return
         except NoPermissionError:
-            pass  # then it can't be known
+            pass  # without that right it can't be known
 
     def _is_over_within(self, delay_s: float) -> bool:
-        """Wait so long, or until nothing comes any more and there is no time left.
+        """Wait `delay_s` seconds; True at once when the input has ended and `hurry` was called.
 
-        To be told to hurry is not enough: who has sent the signal may be anybody, and the front still sends events.
+        `hurry` alone doesn't end it: any process may have sent the signal while the front still sends events.
         """
         with self._changed:
             return self._changed.wait_for(lambda: self._ended and self._hurry.is_set(), delay_s)
 
     def _nap(self, delay_s: float) -> bool:
-        """Wait so long. False at the end of input: what waits then is less than Redis ends a subscriber for."""
+        """Wait `delay_s` seconds. False at the end of input: the rest of the queue is below Redis's limit."""
         with self._changed:
             return not self._changed.wait_for(lambda: self._ended, delay_s)
 
     def _wait_for_work(self) -> bool:
-        """Wait until something is to be published; False at the end."""
+        """Wait for messages to publish; False at the end."""
         with self._changed:
             while not self._ended and (self._stands_by or not self._waiting):
                 self._changed.wait()
             return bool(self._waiting) and not self._stands_by
 
     def _ask_how_far(self, client: Client) -> None:
-        """What waits may have been published: by an earlier sink, or by us, when we never got the answer."""
+        """Read the position: queued messages may have been published, by an earlier sink or just before a break."""
         if not self._keeps_progress:
             return
         try:
@@ -314,19 +316,20 @@ class Publisher:
         self._say(f"after a crash publishes may be repeated: {explain(error, self._settings)}")
 
     def _next_batch(self) -> list[Message]:
-        """The oldest messages, which stay queued until they are published; none when they have been before."""
+        """The oldest messages, as one batch, which stay queued until Redis has answered; empty: all are published."""
         with self._changed:
             self._drop_done()
-            # Messages for several nodes are no transaction: one at a time, so that none is sent twice for the others.
+            # In a cluster there is no transaction over several nodes: messages go one at a time, so that one failure
+            # repeats no other message.
             limit = 1 if self._settings.sharded or self._one_by_one else _BATCH
             oldest = _first_bytes(list(islice(self._waiting, limit)))
             if self._done is None:
                 return oldest
-            # Those without a number can't have been published; some that stand behind them may have been.
+            # Those without a number count as not published; numbered ones after them may have been published.
             return list(takewhile(lambda message: message.seq is None, oldest))
 
     def _drop_done(self) -> None:
-        """Forget those of the oldest messages that have been published before."""
+        """Drop the oldest messages that were published before, by the position that Redis keeps."""
         while self._done is not None and self._waiting and (seq := self._waiting[0].seq) is not None:
             if self._position.after(seq) > self._done:
                 self._done = None
@@ -335,7 +338,7 @@ class Publisher:
             self._counts["publishes suppressed"] += 1
 
     def _publish(self, client: Client, batch: list[Message]) -> None:
-        """Publish, and say how far that takes us. Raises one of ERRORS when Redis doesn't take the messages."""
+        """Publish a batch, and write the new position. Raises one of ERRORS when Redis doesn't take the messages."""
         position = self._position
         for message in batch:
             position = position if message.seq is None else position.after(message.seq)
@@ -363,7 +366,7 @@ class Publisher:
             if len(batch) > 1:
                 raise
             client.publish(batch[0].channel, batch[0].data)
-            self._keep_no_progress(error)  # so it was not the message that Redis refused
+            self._keep_no_progress(error)  # the message alone was taken, so Redis refuses the position
 
     def _note_in_cluster(self, client: Client, position: Position) -> None:
         if self._keeps_progress:
@@ -382,7 +385,7 @@ class Publisher:
         self._count("publishes refused")
         if (channel, reason) not in self._refusals and len(self._refusals) < _REMEMBERED_REFUSALS:
             self._refusals.add((channel, reason))
-            self._say(f"what goes to channel {channel!r} is not published: {reason}; this is told once")
+            self._say(f"a publish to channel {channel!r} is dropped: {reason}; this is told once a channel and reason")
 
     def _forget(self, batch: list[Message]) -> None:
         with self._changed:
@@ -404,13 +407,13 @@ class Publisher:
 
 
 def _first_bytes(messages: list[Message]) -> list[Message]:
-    """The first messages, up to `_BATCH_BYTES`; one at least, if there is any."""
+    """The first messages, up to _BATCH_BYTES together, but at least one if there is any."""
     ends = accumulate(message.size for message in messages)
     return [message for message, end in zip(messages, ends, strict=True) if end <= _BATCH_BYTES] or messages[:1]
 
 
 def _parse_position(answer: bytes) -> Position | None:
-    """What `_note_progress` has written; None for anything else, which is nobody's of us."""
+    """The position that `_note_progress` has written; None for any other text, which no server has written."""
     try:
         seq, actions = map(int, answer.split())
     except ValueError:

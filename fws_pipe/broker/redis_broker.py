@@ -1,4 +1,4 @@
-"""Redis as the broker: publishes plain payloads for all programs, and relays actions to the other servers."""
+"""Redis as the broker: publishes plain payloads for all programs, and relays `send` actions to other servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fws_pipe.protocol.actions import single_sends
 from fws_pipe.protocol.codec import Frame
 
 _EVENTS_AHEAD = 4096
-"""How far an event's number may be ahead of the last tick: a tick stands behind 512 events at the latest."""
+"""How far an event's number may be ahead of the last tick's; there is a tick after at most 512 events."""
 
 _TICKS_BEFORE_EVENTS = 2
 """A successor gets a tick behind its introduction, and another one when it has taken over (`Feed.run`)."""
@@ -44,7 +44,7 @@ class RedisBroker:
         self._publisher = Publisher(settings, say, while_waiting, on_finished, stands_by=self._ticks_to_come > 0)
 
     def note_tick(self, seq: int) -> None:
-        """A tick has come through the chain: numbers of events up to there, and some more, can be believed."""
+        """Note that the tick `seq` has passed the chain: events' numbers up to it, and some more, are credible."""
         self._last_tick = max(seq, self._last_tick)
         if self._ticks_to_come:
             self._ticks_to_come -= 1
@@ -52,15 +52,15 @@ class RedisBroker:
                 self._publisher.begin()
 
     def _believed(self, seq: object) -> int | None:
-        """The number of the event that caused an action; None for one that a filter has made up, a time stamp say.
+        """The number of the event that caused an action; None for a number that a filter has made up, such as a time.
 
-        How far the server has got with publishing is kept in Redis as such a number: a made-up one would silence all
-        publishes after the next crash.
+        The position that Redis keeps holds such a number: with a made-up one all publishes after the next crash would
+        count as published before.
         """
         return seq if type(seq) is int and seq <= self._last_tick + _EVENTS_AHEAD else None
 
     def publish(self, action: Frame) -> bool:
-        """Publish the plain payload, which any program can read; waits when Redis is away and the queue is full."""
+        """Queue the plain payload, which any program can read; waits while the queue is full. Always True."""
         if action["channel"] == self._channel:
             self._refuse()
             return True
@@ -71,41 +71,41 @@ class RedisBroker:
         return True
 
     def _refuse(self) -> None:
-        # What a client says must not pass for another server's word.
+        # A client's message, which a filter publishes, must not pass for another server's.
         self._refused += 1
         if not self._refused_before:
             self._refused_before = True
             say(f"dropped a publish to {self._channel!r}, which is the servers' own channel; this is told once")
 
     def relay(self, action: Frame) -> None:
-        """Pass a `send` on to the other servers: each message by itself, since each counts for how far we have got."""
+        """Queue a `send` for the other servers: each message by itself, since the position counts messages."""
         for single in single_sends(action):
             self._publisher.put(self._channel, self._sender.wrap(single), self._believed(single.get("seq")))
 
     @property
     def accepted(self) -> int:
-        """How many messages have been taken, ever."""
+        """The number of messages queued so far."""
         return self._publisher.accepted
 
     @property
     def finished(self) -> int:
-        """How many of them Redis has confirmed, or refused: the oldest ones."""
+        """The number of messages, the oldest ones, that Redis has confirmed or refused."""
         return self._publisher.finished
 
     @property
     def lost(self) -> int:
-        """How many publishes will never be confirmed; known once `finish` has returned."""
+        """The number of messages that will never be confirmed; known once `finish` has returned."""
         return self._publisher.lost
 
     def take_counts(self) -> Counter[str]:
-        """What has been counted since the last time."""
+        """The counters by name, as they have grown since the last call."""
         refused, self._refused = self._refused, 0
         return self._publisher.take_counts() + Counter({"publishes to the servers' channel": refused})
 
     def hurry_on_sigterm(self) -> None:
-        """From now on SIGTERM shortens the wait of `finish` instead of ending the process."""
+        """From now on let SIGTERM cut short the wait of `finish`, in place of ending the process."""
         signal.signal(signal.SIGTERM, lambda number, frame: self._publisher.hurry())
 
     def finish(self) -> None:
-        """Wait until Redis has confirmed everything."""
+        """Wait until Redis has confirmed or refused all messages, or SIGTERM has come."""
         self._publisher.finish()

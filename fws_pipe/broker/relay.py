@@ -25,22 +25,22 @@ _REMEMBERED_ORIGINS = 1000
 
 
 _NUMBER_LIMIT = 2**63
-"""More than any server ever sends; a number of more digits than this could not be counted on."""
+"""More relays than any server ever sends; a forged number must fit the arithmetic of gaps."""
 
 
 class MalformedRelayError(Exception):
-    """A message on the servers' channel that no server of ours writes."""
+    """A message on the servers' channel is none that a server writes; the text says why."""
 
 
 class Relayed(NamedTuple):
-    """An action of another server, and how many before it never arrived."""
+    """An action of another server, and the number of actions before it that never arrived."""
 
     action: Frame
     missed: int
 
 
 class RelaySender:
-    """Numbers what one run of one server's sink sends. `origin` is the server's run id, which nobody else has."""
+    """Numbers the relays of one run of a server's sink. `origin` is the server's run id, which no other server has."""
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
@@ -48,21 +48,21 @@ class RelaySender:
         self._number = 0
 
     def wrap(self, action: Frame) -> bytes:
-        """The message that carries an action."""
+        """The message on the servers' channel that carries an action."""
         self._number += 1
         relay = {"type": RELAY, "origin": self._origin, "run": self._run, "number": self._number, "action": action}
         return encode(relay)
 
 
 class RelayReceiver:
-    """Sorts out what arrives: not our own (`origin` is ours), only `send`, nothing malformed, and what was missed."""
+    """Checks relays that arrive, and counts the gaps between them. `origin` is this server's run id."""
 
     def __init__(self, origin: str) -> None:
         self._origin = origin
         self._last: dict[str, tuple[str, int]] = {}
 
     def unwrap(self, message: bytes) -> Relayed | None:
-        """The action in a message; None when it is our own. Raises MalformedRelayError for any other."""
+        """The `send` in a message; None for this server's own. Raises MalformedRelayError for anything else."""
         try:
             relay = msgpack.unpackb(message, unicode_errors="surrogateescape", strict_map_key=False)
         except (ValueError, TypeError, msgpack.UnpackException):
@@ -80,7 +80,7 @@ class RelayReceiver:
         last_run, last_number = self._last.pop(origin, ("", 0))
         self._last[origin] = (run, number)
         if len(self._last) > _REMEMBERED_ORIGINS:
-            del self._last[next(iter(self._last))]  # the one that has been silent for longest
+            del self._last[next(iter(self._last))]  # the origin that has been silent for longest
         return max(0, number - last_number - 1) if run == last_run else 0
 
 
@@ -99,5 +99,5 @@ def _is_relay(relay: object) -> bool:
 
 
 def _bare(action: Frame) -> Frame:
-    """The action without what concerned its sender alone."""
+    """The action without the fields that concern only its sender."""
     return {name: value for name, value in action.items() if name not in ("everywhere", "seq")}

@@ -1,4 +1,4 @@
-"""What the user says about Redis, checked without loading redis-py, which is slow and which the front never needs."""
+"""The user's settings for Redis, checked without redis-py, which is slow to load and which the front never needs."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _TLS_OPTIONS = frozenset(
      "ssl_keyfile", "ssl_min_version", "ssl_password"}
 )  # fmt: skip
 _OPTIONS = _TLS_OPTIONS | {"db", "username", "password", "client_name", "socket_timeout", "socket_connect_timeout"}
-"""redis-py's options that may stand behind the ? of a URL. Others change what its calls return (decode_responses,
-protocol, encoding) or undo what we rely on (retry_on_timeout, max_connections, health_check_interval).
+"""redis-py's options that are allowed in a URL's query. Others would change what its calls return (decode_responses,
+protocol, encoding) or how it retries and connects (retry_on_timeout, max_connections, health_check_interval).
 """
 
 _SENTINEL_CREDENTIALS = {"sentinel_username": "username", "sentinel_password": "password"}
-"""Our own options with the login of the sentinels themselves, and what redis-py calls each. What stands before the @ is
-the login of Redis.
+"""Own options with the login of the sentinels themselves, and redis-py's name of each. The login before the @ is for
+Redis.
 """
 
 _TLS_SWITCH = "ssl"
-"""Our own option, for those who know it from redis-py's arguments: true is what rediss:// says."""
+"""Own option, named as redis-py's argument: ?ssl=true means the same as rediss://."""
 
 _SWITCH_POSITIONS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
@@ -47,45 +47,45 @@ _PATTERN_CHARACTERS = frozenset("*?[")
 
 @dataclass(frozen=True)
 class RedisSettings:
-    """What the user has said about Redis. `key` is the prefix of all keys and channels that are our own."""
+    """The user's settings for Redis. `key` is the prefix of all keys and channels of the servers' own."""
 
     url: str
     key: str = "fws"
     channels: Sequence[str] = ("global",)
     sharded: bool = False
     server: str = ""
-    """This server's name: it says which clients are its."""
+    """This server's name, with which its clients' ids begin."""
     expiry_s: float = 30.0
-    """How long a server that tells nothing of itself counts as alive."""
+    """How long a server counts as alive after its last write to Redis, in seconds."""
     run: str = ""
-    """A random id, new with each start of the server: it marks what the server has sent, and holds its name."""
+    """A random id, new with each start of the server; it marks the server's relays and its hold on its name."""
 
     def to_environment(self) -> dict[str, str]:
-        """The form in which a child process gets it."""
+        """The settings as environment variables for a child process."""
         return {VARIABLE: json.dumps(asdict(self))}
 
     @property
     def address(self) -> str:
-        """The URL as messages show it: without user and password."""
+        """The URL for messages: without user and password."""
         return without_password(urlsplit(self.url))
 
     @property
     def own_channel(self) -> str:
-        """The channel that this run's source subscribes to behind all others: who hears it hears all of them."""
+        """The channel that this run's source subscribes to after all others: its subscriber is subscribed to all."""
         return f"{self.key}:subscribed:{self.server}-{self.run}"
 
     @property
     def servers_channel(self) -> str:
-        """The channel on which servers pass each other actions for their clients."""
+        """The channel on which servers send each other actions for their clients."""
         return f"{self.key}:servers"
 
     @property
     def source_name(self) -> str:
-        """The client name (CLIENT SETNAME) of the sources' subscriptions: how senders tell them from foreign ones."""
+        """The client name (CLIENT SETNAME) of the sources' subscriptions, by which publishers know them."""
         return f"{quote(self.key, safe=':')}:source"
 
     def source_name_after(self, client_name: str | None) -> str:
-        """The same, for a source whose URL names the client too (`?client_name=`)."""
+        """The client name of a source whose URL has one, too (`?client_name=`)."""
         return f"{client_name}/{self.source_name}" if client_name else self.source_name
 
     def is_source(self, client_name: str) -> bool:
@@ -94,28 +94,29 @@ class RedisSettings:
 
     @property
     def servers_key(self) -> str:
-        """The set of the names of all servers, dead ones included until one that lives clears them away."""
+        """The key of the set of all servers' names; a living server removes those of dead ones."""
         return f"{self.key}:presence"
 
     @property
     def name_key(self) -> str:
-        """Who has this server's name: its run id. Expires unless the server refreshes it."""
+        """The key of this server's name; its value is the run id of the name's holder. It expires unless refreshed."""
         return f"{self.key}:server:{self.server}"
 
     @property
     def published_key(self) -> str:
-        """How far this run of the server has got with what it publishes: an event's number, and how many of its
-        actions. Expires an hour after the last publish.
+        """The key of this run's position: an event's number, and the number of its published messages.
+
+        It expires an hour after the last publish.
         """
         return f"{self.key}:published:{self.server}-{self.run}"
 
     def presence_key(self, server: str) -> str:
-        """The hash of a server's clients: id to the JSON list of its groups. Expires unless the server refreshes it."""
+        """The key of the hash of a server's clients: id to a JSON list of its groups. It expires unless refreshed."""
         return f"{self.key}:presence:{server}"
 
 
 def settings_from(environment: Mapping[str, str]) -> RedisSettings | None:
-    """The settings that a parent has handed down, or None. Raises UsageError for what no parent of ours has written."""
+    """The settings in FWS_REDIS; None where it isn't set. Raises UsageError for a value that fws-pipe didn't write."""
     text = environment.get(VARIABLE)
     if not text:
         return None
@@ -123,28 +124,28 @@ def settings_from(environment: Mapping[str, str]) -> RedisSettings | None:
         settings = RedisSettings(**json.loads(text))
         check_url(settings.url)
     except (AttributeError, TypeError, ValueError):
-        # Without the value: there is a password in it.
+        # Without the value, which may hold a password.
         raise UsageError(f"{VARIABLE} is not as fws-pipe sets it; FWS_REDIS_URL is the one for a URL") from None
     return settings
 
 
 def is_pattern(channel: str) -> bool:
-    """Whether a subscription's name stands for many channels (PSUBSCRIBE)."""
+    """Whether a channel's name is a pattern (PSUBSCRIBE)."""
     return not _PATTERN_CHARACTERS.isdisjoint(channel)
 
 
 def check_channels(channels: Sequence[str], *, sharded: bool) -> None:
-    """See to it that all channels can be subscribed to. Raises UsageError."""
+    """Check that all channels can be subscribed to. Raises UsageError."""
     pattern = next(filter(is_pattern, channels), None)
     if sharded and pattern is not None:
         raise UsageError(
-            f"{pattern!r} stands for many channels, which --redis-sharded doesn't know; name each of them, or leave "
+            f"{pattern!r} is a pattern, which --redis-sharded doesn't know; name each channel, or leave "
             "--redis-sharded out"
         )
 
 
 def check_url(url: str) -> str:
-    """The URL. Raises ValueError with what was expected."""
+    """Check a URL of Redis, and return it. Raises ValueError, whose text says what was expected."""
     if not url.startswith(tuple(f"{name}://" for name in SCHEMES)):
         raise ValueError(f"expected a URL that begins with one of {', '.join(f'{name}://' for name in SCHEMES)}")
     try:
@@ -153,7 +154,7 @@ def check_url(url: str) -> str:
         hidden = "@" in parts.path + parts.query + parts.fragment
     except ValueError:
         hidden = True
-    if hidden:  # what Python says of it may quote the password
+    if hidden:  # Python's own message may quote the password
         raise ValueError(
             "expected a URL such as redis://:PASSWORD@host:6379/0, with any of / ? # @ : [ ] in user and password, and "
             "any @ after the host, written as %2F %3F %23 %40 %3A %5B %5D"
@@ -170,7 +171,7 @@ def check_url(url: str) -> str:
 
 
 def _check_options(parts: SplitResult) -> None:
-    """Raise ValueError for an option that would be ignored, or would do harm; without its value."""
+    """Raise ValueError for an option that isn't allowed; its value isn't quoted."""
     given = parse_qs(parts.query, keep_blank_values=True)
     allowed = _OPTIONS | {_TLS_SWITCH}
     if is_sentinel(parts):
@@ -182,7 +183,7 @@ def _check_options(parts: SplitResult) -> None:
 
 
 def _check_tls_options(parts: SplitResult, given: Mapping[str, Sequence[str]]) -> None:
-    """Raise ValueError unless the scheme, ?ssl= and the options of TLS agree."""
+    """Raise ValueError where the scheme, ?ssl= and the options of TLS contradict each other."""
     if any(value.lower() not in _SWITCH_POSITIONS for value in given.get(_TLS_SWITCH, ())):
         raise ValueError("expected ?ssl=true or ?ssl=false")
     if any(value not in _CERTIFICATE_DEMANDS for value in given.get("ssl_cert_reqs", ())):
@@ -201,19 +202,20 @@ def _with_tls(scheme: str) -> str:
 
 
 def is_sentinel(parts: SplitResult) -> bool:
-    """Whether a URL names sentinels, and a service of theirs, in place of a Redis."""
+    """Whether a URL names sentinels and their service, in place of a Redis."""
     return parts.scheme.endswith("+sentinel")
 
 
 def uses_tls(parts: SplitResult) -> bool:
-    """Whether a URL asks for TLS, to Redis and to its sentinels alike."""
+    """Whether a URL asks for TLS, to Redis and to its sentinels."""
     values = parse_qs(parts.query).get(_TLS_SWITCH)
     return parts.scheme.startswith("rediss") if values is None else _SWITCH_POSITIONS[values[0].lower()]
 
 
 def plain_url(parts: SplitResult) -> str:
-    """A URL as redis-py reads it: with its schemes and options only. A sentinels' URL keeps no address: the
-    host is one that nobody connects to.
+    """The URL with only the schemes and options that redis-py knows.
+
+    A sentinels' URL gets a host that isn't used: redis-py asks the sentinels for the address.
     """
     query = "&".join(option for option in parts.query.split("&") if _option_name(option) not in _OWN_OPTIONS)
     scheme, netloc, path = parts.scheme, parts.netloc, parts.path
@@ -230,12 +232,12 @@ def _option_name(option: str) -> str:
 
 
 def service_of(parts: SplitResult) -> str:
-    """The name that the sentinels of a URL know the master by."""
+    """The service in a URL of sentinels: the name by which they know the master."""
     return _service_and_database(parts)[0]
 
 
 def sentinel_credentials(parts: SplitResult) -> dict[str, str]:
-    """The username and password with which the sentinels themselves are asked, as far as a URL has them."""
+    """The username and password for the sentinels themselves, as far as the URL has them."""
     given = parse_qs(parts.query)
     return {name: given[option][0] for option, name in _SENTINEL_CREDENTIALS.items() if option in given}
 
@@ -252,7 +254,7 @@ def _service_and_database(parts: SplitResult) -> tuple[str, str]:
 
 
 def sentinels_of(parts: SplitResult) -> list[tuple[str, int]]:
-    """The addresses in a redis+sentinel URL. Raises ValueError."""
+    """The (host, port) of each sentinel in a URL. Raises ValueError."""
     found = []
     for address in parts.netloc.rpartition("@")[2].split(","):
         one = urlsplit(f"//{address}")
@@ -263,12 +265,12 @@ def sentinels_of(parts: SplitResult) -> list[tuple[str, int]]:
 
 
 def without_passwords(text: str) -> str:
-    """A message that quotes a command line, where an option may be mistyped: without the logins in its URLs."""
+    """A message that quotes a command line, without the logins in its URLs."""
     return _PASSWORD_OPTIONS.sub("…", _CREDENTIALS.sub("://…@", text))
 
 
 def without_password(parts: SplitResult) -> str:
-    """A URL as messages show it: without user and password."""
+    """The URL for messages: without user and password."""
     if parts.scheme == "redis":
         host = parts.hostname or "localhost"
         return f"[{host}]:{parts.port or _DEFAULT_PORT}" if ":" in host else f"{host}:{parts.port or _DEFAULT_PORT}"

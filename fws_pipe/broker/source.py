@@ -1,8 +1,10 @@
-"""The source: what is published in Redis comes in, who is here goes out.
+"""The source: brings published messages from Redis to the front, and keeps the server's membership in Redis.
 
-Reads: Redis, with plain blocking redis-py, and, on stdin, who the server's clients are. Writes: `consumer` events
-and other servers' actions on stdout, whole frames only. When stdout is full Redis isn't read either. Never: gives up on
-a Redis that is away.
+    Redis -> subscription -> backlog (bounded in bytes) -> `consumer` events, other servers' actions -> the front
+    the front -> `presence` frames -> membership -> Redis
+
+It uses plain blocking redis-py, in threads. When stdout is full and the backlog, too, Redis isn't read. While Redis is
+away it tries again for ever.
 """
 
 from __future__ import annotations
@@ -51,30 +53,31 @@ from fws_pipe.wording import counted
 
 _HELP = """usage: fws-source [--redis-url URL] [--redis-sharded] [CHANNEL…]
 
-Subscribes to channels of Redis ("global" unless told; a name with * or ? stands for many) and writes what is published
-there on stdout, as consumer events. The URL is $FWS_REDIS_URL unless told, or else redis://localhost:6379/0. fws-pipe
-runs it by itself; by hand it stands beside the chain:
+Subscribes to channels of Redis and writes each published message on stdout, as a consumer event. The default CHANNEL is
+"global"; one with * or ? is a pattern. The default URL is $FWS_REDIS_URL, or else redis://localhost:6379/0. fws-pipe
+runs it by itself; by hand it runs beside the chain:
 
   mkfifo back; fws-front <back | broadcast_pubsub | fws-sink >back & fws-source news 'chat.*' >back
 
-Both write to the FIFO, and take turns; no other program should, unless what it writes at once is below 4096 bytes.
+fws-sink and fws-source take turns in writing to the FIFO. Another program may only write to it in pieces below 4096
+bytes.
 """
 
 _PING_S = 5.0
-"""How long a subscription may be silent before Redis is asked whether it is still there."""
+"""How long a subscription may be silent before Redis is pinged, in seconds."""
 
 BACKLOG_LIMIT_BYTES = 128 * 1024 * 1024
-"""What may wait for the front: a burst of that many bytes is taken from Redis at once, whatever the chain is at."""
+"""How much may wait for the front: Redis is read until then, however slow the chain is."""
 
 _BATCH = 1000
 _BATCH_BYTES = 1024 * 1024
 
 _PAYLOAD_LIMIT_BYTES = FRAME_LIMIT_BYTES // 2
-"""As `--max-message` may be at most: the front takes a larger frame for a broken pipe."""
+"""The largest payload, as of --max-message: a larger frame would break the pipe to the front."""
 
 
 class Source:
-    """Several threads write through one of these: one for each subscription, one for the server's words."""
+    """Receives from all subscriptions, each in a thread, and follows the front in another; all write to one output."""
 
     def __init__(self, settings: RedisSettings, say: Callable[[str], object]) -> None:
         self._settings = settings
@@ -92,19 +95,19 @@ class Source:
     # Subscriptions.
 
     def run(self) -> None:
-        """Subscribe, and again whenever Redis was away, for ever."""
+        """Subscribe and receive for ever; after each failure subscribe again."""
         next_delay = jittered_delays()
         while True:
             try:
-                self._follow()
+                self._subscribe_and_receive()
             except ERRORS as error:
                 if self._away_since is None:
                     next_delay = jittered_delays()
                     self._note_lost(error)
             time.sleep(next_delay())
 
-    def _follow(self) -> None:
-        """Subscribe and relay until something fails. Raises one of `connection.ERRORS`."""
+    def _subscribe_and_receive(self) -> None:
+        """Subscribe to all channels, and receive until something fails. Raises one of `connection.ERRORS`."""
         client = connect(self._settings)
         try:
             channels = [*self._settings.channels, self._settings.servers_channel]
@@ -112,19 +115,19 @@ class Source:
             try:
                 for subscription in subscriptions:
                     subscription.confirm()
-                self._show_subscribed(client, subscriptions)
+                self._subscribe_to_own_channel(client, subscriptions)
                 self._note_subscribed()
-                self._relay_all(subscriptions)
+                self._receive_from_all(subscriptions)
             finally:
                 for subscription in subscriptions:
                     subscription.close()
         finally:
             client.close()
 
-    def _show_subscribed(self, client: Client, subscriptions: list[_Subscription]) -> None:
-        """Subscribe to the channel that tells the sink that all others are: it waits for that after an outage."""
+    def _subscribe_to_own_channel(self, client: Client, subscriptions: list[_Subscription]) -> None:
+        """Subscribe to this run's own channel, after all others: after an outage the sink waits for its subscriber."""
         if not self._settings.run:
-            return  # by hand there is no sink of ours
+            return  # by hand no sink waits
         if self._settings.sharded:
             subscriptions += [self._subscribe(*part) for part in self._parts(client, [self._settings.own_channel])]
         else:
@@ -132,7 +135,7 @@ class Source:
         subscriptions[-1].confirm()
 
     def _subscribe(self, client: Client, channels: list[str], sharded: bool) -> _Subscription:
-        """Subscribe under the name that tells senders that this is a source: they wait while it lags behind."""
+        """Subscribe under the client name of sources (CLIENT SETNAME): publishers wait while a source lags behind."""
         pubsub = client.pubsub()
         try:
             given = client.connection_pool.connection_kwargs.get("client_name")
@@ -150,7 +153,10 @@ class Source:
             self._say(f"other servers do not wait while this one reads slowly: {explain(error, self._settings)}")
 
     def _parts(self, client: Client, channels: list[str]) -> list[tuple[Client, list[str], bool]]:
-        """Who has to be asked for which channels: one Redis for all, or (SSUBSCRIBE) each channel's node."""
+        """The clients to subscribe with, each with its channels, and whether they are sharded (SSUBSCRIBE).
+
+        A single Redis has all channels; in a cluster each channel belongs to a node.
+        """
         if not self._settings.sharded:
             return [(client, channels, False)]
         nodes: dict[str, tuple[Client, list[str], bool]] = {}
@@ -159,26 +165,26 @@ class Source:
             nodes.setdefault(node.name, (client.get_redis_connection(node), [], True))[1].append(channel)
         return list(nodes.values())
 
-    def _relay_all(self, subscriptions: list[_Subscription]) -> None:
-        """Relay them all, each in a thread of its own; the first that fails ends it. Raises its error."""
+    def _receive_from_all(self, subscriptions: list[_Subscription]) -> None:
+        """Receive from each subscription in a thread of its own until one fails. Raises its error."""
         if len(subscriptions) == 1:
-            self._relay(subscriptions[0])
+            self._receive_from(subscriptions[0])
         failures: list[BaseException] = []
         failed = threading.Event()
 
-        def relay(subscription: _Subscription) -> None:
+        def receive(subscription: _Subscription) -> None:
             try:
-                self._relay(subscription)
+                self._receive_from(subscription)
             except (*ERRORS, OutputClosedError) as error:
                 failures.append(error)
                 failed.set()
 
         for subscription in subscriptions:
-            start_thread(partial(relay, subscription), "subscription")
+            start_thread(partial(receive, subscription), "subscription")
         failed.wait()
         raise failures[0]
 
-    def _relay(self, subscription: _Subscription) -> None:
+    def _receive_from(self, subscription: _Subscription) -> None:
         while True:
             messages = subscription.receive()
             self._backlog.put([frame for message in messages for frame in self._frames_that_fit(message)])
@@ -186,9 +192,7 @@ class Source:
     def _frames_that_fit(self, message: dict[str, Any]) -> list[bytes]:
         if len(message["data"]) <= _PAYLOAD_LIMIT_BYTES:
             return self._frames_of(message)
-        self._say(
-            f"dropped a message of {len(message['data'])} bytes, more than {_PAYLOAD_LIMIT_BYTES} fit into no frame"
-        )
+        self._say(f"dropped a message of {len(message['data'])} bytes: a frame holds {_PAYLOAD_LIMIT_BYTES} at most")
         return [_count("published messages over the size of a frame")]
 
     def _frames_of(self, message: dict[str, Any]) -> list[bytes]:
@@ -198,7 +202,7 @@ class Source:
         if channel != self._settings.servers_channel:
             return [_encoded(consumer_event(channel, _as_payload(message["data"]), None))]
         if message["type"] == "pmessage":
-            return []  # a subscription to "*" gets it a second time
+            return []  # the pattern "*" receives it a second time
         try:
             relayed = self._receiver.unwrap(message["data"])
         except MalformedRelayError as error:
@@ -233,12 +237,12 @@ class Source:
             ticks, self._ticks = self._ticks, []
         self._write(ticks)
 
-    # The server's words.
+    # The front's frames.
 
-    def follow_server(self) -> None:
-        """Take what the server tells on stdin, to its end; then end the process.
+    def follow_front(self) -> None:
+        """Read the front's `presence` frames and ticks on stdin; at the end of input end the process.
 
-        Never waits for Redis: a tick that comes back late means that this process hangs.
+        This never waits for Redis: the front takes a process that returns a tick late for one that hangs.
         """
         membership = MembershipKeeper(self._settings, self._say, lambda name: self._write([_count(name)]))
         for frame, raw in frames_of_blocks("the front", lambda: None):
@@ -252,7 +256,7 @@ class Source:
             os._exit(EXIT_OK)
 
     def _return_tick(self, raw: bytes) -> None:
-        """The first ones once Redis has confirmed the subscription, later ones at once, also when Redis is away."""
+        """Return a tick at once, also when Redis is away, but not before the first subscription is confirmed."""
         with self._output_lock:
             if not self._is_subscribed:
                 self._ticks.append(raw)
@@ -267,10 +271,10 @@ class Source:
 
 
 class Backlog:
-    """What has come from Redis and waits for the front: bounded in bytes; when it is full Redis isn't read.
+    """Frames from Redis that wait for the front, up to BACKLOG_LIMIT_BYTES; when it is full Redis isn't read.
 
-    Redis ends a subscriber that lags behind by 32 MB (client-output-buffer-limit), and loses what it had for it. So it
-    is read as fast as it sends, for as long as there is room. `write` is called in a thread of its own.
+    Redis disconnects a subscriber that lags behind by 32 MB (client-output-buffer-limit), and drops what it held for
+    it. So Redis is read as fast as it sends while there is room. `write` is called in a thread of its own.
     """
 
     def __init__(self, write: Callable[[list[bytes]], object]) -> None:
@@ -281,7 +285,7 @@ class Backlog:
         start_thread(self._run, "backlog")
 
     def put(self, frames: list[bytes]) -> None:
-        """Add frames, in order; waits while it is full."""
+        """Add frames, in order; waits while the backlog is full."""
         with self._changed:
             self._changed.wait_for(lambda: self._size < BACKLOG_LIMIT_BYTES)
             self._waiting.append(frames)
@@ -300,7 +304,7 @@ class Backlog:
 
 
 class _Subscription:
-    """Some channels of one Redis. `pubsub` is redis-py's, with no subscriptions yet."""
+    """A subscription to some channels of one Redis. `pubsub` is redis-py's, with no subscriptions yet."""
 
     def __init__(self, pubsub: Any, channels: list[str], sharded: bool) -> None:
         self._pubsub = pubsub
@@ -318,12 +322,12 @@ class _Subscription:
         self._early: list[dict[str, Any]] = []
 
     def add(self, channel: str) -> None:
-        """Subscribe to one more channel; `confirm` waits for that."""
+        """Subscribe to one more channel; `confirm` waits for the answer."""
         self._pending.add(channel)
         self._pubsub.subscribe(channel)
 
     def confirm(self) -> None:
-        """Wait until Redis has confirmed all of it."""
+        """Wait until Redis has confirmed all channels. Raises TimeoutError, or one of `connection.ERRORS`."""
         while self._pending:
             message = self._next(_PING_S)
             if message is None:
@@ -334,7 +338,7 @@ class _Subscription:
                 self._early.append(message)
 
     def receive(self) -> list[dict[str, Any]]:
-        """The next messages: waits for one, and takes those that have come with it."""
+        """Wait for a message; returns it with those that have arrived together, as redis-py's dicts."""
         messages, self._early = self._early, []
         timeout = 0.0 if messages else _PING_S
         size = 0
@@ -343,7 +347,7 @@ class _Subscription:
             if message is None:
                 if messages:
                     break
-                self._ask_for_life()
+                self._ping()
                 continue
             if message["type"] in _MESSAGE_TYPES:
                 messages.append(message)
@@ -354,10 +358,10 @@ class _Subscription:
         return messages
 
     def _next(self, timeout: float) -> dict[str, Any] | None:
-        """The next message, or None when none begins within `timeout` seconds.
+        """The next message; None when none begins within `timeout` seconds.
 
-        A message that has begun has the whole reply timeout to arrive: from redis-py 8 the timeout of `get_message` is
-        that of reading it too, and half a message would pass for a lost connection.
+        A message that has begun has the whole reply timeout to arrive. From redis-py 8 on the timeout of `get_message`
+        also bounds reading the message, and half a message would pass for a lost connection.
         """
         if not self._pubsub.connection.can_read(timeout=timeout):
             return None
@@ -366,7 +370,8 @@ class _Subscription:
             self._last_word = time.monotonic()
         return message
 
-    def _ask_for_life(self) -> None:
+    def _ping(self) -> None:
+        """Ping Redis. Raises TimeoutError where nothing has come since the last two pings."""
         if time.monotonic() - self._last_word > 2 * _PING_S:
             raise TimeoutError("no answer to a ping")
         self._pubsub.ping()
@@ -379,7 +384,7 @@ _MESSAGE_TYPES = ("message", "pmessage", "smessage")
 
 
 def _as_payload(data: bytes) -> str | bytes:
-    """Text where it can be text: a plain payload does not say which it was."""
+    """The payload as text if it is UTF-8: it doesn't say whether it was text or binary."""
     try:
         return data.decode()
     except UnicodeDecodeError:
@@ -395,7 +400,7 @@ def _count(name: str, by: int = 1) -> bytes:
 
 
 def _settings_of(arguments: list[str], environment: Mapping[str, str]) -> RedisSettings:
-    """The settings for a source that is run by hand. Raises UsageError."""
+    """The settings of a source that is run by hand. Raises UsageError."""
     url, url_source = environment.get("FWS_REDIS_URL") or "redis://localhost:6379/0", "FWS_REDIS_URL"
     sharded = False
     channels = []
@@ -415,7 +420,7 @@ def _settings_of(arguments: list[str], environment: Mapping[str, str]) -> RedisS
     try:
         check_url(url)
     except ValueError as error:
-        raise UsageError(f"{url_source}: {error}") from None  # without the value: there may be a password in it
+        raise UsageError(f"{url_source}: {error}") from None  # without the value, which may hold a password
     check_channels(channels, sharded=sharded)
     settings = RedisSettings(url, sharded=sharded)
     return replace(settings, channels=tuple(channels) or settings.channels)
@@ -437,11 +442,11 @@ def _run(arguments: list[str]) -> None:
         try:
             check_reachable(settings)
         except SystemRefusedError:
-            pass  # it may come yet
+            pass  # it may come later
         _source(settings).run()
     else:
         source = _source(settings)
-        start_thread(source.follow_server, "the server's words")
+        start_thread(source.follow_front, "front")
         source.run()
 
 

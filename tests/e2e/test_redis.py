@@ -303,7 +303,7 @@ def test_a_source_by_hand_and_large_messages_both_ways(servers: Servers, redis_s
         (["--redis-url", "redis://:gehe1m@localhost:1?foo=1"], {}, "leave ?foo= out"),
         (["--redis-url", "redis://:gehe1m@localhost:1?db=x"], {}, "has an option that redis-py doesn't take"),
         ([], {"FWS_REDIS": "redis://:gehe1m@localhost"}, "FWS_REDIS is not as fws-pipe sets it"),
-        (["--redis-sharded", "a*"], {}, "'a*' stands for many channels"),
+        (["--redis-sharded", "a*"], {}, "'a*' is a pattern"),
     ],
 )
 def test_mistakes_with_a_source_by_hand_are_one_line_without_the_password(
@@ -545,7 +545,7 @@ def test_the_rights_that_the_documentation_names_are_enough_and_a_missing_one_is
     allow("resetchannels", "&fws:*", "&global", *RIGHTS.split())
     by_sink, by_source = sorted(said_while_megabytes_are_published(servers, url))
     assert "source: other servers do not wait while this one reads slowly: Redis at " in by_source
-    assert "sink: what is published does not wait for servers that read slowly: Redis at " in by_sink
+    assert "sink: publishing does not wait for servers that read slowly: Redis at " in by_sink
     for missing, named in (
         ("+hset", "HSET"),
         ("+publish", "publishing to channel"),

@@ -148,7 +148,7 @@ def test_who_may_not_look_publishes_all_the_same_and_says_so_once(tmp_path: Path
         queue.finish()
         assert queue.finished == 10
     [line] = said
-    assert line.startswith("what is published does not wait for servers that read slowly: Redis at ")
+    assert line.startswith("publishing does not wait for servers that read slowly: Redis at ")
     assert "client|list" in line
 
 

@@ -55,7 +55,7 @@ def test_what_redis_refuses_does_not_take_the_rest_of_its_batch_with_it(tmp_path
         assert heard == [b"%d" % number for number in range(10)]
     assert queue.take_counts() == {"publishes refused": 10}
     (line,) = said
-    assert line.startswith("what goes to channel 'secret' is not published: Redis at ")
+    assert line.startswith("a publish to channel 'secret' is dropped: Redis at ")
     assert "the data" not in line
 
 
