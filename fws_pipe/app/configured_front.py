@@ -16,7 +16,6 @@ from fws_pipe.front.limits import Limits
 from fws_pipe.ledger.link import LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.websocket.meter import Pace
-from fws_pipe.websocket.rates import RatePolicy
 from fws_pipe.websocket.tls import TlsFiles
 
 
@@ -37,7 +36,7 @@ async def configured_front(config: Config, name: str, log: Log, *, checks_action
         message_timeout=config.message_timeout,
         memory=config.memory_limit,
         idle_timeout=config.idle_timeout,
-        pace=Pace(config.rate, config.rate_bytes, closes=config.rate_policy is RatePolicy.CLOSE),
+        pace=Pace(config.rate, config.rate_bytes, config.rate_policy),
     )
     link_limits = LinkLimits(
         journal=config.journal_limit,

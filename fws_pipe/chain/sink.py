@@ -148,7 +148,7 @@ class WayBack:
         """Write what is queued, and a `count` action for each new count."""
         self._out.add_all({"type": COUNT, "name": name, "by": by} for name, by in self.broker.take_counts().items())
         with self._lock:
-            self._output.add(self._out.take())
+            self._output.add(self._out.pop_all())
             self._unconfirmed.extend(self._marked)
             self._marked.clear()
             self._add_confirm()

@@ -72,7 +72,7 @@ class Successor:
         self._changed = trio.Event()
         self._ready: tuple[Sequence[Program], RunningChain] | None = None
         self._released = trio.Event()
-        """Set when `run` has let go of a chain that was taken."""
+        """Set when `run` has let go of a chain that was claimed."""
         self._attempt = trio.CancelScope()
         """Cancelled when a newer request makes the current attempt useless."""
 
@@ -95,8 +95,8 @@ class Successor:
         while self._ready is None:
             await self._changed.wait()
 
-    async def take(self) -> tuple[Sequence[Program], RunningChain] | None:
-        """Take the chain that is ready, with its programs; None: there is none. The caller must watch and bury it."""
+    async def claim(self) -> tuple[Sequence[Program], RunningChain] | None:
+        """Return the chain that is ready, with its programs, or None. The caller must watch and bury it."""
         if self._ready is None:
             return None
         ready, self._ready = self._ready, None
@@ -114,13 +114,13 @@ class Successor:
             await self._make_ready(programs)
 
     async def _make_ready(self, programs: Sequence[Program]) -> None:
-        """Start a chain, and keep it until it is taken or dies."""
+        """Start a chain, and keep it until it is claimed or dies."""
         try:
             chain = await start_chain(self._standing_by(programs), self._surroundings, self._log)
         except OSError as error:
             self._report_refused(f"it can't be started: {error.strerror or error}")
             return
-        is_taken = False
+        is_claimed = False
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(chain.watch)
@@ -130,19 +130,19 @@ class Successor:
                 if not problem:
                     self._ready = programs, chain
                     self._note_change()
-                    await wait_for_any(self._wait_taken, chain.failed.wait)
-                    is_taken = self._ready is None
+                    await wait_for_any(self._wait_claimed, chain.failed.wait)
+                    is_claimed = self._ready is None
                     self._ready = None
                 if problem:
                     self._report_refused(problem)
-                elif not is_taken:
+                elif not is_claimed:
                     self._log.always(f"the new chain ended before it took over: {await chain.epitaph()}")
-                if not is_taken:
+                if not is_claimed:
                     chain.end_input()
                     await chain.climb_down(LADDER, trio.Event(), "the new chain")
                 nursery.cancel_scope.cancel()
         finally:
-            if is_taken:
+            if is_claimed:
                 self._released.set()
             else:
                 chain.bury()
@@ -161,7 +161,7 @@ class Successor:
     def _report_refused(self, problem: str) -> None:
         self._log.always(f"the new chain does not serve, so the old one goes on: {problem}")
 
-    async def _wait_taken(self) -> None:
+    async def _wait_claimed(self) -> None:
         while self._ready is not None:
             await self._changed.wait()
 

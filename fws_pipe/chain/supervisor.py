@@ -271,7 +271,7 @@ class Supervisor:
 
     async def _next_chain(self) -> RunningChain:
         """The successor if it is ready, or else a new chain of the current programs. Raises OSError."""
-        ready = await self._successor.take()
+        ready = await self._successor.claim()
         if ready is None:
             return await start_chain(self._programs, self._surroundings, self._log)
         self._programs, chain = ready

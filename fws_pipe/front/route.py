@@ -136,13 +136,13 @@ class Route:
         """Clients are about to find room: those go on at once for which a turn has time."""
         self.laggards.begin_turn()
 
-    async def read_all(self, inlet: Inlet, take: Callable[[bytes], object]) -> None:
-        """Give each block of a pipe to `take`, to its end. Raises what that raises."""
+    async def read_all(self, inlet: Inlet, consume: Callable[[bytes], object]) -> None:
+        """Give each block of a pipe to `consume`, to its end. Raises what that raises."""
         if self._epoll_readers is not None and inlet.descriptor is not None:
-            await self._epoll_readers.read_pipe(inlet.descriptor, take)
+            await self._epoll_readers.read_pipe(inlet.descriptor, consume)
         else:
             while block := await inlet.read():
-                take(block)
+                consume(block)
 
     # All its clients.
 

@@ -62,8 +62,8 @@ class Surroundings(Protocol):
     def begin_turn(self) -> None:
         """Clients are about to find room: those go on at once for which a turn has time."""
 
-    async def read_all(self, inlet: Inlet, take: Callable[[bytes], object]) -> None:
-        """Give each block of a pipe to `take`, to its end. Raises what that raises."""
+    async def read_all(self, inlet: Inlet, consume: Callable[[bytes], object]) -> None:
+        """Give each block of a pipe to `consume`, to its end. Raises what that raises."""
 
 
 class Link:
@@ -251,7 +251,7 @@ class Link:
         """Execute the action frames of a stream to its end. Raises FrameError for what isn't frames."""
         decoder = FrameDecoder(source)
 
-        def take(block: bytes) -> None:
+        def consume(block: bytes) -> None:
             decoder.feed(block)
             frames: list[Frame] = []
             try:
@@ -260,8 +260,8 @@ class Link:
                 self.execute_block(frames)
 
         if inlet.early:
-            take(inlet.early)
-        await self._surroundings.read_all(inlet, take)
+            consume(inlet.early)
+        await self._surroundings.read_all(inlet, consume)
         decoder.finish()
 
     def execute_block(self, frames: list[Frame]) -> None:

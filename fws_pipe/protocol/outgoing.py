@@ -14,7 +14,7 @@ _PIECES = 64
 
 
 class Outgoing:
-    """Collects output in order. `spill` is called with the bytes when there are many; `take` returns the rest."""
+    """Collects output in order. `spill` is called with the bytes when there are many; `pop_all` returns the rest."""
 
     __slots__ = ("_decoder", "_end", "_pieces", "_spill", "_start")
 
@@ -40,14 +40,14 @@ class Outgoing:
             self._end_run()
         self._pieces.append(piece)
         if len(self._pieces) >= _PIECES:
-            self._spill(self.take())
+            self._spill(self.pop_all())
 
     def add_all(self, frames: Iterable[Frame]) -> None:
         """Append new frames. Raises TypeError or ValueError when a value has no msgpack form."""
         for frame in frames:
             self.add(encode(frame))
 
-    def take(self) -> bytes:
+    def pop_all(self) -> bytes:
         """The output so far, which this forgets. Call it before the decoder gets its next block."""
         if self._start != self._end:
             self._end_run()

@@ -313,7 +313,7 @@ class Filter:
             nonlocal late
             self.finish(out)
             self.text.flush()
-            self._write(out.take(), output)
+            self._write(out.pop_all(), output)
             late = monotonic() + _LATE_S
 
         try:

@@ -27,6 +27,7 @@ from fws_pipe.websocket.backlog import Backlog, FragmentedMessage
 from fws_pipe.websocket.frames import PONGS_AT_ONCE, FrameHead, Kind, close_from, head_at, payload_of, skip_controls
 from fws_pipe.websocket.library import Library
 from fws_pipe.websocket.meter import Meter, ends_of_messages
+from fws_pipe.websocket.rates import RatePolicy
 from fws_pipe.websocket.rfc6455 import ABNORMAL, CLOSE, POLICY_VIOLATION, PONG, TOO_BIG, encode_frame
 from fws_pipe.websocket.states import CONVERSATION_TRANSITIONS, DEPARTED, HOLDS, OVER, after
 from fws_pipe.websocket.states import ConversationEvent as Event
@@ -89,8 +90,8 @@ SenderT = TypeVar("SenderT", bound=Sender)
 SenderT_contra = TypeVar("SenderT_contra", bound=Sender, contravariant=True)
 
 
-class Intake(Protocol[SenderT_contra]):
-    """What takes the events of clients: see ledger/feed.py."""
+class EventQueue(Protocol[SenderT_contra]):
+    """Where the events of clients go, on their way to the chain: see ledger/feed.py."""
 
     def put_messages(self, client: SenderT_contra, block: bytes, position: int, limit: int) -> int:
         """Queue the plain messages at a position of a block; returns where the rest begins."""
@@ -184,7 +185,7 @@ class _Pass:
         self._ping_count += count
         self._pings = [*self._pings, *payloads][-1 if self._ping_count > PONGS_AT_ONCE else 0 :]
 
-    def take_pongs(self) -> bytes:
+    def pop_pongs(self) -> bytes:
         """The answers to all pings so far (RFC 6455, section 5.5.3); none is left."""
         pongs = b"".join(encode_frame(PONG, payload) for payload in self._pings)
         self._pings, self._ping_count = [], 0
@@ -219,7 +220,7 @@ class Conversation(Generic[SenderT]):
         client: SenderT,
         wire: Wire,
         readers: Readers,
-        feed: Intake[SenderT],
+        feed: EventQueue[SenderT],
         host: Host[SenderT],
         meter: Meter | None = None,
     ) -> None:
@@ -249,7 +250,7 @@ class Conversation(Generic[SenderT]):
         self.wire.waiting_since = now
         self._readers.add(self)
         if early:
-            self.take(early, now)
+            self.receive(early, now)
 
     def tap(self, *, is_wanted: bool) -> None:
         """Whether what arrives from now on goes to the chain as `data` events, too."""
@@ -260,7 +261,7 @@ class Conversation(Generic[SenderT]):
 
     # What a reader calls.
 
-    def take(self, block: bytes, now: float) -> None:
+    def receive(self, block: bytes, now: float) -> None:
         """Bytes have arrived; `now` is trio's time."""
         if self.state is not _READING:
             self._follow(Event.ARRIVED)  # a task may have read them before the end: they come too late
@@ -461,7 +462,7 @@ class Conversation(Generic[SenderT]):
                     return True  # its rate may be used up now
             if self.meter is None and self._skip_controls(frames):
                 return True
-        return self._take_frame(frames)
+        return self._process_frame(frames)
 
     def _put_plain(self, frames: _Pass) -> bool:
         """Queue the plain messages that come next, if any do."""
@@ -483,7 +484,7 @@ class Conversation(Generic[SenderT]):
             frames.add_pings(payloads, count)
         return frames.position > before
 
-    def _take_frame(self, frames: _Pass) -> bool:
+    def _process_frame(self, frames: _Pass) -> bool:
         """Deal with one frame of any kind; whether there may be more to deal with now."""
         block, position = frames.block, frames.position
         head = head_at(block, position)
@@ -510,7 +511,7 @@ class Conversation(Generic[SenderT]):
 
     def _answer(self, frames: _Pass) -> bool:
         """Answer pings that have come together, with one write. False when that has shown that the client has gone."""
-        if pongs := frames.take_pongs():
+        if pongs := frames.pop_pongs():
             self.wire.send_control(pongs)
         return self.state is State.ADVANCING
 
@@ -554,7 +555,7 @@ class Conversation(Generic[SenderT]):
             return False
         if head_at(frames.block, frames.position).kind is Kind.NEED_MORE:
             return False
-        if meter.closes:
+        if meter.policy is RatePolicy.CLOSE:
             self._host.counters.add(Count.TOO_FAST)
             self.wire.fail(POLICY_VIOLATION, "too fast: more than this server's rate allows")
         else:
@@ -584,7 +585,7 @@ class Conversation(Generic[SenderT]):
     def _handle(self, frames: _Pass, head: FrameHead) -> None:
         """Deal with a frame that is neither a plain message nor a ping or pong."""
         kind = head.kind
-        if kind is Kind.CLOSE and self._takes_close(payload_of(frames.block, head)):
+        if kind is Kind.CLOSE and self._accepts_close(payload_of(frames.block, head)):
             frames.position = head.end
             return
         if kind is Kind.BROKEN:
@@ -619,7 +620,7 @@ class Conversation(Generic[SenderT]):
 
     async def _converse(self, library: Library) -> None:
         try:
-            close = await library.converse(self._host.max_message, self._take_message)
+            close = await library.converse(self._host.max_message, self._put_message)
             await self._finish(close or (ABNORMAL, ""), is_clean=library.has_sent_close)
         finally:
             self._library = None
@@ -627,7 +628,7 @@ class Conversation(Generic[SenderT]):
                 self.wire.abort()  # an error of ours: the connection must not hang
                 self._end((ABNORMAL, ""), lingers=False)
 
-    async def _take_message(self, message: str | bytes) -> None:
+    async def _put_message(self, message: str | bytes) -> None:
         if self.state not in DEPARTED:
             await self._feed.put(message_event(self.client.id, message), self.client)
         if self.meter is not None:
@@ -640,7 +641,7 @@ class Conversation(Generic[SenderT]):
 
     # The end.
 
-    def _takes_close(self, payload: bytes) -> bool:
+    def _accepts_close(self, payload: bytes) -> bool:
         """Whether a Close frame is right, and trio-websocket needs not see it: then it is answered, or answers ours."""
         close = close_from(payload) if self._host.is_fast and self._library is None else None
         if close is None:

@@ -68,8 +68,10 @@ class Library(trio.abc.Stream):
         self._has_ended = True
         self._has_more.set()
 
-    async def converse(self, max_message: int, take: Callable[[str | bytes], Awaitable[object]]) -> CloseCode | None:
-        """Run trio-websocket to the end of the connection; `take` gets its messages. Returns the close code, if any."""
+    async def converse(
+        self, max_message: int, on_message: Callable[[str | bytes], Awaitable[object]]
+    ) -> CloseCode | None:
+        """Run trio-websocket to the end; `on_message` gets each message. Returns the close code, or None for none."""
         connection = None
         try:
             async with trio.open_nursery() as nursery:
@@ -78,7 +80,7 @@ class Library(trio.abc.Stream):
                 )
                 connection = await request.accept()
                 while True:
-                    await take(await connection.get_message())
+                    await on_message(await connection.get_message())
                     self._messages_taken += 1
                     self._tell_if_done()
         except* ConnectionClosed:

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from fws_pipe.websocket.frames import Kind, head_at
-from fws_pipe.websocket.rates import Rate, TokenBucket
+from fws_pipe.websocket.rates import Rate, RatePolicy, TokenBucket
 
 
 @dataclass(frozen=True)
@@ -20,21 +20,20 @@ class Pace:
 
     frames: Rate | None = None
     bytes: Rate | None = None
-    closes: bool = False
-    """Whether a client that sends faster is closed, and not read more slowly."""
+    policy: RatePolicy = RatePolicy.WAIT
+    """What to do about a client that sends faster."""
 
 
 class Meter:
     """One client's buckets, and the time of its last message. Times are in seconds, by any clock."""
 
-    __slots__ = ("_buckets", "_bytes", "_frames", "closes", "last_message")
+    __slots__ = ("_buckets", "_bytes", "_frames", "last_message", "policy")
 
     def __init__(self, pace: Pace, now: float) -> None:
         self._frames = None if pace.frames is None else TokenBucket(pace.frames, now)
         self._bytes = None if pace.bytes is None else TokenBucket(pace.bytes, now)
         self._buckets = [bucket for bucket in (self._frames, self._bytes) if bucket is not None]
-        self.closes = pace.closes
-        """Whether it is closed when it sends faster."""
+        self.policy = pace.policy
         self.last_message = now
 
     @property

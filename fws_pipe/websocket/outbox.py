@@ -176,8 +176,8 @@ class Outbox:
         except BlockingIOError:
             pass
 
-    def take(self) -> bytes:
-        """All that waits; nothing is left."""
+    def pop_all(self) -> bytes:
+        """Remove all that waits, and return it."""
         waiting = self._response + b"".join(self._frames)[self._written_of_first :]
         self._clear()
         return waiting
@@ -189,7 +189,7 @@ class Outbox:
         a frame that has begun.
         """
         dropped = 0
-        begun = self._take_begun()
+        begun = self._pop_begun()
         kept = [begun] if begun else []
         position = self._gone + len(self._response) + len(begun) - self._written_of_first
         while self._frames and not self.fits(size):
@@ -214,7 +214,7 @@ class Outbox:
         first, last = self._others[0]
         return first <= begin and end <= last
 
-    def _take_begun(self) -> bytes:
+    def _pop_begun(self) -> bytes:
         """Take out the frame whose beginning has been written, if there is one; its bytes still count."""
         if not self._written_of_first:
             return b""
@@ -232,7 +232,7 @@ class Outbox:
 
     def drop_unstarted(self) -> None:
         """Forget all but the response and what is left of a frame that has begun: the stream must stay whole."""
-        begun = self._take_begun()
+        begun = self._pop_begun()
         self._frames.clear()
         if begun:
             self._frames.append(begun)

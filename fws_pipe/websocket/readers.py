@@ -157,9 +157,9 @@ class EpollReaders:
     async def wait_removed(self, conversation: Conversation) -> None:
         """Nobody reads but when told to: there is nothing to wait for."""
 
-    async def read_pipe(self, descriptor: int, take: Callable[[bytes], object]) -> None:
-        """Read a pipe to its end, and give each block to `take`. Raises what that raises."""
-        pipe = self._pipes[descriptor] = _Pipe(take, self._buffer)
+    async def read_pipe(self, descriptor: int, consume: Callable[[bytes], object]) -> None:
+        """Read a pipe to its end, and give each block to `consume`. Raises what that raises."""
+        pipe = self._pipes[descriptor] = _Pipe(consume, self._buffer)
         epolls = (self._epoll, self._pipes_alone)
         for epoll in epolls:
             epoll.register(descriptor, select.EPOLLIN)
@@ -269,7 +269,7 @@ class EpollReaders:
             conversation.lose()
             return
         if block:
-            conversation.take(block, now)
+            conversation.receive(block, now)
         else:
             conversation.note_end()
 
@@ -293,8 +293,8 @@ class EpollReaders:
 class _Pipe:
     """A pipe that is read, and what becomes of it. Its end, or an error, is told once: then it is read no more."""
 
-    def __init__(self, take: Callable[[bytes], object], buffer: ReadBuffer) -> None:
-        self._take = take
+    def __init__(self, consume: Callable[[bytes], object], buffer: ReadBuffer) -> None:
+        self._consume = consume
         self._buffer = buffer
         self.ended = trio.Event()
         self.error: Exception | None = None
@@ -305,7 +305,7 @@ class _Pipe:
         try:
             block = self._buffer.read(descriptor)
             if block:
-                self._take(block)
+                self._consume(block)
                 return
         except BlockingIOError:
             return
@@ -435,7 +435,7 @@ class TaskReaders:
                     await task.wait_may_read()  # a filter may have put it on hold meanwhile
                     if not block:
                         break
-                    conversation.take(block, trio.current_time())
+                    conversation.receive(block, trio.current_time())
                     self._feed.flush()
         finally:
             del self._tasks[conversation]

@@ -176,7 +176,7 @@ class Wire:
         """The client is open, and what was held for it is written."""
         self._follow(Event.RELEASE)
         if self._held is not None:
-            self.outbox.append(self._held.take())
+            self.outbox.append(self._held.pop_all())
             self._held = None
             self.flush()
 

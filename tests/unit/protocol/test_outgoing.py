@@ -36,7 +36,7 @@ def test_what_comes_out_is_what_each_frame_has_become(data: st.DataObject, fates
             if fate == "passes with more behind":
                 out.add_all([{"new": frame["seq"]}, {"new": frame["seq"]}])
                 expected += [new, new]
-        written.append(out.take())
+        written.append(out.pop_all())
     assert b"".join(written) == b"".join(expected)
 
 
@@ -47,7 +47,7 @@ def test_a_block_that_passes_whole_is_not_copied() -> None:
     decoder.feed(block)
     for _ in decoder.frames():
         out.pass_on()
-    assert out.take() is block
+    assert out.pop_all() is block
 
 
 def test_many_pieces_are_spilled() -> None:
@@ -55,6 +55,6 @@ def test_many_pieces_are_spilled() -> None:
     out = Outgoing(FrameDecoder(), spilled.append)
     for _ in range(1000):
         out.add(b"x")
-    rest = out.take()
+    rest = out.pop_all()
     assert b"".join([*spilled, rest]) == b"x" * 1000
     assert len(rest) < 100

@@ -42,12 +42,12 @@ class Piped:
             for event in self._decoder.frames():
                 self._filter.handle(event, self._out)
         finally:
-            self._written.append(self._out.take())
+            self._written.append(self._out.pop_all())
 
     def finish(self) -> bytes:
         """All that has been written."""
         self._filter.finish(self._out)
-        return b"".join([*self._written, self._out.take()])
+        return b"".join([*self._written, self._out.pop_all()])
 
     def frames(self) -> list[dict[str, Any]]:
         decoder = FrameDecoder()

@@ -144,7 +144,7 @@ def test_room_is_made_by_whole_frames_of_others_from_the_oldest_on(
     begun = next(end for end in accumulate((len(entry.frame) for entry in entries), initial=0) if end >= len(out))
     dropped = outbox.make_room(size)
     assert dropped == 0 or outbox.fits(size)
-    rest = outbox.take()
+    rest = outbox.pop_all()
     # What is left of the frame that had begun, then all that is the client's own, and the newest of others'.
     assert rest[: begun - len(out)] == stream[len(out) : begun]
     ends = list(accumulate(len(entry.frame) for entry in entries))
@@ -167,7 +167,7 @@ def test_nothing_of_the_clients_own_is_dropped() -> None:
     outbox.append_own(small)
     assert outbox.make_room(200) == 1
     assert outbox.make_room(2000) == 0
-    assert outbox.take() == begun[10:] + small + small
+    assert outbox.pop_all() == begun[10:] + small + small
 
 
 def whole_messages(stream: bytes) -> list[bytes]:
@@ -215,7 +215,7 @@ def test_the_stream_stays_whole_behind_a_response(response_size: int, steps: lis
             outbox.advance(len(part))
         assert outbox.size >= 0
     size = outbox.size
-    rest = outbox.take()
+    rest = outbox.pop_all()
     assert len(rest) == size
     stream = written + rest
     assert stream.startswith(response)
