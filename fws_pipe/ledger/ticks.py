@@ -41,6 +41,8 @@ class Returning(enum.Enum):
     SWALLOWS = enum.auto()
     """None has within the time for that: nothing is kept for a replay."""
 
+    __hash__ = object.__hash__  # there is one object for each: no need to hash its name for each batch
+
 
 class Finding(enum.Enum):
     """What is found out about ticks."""
@@ -49,6 +51,8 @@ class Finding(enum.Enum):
     """A tick has come back."""
     GIVEN_UP = enum.auto()
     """The time for the first one is over."""
+
+    __hash__ = object.__hash__
 
 
 FINDINGS = MappingProxyType(
@@ -71,6 +75,8 @@ class Ticks:
 
     def __init__(self) -> None:
         self._returning = Returning.UNKNOWN
+        self.are_swallowed = False
+        """Whether the chain has been found to let none through: nothing is kept for the next one."""
         self.written = FIRST
         """The last one that was written."""
         self.settled = FIRST
@@ -90,13 +96,9 @@ class Ticks:
         """Whether one has ever come back: then a chain that returns none hangs."""
         return self._returning is Returning.RETURNS
 
-    @property
-    def are_swallowed(self) -> bool:
-        """Whether the chain has been found to let none through: nothing is kept for the next one."""
-        return self._returning is Returning.SWALLOWS
-
     def _find(self, finding: Finding) -> None:
         self._returning = FINDINGS[self._returning, finding]
+        self.are_swallowed = self._returning is Returning.SWALLOWS
 
     def first(self) -> bytes:
         """A tick that tells, when it is back, that a chain serves.
