@@ -110,7 +110,7 @@ class Shared:
 
     def _flush(self) -> None:
         """Write what there is, frames first: a tick is on its way before what it covers may be lost."""
-        self._output.add(self._out.take())
+        self._output.add(self._out.pop_all())
         self._output.flush()
         lines = self._translator.lines()
         if lines:

@@ -21,7 +21,7 @@ class Backlog:
         self.size = 0
         """Bytes that wait."""
         self.needed = 1
-        """How many bytes there must be before it is worth to look at the first frame again."""
+        """Bytes that must be here before the first frame can be whole."""
         self.wanted = 1
         """How many bytes of payload need room before the first frame can be dealt with."""
 
@@ -31,25 +31,25 @@ class Backlog:
         return self.size + len(self._blocks) * OBJECT_BYTES
 
     def add(self, block: bytes) -> None:
-        """More has arrived."""
+        """Append a block that has arrived."""
         self._blocks.append(block)
         self.size += len(block)
 
     def look(self) -> bytes:
-        """All of it, in one block. Nothing is taken out; what the first frame waits for is to be found out again."""
+        """All of it, in one block; nothing is removed. Resets `needed` and `wanted`: they are to be found out again."""
         self.needed = self.wanted = 1
         return self._blocks[0] if len(self._blocks) == 1 else b"".join(self._blocks)
 
     def need(self, size: int) -> None:
-        """The first frame of what will be kept is not whole before there are so many bytes."""
+        """Note that the first frame of what will be kept is whole only once there are `size` bytes."""
         self.needed = size
 
     def want(self, size: int) -> None:
-        """The first frame of what will be kept is a message of so many bytes, for which there is no room."""
+        """Note that the first frame of what will be kept is a message of `size` bytes, for which there is no room."""
         self.wanted = size
 
     def keep(self, rest: bytes) -> None:
-        """Of all of it only this is left."""
+        """Forget all but this."""
         self._blocks = [rest] if rest else []
         self.size = len(rest)
 
@@ -70,6 +70,6 @@ class FragmentedMessage:
         return self.size + self.fragments * OBJECT_BYTES
 
     def add(self, size: int) -> None:
-        """One more fragment, of so many bytes."""
+        """Add a fragment of `size` bytes."""
         self.fragments += 1
         self.size += size

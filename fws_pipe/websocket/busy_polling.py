@@ -32,5 +32,5 @@ class BusyPolling:
         self._short_waits = self._short_waits + 1 if waited_s < AWAKE_S else 0
 
     def interrupt(self) -> None:
-        """Several messages are under way at once: the processor is for those who work on them."""
+        """Several messages are under way at once: leave the processor to the filters that work on them."""
         self._short_waits = 0

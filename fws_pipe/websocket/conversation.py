@@ -35,23 +35,23 @@ from fws_pipe.websocket.states import ConversationState as State
 from fws_pipe.websocket.wire import CloseCode, Wire
 
 READ_BYTES = 64 * 1024
-"""How much is read of one client at a time: some hundred small messages, so that nobody waits long for its turn."""
+"""Bytes read of one client at a time: some hundred small messages, so that the others' turn comes soon."""
 
 _READ_BYTES_INSIDE = 256 * 1024
-"""How much, while a frame is under way that is larger than that."""
+"""Bytes read at a time while a frame is under way that is larger than that."""
 
 SLICE_S = 0.000_3
-"""How long what one client has sent is dealt with in a row."""
+"""Seconds for which the messages of one client are processed in a row."""
 
 _CONTROLS_AT_ONCE = 1024
-"""How many pings and pongs are skipped before the clock is looked at: a fraction of a millisecond."""
+"""Pings and pongs that are skipped between two looks at the clock: a fraction of a millisecond."""
 
 _READING = State.READING  # an enum's member by name takes as long as three of a module's
 _ADVANCING = State.ADVANCING
 
 
 class Held(Protocol):
-    """What waits until its client has room."""
+    """A conversation that waits until its client has room."""
 
     def try_to_go_on(self) -> None:
         """Called when there may be room: in the chain, or in the client's outbox."""
@@ -71,7 +71,7 @@ class Sender(Protocol):
         """Whether the chain is at work on anything that it has sent."""
 
     def must_wait(self, size: int) -> bool:
-        """Whether its next event, of so many bytes, must wait for its earlier ones and their replies."""
+        """Whether its next event, of `size` bytes, must wait for its earlier ones and their replies."""
 
     async def wait_share(self) -> None:
         """Wait until something that it has sent is through the chain, or something has gone out to it."""
@@ -124,13 +124,13 @@ class Readers(Protocol):
         """Read a client from now on."""
 
     def pause(self, conversation: Conversation[Any]) -> None:
-        """Read it no more for a while."""
+        """Stop reading it until `resume`."""
 
     def resume(self, conversation: Conversation[Any]) -> None:
         """Read it again."""
 
     def remove(self, conversation: Conversation[Any]) -> None:
-        """Read it no more. Idempotent."""
+        """Stop reading it for good. Idempotent."""
 
     async def wait_removed(self, conversation: Conversation[Any]) -> None:
         """Wait until another task may read the connection."""
@@ -160,7 +160,7 @@ class Host(Protocol[SenderT_contra]):
 
 
 class _Pass:
-    """One way through a block of frames: how far it has come, and the pings that are still to be answered."""
+    """A pass over a block of frames: its position, and the pings that are still to be answered."""
 
     __slots__ = ("_ping_count", "_pings", "block", "position")
 
@@ -181,19 +181,19 @@ class _Pass:
         return self.block[self.position :] if self.position else self.block
 
     def add_pings(self, payloads: list[bytes], count: int) -> None:
-        """So many pings have come, and these are to be answered: all of a few, of many the last."""
+        """Note `count` pings, and the payloads to answer: all of a few, the last of many."""
         self._ping_count += count
         self._pings = [*self._pings, *payloads][-1 if self._ping_count > PONGS_AT_ONCE else 0 :]
 
     def pop_pongs(self) -> bytes:
-        """The answers to all pings so far (RFC 6455, section 5.5.3); none is left."""
+        """Remove the pings that are to be answered, and return their answers (RFC 6455, section 5.5.3)."""
         pongs = b"".join(encode_frame(PONG, payload) for payload in self._pings)
         self._pings, self._ping_count = [], 0
         return pongs
 
 
 class Conversation(Generic[SenderT]):
-    """One client's side of what is said. Everything that it holds back is bounded by the largest message and a read.
+    """What one client sends. What waits here is bounded by the largest message and one read.
 
     `meter` holds the client to a rate and knows how long it has been idle; None where there is no limit to either.
     """
@@ -232,7 +232,7 @@ class Conversation(Generic[SenderT]):
         self.meter = meter
         self.state = _READING
         self._has_shortcut = host.is_fast and meter is None
-        """Whether whole plain messages need nothing but the feed, as long as nothing is before them."""
+        """Whether plain messages can go straight to the feed while nothing waits before them."""
         self._backlog = Backlog()
         self._fragmented: FragmentedMessage | None = None
         """The message that is under way in fragments."""
@@ -253,7 +253,7 @@ class Conversation(Generic[SenderT]):
             self.receive(early, now)
 
     def tap(self, *, is_wanted: bool) -> None:
-        """Whether what arrives from now on goes to the chain as `data` events, too."""
+        """Say whether what arrives from now on also goes to the chain as `data` events."""
         self._is_tapped = is_wanted
 
     def _follow(self, event: Event) -> None:
@@ -327,11 +327,11 @@ class Conversation(Generic[SenderT]):
 
     @property
     def _is_unfinished(self) -> bool:
-        """Whether the client has begun something that it has yet to send the end of, and is read."""
+        """Whether the client is read, and has begun a frame or a message without ending it."""
         return self.state is _READING and (self._backlog.size > 0 or self._fragmented is not None)
 
     def sweep(self) -> int:
-        """Called at each sweep (memory.py); returns how many have found the message unfinished that is under way."""
+        """Called regularly (memory.py); returns how many calls have found the present message unfinished."""
         if self.state in HOLDS and self.wire.transport.has_been_ended():
             self.resume()
         if not self._is_unfinished:
@@ -341,14 +341,14 @@ class Conversation(Generic[SenderT]):
 
     @property
     def weight(self) -> int:
-        """About how much memory it takes what the client has sent of a message, or has been held back with."""
+        """About how much memory an unfinished message takes, or what is held back, in bytes."""
         return self._backlog.weight + (self._fragmented.weight if self._fragmented is not None else 0)
 
     # Room, and turns.
 
     @property
     def note_room(self) -> Callable[[], object]:
-        """Called when something has gone out: the client knows what waits for that, this conversation included."""
+        """The client's, called when something has gone out: the client tells all that wait for room, also this."""
         return self.client.note_room
 
     def try_to_go_on(self) -> None:
@@ -399,7 +399,7 @@ class Conversation(Generic[SenderT]):
     # Frames.
 
     def _advance(self, event: Event) -> None:
-        """Deal with what is whole, as far as trio-websocket and the client's share allow; read on, or don't.
+        """Process whole frames as far as trio-websocket and the client's share allow; then read on, or pause.
 
         `event` is what allows that; a no-op when it comes too late.
         """
@@ -430,7 +430,7 @@ class Conversation(Generic[SenderT]):
             self._readers.pause(self)
 
     def _process(self) -> None:
-        """Deal with the frames that are whole, for no longer than a slice."""
+        """Process whole frames, for one slice at most."""
         frames = _Pass(self._backlog.look())
         end = perf_counter() + SLICE_S
         while self.state is _ADVANCING and self._step(frames):
@@ -444,7 +444,7 @@ class Conversation(Generic[SenderT]):
             self.appetite = READ_BYTES if self._backlog.needed < READ_BYTES else _READ_BYTES_INSIDE
 
     def _step(self, frames: _Pass) -> bool:
-        """Deal with what comes next, be it a run of frames; whether there may be more to deal with now."""
+        """Process the next frame, or run of frames. Returns whether more may be processed now."""
         if self._library is not None and self._library.has_rest:
             self._hand_over_rest(frames)
             return False
@@ -485,7 +485,7 @@ class Conversation(Generic[SenderT]):
         return frames.position > before
 
     def _process_frame(self, frames: _Pass) -> bool:
-        """Deal with one frame of any kind; whether there may be more to deal with now."""
+        """Process one frame of any kind. Returns whether more may be processed now."""
         block, position = frames.block, frames.position
         head = head_at(block, position)
         if problem := self._what_is_too_big(head):
@@ -510,13 +510,13 @@ class Conversation(Generic[SenderT]):
         return True
 
     def _answer(self, frames: _Pass) -> bool:
-        """Answer pings that have come together, with one write. False when that has shown that the client has gone."""
+        """Answer all pings so far with one write. False when this shows that the client has gone."""
         if pongs := frames.pop_pongs():
             self.wire.send_control(pongs)
         return self.state is State.ADVANCING
 
     def _what_is_too_big(self, head: FrameHead) -> tuple[Count, str] | None:
-        """How a message that is too big is counted, and what its client is told."""
+        """The counter and the close reason for a message that is too big; None for any other."""
         if head.kind in _CONTROLS:
             return None
         size, fragments = (self._fragmented.size, self._fragmented.fragments) if self._fragmented else (0, 0)
@@ -583,7 +583,7 @@ class Conversation(Generic[SenderT]):
             self._feed.flush()
 
     def _handle(self, frames: _Pass, head: FrameHead) -> None:
-        """Deal with a frame that is neither a plain message nor a ping or pong."""
+        """Process a frame that is neither a plain message nor a ping or pong."""
         kind = head.kind
         if kind is Kind.CLOSE and self._accepts_close(payload_of(frames.block, head)):
             frames.position = head.end
@@ -642,7 +642,7 @@ class Conversation(Generic[SenderT]):
     # The end.
 
     def _accepts_close(self, payload: bytes) -> bool:
-        """Whether a Close frame is right, and trio-websocket needs not see it: then it is answered, or answers ours."""
+        """Answer a valid Close frame, unless it answers ours. False, and nothing done: it is for trio-websocket."""
         close = close_from(payload) if self._host.is_fast and self._library is None else None
         if close is None:
             return False
@@ -658,7 +658,7 @@ class Conversation(Generic[SenderT]):
         self._readers.remove(self)
 
     def fail(self, code: int, reason: str) -> None:
-        """Close, and take no more of what the client sends, also when a Close of ours has gone before."""
+        """Close, and ignore what the client still sends; also after a Close frame of ours."""
         self.wire.fail(code, reason)
         self.note_failed()
 
@@ -707,7 +707,7 @@ class Conversation(Generic[SenderT]):
         await self.wire.finish(lingers=lingers)
 
     def _depart(self, close: CloseCode, *, is_clean: bool) -> bool:
-        """Tell the chain that the client has gone. False when it knows."""
+        """Tell the chain that the client has gone. False when it has been told."""
         if self.state in DEPARTED:
             return False
         self._follow(Event.DEPARTED)

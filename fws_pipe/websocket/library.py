@@ -19,7 +19,7 @@ from fws_pipe.websocket.rfc6455 import CLOSE, close_of, opcode_of
 from fws_pipe.websocket.wire import CloseCode, Wire
 
 PARSE_BYTES = 4 * 1024
-"""trio-websocket gets so much at a time, its own default: it handles a flood of tiny frames without a checkpoint."""
+"""Bytes that trio-websocket gets at a time, its default: it processes them without a checkpoint."""
 
 _REQUEST = (
     b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -52,14 +52,14 @@ class Library(trio.abc.Stream):
         """Whether it has answered the client's Close frame, or sent one."""
 
     def feed(self, frame: bytes, *, ends_message: bool) -> None:
-        """A whole frame for it; `ends_message`: a message comes out, unless the frame is invalid after all."""
+        """Append a whole frame; `ends_message`: a message comes out, unless the frame turns out to be invalid."""
         self._messages_fed += ends_message
         self._fed += frame
         self._is_idle = False
         self._has_more.set()
 
     def feed_rest(self, data: bytes) -> None:
-        """An invalid frame, or what follows one."""
+        """Append an invalid frame, or what follows one."""
         self.has_rest = True
         self.feed(data, ends_message=False)
 
@@ -118,7 +118,7 @@ class Library(trio.abc.Stream):
         return block
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Whole control frames for the client; the response to the request, which comes first, is not for anybody."""
+        """Send whole control frames to the client. The response to the request, which comes first, is dropped."""
         await trio.lowlevel.checkpoint()
         frame = bytes(data)
         if not self._has_answered.is_set():
@@ -130,11 +130,11 @@ class Library(trio.abc.Stream):
             self._wire.send_control(frame)
 
     async def wait_send_all_might_not_block(self) -> None:
-        """It never blocks: what trio-websocket sends is bounded by what it is fed."""
+        """No-op: sending never blocks, and what trio-websocket sends is bounded by what it is fed."""
         await trio.lowlevel.checkpoint()
 
     async def aclose(self) -> None:
-        """trio-websocket is done; how the connection ends is decided where it began."""
+        """trio-websocket is done. The conversation decides how the connection ends."""
         self.end()
         await trio.lowlevel.checkpoint()
 

@@ -16,7 +16,7 @@ from fws_pipe.websocket.rates import Rate, RatePolicy, TokenBucket
 
 @dataclass(frozen=True)
 class Pace:
-    """What every client is held to; None: no limit."""
+    """The rates that every client is held to; None: no limit."""
 
     frames: Rate | None = None
     bytes: Rate | None = None
@@ -42,7 +42,7 @@ class Meter:
         return bool(self._buckets)
 
     def room(self, now: float) -> tuple[float, float]:
-        """How many whole frames it may send now, and the bytes which, once used up, end that."""
+        """How many whole frames, and how many bytes, it may send now; the last frame may exceed the bytes."""
         frames = math.inf if self._frames is None else math.floor(self._frames.left(now))
         return frames, math.inf if self._bytes is None else self._bytes.left(now)
 
@@ -52,14 +52,14 @@ class Meter:
         return frames >= 1 and size >= 1
 
     def charge(self, frames: int, size: int) -> None:
-        """Note that so many frames and bytes have been taken, as of the last `room`."""
+        """Note `frames` that have been taken, and their `size` in bytes, as of the last `room`."""
         if self._frames is not None:
             self._frames.spend(frames)
         if self._bytes is not None:
             self._bytes.spend(size)
 
     def wait_s(self) -> float:
-        """How long to wait, as of the last `room`, until it is read again; 0: one more frame may come now."""
+        """Seconds, as of the last `room`, until it is read again; 0: one more frame may come now."""
         return max((bucket.wait_s(max(1.0, bucket.per_second * _PAUSE_S)) for bucket in self._buckets), default=0.0)
 
 
@@ -68,7 +68,7 @@ _PAUSE_S = 0.05
 
 
 def ends_of_messages(block: bytes, position: int, frames: float, size: float) -> list[int]:
-    """Where the whole messages at `position` end, each in one frame: so many, and no further once `size` is used up."""
+    """Where the whole messages at `position` end, each in one frame: at most `frames`, and none beyond `size` bytes."""
     ends: list[int] = []
     begin = position
     while len(ends) < frames and position - begin < size:

@@ -162,7 +162,7 @@ class Outbox:
         self._written_of_first = 0
 
     def _lose(self, count: int) -> None:
-        """Note that `count` bytes wait no more."""
+        """Note that `count` bytes no longer wait."""
         self._gone += count
         left = self.size - count
         self.weight = self.weight * left // self.size if left else 0
@@ -183,7 +183,7 @@ class Outbox:
         return waiting
 
     def make_room(self, size: int) -> int:
-        """Drop what has waited longest of others' until they may add so many bytes; returns how many messages it was.
+        """Drop the oldest of others' frames until `size` bytes find room; returns how many messages were dropped.
 
         What goes out together was put in together, and is dropped together. The client's own replies stay, and so does
         a frame that has begun.
@@ -215,7 +215,7 @@ class Outbox:
         return first <= begin and end <= last
 
     def _pop_begun(self) -> bytes:
-        """Take out the frame whose beginning has been written, if there is one; its bytes still count."""
+        """Remove the frame whose beginning has been written, if there is one; its bytes still count."""
         if not self._written_of_first:
             return b""
         block = self._frames.popleft()

@@ -2,7 +2,7 @@
 other connections in a task each.
 
 A task a client costs some 25 us a read, most of it in the scheduler. Here one task waits for one descriptor, reads
-whoever is ready, and writes what has come together to the chain in one block. TLS, and systems without epoll, take
+all that are ready, and writes what has come together to the chain in one block. TLS, and systems without epoll, take
 the tasks: the same conversations, the same events.
 """
 
@@ -46,11 +46,11 @@ Conversation = GenericConversation[Any]
 
 
 class Chain(Protocol):
-    """What takes the events of those who are read, when it may, and how it keeps up."""
+    """Where the events of the clients go, and how the chain keeps up."""
 
     @property
     def is_full(self) -> bool:
-        """Whether nobody may be read."""
+        """Whether no client may be read."""
 
     @property
     def is_calm(self) -> bool:
@@ -111,12 +111,12 @@ class EpollReaders:
         shared_wait.add(self._epoll)
         self._by_descriptor: dict[int, Conversation] = {}
         self._paused: dict[int, Conversation] = {}
-        """Those that are not read, and only watched for the end of their connection."""
+        """The clients that are not read, only watched for the end of their connection."""
         self._pipes: dict[int, _Pipe] = {}
         self._busy_polling = BusyPolling()
         self._buffer = ReadBuffer()
         self._ready: deque[int] = deque()
-        """Those that were ready when the last turn was over: they come first in the next one."""
+        """Descriptors that were ready when the last turn was over: they come first in the next one."""
         self._pipes_alone = select.epoll()
         """The pipes once more, without the clients: see `_wait_room`."""
 
@@ -125,7 +125,7 @@ class EpollReaders:
         self.resume(conversation)
 
     def pause(self, conversation: Conversation) -> None:
-        """Read it no more for a while, but notice when its connection has been reset."""
+        """Stop reading it until `resume`, but notice when its connection is reset."""
         descriptor = conversation.wire.transport.fileno()
         del self._by_descriptor[descriptor]
         self._paused[descriptor] = conversation
@@ -147,7 +147,7 @@ class EpollReaders:
         self._epoll.register(descriptor, _ONLY_THE_END)
 
     def remove(self, conversation: Conversation) -> None:
-        """Read it no more, nor watch it. Idempotent, and to be called before its descriptor is closed."""
+        """Stop reading and watching it. Idempotent; to be called before its descriptor is closed."""
         descriptor = conversation.wire.transport.fileno()
         for conversations in (self._by_descriptor, self._paused):
             if conversations.get(descriptor) is conversation:
@@ -155,7 +155,7 @@ class EpollReaders:
                 _forget(self._epoll, descriptor)
 
     async def wait_removed(self, conversation: Conversation) -> None:
-        """Nobody reads but when told to: there is nothing to wait for."""
+        """No-op: no task reads it."""
 
     async def read_pipe(self, descriptor: int, consume: Callable[[bytes], object]) -> None:
         """Read a pipe to its end, and give each block to `consume`. Raises what that raises."""
@@ -189,7 +189,7 @@ class EpollReaders:
             self._pipes_alone.close()
 
     def _take_turn(self, end: float) -> None:
-        """Read whoever is ready, until nobody is any more, or it is time for the other tasks.
+        """Read all that are ready, until none is, or it is time for the other tasks.
 
         While messages come and go it waits here for the next one, unless another task has something to do: to go
         through trio would cost as much as to read it.
@@ -208,7 +208,7 @@ class EpollReaders:
             found = self._wait() if is_alone else self._epoll.poll(0, _AT_ONCE)
             ready.extend(descriptor for descriptor, _ in found)
         if self._feed.is_full:
-            ready.clear()  # nobody is read: epoll tells of them again
+            ready.clear()  # no client is read: epoll tells of them again
 
     def _serve_ready(self, end: float) -> None:
         """Read those that are ready, one at least, until it is time for the other tasks."""
@@ -229,7 +229,7 @@ class EpollReaders:
                 return
 
     def _wait(self) -> list[tuple[int, int]]:
-        """Wait for whoever is ready next, for no longer than a turn; without falling asleep where it comes soon."""
+        """Wait until something is ready, for a turn at most; without falling asleep where that comes soon."""
         poll = self._epoll.poll
         start = perf_counter()
         if not self._feed.is_calm or not _HAS_PROCESSORS:
@@ -309,7 +309,7 @@ class _Pipe:
                 return
         except BlockingIOError:
             return
-        except Exception as error:  # noqa: BLE001 - it is for whoever waits in `read_pipe`
+        except Exception as error:  # noqa: BLE001 - `read_pipe` raises it
             self.error = error
         self.ended.set()
 
@@ -331,7 +331,7 @@ class Laggards:
         self._feed = feed
         self._on_error = on_error
         self._waiting: dict[Conversation, None] = {}
-        """Those whose turn comes, in its order: each once, though it may have been on hold meanwhile."""
+        """The clients that wait for their turn, in its order: each once, even if it has been on hold meanwhile."""
         self._end = 0.0
         """Until when clients that find room go on at once (perf_counter)."""
         self._has_some = trio.Event()
@@ -399,7 +399,7 @@ class TaskReaders:
         conversation.wire.run_beside(self._read, conversation, task)
 
     def pause(self, conversation: Conversation) -> None:
-        """Read it no more for a while, but notice when its connection has been reset."""
+        """Stop reading it until `resume`, but notice when its connection is reset."""
         self._tasks[conversation].may_read = trio.Event()
         if self._epoll is not None:
             self._epoll.watch(conversation)
@@ -411,7 +411,7 @@ class TaskReaders:
         self._tasks[conversation].may_read.set()
 
     def remove(self, conversation: Conversation) -> None:
-        """Read it no more, nor watch it. Idempotent."""
+        """Stop reading and watching it. Idempotent."""
         task = self._tasks.get(conversation)
         if task is not None:
             task.scope.cancel()

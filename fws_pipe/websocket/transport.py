@@ -31,7 +31,7 @@ class Transport(Protocol):
 
     remote: SocketAddress
     descriptor: int | None
-    """What can be read without waiting once it is readable; None where only `receive_some` will do."""
+    """The descriptor to read from once it is readable; None where only `receive_some` can read."""
     has_begun: bool
     """Whether anything can be said to the client: with TLS not before the end of its handshake."""
     send_now: Callable[[bytes | memoryview], int]
@@ -54,7 +54,7 @@ class Transport(Protocol):
         """The socket's descriptor, also where it can't be read directly; -1 once it is closed."""
 
     def has_unread(self) -> bool:
-        """Whether something waits to be read, be it the end."""
+        """Whether something waits to be read; the end counts."""
 
     def has_been_reset(self) -> bool:
         """Whether the connection has ended in both directions."""
@@ -100,7 +100,7 @@ class PlainTransport:
         return await self.receive_some(max_bytes)
 
     async def begin(self) -> bool:
-        """There is nothing to do."""
+        """No-op, always true."""
         return True
 
     def is_silent(self) -> bool:
@@ -112,19 +112,19 @@ class PlainTransport:
         return self._socket.fileno()
 
     def has_unread(self) -> bool:
-        """The kernel has some."""
+        """Whether the kernel has something to read."""
         return _tells(self._socket, select.POLLIN)
 
     def has_been_reset(self) -> bool:
-        """The kernel says so."""
+        """As the kernel tells."""
         return _tells(self._socket, 0)
 
     def has_been_ended(self) -> bool:
-        """The kernel says so."""
+        """As the kernel tells."""
         return _tells(self._socket, _THE_CLIENTS_END)
 
     def describe_tls(self) -> None:
-        """There is none."""
+        """None: there is no TLS."""
 
     async def receive_some(self, max_bytes: int) -> bytes:
         """Some bytes, or none at the end."""
@@ -145,7 +145,7 @@ class PlainTransport:
         outbox.write_with(self.send_now)
 
     async def say_goodbye(self) -> None:
-        """The end of TCP says it."""
+        """No-op: the end of TCP says it."""
 
     async def linger(self) -> None:
         """Send the end, then read and forget."""
@@ -210,15 +210,15 @@ class TlsTransport:
         return self._raw.socket.fileno()
 
     def has_unread(self) -> bool:
-        """The kernel has some, encrypted or not."""
+        """Whether the kernel has something to read, encrypted or not."""
         return _tells(self._raw.socket, select.POLLIN)
 
     def has_been_reset(self) -> bool:
-        """The kernel says so, of TCP."""
+        """As the kernel tells of TCP."""
         return _tells(self._raw.socket, 0)
 
     def has_been_ended(self) -> bool:
-        """The kernel says so, of TCP."""
+        """As the kernel tells of TCP."""
         return _tells(self._raw.socket, _THE_CLIENTS_END)
 
     def describe_tls(self) -> dict[str, Any]:

@@ -94,14 +94,14 @@ class Wire:
         self._tasks: set[trio.CancelScope] | frozenset[trio.CancelScope] = frozenset()
         self.outbox = Outbox(outbox_limit)
         self._held: Outbox | None = None
-        """What the chain sends to a client that it has yet to accept."""
+        """What the chain sends to a client before it accepts the client."""
         self.state = _HELD
         self._owner: Owner | None = None
         self._note_room: Callable[[], object] = _nothing
         """The owner's, by itself: it is called for each write."""
         self._all_written: trio.lowlevel.ParkingLot | None = None
         self.waiting_since: float | None = None
-        """Since when we have been waiting for this client (trio's clock); None while it is us who don't read."""
+        """Since when the server has waited for this client (trio's clock); None while the client is not read."""
         self.blocked_since: float | None = None
         """Since when the kernel has taken nothing of what waits in the outbox; None while no task writes it."""
         self.has_sent = False
@@ -129,7 +129,7 @@ class Wire:
 
     @property
     def has_unread(self) -> bool:
-        """Whether something has arrived from the client that has not been read, be it the end."""
+        """Whether something from the client waits to be read; the end of its side counts."""
         return self.transport.has_unread()
 
     @property
@@ -183,7 +183,7 @@ class Wire:
     def post(self, frame: bytes, weight: int = 0) -> bool:
         """Queue whole WebSocket frames for the next `flush`; `weight` as in the outbox.
 
-        False when the client is closing, or is behind: then it matters whose they are, and `post_behind` may take them.
+        False when the client is closing, or is behind: then `post_behind` may queue them, by what has caused them.
         """
         if self.state is _OPEN:
             outbox = self.outbox
@@ -328,7 +328,7 @@ class Wire:
         self._note_room()
 
     def finish_at_once(self) -> bool:
-        """Close, if nothing is left to be written and nothing else to be said; otherwise `finish` takes its time."""
+        """Close, if nothing is left to write and TCP's end says all. False, and nothing done: `finish` must."""
         if (
             self.outbox or self.blocked_since is not None or self.transport.descriptor is None
         ):  # TLS has a goodbye of its own

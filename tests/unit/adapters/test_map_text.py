@@ -30,12 +30,12 @@ class Conversation:
         self._decoder.feed(b"".join(map(encode, frames)))
         for frame in self._decoder.frames():
             self.translator.take(frame)
-        self._written.feed(self._out.take())
+        self._written.feed(self._out.pop_all())
         return self.translator.lines()
 
     def frames(self) -> list[Frame]:
         """What has come out since the last time."""
-        self._written.feed(self._out.take())
+        self._written.feed(self._out.pop_all())
         return list(self._written.frames())
 
 

@@ -45,10 +45,10 @@ def test_frames_stay_in_order_and_none_passes_what_is_unanswered(kinds: list[str
             else:
                 asked += 1
                 pending.ask(raw, len(raw))
-        written.append(out.take())
+        written.append(out.pop_all())
         assert len(pending) == asked
         assert pending.size + sum(map(len, written)) == sum(map(len, expected))
     for _ in range(asked):
         settle()
-    assert b"".join([*written, out.take()]) == b"".join(expected)
+    assert b"".join([*written, out.pop_all()]) == b"".join(expected)
     assert (pending.size, len(pending), pending.oldest) == (0, 0, None)

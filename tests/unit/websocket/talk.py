@@ -181,7 +181,7 @@ class Talk:
     def say(self, data: bytes) -> None:
         """The client has sent this, and it is read."""
         assert self.readers.is_read
-        self.conversation.take(data, trio.current_time())
+        self.conversation.receive(data, trio.current_time())
 
     @property
     def messages(self) -> list[str | bytes]:

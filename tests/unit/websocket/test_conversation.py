@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fws_pipe.counters import Count
 from fws_pipe.websocket.meter import Pace
-from fws_pipe.websocket.rates import Rate
+from fws_pipe.websocket.rates import Rate, RatePolicy
 from fws_pipe.websocket.rfc6455 import ABNORMAL, POLICY_VIOLATION, TOO_BIG, close_of, encode_close, encode_message
 from fws_pipe.websocket.states import ConversationState as State
 from fws_pipe.websocket.states import ImpossibleEventError
@@ -274,7 +274,7 @@ def test_a_rate_that_closes_ends_it_with_1008() -> None:
         assert made.host.counters[Count.TOO_FAST] == 1
         assert made.host.leaves == 1
 
-    run(scenario, pace=Pace(frames=Rate(2, 1.0), closes=True))
+    run(scenario, pace=Pace(frames=Rate(2, 1.0), policy=RatePolicy.CLOSE))
 
 
 def test_a_rate_that_is_lifted_holds_nothing_back() -> None:
@@ -435,9 +435,9 @@ def test_a_client_that_is_not_read_can_not_be_lost() -> None:
 def test_what_is_read_after_the_end_is_no_event() -> None:
     async def scenario(made: Talk) -> None:
         made.conversation.fail(POLICY_VIOLATION, "enough")
-        made.conversation.take(text(1), trio.current_time())
+        made.conversation.receive(text(1), trio.current_time())
         await trio.sleep(10)
-        made.conversation.take(text(2), trio.current_time())
+        made.conversation.receive(text(2), trio.current_time())
         made.conversation.lose()
         assert made.feed.events == []
         assert made.host.departures == [(POLICY_VIOLATION, "enough", False)]
