@@ -146,12 +146,15 @@ class WayBack:
 
     def flush(self) -> None:
         """Write what is queued, and a `count` action for each new count."""
-        self._out.add_all({"type": COUNT, "name": name, "by": by} for name, by in self.broker.take_counts().items())
+        if counts := self.broker.take_counts():
+            self._out.add_all({"type": COUNT, "name": name, "by": by} for name, by in counts.items())
         with self._lock:
             self._output.add(self._out.pop_all())
-            self._unconfirmed.extend(self._marked)
-            self._marked.clear()
-            self._add_confirm()
+            if self._marked:
+                self._unconfirmed.extend(self._marked)
+                self._marked.clear()
+            if self._unconfirmed:
+                self._add_confirm()
             self._output.flush()
 
     def finish(self) -> None:
