@@ -53,18 +53,18 @@ class Client:
         listener.close()
         ours.setblocking(False)
         self.wire = Wire(PlainTransport(ours, remote), 1 << 20, nursery.start_soon, lambda wire: None)
-        self.taken = b""
+        self.received = b""
         self.losses = 0
         self.ends = 0
         self.resets = 0
         self.error: Exception | None = None
         """What dealing with bytes runs into."""
 
-    def take(self, block: bytes, now: float) -> None:
+    def receive(self, block: bytes, now: float) -> None:
         assert now == pytest.approx(trio.current_time(), abs=60)
         if self.error is not None:
             raise self.error
-        self.taken += block
+        self.received += block
 
     def lose(self) -> None:
         self.losses += 1
@@ -131,17 +131,17 @@ each_kind = pytest.mark.parametrize("kind", [pytest.param("epoll", marks=needs_e
 
 
 @each_kind
-def test_what_a_client_sends_is_taken_and_then_its_end(kind: str) -> None:
+def test_what_a_client_sends_is_received_and_then_its_end(kind: str) -> None:
     async def scenario(reading: Reading) -> None:
         first, second = reading.client(), reading.client()
         first.socket.sendall(b"one")
         second.socket.sendall(b"two")
-        await until(lambda: (first.taken, second.taken) == (b"one", b"two"))
+        await until(lambda: (first.received, second.received) == (b"one", b"two"))
         await until(lambda: reading.chain.flushes > 0)
         first.socket.sendall(b"more")
         first.socket.shutdown(socket.SHUT_WR)
         await until(lambda: first.ends > 0)
-        assert first.taken == b"onemore"
+        assert first.received == b"onemore"
         assert second.ends == first.losses == 0
 
     run(scenario, kind)
@@ -152,16 +152,16 @@ def test_a_client_that_is_paused_is_not_read_until_it_is_resumed(kind: str) -> N
     async def scenario(reading: Reading) -> None:
         paused, other = reading.client(), reading.client()
         paused.socket.sendall(b"1")
-        await until(lambda: paused.taken == b"1")
+        await until(lambda: paused.received == b"1")
         reading.readers.pause(paused)
         await trio.testing.wait_all_tasks_blocked()
         paused.socket.sendall(b"2")
         other.socket.sendall(b"x")
-        await until(lambda: other.taken == b"x")
+        await until(lambda: other.received == b"x")
         if kind == "epoll":  # a task may have read it before the pause
-            assert paused.taken == b"1"
+            assert paused.received == b"1"
         reading.readers.resume(paused)
-        await until(lambda: paused.taken == b"12")
+        await until(lambda: paused.received == b"12")
 
     run(scenario, kind)
 
@@ -175,8 +175,8 @@ def test_a_client_that_is_removed_is_read_no_more(kind: str) -> None:
         await reading.readers.wait_removed(removed)
         removed.socket.sendall(b"1")
         other.socket.sendall(b"x")
-        await until(lambda: other.taken == b"x")
-        assert removed.taken == b""
+        await until(lambda: other.received == b"x")
+        assert removed.received == b""
         assert removed.losses == removed.ends == 0
 
     run(scenario, kind)
@@ -188,13 +188,13 @@ def test_of_a_client_that_is_paused_a_reset_is_told_once(kind: str) -> None:
     async def scenario(reading: Reading) -> None:
         client, other = reading.client(), reading.client()
         client.socket.sendall(b"1")
-        await until(lambda: client.taken == b"1")
+        await until(lambda: client.received == b"1")
         reading.readers.pause(client)
         await trio.testing.wait_all_tasks_blocked()
         client.reset()
         await until(lambda: client.resets > 0 or client.losses > 0)
         other.socket.sendall(b"x")
-        await until(lambda: other.taken == b"x")
+        await until(lambda: other.received == b"x")
         assert client.resets + client.losses == 1
 
     run(scenario, kind)
@@ -209,7 +209,7 @@ def test_an_error_of_ours_ends_one_connection_and_no_other() -> None:
         await until(lambda: wrong.wire.is_closed)
         assert reading.errors == [wrong.error]
         other.socket.sendall(b"x")
-        await until(lambda: other.taken == b"x")
+        await until(lambda: other.received == b"x")
 
     run(scenario)
 
@@ -222,9 +222,9 @@ def test_while_the_chain_is_full_nobody_is_read(kind: str) -> None:
         reading.chain.is_full = True
         client.socket.sendall(b"1")
         await trio.sleep(0.01)
-        assert client.taken == b""
+        assert client.received == b""
         reading.chain.make_room()
-        await until(lambda: client.taken == b"1")
+        await until(lambda: client.received == b"1")
 
     run(scenario, kind)
 
@@ -250,18 +250,18 @@ class Pipe:
 def test_a_pipe_is_read_to_its_end_also_while_the_chain_is_full() -> None:
     async def scenario(reading: Reading) -> None:
         assert reading.epoll is not None
-        pipe, taken = Pipe(), list[bytes]()
+        pipe, received = Pipe(), list[bytes]()
         client = reading.client()
         reading.chain.is_full = True
         client.socket.sendall(b"held")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(reading.epoll.read_pipe, pipe.out, taken.append)
+            nursery.start_soon(reading.epoll.read_pipe, pipe.out, received.append)
             os.write(pipe.into, b"answers")
-            await until(lambda: b"".join(taken) == b"answers")
+            await until(lambda: b"".join(received) == b"answers")
             pipe.end()
-        assert client.taken == b""
+        assert client.received == b""
         reading.chain.make_room()
-        await until(lambda: client.taken == b"held")
+        await until(lambda: client.received == b"held")
         pipe.close()
 
     run(scenario)
