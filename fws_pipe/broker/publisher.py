@@ -60,7 +60,7 @@ _MESSAGE_BYTES = 150
 """The memory of a message besides its text, in bytes: a tuple and two Python objects."""
 
 _SOURCE_PATIENCE_S = 15.0
-"""How long this server's own source has to subscribe again after an outage: three times its longest pause, in seconds."""
+"""How long this server's own source has to subscribe again after an outage, in seconds: three of its longest pauses."""
 
 _SOURCE_CHECK_S = 0.05
 
@@ -202,7 +202,7 @@ class Publisher:
         self._hurry.set()
 
     def finish(self) -> None:
-        """Wait until everything is published, or there is no time left; says what was not published.
+        """Wait until all messages are published or refused, or `hurry` was called; log how many are not published.
 
         A sink that still stands by drops what waits: its chain has not taken over, so its answers don't count.
         """

@@ -48,7 +48,7 @@ _UNITS = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
 def parse_size(text: str) -> int:
-    """Bytes, with K, M or G for binary multiples: "64M". Raises ValueError."""
+    """A size in bytes, with K, M or G for binary multiples: "64M". Raises ValueError."""
     cleaned = text.strip().lower().removesuffix("ib").removesuffix("b")
     unit = cleaned[-1:] if cleaned[-1:] in _UNITS else ""
     number = cleaned.removesuffix(unit) if unit else cleaned
@@ -97,7 +97,7 @@ def parse_host(text: str) -> str:
 
 
 def parse_message_size(text: str) -> int:
-    """A size that leaves room for the rest of a frame. Raises ValueError."""
+    """A message's size in bytes, which leaves room for the rest of its frame. Raises ValueError."""
     size = parse_size(text)
     if not 0 < size <= FRAME_LIMIT_BYTES // 2:
         raise ValueError(f"expected a size of 1 to {FRAME_LIMIT_BYTES // 2} bytes")
@@ -105,7 +105,7 @@ def parse_message_size(text: str) -> int:
 
 
 def parse_outbox_size(text: str) -> int:
-    """A size that isn't nothing. Raises ValueError."""
+    """A size of 1 byte or more. Raises ValueError."""
     size = parse_size(text)
     if size <= 0:
         raise ValueError("expected a size of 1 byte or more")
@@ -113,7 +113,7 @@ def parse_outbox_size(text: str) -> int:
 
 
 def parse_header_size(text: str) -> int:
-    """A size that a request head can do with. Raises ValueError."""
+    """The size of a request head, 256 bytes to 1 MiB. Raises ValueError."""
     size = parse_size(text)
     if not 256 <= size <= 1024**2:
         raise ValueError("expected a size of 256 bytes to 1M")
@@ -121,7 +121,7 @@ def parse_header_size(text: str) -> int:
 
 
 def parse_rate(text: str) -> Rate | None:
-    """So many a second, a minute or an hour; None for 0. Raises ValueError."""
+    """A number a second, a minute or an hour, such as "100/s"; None for 0. Raises ValueError."""
     amount, seconds = split_rate(text)
     if not amount.isascii() or not amount.isdecimal():
         raise ValueError(EXPECTED_RATE)
@@ -129,7 +129,7 @@ def parse_rate(text: str) -> Rate | None:
 
 
 def parse_byte_rate(text: str) -> Rate | None:
-    """The same in bytes, with K, M or G. Raises ValueError."""
+    """A rate in bytes, with K, M or G, such as "64K/s"; None for 0. Raises ValueError."""
     amount, seconds = split_rate(text)
     try:
         return rate_of(parse_size(amount), seconds)
@@ -152,7 +152,7 @@ def parse_variable(text: str) -> str:
 
 
 def parse_name(text: str) -> str:
-    """A server's name: it stands in ids, logs and channels. Raises ValueError."""
+    """A server's name, which stands in ids, logs and channels. Raises ValueError."""
     if not text or len(text) > 32 or not all(character.isalnum() or character in "._" for character in text):
         raise ValueError("expected 1 to 32 letters, digits, dots and underscores")
     return text
@@ -166,7 +166,7 @@ def parse_text(text: str) -> str:
 
 
 def parse_group(text: str) -> str:
-    """The name of a group that clients are put into. Raises ValueError."""
+    """The name of a group. Raises ValueError."""
     if not text or len(text.encode(errors="replace")) > 1000:
         raise ValueError("expected 1 to 1000 bytes")
     return text
@@ -184,7 +184,7 @@ def parse_time(text: str) -> float:
 
 
 def member_of(choices: type[ChoiceT]) -> Callable[[str], ChoiceT]:
-    """A parser that turns the value of a member into the member. It raises ValueError."""
+    """A parser from a member's value to the member; it raises ValueError."""
 
     def parse(text: str) -> ChoiceT:
         try:
@@ -196,7 +196,7 @@ def member_of(choices: type[ChoiceT]) -> Callable[[str], ChoiceT]:
 
 
 def parse_expiry(text: str) -> float:
-    """Seconds, 1 or more: Redis counts in whole ones. Raises ValueError."""
+    """Seconds, 1 or more, since Redis counts whole seconds (EXPIRE). Raises ValueError."""
     try:
         seconds = parse_seconds(text)
     except ValueError:
@@ -221,7 +221,7 @@ def parse_subprotocol(text: str) -> str:
 
 
 def parse_switch(text: str) -> bool:
-    """Whether an option without a value is on. Raises ValueError."""
+    """The value of a switch: whether it is on. Raises ValueError."""
     word = text.strip().lower()
     if word not in _ON and word not in _OFF:
         raise ValueError(f"expected one of {', '.join(_ON)}, or one of {', '.join(_OFF)}")
@@ -268,7 +268,7 @@ def parse_source(text: str) -> SourceCommand:
 
 @dataclass(frozen=True)
 class Option:
-    """One setting. `parse` turns text into the value, and raises ValueError with what it had expected."""
+    """One option. `parse` turns text into the value; it raises ValueError, whose text says what was expected."""
 
     name: str
     parse: Callable[[str], Any]
@@ -282,12 +282,12 @@ class Option:
     """Given several times, or with `separator` between; the value is a tuple."""
     separator: str = ","
     is_flag: bool = False
-    """Given without a value; `--no-…` says no where the environment or the config file says yes."""
+    """Whether it is given without a value; `--no-…` overrides an environment variable or a config file that sets it."""
     is_secret: bool = False
-    """The value may hold a password: no message shows it."""
+    """Whether the value may hold a password, so that no message shows it."""
     for_front: bool = True
     old_flags: tuple[str, ...] = ()
-    """How filtered_websocket spelled it."""
+    """The option's flags in filtered_websocket."""
     old_variables: tuple[str, ...] = ()
 
     @property
@@ -302,7 +302,7 @@ class Option:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The environment variables that set it; the first that isn't empty does."""
+        """The environment variables that set it; the first one that isn't empty counts."""
         return (self.variable, *self.old_variables)
 
     @property
@@ -313,7 +313,7 @@ class Option:
 
 _LISTENING = "listening"
 _TLS = "TLS"
-_ADMISSION = "who gets in"
+_ADMISSION = "admission"
 _LIMITS = "limits"
 _CHAIN = "the chain"
 _INPUT = "input from outside"
@@ -334,22 +334,23 @@ OPTIONS = (
         "PATH", _LISTENING, is_list=True,
     ),
     Option(
-        "unix-mode", parse_mode, 0o660, "0660", "the permissions of its file: who may write it may connect", "MODE",
+        "unix-mode", parse_mode, 0o660, "0660",
+        "the permissions of the Unix socket's file; a process that may write it may connect", "MODE",
         _LISTENING,
     ),
     Option(
         "trusted-proxy", parse_proxy, (), "none",
-        "a proxy's address or network, or unix, whose X-Forwarded-For or Forwarded tells where its clients come from",
+        "a proxy's address or network, or unix; its X-Forwarded-For or Forwarded tells its clients' addresses",
         "NETWORK", _LISTENING, is_list=True,
     ),
     Option(
         "proxy-protocol", parse_switch, False, "off",
-        "trusted proxies begin each connection with a header of the PROXY protocol (v1, v2), before TLS; others don't",
+        "connections of trusted proxies begin with a header of the PROXY protocol (v1 or v2), also before TLS",
         "", _LISTENING, is_flag=True,
     ),
     Option(
         "health-path", parse_health_path, None, "none",
-        "a path where GET, HEAD and OPTIONS get 200 and the chain hears nothing, for the health checks of proxies",
+        "a path for health checks: GET, HEAD and OPTIONS get 200, and the chain gets no event",
         "PATH", _LISTENING,
     ),
     Option(
@@ -374,7 +375,8 @@ OPTIONS = (
         "ORIGIN", _ADMISSION, is_list=True,
     ),
     Option(
-        "auth-tokens", parse_text, None, "none", "the tokens that let a client in; one without any of them gets 401",
+        "auth-tokens", parse_text, None, "none",
+        "a file with a token on each line; a client without one of them gets 401",
         "FILE", _ADMISSION,
     ),
     Option(
@@ -387,28 +389,30 @@ OPTIONS = (
         "FILE", _ADMISSION,
     ),
     Option(
-        "auth-audience", parse_text, None, "any", "the audience that a JWT must be for: it may be meant for others",
+        "auth-audience", parse_text, None, "any",
+        "the audience (aud) that a JWT must have; any: also one for another service",
         "TEXT", _ADMISSION,
     ),
     Option(
-        "auth-issuer", parse_text, None, "any", "the issuer that a JWT must be from", "TEXT", _ADMISSION,
+        "auth-issuer", parse_text, None, "any", "the issuer (iss) that a JWT must have", "TEXT", _ADMISSION,
     ),
     Option(
         "auth-cookie", parse_cookie_name, "token", "token",
-        "the cookie that a token may come in: a browser's WebSocket sends no headers of its own", "NAME", _ADMISSION,
+        "the cookie that may hold the token: a WebSocket in a browser can't send an Authorization header", "NAME",
+        _ADMISSION,
     ),
     Option(
         "gate", parse_switch, False, "off", "the chain answers each handshake itself, with accept or reject", "",
         _ADMISSION, is_flag=True,
     ),
     Option(
-        "gate-timeout", parse_time, 5.0, "5", "a handshake that the chain has not answered for so long is refused",
+        "gate-timeout", parse_time, 5.0, "5", "how long the chain has to answer a handshake; after that it gets 503",
         "SECONDS", _ADMISSION,
     ),
     Option(
         "subprotocol", parse_subprotocol, (), "none",
-        "what the server speaks within WebSocket: a client gets the first of these that it offers, too", "NAME",
-        _ADMISSION, is_list=True,
+        "a subprotocol that the server speaks, the preferred one first; a client gets the first that it offers, too",
+        "NAME", _ADMISSION, is_list=True,
     ),
     Option(
         "max-message", parse_message_size, 1024**2, "1M",
@@ -421,11 +425,11 @@ OPTIONS = (
     ),
     Option(
         "ping-timeout", parse_seconds, 20.0, "20",
-        "time that a pinged client has to show life before it is closed with 1011; 0: any", "SECONDS", _LIMITS,
+        "time that a pinged client has to show life before it is closed with 1011; 0: any time", "SECONDS", _LIMITS,
     ),
     Option(
         "max-clients", parse_count, 16384, "16384",
-        "clients at a time; a further one gets 503, which beats running out of descriptors; 0: any number", "COUNT",
+        "clients at a time; a further one gets 503; 0: any number", "COUNT",
         _LIMITS,
     ),
     Option(
@@ -448,7 +452,7 @@ OPTIONS = (
     ),
     Option(
         "max-fragments", parse_count, 65536, "65536",
-        "fragments of a message before its last, as many as 1M has of 16 bytes; one more: 1009; 0: any number", "COUNT",
+        "fragments of a message before its last; one more closes its client with 1009; 0: any number", "COUNT",
         _LIMITS,
     ),
     Option(
@@ -479,7 +483,7 @@ OPTIONS = (
     ),
     Option(
         "idle-timeout", parse_seconds, 0.0, "0",
-        "time without a message after which a client is closed with 1001; 0: any (pings find the dead ones)",
+        "time without a message after which a client is closed with 1001; 0: never",
         "SECONDS", _LIMITS,
     ),
     Option(
@@ -493,12 +497,12 @@ OPTIONS = (
     ),
     Option(
         "journal-limit", parse_outbox_size, 64 * 1024**2, "64M",
-        "what is kept of events until they are through the chain, so that none is lost; clients wait when it is full",
+        "events kept until they have passed the chain, so that a crash loses none; when full, no client is read",
         "BYTES", _LIMITS,
     ),
     Option(
         "stall-timeout", parse_seconds, 30.0, "30",
-        "time without a tick, while events wait, after which a chain is started again; 0: any", "SECONDS",
+        "time without a tick, while events wait, after which a chain is restarted; 0: never", "SECONDS",
         _LIMITS, for_front=False,
     ),
     Option(
@@ -507,7 +511,7 @@ OPTIONS = (
     ),
     Option(
         "intake", member_of(Intake), Intake.EPOLL, "epoll",
-        "how clients are read: epoll, tasks (as where there is no epoll), library (every frame by trio-websocket)",
+        "how clients are read: epoll, tasks (one each, as where there is no epoll), library (all by trio-websocket)",
         "NAME", _LIMITS,
     ),
     Option(
@@ -530,27 +534,28 @@ OPTIONS = (
         is_flag=True, for_front=False,
     ),
     Option(
-        "quarantine", parse_text, None, "none", "a folder for events that kill the chain again and again, a file each",
+        "quarantine", parse_text, None, "none",
+        "a folder for events that kill the chain again and again, one file each",
         "DIR", _CHAIN, for_front=False,
     ),
     Option(
         "pass-env", parse_variable, (), "none",
-        "a variable that the stages get though it is named like a secret; may be given several times, or with commas",
+        "a variable that stages get although its name is like a secret's; may be given several times, or with commas",
         "NAME", _CHAIN, is_list=True, for_front=False,
     ),
     Option(
         "clean-env", parse_switch, False, "off",
-        "of the environment the stages get PATH, HOME, LANG and the like, --pass-env, and nothing else", "", _CHAIN,
+        "stages get only PATH, HOME, LANG and the like of the environment, and what --pass-env names", "", _CHAIN,
         is_flag=True, for_front=False,
     ),
     Option(
         "token", parse_group, None, "none",
-        "the group of clients that have not chosen one, for broadcast_by_token and filters that are classes", "NAME",
+        "the group of clients that have chosen none, for broadcast_by_token and class-based filters", "NAME",
         _CHAIN, for_front=False, old_flags=("-token",),
     ),
     Option(
         "storage", parse_storage, StorageKind.SQLITE, "sqlite",
-        "where filters keep what outlives them: memory, sqlite, sqlite:PATH, redis, or a module's class StorageObject",
+        "where filters keep sets: memory, sqlite, sqlite:PATH, redis, or a Python module with a class StorageObject",
         "KIND", _SHARED, for_front=False, old_variables=("STORAGE_OBJECT_MODULE",),
     ),
     Option(
@@ -559,7 +564,7 @@ OPTIONS = (
         "URL", _SHARED, for_front=False, is_secret=True,
     ),
     Option(
-        "redis-key", parse_text, "fws", "fws", "what all our own keys and channels in Redis begin with", "PREFIX",
+        "redis-key", parse_text, "fws", "fws", "the prefix of the servers' own keys and channels in Redis", "PREFIX",
         _SHARED, for_front=False, old_flags=("--redis_key",),
     ),
     Option(
@@ -568,12 +573,13 @@ OPTIONS = (
         for_front=False, old_flags=("--redis_channels",),
     ),
     Option(
-        "redis-sharded", parse_switch, False, "off", "Redis is a cluster: publish with SPUBLISH", "", _SHARED,
+        "redis-sharded", parse_switch, False, "off", "Redis is a cluster: use sharded pub/sub (SPUBLISH)", "", _SHARED,
         is_flag=True, for_front=False,
     ),
     Option(
         "presence-expiry", parse_expiry, 30.0, "30",
-        "time without a word to Redis after which a server counts as dead, and its clients as gone", "SECONDS", _SHARED,
+        "time without a write to Redis after which a server counts as dead, and its clients as gone", "SECONDS",
+        _SHARED,
         for_front=False,
     ),
 )  # fmt: skip
@@ -588,12 +594,12 @@ OLD_OPTIONS = (
         _SHARED, for_front=False,
     ),
 )  # fmt: skip
-"""Other ways to say --redis-url; not in the environment, where Kubernetes likes to leave a FWS_REDIS_PORT."""
+"""Older forms of --redis-url. They have no environment variables: Kubernetes may set FWS_REDIS_PORT for a service."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What the user has asked for; the fields are the options."""
+    """The configuration: a field for each option, and where some of them were given."""
 
     port: int
     host: Sequence[str]
@@ -657,17 +663,17 @@ class Config:
     """Whether a host or a port was asked for, and is not the default."""
     chain: str = DEFAULT_CHAIN
     file: str | None = None
-    """The config file that it comes from, if any."""
+    """The config file's path; None: there is none."""
     chain_is_in_file: bool = False
-    """Whether the chain is what the config file says."""
+    """Whether the chain comes from the config file."""
     storage_has_pubsub: bool = False
-    """Whether the user's own storage module brings a subscriber: known once the module is loaded."""
+    """Whether the user's own storage module has a subscriber; this is known once the module is loaded."""
     server_argv: Sequence[str] = ()
-    """The command line in fws_server's form: a user's StorageObject gets its options from that."""
+    """The command line in fws_server's form, from which a user's StorageObject gets its options."""
 
     @property
     def redis(self) -> RedisSettings | None:
-        """How to get to Redis; the server's name is the caller's to fill in."""
+        """The settings for Redis, without the server's name and run; None: there is no Redis."""
         if self.redis_url is None:
             return None
         return RedisSettings(
@@ -685,7 +691,7 @@ class Config:
 
     @property
     def storage_environment(self) -> dict[str, str]:
-        """What tells the stages where `storage_object` is, and `token`."""
+        """The environment variables that give the stages their storage and the default group."""
         own = self.storage_module
         environment = {"FWS_STORAGE": self.storage if own is None else f"module:{own}"}
         if own is not None:
@@ -697,7 +703,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Query:
-    """Instead of serving: answer `list`, `filters-dir` or `check` (of `chain`, for `shell`) on stdout."""
+    """A question to answer on stdout in place of serving: `list`, `filters-dir` or `check` (of `chain`, by `shell`)."""
 
     kind: str
     chain: str = ""
@@ -740,13 +746,13 @@ def parse_front(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
     arguments = parse_all(_parser("fws-front", about, options), argv)
     own = {option.key for option in options}
     file = read_file(arguments.config)
-    # What the file says to fws-pipe alone, which may share it, must not stop a front.
+    # fws-pipe may share the file: the options that only fws-pipe has must not stop a front.
     file = replace(file, values={key: value for key, value in file.values.items() if key in own})
     return make_config(_given(arguments, options), environment, file, options=options)
 
 
 def read_file(path: str | None, *, takes_unknown: bool = False) -> ConfigFile:
-    """What a config file says, an empty one if there is none. Raises UsageError."""
+    """The content of a config file; None as path: an empty one. Raises UsageError."""
     if path is None:
         return ConfigFile(None)
     options = (*OPTIONS, *OLD_OPTIONS)
@@ -758,7 +764,7 @@ def read_file(path: str | None, *, takes_unknown: bool = False) -> ConfigFile:
 
 
 def storage_named(environment: Mapping[str, str], file: ConfigFile) -> str:
-    """The storage that is asked for in the environment, or else in the file. Raises UsageError."""
+    """The storage that the environment, or else the file, names. Raises UsageError."""
     option = next(option for option in OPTIONS if option.key == "storage")
     given = _from_environment([option], environment).get(option.key, file.values.get(option.key))
     return str(option.default if given is None else _value(option, given))
@@ -776,9 +782,9 @@ def make_config(
     chain: str | None = None,
     options: Sequence[Option] = OPTIONS,
 ) -> Config:
-    """Put together what was said where: on the command line, else in the environment, else in the file.
+    """The configuration from the command line (`given`), else from the environment, else from the file.
 
-    Raises UsageError.
+    Raises UsageError for an invalid value, or options that exclude each other.
     """
     sources = [_with_redis_url(file.values), _from_environment(options, environment), _with_redis_url(given)]
     said: dict[str, Given] = {key: value for source in sources for key, value in source.items()}
@@ -798,11 +804,11 @@ def make_config(
 
 
 def _check(config: Config) -> None:
-    """Options that make no sense together. Raises UsageError."""
+    """Raise UsageError for options that need another one."""
     if config.storage == StorageKind.REDIS and config.redis_url is None:
-        raise UsageError("--storage redis: where is Redis? Add --redis-url redis://localhost:6379/0, or another")
+        raise UsageError("--storage redis needs a Redis; add --redis-url redis://HOST:PORT")
     if config.redis_sharded and config.redis_url is None:
-        raise UsageError("--redis-sharded makes no sense without --redis-url")
+        raise UsageError("--redis-sharded needs a Redis; add --redis-url redis://HOST:PORT")
     check_channels(config.redis_channels, sharded=config.redis_sharded)
     names = [source.name for source in config.source] + (["stdin"] if config.stdin else [])
     if twice := next((name for name in names if names.count(name) > 1), None):
@@ -841,7 +847,7 @@ def _parser(program: str, about: str, options: Sequence[Option]) -> Parser:
 
 
 def _argument(option: Option) -> tuple[list[str], dict[str, Any]]:
-    """What argparse has to know."""
+    """The arguments of argparse's add_argument: the names, and the settings."""
     names = [*([f"-{option.short}"] if option.short else []), option.flag, *option.old_flags]
     known_as = "" if option in OLD_OPTIONS else f"; {', '.join(option.variables)}"
     text = f"{option.help} (default: {option.default_text}{known_as})"
@@ -852,7 +858,7 @@ def _argument(option: Option) -> tuple[list[str], dict[str, Any]]:
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Leaves the exit codes as they stand, and wraps the description."""
+    """Wraps the description, but not the table of exit codes."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if text.startswith("exit codes:"):
@@ -861,7 +867,7 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
 
 def _given(arguments: argparse.Namespace, options: Sequence[Option]) -> dict[str, Given]:
-    """What the command line says."""
+    """The options given on the command line, by key."""
     said = {option: value for option in options if (value := getattr(arguments, option.key)) is not None}
     switches = {True: "on", False: "off"}
     given = {
@@ -873,11 +879,11 @@ def _given(arguments: argparse.Namespace, options: Sequence[Option]) -> dict[str
 
 
 _GUARDS = frozenset({"auth-tokens", "auth-jwt", "auth-jwt-secret", "origin", "client-ca"})
-"""What keeps clients out: a variable that a script has left empty by mistake must not switch it off."""
+"""The options that keep clients out: a variable that a script has left empty by mistake must not switch one off."""
 
 
 def _from_environment(options: Sequence[Option], environment: Mapping[str, str]) -> dict[str, Given]:
-    """What the environment says; an empty variable is none."""
+    """The options given in the environment, by key; an empty variable counts as unset. Raises UsageError."""
     found = {}
     for option in options:
         variable = next((name for name in option.variables if environment.get(name)), None)
@@ -890,14 +896,14 @@ def _from_environment(options: Sequence[Option], environment: Mapping[str, str])
 
 
 def _with_redis_url(said: Mapping[str, Given]) -> dict[str, Given]:
-    """The same, with the old host and port as the URL that they stand for. Raises UsageError when there is one too."""
+    """The options with the old host and port turned into a URL. Raises UsageError where a URL is given, too."""
     rest = dict(said)
     old = [(option, rest.pop(option.key)) for option in OLD_OPTIONS if option.key in said]
     if not old:
         return rest
     source = old[0][1].source
     if "redis_url" in rest:
-        raise UsageError(f"{source}: {rest['redis_url'].source} says it all; leave one of them out")
+        raise UsageError(f"{source}: {rest['redis_url'].source} is given, too; leave one of them out")
     address = {option.key: _value(option, given) for option, given in old}
     host, port = address.get("redis_host", "localhost"), address.get("redis_port", 6379)
     url = f"redis://[{host}]:{port}/0" if ":" in host else f"redis://{host}:{port}/0"

@@ -146,7 +146,7 @@ def test_a_wrong_value_names_file_and_key() -> None:
     with pytest.raises(UsageError, match=r"^chat\.json: port: expected a port, 0 to 65535, got 'x'$"):
         parse_pipe(["-c", "chat.json"], {})
     read('{"redis_host": "h", "redis-url": "redis://h"}')
-    with pytest.raises(UsageError, match=r"^chat\.json: redis_host: chat\.json: redis-url says it all"):
+    with pytest.raises(UsageError, match=r"^chat\.json: redis_host: chat\.json: redis-url is given, too"):
         parse_pipe(["-c", "chat.json"], {})
 
 

@@ -299,7 +299,7 @@ def test_redis(argv: list[str], url: str) -> None:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--redis-sharded"], "--redis-sharded makes no sense without --redis-url"),
+        (["--redis-sharded"], "--redis-sharded needs a Redis; add --redis-url"),
         (["--redis-sharded", "--redis-url=redis://h", "--redis-channels=a,b*"], r"'b\*' is a pattern"),
     ],
 )
@@ -321,10 +321,10 @@ def test_redis_in_full() -> None:
     [
         (["--redis-url", "http://h"], "--redis-url: expected a URL that begins with"),
         (["--redis-url", "redis://[h"], "--redis-url: expected a URL such as"),
-        (["--redis-url", "redis://h", "--redis_port", "1"], "--redis_port: --redis-url says it all; leave one"),
+        (["--redis-url", "redis://h", "--redis_port", "1"], "--redis_port: --redis-url is given, too; leave one"),
         (["--redis-channels", "a b"], "--redis-channels: expected channels .*, got 'a b'"),
         (["--redis-channels", "a,,b"], "--redis-channels: expected channels .*, got ''"),
-        (["--storage", "redis"], "--storage redis: where is Redis?"),
+        (["--storage", "redis"], "--storage redis needs a Redis"),
         (["--storage", "sqlite:"], "--storage: expected memory, sqlite, sqlite:PATH, redis or"),
         (["--presence-expiry", "0.9"], "--presence-expiry: expected a number of seconds, 1 or more, got '0.9'"),
         (["--gate-timeout", "0"], "--gate-timeout: expected a number of seconds above 0"),
