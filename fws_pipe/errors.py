@@ -121,8 +121,10 @@ class FrameError(FwsError):
 
     exit_code = EXIT_BROKEN_PIPE
 
-    def __init__(self, problem: str, source: str, offset: int) -> None:
+    def __init__(self, problem: str, source: str, offset: int, *, is_text: bool = False) -> None:
         super().__init__(f"broken frame from {source}, at byte {offset}: {problem}")
         self.problem = problem
         self.source = source
         self.offset = offset
+        self.is_text = is_text
+        """Whether it is text that stands where a frame should be."""

@@ -18,6 +18,7 @@ def chain_programs(config: Config, commands: Sequence[Command], sink: Program) -
             command.label,
             [config.shell, "-c", command.shell_text],
             version=signatures_of(_files_of(command)),
+            command=command.text if command.path is None else "",
         )
         for command in commands
     ]

@@ -23,6 +23,8 @@ from fws_pipe.front.front import Front
 from fws_pipe.front.listener import accept_all, open_listeners, open_unix_listeners, quiet_libraries, url_of
 from fws_pipe.http.handshake import CHAIN_FAILED
 from fws_pipe.log import Log
+from fws_pipe.pipes.blocks import STDOUT
+from fws_pipe.pipes.ends import has_reader
 from fws_pipe.system.service_manager import Handover, Notifier
 from fws_pipe.system.signals import is_ignored
 from fws_pipe.websocket.rfc6455 import INTERNAL_ERROR
@@ -106,6 +108,8 @@ async def _accept_and_drain(
         accepting.start_soon(front.bounds.close_idle)
         accepting.start_soon(front.bounds.bound_memory)
         log.always("listening on " + ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners))
+        if not has_reader(STDOUT):
+            log.always('stdout has no reader. If all of "A | B" is the chain, put it in quotes: fws-pipe "A | B"')
         for listener in listeners:
             accepting.start_soon(accept_all, listener, front.serve, log, front.lobby)
         notifier.ready()

@@ -29,8 +29,17 @@ _WORD = re.compile(r"[\w.+/-]+")
 
 def cure_for(command: str) -> str:
     """What makes the program of a command, as shell text, write at once: the first program in it that is known."""
-    for word in _WORD.findall(command):
-        cure = _CURES.get(word.rsplit("/", 1)[-1])
-        if cure is not None:
-            return cure
-    return _GENERAL
+    return _known_cure(command) or _GENERAL
+
+
+def mend_for(command: str) -> str:
+    """What to do about a stage that has read its input and passes no tick on: it keeps output back, or is no filter."""
+    return _known_cure(command) or (
+        f'if it works on lines of text, run it under an adapter: "per_client {command}"; a filter passes on ticks, '
+        "and writes what it has before it waits"
+    )
+
+
+def _known_cure(command: str) -> str | None:
+    names = (word.rsplit("/", 1)[-1] for word in _WORD.findall(command))
+    return next((_CURES[name] for name in names if name in _CURES), None)

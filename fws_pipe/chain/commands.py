@@ -11,6 +11,8 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fws_pipe.chain.first_line import START_BYTES
+
 _PACKAGE = Path(__file__).resolve().parent.parent
 
 
@@ -79,6 +81,14 @@ class SystemCommands:
     def exists(self, path: str) -> bool:
         """Whether there is a regular file at this path."""
         return os.path.isfile(path)  # unlike Path.is_file it accepts a name of any length
+
+    def start_of(self, name: str) -> bytes:
+        """The first bytes of a command's file, empty where it can't be read."""
+        try:
+            with open(shutil.which(name, path=self._path) or name, "rb") as file:
+                return file.read(START_BYTES)
+        except OSError:
+            return b""
 
     def names(self) -> Sequence[str]:
         """The names of the shipped filters, which are the only commands worth suggesting."""

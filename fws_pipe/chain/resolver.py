@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from fws_pipe.chain import first_line
 from fws_pipe.chain.parser import Stage, split_chain
 from fws_pipe.errors import ChainError
 
@@ -37,6 +38,9 @@ class Commands(Protocol):
 
     def exists(self, path: str) -> bool:
         """Whether there is a regular file at this path."""
+
+    def start_of(self, name: str) -> bytes:
+        """The first `first_line.START_BYTES` bytes of a command's file, empty where it can't be read."""
 
     def names(self) -> Sequence[str]:
         """The names that are worth suggesting in place of a mistyped one."""
@@ -89,6 +93,9 @@ def _resolve(stage: Stage, number: int, chain: str, commands: Commands) -> Comma
     if name in _BUILTINS:
         return Command(number, name, stage.text, stage.text)
     if commands.is_executable(name):
+        problem = first_line.problem_of(name, commands.start_of(name), commands.is_executable)
+        if problem is not None:
+            raise ChainError(f'stage {number} "{name}": {problem}', chain, stage.start + start)
         # exec: otherwise a shell would stay behind, only to wait.
         replaced = f"{stage.text[:start]}exec {stage.text[start:]}"
         return Command(number, name.rsplit("/", 1)[-1], stage.text, replaced)

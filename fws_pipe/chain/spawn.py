@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import trio
 
+from fws_pipe.chain.buffering import mend_for
 from fws_pipe.chain.delay import stage_waited_for
 from fws_pipe.chain.stderr import StderrCopier
 from fws_pipe.chain.stdout import ServerStdout, StdoutCopier
@@ -56,6 +57,9 @@ _LAST_WORDS_S = 0.2
 _SAMPLES = 4
 """How many checks a pipe must hold bytes at for its reader to count as slow."""
 
+_SILENT_SAMPLES = 2
+"""At how many checks no stage may have unread input, before one of them counts as silent."""
+
 _LEFTOVERS_S = 1.0
 """How long processes that a stage has started may outlive it after a crash: clients wait for their chain."""
 
@@ -74,6 +78,7 @@ class _Stage:
     def __init__(
         self,
         label: str,
+        command: str,
         process: trio.Process,
         stderr: StderrCopier,
         stdout: StdoutCopier,
@@ -81,6 +86,8 @@ class _Stage:
         input_gauge: PipeGauge,
     ) -> None:
         self.label = label
+        self.command = command
+        """As the user wrote it; empty for a program of ours."""
         self.process = process
         self.input_gauge = input_gauge
         """Measures how many bytes wait on its stdin."""
@@ -210,6 +217,19 @@ class RunningChain:
         unread = counted(self._inputs[-1][index], "byte")
         return f"{stage.label} (pid {stage.process.pid}) leaves {unread} of its input unread"
 
+    def name_silent(self) -> str | None:
+        """The stage of the user's that keeps the first tick back, and the mend, as a clause.
+
+        None while input lies unread, as it does until a program has started; it is called check by check.
+        """
+        self._inputs.append([stage.input_gauge.measure() for stage in self._stages])
+        users = [stage for stage in self._stages if stage.command]
+        if len(self._inputs) < _SILENT_SAMPLES or any(map(any, self._inputs)) or not users:
+            return None
+        # What has written nothing comes first; what a stage writes on stderr counts as well, so that is a hint.
+        stage = min(users, key=lambda stage: _has_written(stage.process.pid))
+        return f"{stage.label} has read its input and passes no tick on; {mend_for(stage.command)}"
+
     def end_input(self) -> None:
         """Close the head: the first stage sees the end of its input behind what is in the pipe."""
         self.head.close()
@@ -264,6 +284,15 @@ class RunningChain:
         self.tail.close()
 
 
+def _has_written(pid: int) -> bool:
+    """Whether a process has ever written anything (/proc/PID/io, proc(5)); False where the system doesn't tell."""
+    try:
+        with open(f"/proc/{pid}/io", "rb") as file:
+            return b"wchar: 0\n" not in file.read()
+    except OSError:
+        return False
+
+
 async def wait_for_any(*conditions: Callable[[], Awaitable[object]]) -> None:
     """Wait until one of these, such as an event's `wait`, returns."""
     async with trio.open_nursery() as nursery:
@@ -285,6 +314,8 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     version: object = None
     """The signatures of its files: two programs with the same words differ if a file has changed."""
+    command: str = ""
+    """A stage that is no filter of ours, as the user wrote it; messages name it with their mends."""
 
 
 def module_program(label: str, module: str, environment: Mapping[str, str]) -> Program:
@@ -300,7 +331,7 @@ async def start_chain(programs: Sequence[Program], surroundings: Surroundings, l
         head = make_pipe()
         undo.callback(os.close, head.write_end)
         childrens_ends.callback(os.close, head.read_end)
-        stdin, writer = head.read_end, "the front"
+        stdin, writer, writers_command = head.read_end, "the front", ""
         for program in programs:
             out = make_pipe()
             childrens_ends.callback(os.close, out.write_end)
@@ -310,6 +341,7 @@ async def start_chain(programs: Sequence[Program], surroundings: Surroundings, l
                 "FWS_STDOUT_FD": str(surroundings.stdout.number),
                 "FWS_STAGE": program.label,
                 "FWS_READS_FROM": writer,
+                "FWS_READS_FROM_COMMAND": writers_command,
             }
             if program in programs[-2:-1]:
                 # So the last stage knows that only the sink reads its events: see sdk/functions.py.
@@ -322,7 +354,7 @@ async def start_chain(programs: Sequence[Program], surroundings: Surroundings, l
                 undo.callback(os.close, out.read_end)
             else:
                 childrens_ends.callback(os.close, out.read_end)
-            stdin, writer = out.read_end, program.label
+            stdin, writer, writers_command = out.read_end, program.label, program.command
         undo.pop_all()
         return RunningChain(stages, PipeWriter(head.write_end), PipeReader(stdin), log)
 
@@ -352,5 +384,5 @@ async def _start(
                 pass_fds=(server_stdout.number,),
             )
         undo.pop_all()
-    copier = StderrCopier(errors, program.label, log)
-    return _Stage(program.label, process, copier, server_stdout.copier_for(lines), (errors, lines), gauge)
+    copiers = StderrCopier(errors, program.label, log), server_stdout.copier_for(lines)
+    return _Stage(program.label, program.command, process, *copiers, (errors, lines), gauge)

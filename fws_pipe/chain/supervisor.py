@@ -33,7 +33,7 @@ from typing import Protocol
 
 import trio
 
-from fws_pipe.chain.delay import CHECK_S, Delay
+from fws_pipe.chain.delay import CHECK_S, TOLD_AFTER_S, Delay
 from fws_pipe.chain.lifecycle import FAILED_STARTS_LIMIT, FINAL, RUNNING, TRANSITIONS, Event, RestartPolicy, State
 from fws_pipe.chain.spawn import LADDER, Program, Rung, RunningChain, Surroundings, start_chain, wait_for_any
 from fws_pipe.chain.successor import TICK_TIMEOUT_S, Successor
@@ -43,6 +43,9 @@ from fws_pipe.pipes.ends import Inlet, Outlet
 
 _YIELD_S = 10.0
 """How long a replaced chain may take to finish its events. The next chain gets what it leaves unfinished again."""
+
+_SLOW_START_S = 3.0
+"""How long a stage may leave its first input unread before the log names it: some programs take long to start."""
 
 _LAST_READ_S = 1.0
 """How long reading may go on after the last process has ended, while another process still holds a pipe open."""
@@ -120,8 +123,8 @@ class Role:
 
 CHAIN = Role(
     "the chain",
-    "a stage drops unknown frames, or buffers its output (jq needs --unbuffered). The chain serves, but a crash will "
-    "lose events",
+    "a stage drops unknown frames, or keeps its output back. Clients are let in, but they may get no answer, and a "
+    "crash will lose events",
     FAILED_STARTS_LIMIT,
 )
 
@@ -285,6 +288,7 @@ class Supervisor:
             nursery.start_soon(self._write_events, chain)
             async with trio.open_nursery() as watching:
                 watching.start_soon(self._watch_delay, chain)
+                watching.start_soon(self._watch_start, chain)
                 while self._state in RUNNING:
                     event = await self._wait_event(chain)
                     self._move_on(event)
@@ -296,6 +300,19 @@ class Supervisor:
             else:
                 nursery.cancel_scope.cancel()
         return event
+
+    async def _watch_start(self, chain: RunningChain) -> None:
+        """Log which stage keeps the first tick back, once it takes long."""
+        slow = trio.current_time() + _SLOW_START_S
+        await trio.sleep(TOLD_AFTER_S - CHECK_S)
+        while self._state is State.STARTING and not self._exchange.ready.is_set() and not self._has_warned_of_ticks:
+            silent = chain.name_silent()
+            if silent is None and trio.current_time() > slow:
+                silent = chain.name_waited_for()
+            if silent is not None:
+                self._log.always(f"{self._role.name} does not serve yet: {silent}")
+                return
+            await trio.sleep(CHECK_S)
 
     async def _watch_delay(self, chain: RunningChain) -> None:
         """While events are late, log which stage they wait for."""

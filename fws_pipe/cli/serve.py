@@ -120,6 +120,8 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
     config = _checked(config)
     _check_sources(config, SystemCommands(stage_path(environment), config.shell))
     log = Log("fws-pipe", config.level)
+    if config.chain_is_default:
+        log.info(f'no chain was given: the default is "{config.chain}"')
     config = _fitting(config, len(chain), log)
 
     latest = config

@@ -664,6 +664,8 @@ class Config:
     chain: str = DEFAULT_CHAIN
     file: str | None = None
     """The config file's path; None: there is none."""
+    chain_is_default: bool = False
+    """Whether no chain was given."""
     chain_is_in_file: bool = False
     """Whether the chain comes from the config file."""
     storage_has_pubsub: bool = False
@@ -791,12 +793,12 @@ def make_config(
     values = {option.key: _value(option, said[option.key]) for option in options if option.key in said}
     defaults = {option.key: option.default for option in OPTIONS}
     loudness = said["loudness"].text if "loudness" in said else file.loudness
-    chain = DEFAULT_CHAIN if chain is None else chain
     config = Config(
         **{**defaults, **values},
         level=LOUDNESS.get(str(loudness), Level.INFO),
         names_tcp=not said.keys().isdisjoint(("host", "port")),
-        chain=chain,
+        chain=DEFAULT_CHAIN if chain is None else chain,
+        chain_is_default=chain is None,
         file=file.path,
     )
     _check(config)

@@ -217,9 +217,19 @@ def run_program(name: str, main: Callable[[], None]) -> NoReturn:
     except OutputClosedError:
         os._exit(EXIT_OK)  # not sys.exit: Python's own flush of stdout would fail again
     except FwsError as error:
-        say(f"{name}: {error}")
+        say(f"{name}: {error}{_mend_of(error)}")
         os._exit(error.exit_code)
     sys.exit(EXIT_OK)
+
+
+def _mend_of(error: FwsError) -> str:
+    """What to do about text where a frame should be."""
+    if not isinstance(error, FrameError) or not error.is_text:
+        return ""
+    if error.offset:
+        return "; text for people goes to stderr"
+    command = os.environ.get("FWS_READS_FROM_COMMAND") if error.source == input_source() else None
+    return f'; a program that writes text runs under an adapter: "per_client {command or "COMMAND"}"?'
 
 
 def start_thread(work: Callable[[], object], name: str) -> threading.Thread:

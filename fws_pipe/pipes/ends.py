@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import fcntl
 import os
+import select
 import termios
 from typing import NamedTuple, Protocol
 
@@ -151,3 +152,10 @@ class PipeReader:
             trio.lowlevel.notify_closing(self.descriptor)
             os.close(self.descriptor)
             self.descriptor = None
+
+
+def has_reader(descriptor: int) -> bool:
+    """Whether a write to it could be read: False for a pipe or socket whose other end is closed (POLLERR, poll(2))."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return not any(event & select.POLLERR for _, event in poll.poll(0))

@@ -25,6 +25,8 @@ PIPE_BYTES = 1024 * 1024
 FRAME_LIMIT_BYTES = 128 * 1024 * 1024
 """The largest frame: twice the largest --max-message, so that a list of receivers fits beside the data."""
 
+_BLANKS = b"\n\t\r"
+
 _SHOWN = 40
 """How many characters of a value an error message shows."""
 
@@ -105,7 +107,7 @@ class FrameDecoder:
         try:
             for frame in self._unpacker:
                 if type(frame) is not dict:
-                    raise self._error(f"expected a map, got {describe(frame)}")
+                    raise self._not_a_map(frame)
                 self.start = start = self.offset
                 self.offset = end = tell()
                 if end - start > limit:
@@ -151,6 +153,13 @@ class FrameDecoder:
 
     def _over_limit(self) -> FrameError:
         return self._error(f"the frame is over the limit of {self._limit} bytes")
+
+    def _not_a_map(self, value: object) -> FrameError:
+        """The error for a value that is no frame. A letter of a text is an integer, as msgpack reads it."""
+        if type(value) is int and 0 <= value < 128 and (chr(value).isprintable() or value in _BLANKS):
+            text = f"expected a map, got text that begins with {chr(value)!r}"
+            return FrameError(text, self.source, self.offset, is_text=True)
+        return self._error(f"expected a map, got {describe(value)}")
 
     def _error(self, problem: str) -> FrameError:
         return FrameError(problem, self.source, self.offset)

@@ -15,6 +15,7 @@ order, byte for byte.
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import select
@@ -56,6 +57,7 @@ from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
 from fws_pipe.protocol.events import DATA, EVENT_TYPES, MESSAGE, REQUIRED_FIELDS, TICK
 from fws_pipe.protocol.life import show_life_by
 from fws_pipe.protocol.outgoing import Outgoing
+from fws_pipe.sdk.failures import show_failure, tell_of_missing_run
 from fws_pipe.sdk.joined_sends import JoinedSends, without_event
 
 Event = dict[str, Any]
@@ -112,6 +114,9 @@ class Filter:
         self._is_last = os.environ.get("FWS_SINK_PIPE") == identity_of(STDOUT)
         """Whether this is the last stage, so that only the sink reads its output, and drops all events but ticks."""
         self._joined = JoinedSends(self._actions.append) if self._is_last else None
+        self._may_miss_run = False
+        """Whether a script, which must call `run` itself, has registered a handler."""
+        self._has_run = False
         self.is_hosted = False
         """Whether fws-filter is loading modules: then `run` does nothing, and fws-filter runs all handlers later."""
 
@@ -131,6 +136,9 @@ class Filter:
                 raise TypeError(f"{code.co_name}: a handler is a plain function or a generator, not async")
             for kind in types:
                 self._handlers.setdefault(kind, []).append(handler)
+            if not self._may_miss_run and getattr(handler, "__module__", "") == "__main__":
+                self._may_miss_run = True
+                atexit.register(self._tell_of_missing_run)
             return handler
 
         return register
@@ -297,8 +305,14 @@ class Filter:
 
     def run(self) -> None:
         """Filter stdin to stdout until the end of input, then exit with 0."""
+        self._has_run = True
         if not self.is_hosted:
+            sys.excepthook = show_failure
             run_program(os.path.basename(sys.argv[0]), self._filter_input)
+
+    def _tell_of_missing_run(self) -> None:
+        if not self._has_run:
+            tell_of_missing_run(os.path.basename(sys.argv[0]))
 
     def _filter_input(self) -> None:
         frames_in, frames_out = _move_frame_pipes()

@@ -220,3 +220,45 @@ def test_a_quarantine_that_is_no_folder_is_told_at_the_start(servers: Servers) -
     assert (result.returncode, result.stderr.decode()) == (
         2, "fws-pipe: --quarantine full: expected a folder, and that is none\n"
     )  # fmt: skip
+
+
+def test_a_program_of_text_as_a_stage_is_sent_to_an_adapter(servers: Servers) -> None:
+    count = servers.script("count.sh", "#!/bin/sh\necho 1\ncat >/dev/null\n")
+    server = servers.start_command("fws-pipe", "--port", "0", count)
+    assert server.wait() == 3
+    mend = f'a program that writes text runs under an adapter: "per_client {count}"?'
+    assert f"got text that begins with '1'; {mend}" in server.stderr.text
+
+
+@pytest.mark.parametrize(
+    ("chain", "stage", "mend"),
+    [
+        ("to_json | jq -c . | from_json", 'stage 2 "jq"', "give jq the option --unbuffered"),
+        ("cat | sort | cat", 'stage 2 "sort"', "if it works on lines of text, run it under an adapter"),
+    ],
+)
+def test_a_stage_that_keeps_the_first_tick_is_named_with_its_cure(
+    servers: Servers, chain: str, stage: str, mend: str
+) -> None:
+    server = servers.start_command("fws-pipe", "--port", "0", chain)
+    server.stderr.wait_for(f"the chain does not serve yet: {stage} has read its input and passes no tick on; {mend}")
+    assert "listening" not in server.stderr.text
+    assert server.stop() == 0
+
+
+def test_a_script_with_windows_line_ends_is_named_before_anything_starts(servers: Servers) -> None:
+    script = servers.script("dos.sh", "#!/bin/sh\r\ncat\r\n")
+    server = servers.start_command("fws-pipe", "--port", "0", script)
+    assert server.wait() == 2
+    assert "its lines end with CR LF, as on Windows" in server.stderr.text
+
+
+def test_forgotten_quotes_are_guessed(servers: Servers) -> None:
+    server = servers.start_command("/bin/sh", "-c", "exec 3>&2; fws-pipe --port 0 mirror 2>&3 | true")
+    server.stderr.wait_for("stdout has no reader")
+    servers.interrupt("fws-pipe")
+    server.wait()
+
+
+def test_the_default_chain_is_said(servers: Servers) -> None:
+    servers.start().stderr.wait_for('no chain was given: the default is "broadcast . stdout_log"')

@@ -63,6 +63,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "token_groups",
         "__init__",
         "functions",
+        "failures",
         "joined_sends",
     ),
     "adapters": (
@@ -123,7 +124,6 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "chain": (
         "rehearsal",
-        "buffering",
         "supervisor",
         "successor",
         "spawn",
@@ -137,6 +137,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "watch",
         "environment",
         "commands",
+        "first_line",
+        "buffering",
     ),
     "storage": ("__init__", "sqlite", "redis_sets", "memory", "base"),
     "broker": (
@@ -203,7 +205,7 @@ SANS_IO = {
     "admission": ("key_forms", "proxy_protocol", "proxies", "origins"),
     "http": ("handshake", "routes", "head", "site"),
     "websocket": ("states", "backlog", "meter", "frames", "rates", "intake", "outbox", "rfc6455", "busy_polling"),
-    "chain": ("buffering", "parser", "resolver", "lifecycle", "delay", "environment"),
+    "chain": ("buffering", "first_line", "parser", "resolver", "lifecycle", "delay", "environment"),
     "sdk": ("contract", "joined_sends"),
     "adapters": ("map_text", "pending", "arguments", "lines"),
     "broker": ("relay",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fws_pipe.chain.buffering import cure_for
+from fws_pipe.chain.buffering import cure_for, mend_for
 
 
 @pytest.mark.parametrize(
@@ -21,3 +21,8 @@ from fws_pipe.chain.buffering import cure_for
 )
 def test_names_the_option_of_the_program(command: str, cure: str) -> None:
     assert cure in cure_for(command)
+
+
+def test_a_program_of_lines_is_sent_to_an_adapter() -> None:
+    assert '"per_client bc -l"' in mend_for("bc -l")
+    assert mend_for("jq -c .") == cure_for("jq -c .")

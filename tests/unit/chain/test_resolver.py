@@ -17,10 +17,13 @@ class Machine:
         return {"broadcast": "/f/broadcast", "stdout_log": "/f i/stdout_log"}.get(name)
 
     def is_executable(self, name: str) -> bool:
-        return name in {"cat", "/bin/cat", "./chat.py", "my filter"}
+        return name in {"cat", "/bin/cat", "./chat.py", "my filter", "./dos.sh"}
 
     def exists(self, path: str) -> bool:
         return path in {"./plain.py", "notes.py"}
+
+    def start_of(self, name: str) -> bytes:
+        return b"#!/bin/sh\r\n" if name == "./dos.sh" else b"#!/bin/cat\n"
 
     def has_dollar_quotes(self) -> bool:
         return True
@@ -91,3 +94,8 @@ def test_not_found(chain: str, message: str, position: int) -> None:
     with pytest.raises(ChainError) as caught:
         resolve_chain(chain, Machine())
     assert (caught.value.message, caught.value.position) == (message, position)
+
+
+def test_the_first_line_of_a_script_is_looked_at() -> None:
+    with pytest.raises(ChainError, match=r'^stage 2 "\./dos\.sh": its lines end with CR LF'):
+        resolve_chain("cat | ./dos.sh", Machine())

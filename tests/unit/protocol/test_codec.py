@@ -102,7 +102,8 @@ def test_any_bytes_are_frames_or_a_frame_error_however_they_are_cut(
         (b"\xc1", "this is not msgpack"),
         (b"\x81\xa1a\xc1", "this is not msgpack"),
         (b"\x07", "expected a map, got int 7"),
-        (b"hello", "expected a map, got int 104"),
+        (b"hello", "expected a map, got text that begins with 'h'"),
+        (b"\nx", r"expected a map, got text that begins with '.n'"),
         (b"\x93\x01\x02\x03", r"expected a map, got list \[1, 2, 3\]"),
         (b"\x81\x90\x01", "this is not msgpack"),  # a list as a key
         (b"\x91" * 5000, "this is not msgpack"),  # nested too deeply
