@@ -7,6 +7,8 @@ from typing import Protocol
 
 import trio
 
+from fws_pipe.chain.successor import Outcome
+
 
 class Backend(Protocol):
     """A supervised chain, or our own stdin and stdout."""
@@ -34,5 +36,5 @@ class Backend(Protocol):
         """Wait until the lines that were read from outside before `expect_stop` are with the chain."""
 
 
-Reload = Callable[[str], None]
+Reload = Callable[[str], Outcome]
 """Reads the chain and the files of secrets again, and logs what comes of it; the text says what asked for it."""

@@ -11,14 +11,16 @@ import trio
 from fws_pipe.app.backend import Reload
 from fws_pipe.app.configured_front import configured_front
 from fws_pipe.app.configured_inputs import configured_inputs
+from fws_pipe.app.control_socket import control_listener, control_of
 from fws_pipe.app.programs import chain_programs, source_programs
 from fws_pipe.app.serving import serve
 from fws_pipe.app.standard_streams import StandardStreams
-from fws_pipe.app.surroundings import name_in_redis, stage_surroundings
+from fws_pipe.app.surroundings import name_in_redis, own_folder, stage_surroundings
 from fws_pipe.app.together import Together
 from fws_pipe.app.watching import watch_files
 from fws_pipe.chain.resolver import Command
 from fws_pipe.chain.spawn import Program, module_program
+from fws_pipe.chain.successor import Outcome, decided
 from fws_pipe.chain.supervisor import SOURCE, Supervisor
 from fws_pipe.config.options import Config
 from fws_pipe.errors import FwsError
@@ -47,7 +49,12 @@ async def run_pipe(
     name = config.name or secrets.token_hex(3)
     redis = replace(config.redis, server=name, run=secrets.token_hex(8)) if config.redis else None
     sink = module_program("sink", "fws_pipe.chain.sink", redis.to_environment() if redis else {})
-    with name_in_redis(redis, log), stage_surroundings(config, redis, environment, stdout, log) as surroundings:
+    with (
+        name_in_redis(redis, log),
+        own_folder(config, log) as folder,
+        control_listener(config, folder, log) as listener,
+    ):
+        surroundings = stage_surroundings(config, redis, environment, folder, stdout, log)
         async with configured_front(config, name, log, checks_actions=False) as front:
             link = _only_route(front).link
             chain = Supervisor(chain_programs(config, commands, sink), surroundings, link, log)
@@ -62,22 +69,26 @@ async def run_pipe(
             async with trio.open_nursery() as watching:
                 if config.watch:
                     watching.start_soon(watch_files, config, commands, read_commands, reload, stopping, log)
-                await serve(config, front, backend, handover, stopping, reload, log)
+                control = (
+                    control_of(listener, front, [chain, *sources, inputs], reload, stopping, log) if listener else None
+                )
+                await serve(config, front, backend, handover, stopping, reload, log, control)
                 watching.cancel_scope.cancel()
 
 
 def _reload_of(chain: Supervisor, read_programs: Callable[[], Sequence[Program]], front: Front, log: Log) -> Reload:
-    def reload(why: str) -> None:
+    def reload(why: str) -> Outcome:
         if files := front.entrance.reload():
             log.always(f"{why}: {files}")
         try:
-            chain.reload(read_programs())
+            outcome = chain.reload(read_programs())
         except FwsError as error:
             first, *more = error.lines
             for line in (f"{why}: the chain stays as it is: {first}", *more):
                 log.always(line)
-        else:
-            log.always(f"{why}: a new chain starts beside the one that runs")
+            return decided(first)
+        log.always(f"{why}: a new chain starts beside the one that runs")
+        return outcome
 
     return reload
 
@@ -95,7 +106,8 @@ async def run_front(config: Config, handover: Handover, log: Log) -> None:
     async with configured_front(config, config.name or secrets.token_hex(3), log, checks_actions=True) as front:
         backend = StandardStreams(_only_route(front).link, stopping, log)
 
-        def reload(why: str) -> None:
+        def reload(why: str) -> Outcome:
             log.always(f"{why}: {front.entrance.reload()}")
+            return decided()
 
         await serve(config, front, backend, handover, stopping, reload, log)

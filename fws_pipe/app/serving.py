@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Sequence
 import trio
 
 from fws_pipe.app.backend import Backend, Reload
+from fws_pipe.app.control_socket import Control
 from fws_pipe.app.drain import check_finished, drain
 from fws_pipe.app.signals import watch_signals
 from fws_pipe.config.options import Config
@@ -41,6 +42,7 @@ async def serve(
     stopping: trio.Event,
     reload: Reload,
     log: Log,
+    control: Control | None = None,
 ) -> None:
     """Serve until a signal, or until the backend ends. Raises FwsError."""
     quiet_libraries()
@@ -49,6 +51,9 @@ async def serve(
         listeners = await _open_all(config, handover.listeners)
         async with _closing(listeners), trio.open_nursery() as nursery:
             nursery.start_soon(watch_signals, signals, stopping, backend, front, reload, log)
+            urls = [url_of(listener, front.entrance.has_tls) for listener in listeners]
+            if control is not None:
+                nursery.start_soon(control(urls).run)
             try:
                 async with trio.open_nursery() as serving:
                     serving.start_soon(_run_backend, backend, front)

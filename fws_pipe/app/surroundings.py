@@ -10,7 +10,8 @@ from fws_pipe.chain.commands import stage_path
 from fws_pipe.chain.environment import stage_environment
 from fws_pipe.chain.spawn import Surroundings
 from fws_pipe.chain.stdout import ServerStdout
-from fws_pipe.config.options import Config
+from fws_pipe.config.options import CONTROL_AUTO, Config
+from fws_pipe.errors import SystemRefusedError
 from fws_pipe.log import Log
 from fws_pipe.storage.base import StorageKind
 from fws_pipe.system.runtime_folder import runtime_folder
@@ -33,27 +34,46 @@ def name_in_redis(redis: RedisSettings | None, log: Log) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _storage_environment(config: Config, redis: RedisSettings | None) -> Iterator[dict[str, str]]:
-    """The variables that name the storage; a database without a path of its own lives as long as the server."""
+def own_folder(config: Config, log: Log) -> Iterator[str | None]:
+    """The server's own folder, for a database without a path of its own and for the control socket; None: neither.
+
+    Raises SystemRefusedError where the database can't do without it.
+    """
+    with contextlib.ExitStack() as open_folder:
+        folder = None
+        if config.storage == StorageKind.SQLITE:
+            folder = open_folder.enter_context(runtime_folder())
+        elif config.control == CONTROL_AUTO:
+            try:
+                folder = open_folder.enter_context(runtime_folder())
+            except SystemRefusedError:
+                log.info("fws-ctl can't reach this server: no folder can be made for its socket; see --control")
+        yield folder
+
+
+def _storage_environment(config: Config, redis: RedisSettings | None, folder: str | None) -> dict[str, str]:
+    """The variables that name the storage; a database without a path of its own is in the server's folder."""
     environment = dict(config.storage_environment)
     if config.storage == StorageKind.REDIS and redis is not None:
         environment.update(redis.to_environment())
-    if config.storage != StorageKind.SQLITE:
-        yield environment
-        return
-    with runtime_folder() as folder:
-        yield {**environment, "FWS_STORAGE": f"sqlite:{folder}/storage.db"}
+    if config.storage == StorageKind.SQLITE:
+        environment["FWS_STORAGE"] = f"sqlite:{folder}/storage.db"
+    return environment
 
 
-@contextlib.contextmanager
 def stage_surroundings(
-    config: Config, redis: RedisSettings | None, environment: Mapping[str, str], stdout: int, log: Log
-) -> Iterator[Surroundings]:
+    config: Config,
+    redis: RedisSettings | None,
+    environment: Mapping[str, str],
+    folder: str | None,
+    stdout: int,
+    log: Log,
+) -> Surroundings:
     """The stages' environment, made from ours, and their stdout, which they know as the descriptor `stdout`."""
     plain = stage_environment(environment, config.pass_env, is_clean=config.clean_env)
     if kept := sorted(environment.keys() - plain.keys()):
         log.debug(f"kept from the stages' environment: {', '.join(kept)}")
-    with _storage_environment(config, redis) as storage:
-        yield Surroundings(
-            {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, ServerStdout(stdout, log)
-        )
+    storage = _storage_environment(config, redis, folder)
+    return Surroundings(
+        {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, ServerStdout(stdout, log)
+    )

@@ -121,6 +121,19 @@ class _Stage:
         return f"{self.label} {ending_of(self.process.returncode or 0)}"
 
 
+class StageReport(NamedTuple):
+    """What one process is doing."""
+
+    name: str
+    pid: int | None
+    """None: it doesn't run."""
+    state: str
+    restarts: int
+    """How often it has been started again after a failure."""
+    unread: int | None
+    """How many bytes wait on its stdin, where it has one to read."""
+
+
 class RunningChain:
     """The processes of one run, started by `start_chain`.
 
@@ -229,6 +242,19 @@ class RunningChain:
         # What has written nothing comes first; what a stage writes on stderr counts as well, so that is a hint.
         stage = min(users, key=lambda stage: _has_written(stage.process.pid))
         return f"{stage.label} has read its input and passes no tick on; {mend_for(stage.command)}"
+
+    def report(self, state: str, restarts: int) -> list[StageReport]:
+        """What the processes are doing; `state` is that of those that run."""
+        return [
+            StageReport(
+                stage.label,
+                stage.process.pid,
+                "exited" if stage.has_exited else state,
+                restarts,
+                stage.input_gauge.measure(),
+            )
+            for stage in self._stages
+        ]
 
     def end_input(self) -> None:
         """Close the head: the first stage sees the end of its input behind what is in the pipe."""

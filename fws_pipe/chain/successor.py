@@ -46,6 +46,8 @@ TICK_TIMEOUT_S = 10.0
 """How long a new chain may take to return its first tick. After that it is taken for one that swallows ticks."""
 
 
+_SUPERSEDED = "a newer one has been asked for"
+
 _ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
 """How much a chain may write before its first tick is back: enough to answer some hundred thousand clients."""
 
@@ -61,6 +63,33 @@ class Introducer(Protocol):
         """An `open` with `replay` for each client, as frames that end with a tick; and these frames by client id."""
 
 
+class Outcome:
+    """What comes of a request for another chain: decided once."""
+
+    def __init__(self) -> None:
+        self._decided = trio.Event()
+        self.problem = ""
+        """Why the old chain goes on; empty: the new one has taken over."""
+
+    def decide(self, problem: str = "") -> None:
+        """Note what has come of it. Idempotent: the first decision counts."""
+        if not self._decided.is_set():
+            self.problem = problem
+            self._decided.set()
+
+    async def wait(self) -> str:
+        """Wait for the decision. Returns `problem`."""
+        await self._decided.wait()
+        return self.problem
+
+
+def decided(problem: str = "") -> Outcome:
+    """What has come of a request at once."""
+    outcome = Outcome()
+    outcome.decide(problem)
+    return outcome
+
+
 class Successor:
     """Holds at most one chain that is starting or ready; of the requests that come meanwhile the last one is kept."""
 
@@ -68,7 +97,7 @@ class Successor:
         self._surroundings = surroundings
         self._introducer = introducer
         self._log = log
-        self._wanted: Sequence[Program] | None = None
+        self._wanted: tuple[Sequence[Program], Outcome] | None = None
         self._changed = trio.Event()
         self._ready: tuple[Sequence[Program], RunningChain] | None = None
         self._released = trio.Event()
@@ -76,11 +105,15 @@ class Successor:
         self._attempt = trio.CancelScope()
         """Cancelled when a newer request makes the current attempt useless."""
 
-    def ask_for(self, programs: Sequence[Program]) -> None:
+    def ask_for(self, programs: Sequence[Program]) -> Outcome:
         """Ask for a chain of these programs; an earlier request is given up unless its chain is ready already."""
-        self._wanted = programs
+        if self._wanted is not None:
+            self._wanted[1].decide(_SUPERSEDED)
+        outcome = Outcome()
+        self._wanted = programs, outcome
         self._attempt.cancel()
         self._note_change()
+        return outcome
 
     def differs_from(self, programs: Sequence[Program]) -> bool:
         """Whether a chain is ready that runs other programs than these."""
@@ -110,21 +143,22 @@ class Successor:
         while True:
             while self._wanted is None:
                 await self._changed.wait()
-            programs, self._wanted = self._wanted, None
-            await self._make_ready(programs)
+            (programs, outcome), self._wanted = self._wanted, None
+            outcome.decide(await self._make_ready(programs))
 
-    async def _make_ready(self, programs: Sequence[Program]) -> None:
-        """Start a chain, and keep it until it is claimed or dies."""
+    async def _make_ready(self, programs: Sequence[Program]) -> str:
+        """Start a chain, and keep it until it is claimed or dies. Returns why it was not claimed; empty: it was."""
         try:
             chain = await start_chain(self._standing_by(programs), self._surroundings, self._log)
         except OSError as error:
-            self._report_refused(f"it can't be started: {error.strerror or error}")
-            return
+            problem = f"it can't be started: {error.strerror or error}"
+            self._report_refused(problem)
+            return problem
         is_claimed = False
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(chain.watch)
-                problem = "a newer one has been asked for"
+                problem = _SUPERSEDED
                 with trio.CancelScope() as self._attempt:
                     problem = await self._prove(chain, programs[-1].label)
                 if not problem:
@@ -136,7 +170,8 @@ class Successor:
                 if problem:
                     self._report_refused(problem)
                 elif not is_claimed:
-                    self._log.always(f"the new chain ended before it took over: {await chain.epitaph()}")
+                    problem = f"the new chain ended before it took over: {await chain.epitaph()}"
+                    self._log.always(problem)
                 if not is_claimed:
                     chain.end_input()
                     await chain.climb_down(LADDER, trio.Event(), "the new chain")
@@ -146,6 +181,7 @@ class Successor:
                 self._released.set()
             else:
                 chain.bury()
+        return problem
 
     def _standing_by(self, programs: Sequence[Program]) -> Sequence[Program]:
         """The same programs, whose last one knows that they have yet to take over. Ticks will tell it when they have.

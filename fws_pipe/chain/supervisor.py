@@ -35,8 +35,17 @@ import trio
 
 from fws_pipe.chain.delay import CHECK_S, TOLD_AFTER_S, Delay
 from fws_pipe.chain.lifecycle import FAILED_STARTS_LIMIT, FINAL, RUNNING, TRANSITIONS, Event, RestartPolicy, State
-from fws_pipe.chain.spawn import LADDER, Program, Rung, RunningChain, Surroundings, start_chain, wait_for_any
-from fws_pipe.chain.successor import TICK_TIMEOUT_S, Successor
+from fws_pipe.chain.spawn import (
+    LADDER,
+    Program,
+    Rung,
+    RunningChain,
+    StageReport,
+    Surroundings,
+    start_chain,
+    wait_for_any,
+)
+from fws_pipe.chain.successor import TICK_TIMEOUT_S, Outcome, Successor
 from fws_pipe.errors import FrameError, FwsError, GaveUpError, SilenceError, StageError, SystemRefusedError
 from fws_pipe.log import Log
 from fws_pipe.pipes.ends import Inlet, Outlet
@@ -149,6 +158,10 @@ class Supervisor:
         self._state = State.DOWN
         self._due = 0.0
         """When the next start is due (trio's clock)."""
+        self._chain: RunningChain | None = None
+        """The run of now."""
+        self._restarts = 0
+        """How often the chain has been started again after a failure."""
         self._error: FwsError | None = None
         """Why there will be no further start."""
         self._consequences: list[str] = []
@@ -165,9 +178,16 @@ class Supervisor:
         self._delay = Delay()
         self._successor = Successor(surroundings, exchange, log)
 
-    def reload(self, programs: Sequence[Program]) -> None:
+    def reload(self, programs: Sequence[Program]) -> Outcome:
         """Start a chain of these programs beside the current one, which it replaces as soon as it serves."""
-        self._successor.ask_for(programs)
+        return self._successor.ask_for(programs)
+
+    def report(self) -> list[StageReport]:
+        """What its processes are doing."""
+        state = self._state.name.lower()
+        if self._chain is None:
+            return [StageReport(program.label, None, state, self._restarts, None) for program in self._programs]
+        return self._chain.report(state, self._restarts)
 
     def stop(self, grace_s: float) -> None:
         """End the chain's input once it has read what was written, and give it `grace_s` seconds to finish."""
@@ -235,6 +255,7 @@ class Supervisor:
                 f"{self._role.name} failed {self._role.failed_starts_limit} times in a row: {failure}"
             )
             return Event.GIVEN_UP
+        self._restarts += 1
         self._log.always(f"{failure}; {self._role.name} starts again" + (f" in {delay:.1f} s" if delay else ""))
         for line in self._consequences:
             self._log.always(line)
@@ -252,6 +273,7 @@ class Supervisor:
             if not self.serving.is_set():  # later on, descriptors or memory may be free again in a second
                 self._error = SystemRefusedError(failure)
             return failure, False
+        self._chain = chain
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(chain.watch)
@@ -269,6 +291,7 @@ class Supervisor:
                     is_replaced=self._state is State.YIELDING, is_changed=self._successor.differs_from(self._programs)
                 )
         finally:
+            self._chain = None
             chain.bury()
         return failure, served
 

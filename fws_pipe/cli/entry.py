@@ -97,6 +97,14 @@ def fws_check() -> None:
     main()
 
 
+def fws_ctl() -> None:
+    """Run fws-ctl."""
+    die_of_interrupts()
+    from fws_pipe.cli.fws_ctl import main
+
+    main()
+
+
 def fws_test() -> None:
     """Run fws-test."""
     die_of_interrupts()

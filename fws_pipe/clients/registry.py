@@ -248,6 +248,11 @@ class Clients:
         excluded = set(without)
         return [client for client in candidates if client.id not in excluded]
 
+    def reached_by(self, action: Frame) -> int:
+        """How many clients a `send` or a `close` reaches now."""
+        receivers = self._receivers(action.get("to"), action.get("group"), action.get("except"), 0)
+        return sum(client.is_open and not client.wire.is_closing for client in receivers)
+
     def _everyone(self) -> Iterable[Client]:
         if not self._before_the_gate:
             return self._by_id.values()

@@ -258,6 +258,15 @@ class SourceCommand(NamedTuple):
     text: str
 
 
+CONTROL_AUTO = "auto"
+CONTROL_OFF = "off"
+
+
+def parse_control(text: str) -> str:
+    """A path, or one of the two words above; nothing at all means off."""
+    return text or CONTROL_OFF
+
+
 def parse_source(text: str) -> SourceCommand:
     """A name and a command, as NAME=CMD. Raises ValueError."""
     name, equals, command = text.partition("=")
@@ -317,6 +326,7 @@ _ADMISSION = "admission"
 _LIMITS = "limits"
 _CHAIN = "the chain"
 _INPUT = "input from outside"
+_CONTROL = "control"
 _SHARED = "Redis and storage"
 
 OPTIONS = (
@@ -549,6 +559,11 @@ OPTIONS = (
         is_flag=True, for_front=False,
     ),
     Option(
+        "control", parse_control, CONTROL_AUTO, "auto",
+        "the socket for fws-ctl: a path, off, or auto (in the server's own folder, where fws-ctl finds it)", "PATH",
+        _CONTROL, for_front=False,
+    ),
+    Option(
         "token", parse_group, None, "none",
         "the group of clients that have chosen none, for broadcast_by_token and class-based filters", "NAME",
         _CHAIN, for_front=False, old_flags=("-token",),
@@ -651,6 +666,7 @@ class Config:
     quarantine: str | None
     pass_env: Sequence[str]
     clean_env: bool
+    control: str
     token: str | None
     storage: str
     redis_url: str | None

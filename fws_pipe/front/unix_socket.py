@@ -51,18 +51,18 @@ class UnixListener(socket.socket):
         super().close()
 
 
-def listen_unix(path: str, mode: int, backlog: int) -> UnixListener:
-    """Listen on a path, with the file's permissions `mode`. Raises SystemRefusedError."""
+def listen_unix(path: str, mode: int, backlog: int, option: str = "--unix") -> UnixListener:
+    """Listen on a path, with the file's permissions `mode`. Raises SystemRefusedError, which names the option."""
     if len(os.fsencode(path)) > _LONGEST_PATH_BYTES:
         raise SystemRefusedError(f"can't listen on {path}: a socket's path may have {_LONGEST_PATH_BYTES} bytes")
     try:
         with _folder_locked(os.path.dirname(path) or "."):
-            _remove_dead(path)
+            _remove_dead(path, option)
             return _bind(path, mode, backlog)
     except OSError as error:
         mends = {
-            errno.ENOENT: "there is no such folder; make it, or choose another with --unix",
-            errno.EACCES: "no permission; choose a folder that this user may write with --unix",
+            errno.ENOENT: f"there is no such folder; make it, or choose another with {option}",
+            errno.EACCES: f"no permission; choose a folder that this user may write with {option}",
         }
         reason = mends.get(error.errno or 0, error.strerror or str(error))
         raise SystemRefusedError(f"can't listen on {path}: {reason}") from None
@@ -82,7 +82,7 @@ def _bind(path: str, mode: int, backlog: int) -> UnixListener:
     return listener
 
 
-def _remove_dead(path: str) -> None:
+def _remove_dead(path: str, option: str) -> None:
     """Remove a socket on which no server listens. Raises SystemRefusedError for anything else that is there."""
     try:
         there = os.lstat(path)
@@ -93,7 +93,7 @@ def _remove_dead(path: str) -> None:
         raise SystemRefusedError(f"can't listen on {path}: {mend}")
     if not _is_dead(path):
         raise SystemRefusedError(
-            f"can't listen on {path}: somebody listens there already; stop that, or choose another path with --unix"
+            f"can't listen on {path}: somebody listens there already; stop that, or choose another path with {option}"
         )
     os.unlink(path)
 

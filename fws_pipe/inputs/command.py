@@ -11,7 +11,7 @@ import signal
 
 import trio
 
-from fws_pipe.chain.spawn import LADDER, Program, RunningChain, Surroundings, start_chain, wait_for_any
+from fws_pipe.chain.spawn import LADDER, Program, RunningChain, StageReport, Surroundings, start_chain, wait_for_any
 from fws_pipe.inputs.line_feed import LineFeed
 from fws_pipe.log import Log
 
@@ -38,6 +38,15 @@ class CommandInput:
         self._reading = trio.CancelScope()
         """Encloses a read that may wait."""
         self._delay_s = FIRST_DELAY_S
+        self._running: RunningChain | None = None
+        self._restarts = 0
+
+    def report(self) -> list[StageReport]:
+        """What the command is doing."""
+        state = "draining" if self._stopping.is_set() else "up" if self._running else "down"
+        if self._running is None:
+            return [StageReport(self._program.label, None, state, self._restarts, None)]
+        return [report._replace(unread=None) for report in self._running.report(state, self._restarts)]
 
     def stop(self) -> None:
         """Read no further, and end the command."""
@@ -53,6 +62,7 @@ class CommandInput:
         while not self._stopping.is_set():
             failure, has_written = await self._run_once()
             if not self._stopping.is_set():
+                self._restarts += 1
                 self._delay_s = FIRST_DELAY_S if has_written else self._delay_s
                 self._log.always(f"{failure}; it starts again in {self._delay_s:.0f} s")
                 with trio.move_on_after(self._delay_s):
@@ -65,6 +75,7 @@ class CommandInput:
             running = await start_chain([self._program], self._surroundings, self._log)
         except OSError as error:
             return f"can't start {self._program.label}: {error.strerror or error}", False
+        self._running = running
         try:
             running.end_input()
             async with trio.open_nursery() as nursery:
@@ -80,6 +91,7 @@ class CommandInput:
                 nursery.cancel_scope.cancel()
             return failure, has_written
         finally:
+            self._running = None
             running.bury()
 
     async def _read_all(self, running: RunningChain) -> bool:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import trio
 
-from fws_pipe.chain.spawn import wait_for_any
+from fws_pipe.chain.spawn import StageReport, wait_for_any
 from fws_pipe.inputs.line_feed import LineFeed
 
 
@@ -24,6 +24,9 @@ class Input(Protocol):
 
     def hurry(self) -> None:
         """Kill what still runs."""
+
+    def report(self) -> list[StageReport]:
+        """What it is doing."""
 
 
 class Inputs:
@@ -51,6 +54,10 @@ class Inputs:
         """Wait until the lines that have been read are in the feed."""
         for one in self._inputs:
             await one.lines.wait_idle()
+
+    def report(self) -> list[StageReport]:
+        """What they are doing."""
+        return [report for one in self._inputs for report in one.report()]
 
     def expect_stop(self) -> None:
         """The server ends: read no further."""

@@ -10,6 +10,7 @@ import os
 
 import trio
 
+from fws_pipe.chain.spawn import StageReport
 from fws_pipe.inputs.line_feed import LineFeed
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import STDIN, ReadBuffer
@@ -30,6 +31,7 @@ class OwnStdin:
         self._reading = trio.CancelScope()
         """Encloses a read that may wait."""
         self._is_stopped = False
+        self._has_ended = False
         self._is_pollable = True
         self._has_told_of_background = False
 
@@ -37,6 +39,10 @@ class OwnStdin:
         """Read no further."""
         self._is_stopped = True
         self._reading.cancel()
+
+    def report(self) -> list[StageReport]:
+        """Whether it is being read."""
+        return [StageReport("stdin", os.getpid(), "ended" if self._has_ended else "up", 0, None)]
 
     def hurry(self) -> None:
         """No-op: there is no process to end."""
@@ -47,6 +53,7 @@ class OwnStdin:
             self._log.info("stdin is a terminal: each line that is typed is an event, Ctrl-D ends them")
         while block := await self._read():
             await self.lines.put(block)
+        self._has_ended = True
         if not self._is_stopped:
             await self.lines.finish()
             self._log.debug("stdin has ended; the server goes on")

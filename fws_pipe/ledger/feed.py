@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,6 +60,16 @@ class Door(enum.Enum):
     """There is no time left: an event is put without waiting."""
 
 
+Taps = tuple[Callable[[bytes], object], ...]
+"""Functions that get copies of frames, in blocks."""
+
+
+def copy_to(taps: Taps, frames: bytes) -> None:
+    """Give each tap a copy."""
+    for tap in taps:
+        tap(frames)
+
+
 class Restart(NamedTuple):
     """What a new chain gets: how many events again, whether one at a time, and which one not."""
 
@@ -95,6 +105,8 @@ class Feed:
         """The chain's, while it takes events and none is being written."""
         self._rest = b""
         """What the pipe had no room for at once."""
+        self.taps: Taps = ()
+        """Each gets the events and ticks, as whole frames, when they are written for the first time."""
         self.untracked = 0
         """Events that were written to a chain which lets no tick through: nothing tells how far it got with them."""
         self.dropped = 0
@@ -371,7 +383,10 @@ class Feed:
         last = self._keep(events, self._seq, charges)
         if self._is_journal_full:
             self.times_full += 1
-        return b"".join([*parts, last]) if parts else last
+        batch = b"".join([*parts, last]) if parts else last
+        if self.taps:
+            copy_to(self.taps, batch)
+        return batch
 
     def _keep(self, events: list[bytes], seq: int, charges: list[Charge[Client]]) -> bytes:
         count = len(events)

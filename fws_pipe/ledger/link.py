@@ -24,7 +24,7 @@ from fws_pipe.clients.slow_client import SlowClient
 from fws_pipe.counters import Count, Counters
 from fws_pipe.http import handshake
 from fws_pipe.ledger.blame import DEATHS_ALONE
-from fws_pipe.ledger.feed import JOURNAL_LIMIT_BYTES, Feed
+from fws_pipe.ledger.feed import JOURNAL_LIMIT_BYTES, Feed, Taps, copy_to
 from fws_pipe.ledger.progress import Progress
 from fws_pipe.ledger.quarantine import Quarantine
 from fws_pipe.ledger.recovery import Culprit
@@ -84,6 +84,8 @@ class Link:
         self._held_at_the_gate: set[Client] = set()
         """Those that a filter has put on hold before their handshake was over."""
         self._quarantine = Quarantine(limits.quarantine, name)
+        self.taps: Taps = ()
+        """Each gets the actions, and whatever else comes back, as whole frames."""
         self.wants_data = False
         """Whether the chain wants `data` events."""
         self._wants_are_old = False
@@ -257,6 +259,8 @@ class Link:
             try:
                 frames.extend(decoder.frames())
             finally:  # the frames before a broken one are whole
+                if self.taps:
+                    copy_to(self.taps, decoder.run_raw())
                 self.execute_block(frames)
 
         if inlet.early:

@@ -127,6 +127,10 @@ class FrameDecoder:
         """The bytes of the frame that `frames` has just yielded."""
         return self.between(self.start, self.offset)
 
+    def run_raw(self) -> bytes:
+        """The bytes of all frames that the last run of `frames` has yielded."""
+        return self.between(self._base, self.offset)
+
     def between(self, start: int, end: int) -> bytes:
         """The bytes between two offsets of the stream, within the frames that the last run of `frames` has yielded."""
         assert start >= self._base, "these bytes have been forgotten"

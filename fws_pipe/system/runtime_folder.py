@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 
@@ -17,6 +18,8 @@ from fws_pipe.errors import SystemRefusedError
 
 PREFIX = "fws-pipe-"
 LOCK_NAME = "fws-pipe.lock"
+CONTROL_NAME = "control"
+"""The control socket of the server."""
 
 
 @contextlib.contextmanager
@@ -38,6 +41,25 @@ def runtime_folder() -> Iterator[str]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def control_sockets() -> list[str]:
+    """The control sockets in all such folders of this user, of which some may be dead servers'."""
+    place = tempfile.gettempdir()
+    try:
+        names = sorted(name for name in os.listdir(place) if name.startswith(PREFIX))
+    except OSError:
+        return []  # a place that may be written to and not listed
+    paths = [os.path.join(place, name, CONTROL_NAME) for name in names]
+    return [path for path in paths if _is_own_socket(path)]
+
+
+def _is_own_socket(path: str) -> bool:
+    try:
+        there = os.lstat(path)
+    except OSError:
+        return False  # gone by now, or another user's folder
+    return stat.S_ISSOCK(there.st_mode) and there.st_uid == os.geteuid()
 
 
 def _make() -> tuple[str, int]:

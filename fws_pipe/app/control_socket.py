@@ -1,0 +1,72 @@
+"""The control socket that the configuration asks for."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import trio
+
+from fws_pipe.app.backend import Reload
+from fws_pipe.config.options import CONTROL_AUTO, CONTROL_OFF, Config
+from fws_pipe.control.requests import Controls, Reporter, Requests
+from fws_pipe.control.server import ControlServer
+from fws_pipe.errors import SystemRefusedError
+from fws_pipe.front.front import Front
+from fws_pipe.front.unix_socket import UnixListener, listen_unix
+from fws_pipe.log import Log
+from fws_pipe.system.runtime_folder import CONTROL_NAME
+
+Control = Callable[[Sequence[str]], ControlServer]
+"""Makes what serves the control socket of a server that listens at these URLs."""
+
+_MODE = 0o600
+_BACKLOG = 64
+
+
+@contextlib.contextmanager
+def control_listener(config: Config, folder: str | None, log: Log) -> Iterator[UnixListener | None]:
+    """Listen for fws-ctl; None: not at all. `folder` is the server's own. Raises SystemRefusedError for a named path.
+
+    A server that nobody has asked for a control socket works without one, too.
+    """
+    listener = None
+    if config.control == CONTROL_AUTO:
+        try:
+            path = os.path.join(folder, CONTROL_NAME) if folder else ""
+            listener = listen_unix(path, _MODE, _BACKLOG, "--control") if path else None
+        except SystemRefusedError as error:
+            log.info(f"fws-ctl can't reach this server: {error}")
+    elif config.control != CONTROL_OFF:
+        listener = listen_unix(config.control, _MODE, _BACKLOG, "--control")
+    try:
+        yield listener
+    finally:
+        if listener is not None:
+            listener.close()
+
+
+def control_of(
+    listener: UnixListener,
+    front: Front,
+    processes: Sequence[Reporter],
+    reload: Reload,
+    stopping: trio.Event,
+    log: Log,
+) -> Control:
+    """Make what answers the peers of a listener: for a front and the processes behind it. A drain sets `stopping`."""
+
+    def drain() -> bool:
+        if stopping.is_set():
+            return False
+        log.info("fws-ctl drain: finishing")
+        stopping.set()
+        return True
+
+    def control(urls: Sequence[str]) -> ControlServer:
+        controls = Controls(front, processes, urls, partial(reload, "fws-ctl reload"), drain)
+        return ControlServer(listener, Requests(controls), front.spawn, log)
+
+    return control

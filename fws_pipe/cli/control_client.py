@@ -1,0 +1,148 @@
+"""Finds a server's control socket and asks it, with a deadline for everything: used by fws-ctl."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+from fws_pipe.errors import FrameError, FwsError, SystemRefusedError, UsageError
+from fws_pipe.protocol.codec import BLOCK_BYTES, Frame, FrameDecoder, encode, type_of
+from fws_pipe.protocol.control import DONE, REFUSED, REQUEST_LIMIT_BYTES, STATUS
+from fws_pipe.system.runtime_folder import control_sockets
+
+_LOOK_S = 1.0
+"""How long one of several servers may take to say which it is."""
+
+_ENDED = "the server has ended the connection"
+
+WINDOW = 64
+"""How many requests may be without an answer: the answers fit into the socket, so neither side waits for the other."""
+
+
+class RefusedRequestError(FwsError):
+    """The server can't do what it was asked for."""
+
+    def __init__(self, reason: str, exit_code: int) -> None:
+        super().__init__(reason)
+        self.exit_code = exit_code
+
+
+class ControlClient:
+    """A connection to a server's control socket. Raises SystemRefusedError when the server is gone, or too slow."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+        self._decoder = FrameDecoder("the server")
+        self._frames: Iterator[Frame] = iter(())
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout_s)
+        with self._told(f"no server answers at {path}"):
+            self._socket.connect(path)
+
+    def write(self, request: Frame) -> None:
+        """Write a request. Raises UsageError when it is too large."""
+        raw = encode(request)
+        if len(raw) > REQUEST_LIMIT_BYTES:
+            raise UsageError(f"a message of {len(raw)} bytes is over the limit of {REQUEST_LIMIT_BYTES}")
+        with self._told(_ENDED):
+            self._socket.sendall(raw)
+
+    def answers(self) -> Iterator[Frame]:
+        """Yield the frames of the next answer but the last. Raises RefusedRequestError."""
+        while True:
+            frame = self._next()
+            if frame is None:
+                raise SystemRefusedError("the server has ended without an answer")
+            if type_of(frame) == REFUSED:
+                raise RefusedRequestError(str(frame["reason"]), int(frame["code"]))
+            if type_of(frame) == DONE:
+                return
+            yield frame
+
+    def ask(self, request: Frame) -> list[Frame]:
+        """Write a request, and return the frames of its answer. Raises RefusedRequestError."""
+        self.write(request)
+        return list(self.answers())
+
+    def stream(self) -> Iterator[tuple[Frame, bytes]]:
+        """Yield frames and their bytes as they come, for as long as the server writes them."""
+        self._socket.settimeout(None)
+        while (frame := self._next()) is not None:
+            yield frame, self._decoder.raw()
+
+    def _next(self) -> Frame | None:
+        """The next frame; None at the end."""
+        while (frame := self._next_received()) is None:
+            with self._told(_ENDED):
+                block = self._socket.recv(BLOCK_BYTES)
+            if not block:
+                return None
+            self._decoder.feed(block)
+            self._frames = self._decoder.frames()
+        return frame
+
+    def _next_received(self) -> Frame | None:
+        try:
+            return next(self._frames, None)
+        except FrameError:
+            raise SystemRefusedError(f"what listens at {self._path} is no server of fws-pipe") from None
+
+    @contextlib.contextmanager
+    def _told(self, problem: str) -> Iterator[None]:
+        """Tell of what goes wrong with the socket within the block. Raises SystemRefusedError."""
+        try:
+            yield
+        except (TimeoutError, BlockingIOError):  # the latter: too many others wait for it
+            text = f"the server at {self._path} has not answered within {self._timeout_s:g} s"
+            raise SystemRefusedError(text) from None
+        except OSError as error:
+            raise SystemRefusedError(f"{problem}: {error.strerror or error}") from None
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+
+def connect_to(path: str | None, timeout_s: float) -> ControlClient:
+    """Connect to the server of this socket; None: to the only one that this user runs.
+
+    Raises SystemRefusedError when there is none, UsageError when there are several.
+    """
+    if path is not None:
+        return ControlClient(path, timeout_s)
+    alive = [path for path in control_sockets() if _is_alive(path)]
+    if not alive:
+        raise SystemRefusedError("no server of this user is running here; name its socket with --control PATH")
+    if len(alive) > 1:
+        raise UsageError(
+            f"{len(alive)} servers are running; choose one with --control: {'; '.join(map(_named, alive))}"
+        )
+    return ControlClient(alive[0], timeout_s)
+
+
+def _is_alive(path: str) -> bool:
+    """Whether a server has this socket open. One that is stopped counts."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # its queue is full
+        except OSError:
+            return False
+    return True
+
+
+def _named(path: str) -> str:
+    """A server's socket, and which server that is."""
+    try:
+        client = ControlClient(path, _LOOK_S)
+        try:
+            (status,) = client.ask({"type": STATUS})
+        finally:
+            client.close()
+    except (FwsError, ValueError):
+        return f"{path} (does not answer)"
+    return f"{path} (pid {status['pid']}, {', '.join(status['listening'])})"

@@ -1,0 +1,192 @@
+"""fws-ctl: asks a running server through its control socket, for shells, cron and people."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from fws_pipe.cli.control_client import WINDOW, ControlClient, RefusedRequestError, connect_to
+from fws_pipe.config.arguments import Parser, parse_all
+from fws_pipe.errors import EXIT_UNFINISHED, UsageError
+from fws_pipe.pipes.blocks import STDIN, BlockWriter, ReadBuffer, lines_of_blocks, run_program, say
+from fws_pipe.protocol.actions import CLOSE, EVERYONE, SEND
+from fws_pipe.protocol.codec import Frame, type_of
+from fws_pipe.protocol.control import CLIENTS, DRAIN, RELOAD, REQUEST_LIMIT_BYTES, STAGES, STATUS, TAP, TAP_ENDED
+from fws_pipe.protocol.json_form import to_json
+
+EXIT_NO_CLIENT = 1
+
+_TIMEOUT_S = 10.0
+_RELOAD_TIMEOUT_S = 60.0
+"""A new chain may take ten seconds for its first tick, and the old one as long to finish."""
+
+_EPILOG = """  fws-ctl send '*' "Restart in five minutes"
+  fws-ctl clients | jq -r .id
+  tail -F access.log | fws-ctl send @admins
+  fws-ctl tap | fws-cat
+
+It finds the server of this user by itself; when several run, --control (or $FWS_CONTROL) names its socket.
+Exit codes: 0 done, or handed over to a client at least; 1 no such client, or none in the group; 2 the command line
+makes no sense; 3 the new chain does not serve, so the old one goes on; 5 no server, or it has not answered in time;
+6 the tap was cut off."""
+
+
+def main() -> None:
+    """Run fws-ctl."""
+    run_program("fws-ctl", lambda: _run(parse_all(_parser(), sys.argv[1:])))
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="fws-ctl",
+        description="Asks a running server.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--control", metavar="PATH", default=_from_environment(), help="the server's control socket")
+    parser.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS",
+        help=f"how long the server may take to answer (default: {_TIMEOUT_S:g}, for reload {_RELOAD_TIMEOUT_S:g})",
+    )  # fmt: skip
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    def add(name: str, run: Callable[[ControlClient, argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text)
+        command.set_defaults(run=run, command=name)
+        return command
+
+    send = add(SEND, _send, "send TEXT, or each line of stdin, as a message")
+    send.add_argument("to", metavar="ID|'*'|@GROUP", help="a client's id, everybody, or the clients in a group")
+    send.add_argument("text", metavar="TEXT", nargs="?", help="the message; without it stdin is read")
+    send.add_argument("--whole", action="store_true", help="all of stdin is one message")
+    send.add_argument("--binary", action="store_true", help="messages are binary; without it only what isn't UTF-8 is")
+    close = add(CLOSE, _close, "close a client, with a code and a reason")
+    close.add_argument("to", metavar="ID|'*'")
+    close.add_argument("code", metavar="CODE", nargs="?", type=int, default=1000)
+    close.add_argument("reason", metavar="REASON", nargs="?", default="")
+    add(CLIENTS, _list, "print each client as a line of JSON")
+    add(STAGES, _list, "print each process behind the front as a line of JSON")
+    add(STATUS, _list, "print counters, gauges and what the server is as JSON")
+    add(RELOAD, _ask, "replace the chain, as SIGHUP does, and wait until the new one serves")
+    add(DRAIN, _ask, "end the server in order, as SIGTERM does")
+    tap = add(TAP, _tap, "copy live frames to stdout")
+    tap.add_argument(
+        "stage", metavar="STAGE", nargs="?", help="what it writes: front, a stage's number or name, or sink"
+    )
+    return parser
+
+
+def _from_environment() -> str | None:
+    path = os.environ.get("FWS_CONTROL", "")
+    return path if "/" in path else None
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text}")
+    return seconds
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    timeout_s = arguments.timeout or (_RELOAD_TIMEOUT_S if arguments.command == RELOAD else _TIMEOUT_S)
+    client = connect_to(arguments.control, timeout_s)
+    try:
+        arguments.run(client, arguments)
+    finally:
+        client.close()
+
+
+def _ask(client: ControlClient, arguments: argparse.Namespace) -> None:
+    client.ask({"type": arguments.command})
+
+
+def _list(client: ControlClient, arguments: argparse.Namespace) -> None:
+    output = BlockWriter()
+    client.write({"type": arguments.command})
+    for frame in client.answers():
+        output.add(to_json({name: value for name, value in frame.items() if name != "type"}))
+    output.flush()
+
+
+def _close(client: ControlClient, arguments: argparse.Namespace) -> None:
+    client.ask({"type": CLOSE, "to": arguments.to, "code": arguments.code, "reason": arguments.reason})
+
+
+# send
+
+
+def _send(client: ControlClient, arguments: argparse.Namespace) -> None:
+    if arguments.text is not None and arguments.whole:
+        raise UsageError("--whole is for stdin; leave TEXT or --whole out")
+    address = {"group": arguments.to[1:]} if arguments.to.startswith("@") else {"to": arguments.to}
+
+    def message(raw: bytes) -> Frame:
+        return {"type": SEND, **address, "data": raw if arguments.binary else _text_or_bytes(raw)}
+
+    if arguments.text is not None:
+        client.ask(message(os.fsencode(arguments.text)))
+    elif arguments.whole:
+        client.ask(message(_whole_stdin()))
+    else:
+        _send_lines(client, message, goes_on="group" in address or arguments.to == EVERYONE)
+
+
+def _text_or_bytes(raw: bytes) -> str | bytes:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def _whole_stdin() -> bytes:
+    blocks: list[bytes] = []
+    buffer = ReadBuffer()
+    while block := buffer.read_waiting(STDIN):
+        blocks.append(block)
+        if sum(map(len, blocks)) > REQUEST_LIMIT_BYTES:
+            raise UsageError(f"stdin is over the limit of {REQUEST_LIMIT_BYTES} bytes for a message")
+    return b"".join(blocks)
+
+
+def _send_lines(client: ControlClient, message: Callable[[bytes], Frame], *, goes_on: bool) -> None:
+    """Send each line of stdin; `goes_on`: also when one has found no client. Raises RefusedRequestError."""
+    waiting = sent = missed = 0
+
+    def take_answers(down_to: int) -> None:
+        nonlocal waiting, missed
+        while waiting > down_to:
+            waiting -= 1
+            try:
+                list(client.answers())
+            except RefusedRequestError as error:
+                if not goes_on or error.exit_code != EXIT_NO_CLIENT:
+                    raise
+                missed += 1
+
+    for line in lines_of_blocks(lambda: take_answers(0)):
+        client.write(message(line))
+        sent += 1
+        waiting += 1
+        take_answers(WINDOW - 1)
+    take_answers(0)
+    if missed:
+        raise RefusedRequestError(f"{missed} of {sent} messages found no client", EXIT_NO_CLIENT)
+
+
+# tap
+
+
+def _tap(client: ControlClient, arguments: argparse.Namespace) -> None:
+    request = {"type": TAP} if arguments.stage is None else {"type": TAP, "stage": arguments.stage}
+    client.ask(request)
+    output = BlockWriter()
+    for frame, raw in client.stream():
+        if type_of(frame) == TAP_ENDED:
+            return
+        output.add(raw)
+        output.flush()
+    say("fws-ctl: the tap was cut off, since stdout was read too slowly, or the server has died")
+    sys.exit(EXIT_UNFINISHED)

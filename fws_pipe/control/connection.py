@@ -1,0 +1,108 @@
+"""One connection of the control socket: requests in, answers out, both as frames."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import socket
+from collections import deque
+
+import trio
+
+from fws_pipe.errors import FrameError
+from fws_pipe.protocol.codec import BLOCK_BYTES, Frame, FrameDecoder, encode
+from fws_pipe.protocol.control import REQUEST_LIMIT_BYTES
+
+_REQUEST_S = 30.0
+"""How long a request may take to arrive, from its first byte on."""
+
+_ANSWER_S = 10.0
+"""How long the peer may take to make room for an answer."""
+
+
+class PeerError(Exception):
+    """The peer is gone, too slow, or has sent what is no request."""
+
+
+class Connection:
+    """A peer's connection. Owns the socket, which is non-blocking."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        self._socket = peer
+        self._decoder = FrameDecoder("fws-ctl", REQUEST_LIMIT_BYTES)
+        self._received = 0
+        self._requests: deque[Frame] = deque()
+        self.idle_since: float | None = trio.current_time()
+        """Since when it has waited for a request (trio's clock); None: one is under way."""
+        self.is_over = False
+        """Whether there will be no further request."""
+        self._is_inside_frame = False
+        """Whether only a part has been written of what was to be."""
+
+    async def next_request(self) -> Frame | None:
+        """The next request; None at the end. Raises PeerError."""
+        while not self._requests:
+            if self.is_over:
+                return None
+            is_begun = self._received > self._decoder.offset
+            self.idle_since = None if is_begun else trio.current_time()
+            block = await self._receive(_REQUEST_S if is_begun else math.inf)
+            try:
+                if not block:
+                    self._decoder.finish()
+                    return None
+                self._received += len(block)
+                self._decoder.feed(block)
+                self._requests.extend(self._decoder.frames())
+            except FrameError as error:
+                raise PeerError(f"expected requests, frames of at most {REQUEST_LIMIT_BYTES} bytes: {error}") from None
+        self.idle_since = None
+        return self._requests.popleft()
+
+    async def wait_gone(self) -> None:
+        """Wait until the peer has ended the connection; what it sends is not read any more as requests."""
+        with contextlib.suppress(PeerError):
+            while await self._receive(math.inf):
+                pass
+
+    async def _receive(self, timeout_s: float) -> bytes:
+        with trio.move_on_after(timeout_s):
+            while True:
+                await trio.lowlevel.wait_readable(self._socket)
+                try:
+                    return self._socket.recv(BLOCK_BYTES)
+                except BlockingIOError:
+                    continue
+                except OSError:
+                    raise PeerError("it is gone") from None
+        raise PeerError(f"a request has not arrived within {timeout_s:.0f} s")
+
+    async def answer(self, *frames: Frame) -> None:
+        """Write frames. Raises PeerError."""
+        await self.write(b"".join(map(encode, frames)), _ANSWER_S)
+
+    async def write(self, data: bytes, timeout_s: float = math.inf) -> None:
+        """Write bytes, within so many seconds. Raises PeerError."""
+        rest = memoryview(data)
+        self._is_inside_frame = True
+        with trio.move_on_after(timeout_s):
+            while rest:
+                try:
+                    rest = rest[self._socket.send(rest) :]
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self._socket)
+                except OSError:
+                    raise PeerError("it is gone") from None
+            self._is_inside_frame = False
+            return
+        raise PeerError("it does not read its answers")
+
+    def say_at_last(self, frame: Frame) -> None:
+        """Write a frame if a frame may follow, and there is room for it at once: the connection ends."""
+        if not self._is_inside_frame:
+            with contextlib.suppress(OSError):
+                self._socket.send(encode(frame))
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()

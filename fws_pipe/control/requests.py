@@ -1,0 +1,210 @@
+"""What each request does, and its answer: some frames, and last `done`, or `refused` with the exit code of fws-ctl."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import ClassVar, Protocol
+
+import trio
+
+from fws_pipe import __version__
+from fws_pipe.chain.spawn import StageReport, wait_for_any
+from fws_pipe.chain.successor import Outcome
+from fws_pipe.clients.client import Client
+from fws_pipe.control.connection import Connection, PeerError
+from fws_pipe.control.tap import Joint, Tap, tapped
+from fws_pipe.errors import EXIT_STAGE, EXIT_USAGE
+from fws_pipe.front.front import Front
+from fws_pipe.ledger.introduction import opening_of
+from fws_pipe.ledger.link import Link
+from fws_pipe.protocol import actions
+from fws_pipe.protocol.actions import EVERYONE, check_action
+from fws_pipe.protocol.codec import Frame, describe, type_of
+from fws_pipe.protocol.control import (
+    CLIENT,
+    CLIENTS,
+    DRAIN,
+    FRONT,
+    RELOAD,
+    SINK,
+    STAGE,
+    STAGES,
+    STATUS,
+    TAP,
+    TAP_ENDED,
+    done,
+    refused,
+)
+
+EXIT_NO_CLIENT = 1
+"""There is no such client, or none in the group."""
+
+_SLICE = 128
+"""How many clients are described before others have a turn."""
+
+
+class Reporter(Protocol):
+    """Has processes."""
+
+    def report(self) -> list[StageReport]:
+        """What they are doing."""
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What the control socket acts on."""
+
+    front: Front
+    processes: Sequence[Reporter]
+    """What is behind the front: the chain first."""
+    urls: Sequence[str]
+    """Where the server listens."""
+    reload: Callable[[], Outcome]
+    """Replaces the chain."""
+    drain: Callable[[], bool]
+    """Ends the server in order; False: it does so already."""
+
+
+class Requests:
+    """Answers requests."""
+
+    def __init__(self, controls: Controls) -> None:
+        self._controls = controls
+        self._started = time.time()
+
+    async def answer(self, request: Frame, connection: Connection) -> None:
+        """Answer one. Raises PeerError when the peer doesn't take the answer."""
+        kind = type_of(request)
+        handler = self._handlers.get(kind or "")
+        if handler is None:
+            known = ", ".join(self._handlers)
+            await connection.answer(refused(EXIT_USAGE, f"expected one of {known}, got {describe(kind)}"))
+        else:
+            await handler(self, request, connection)
+
+    async def _act(self, request: Frame, connection: Connection) -> None:
+        """Carry out a `send` or a `close` as if the chain had asked for it."""
+        problem = check_action(request)
+        if problem:
+            answer = refused(EXIT_USAGE, problem)
+        elif receivers := sum(_execute(request, link) for link in self._controls.front.links):
+            answer = done(receivers=receivers)
+        else:
+            answer = refused(EXIT_NO_CLIENT, _nobody(request))
+        await connection.answer(answer)
+
+    async def _list_clients(self, request: Frame, connection: Connection) -> None:
+        for link in self._controls.front.links:
+            clients = iter(link.clients)
+            while described := list(islice(_descriptions(link, clients), _SLICE)):
+                await connection.answer(*described)
+                await trio.lowlevel.checkpoint()
+        await connection.answer(done())
+
+    async def _tell_status(self, request: Frame, connection: Connection) -> None:
+        front = self._controls.front
+        statistics = front.statistics()
+        status = {
+            "type": STATUS,
+            "name": front.name,
+            "pid": os.getpid(),
+            "version": __version__,
+            "started": self._started,
+            "listening": list(self._controls.urls),
+            "counters": {name: count for name, count in statistics.counts.items() if count},
+            "gauges": {gauge.value: value for gauge, value in statistics.gauges.items()},
+        }
+        await connection.answer(status, done())
+
+    async def _list_stages(self, request: Frame, connection: Connection) -> None:
+        reports = [report for processes in self._controls.processes for report in processes.report()]
+        await connection.answer(*({"type": STAGE, **report._asdict()} for report in reports), done())
+
+    async def _reload(self, request: Frame, connection: Connection) -> None:
+        problem = await self._controls.reload().wait()
+        await connection.answer(refused(EXIT_STAGE, problem) if problem else done())
+
+    async def _tap(self, request: Frame, connection: Connection) -> None:
+        """Copy frames until the peer has gone, or reads too slowly. Then the connection ends."""
+        stage = request.get("stage")
+        joints = [joint for link in self._controls.front.links for joint in _joints_of(link, stage)]
+        if not joints:
+            reason = f"expected {FRONT}, {SINK} or nothing as the stage to tap, got {describe(stage)}"
+            return await connection.answer(refused(EXIT_USAGE, reason))
+        await connection.answer(done())
+        with tapped(joints) as tap:
+            try:
+                await wait_for_any(connection.wait_gone, tap.cut_off.wait, partial(_copy, tap, connection))
+            except trio.Cancelled:  # the server ends
+                connection.say_at_last({"type": TAP_ENDED})
+                raise
+        connection.is_over = True
+        return None
+
+    async def _drain(self, request: Frame, connection: Connection) -> None:
+        self._controls.drain()
+        await connection.answer(done())
+
+    _handlers: ClassVar[dict[str, Callable[[Requests, Frame, Connection], Awaitable[None]]]] = {
+        actions.SEND: _act,
+        actions.CLOSE: _act,
+        CLIENTS: _list_clients,
+        STAGES: _list_stages,
+        STATUS: _tell_status,
+        RELOAD: _reload,
+        TAP: _tap,
+        DRAIN: _drain,
+    }
+
+
+def _execute(request: Frame, link: Link) -> int:
+    """Carry out an action among the clients of one chain. Returns how many it has reached."""
+    receivers = link.clients.reached_by(request)
+    if receivers:
+        # Of no event, and for this server alone.
+        link.execute({name: value for name, value in request.items() if name not in ("seq", "everywhere")})
+        link.clients.flush()
+    return receivers
+
+
+def _joints_of(link: Link, stage: object) -> list[Joint]:
+    """Where what `stage` writes passes; None: all that goes to the chain and comes from it."""
+    joints: dict[object, list[Joint]] = {None: [link.feed, link], FRONT: [link.feed], SINK: [link]}
+    return joints.get(stage, [])
+
+
+async def _copy(tap: Tap, connection: Connection) -> None:
+    with contextlib.suppress(PeerError):
+        while True:
+            await connection.write(await tap.take())
+
+
+def _nobody(action: Frame) -> str:
+    """Why an action has reached no client."""
+    if "group" in action:
+        return f"no client is in the group {action['group']}"
+    return "no client is connected" if action["to"] == EVERYONE else f"no such client: {action['to']}"
+
+
+def _descriptions(link: Link, clients: Iterator[Client]) -> Iterator[Frame]:
+    for client in clients:
+        opening = opening_of(client)
+        if client in link.clients and opening is not None:
+            yield {
+                "type": CLIENT,
+                "id": client.id,
+                "path": opening["path"],
+                "remote": opening["remote"],
+                "since": opening["time"],
+                "groups": sorted(client.groups),
+                "subprotocol": client.subprotocol,
+                "auth": client.auth,
+                "open": client.is_open,
+                "outbox": client.wire.outbox.size,
+            }

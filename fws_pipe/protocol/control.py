@@ -1,0 +1,37 @@
+"""The frames of the control socket that are no actions: the requests' names, and how an answer ends. No I/O."""
+
+from __future__ import annotations
+
+from fws_pipe.protocol.codec import Frame
+
+CLIENTS = "clients"
+STAGES = "stages"
+STATUS = "status"
+RELOAD = "reload"
+DRAIN = "drain"
+TAP = "tap"
+
+FRONT = "front"
+SINK = "sink"
+"""The two ends of a chain, as a tap names them."""
+
+CLIENT = "client"
+STAGE = "stage"
+
+DONE = "done"
+REFUSED = "refused"
+TAP_ENDED = "tap_ended"
+"""The last frame of a tap, when the server ends."""
+
+REQUEST_LIMIT_BYTES = 16 * 1024 * 1024
+"""The largest request."""
+
+
+def done(**more: object) -> Frame:
+    """The last frame of an answer."""
+    return {"type": DONE, **more}
+
+
+def refused(code: int, reason: str) -> Frame:
+    """The last frame of an answer to a request that can't be met; `code` is the exit code of fws-ctl."""
+    return {"type": REFUSED, "code": code, "reason": reason}

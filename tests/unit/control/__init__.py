@@ -1,0 +1,1 @@
+"""Tests of fws_pipe.front."""
