@@ -604,13 +604,14 @@ def test_groups_and_the_queue(servers: Servers) -> None:
         assert alice.recv(30) == "queued it"
 
 
-def test_twenty_restarts_leave_nothing_behind(servers: Servers) -> None:
+def test_restarts_leave_nothing_behind(servers: Servers) -> None:
+    """Each process dies once, and the first of them twice; further restarts would come a second apart."""
     server = servers.start("cat | mirror | cat")
     with connect(server.url) as client:
         client.send("x")
         assert client.recv(30) == "x"
         descriptors, processes = descriptors_of(server.pid), len(servers.processes())
-        for number in range(1, 21):
+        for number in range(1, 6):
             victim = list(children_of(server.pid))[number % 4]
             os.kill(victim, signal.SIGKILL)
             server.stderr.wait_for("the chain serves again", count=number)

@@ -218,12 +218,21 @@ def _source_of(servers: Servers) -> int:
     )
 
 
-@pytest.mark.slow
+_IMPATIENT = """
+from fws_pipe.cli import entry
+from fws_pipe.front import membership_changes, source_link
+membership_changes.HEARTBEAT_S, source_link.SILENCE_S = 1.0, 3.0
+entry.fws_pipe()
+"""
+"""A server that asks its source for a sign of life each second, instead of 5, and waits 3 s for it, instead of 15."""
+
+
 def test_a_source_that_hangs_is_replaced(servers: Servers, redis_server: RedisServer) -> None:
-    server = with_redis(servers, redis_server, "broadcast_pubsub")
+    options = ("--port", "0", "--redis-url", redis_server.url)
+    server = servers.start_command(sys.executable, "-c", _IMPATIENT, *options, "broadcast_pubsub")
     with connect(server.url) as client:
         os.kill(_source_of(servers), signal.SIGSTOP)
-        server.stderr.wait_for("source is silent: it has not answered for 15 s; the source starts again")
+        server.stderr.wait_for("source is silent: it has not answered for 3 s; the source starts again")
         server.stderr.wait_for("the source serves again")
         redis_server.client().publish("global", "hi")
         assert client.recv(PATIENCE_S) == "hi"
@@ -489,17 +498,18 @@ def test_a_chain_that_dies_while_redis_is_away_publishes_all_when_it_is_back(
 @pytest.mark.slow
 def test_a_sink_that_waits_for_redis_does_not_hang(servers: Servers, redis_server: RedisServer) -> None:
     # Room for all replies: this client reads none while a `send` of its own waits.
-    options = ("--stall-timeout", "4", "--max-message", "2M", "--outbox-limit", "32M")
+    options = ("--stall-timeout", "2", "--max-message", "2M", "--outbox-limit", "32M")
     server = with_redis(servers, redis_server, *options, "publish news | mirror")
     listener = Listener(redis_server, "news")
-    with connect(server.url, max_size=None) as client, connect(server.url) as other:
+    # A Close frame that waits behind replies which nobody reads need not be waited for.
+    with connect(server.url, max_size=None, close_timeout=1) as client, connect(server.url) as other:
         os.kill(redis_server.pid, signal.SIGSTOP)
         for _ in range(18):
             client.send(bytes(2**20))
         with pytest.raises(TimeoutError):
             while True:
                 other.send("is anybody there?")
-                other.recv(timeout=12.0)  # three times as long as the chain may owe a tick
+                other.recv(timeout=6.0)  # three times as long as the chain may owe a tick
         os.kill(redis_server.pid, signal.SIGCONT)
         assert other.recv(PATIENCE_S) == "is anybody there?"
     listener.take(18)
