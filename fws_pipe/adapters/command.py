@@ -43,6 +43,15 @@ def _name_of(words: Sequence[str]) -> str:
     return text if len(text) <= _NAME_LIMIT else text[: _NAME_LIMIT - 1] + "…"
 
 
+def check_command(command: Command) -> None:
+    """Find the program of a command that is to be started later. Raises UsageError where there is none to be found."""
+    program = command.argv[0]
+    folders = [""] if "/" in program else os.get_exec_path(command.environment)
+    paths = [os.path.join(folder, program) for folder in folders]
+    if not any(os.path.isfile(path) and os.access(path, os.X_OK) for path in paths):
+        raise start_error(command, FileNotFoundError())
+
+
 def start_error(command: Command, error: OSError) -> SystemRefusedError | UsageError:
     """What to say of a command that the system has not started."""
     program = command.argv[0]

@@ -51,7 +51,7 @@ class Program:
     `on_output(block)` gets what it writes. `on_end(status)` is called once, when it has exited, its output has come to
     its end and nothing of its group is left; the status is minus the signal that has killed it. `on_room()` is called
     when all that waited has been written. `on_error_line(line)` gets each line of its stderr, in pieces where it is
-    long; without it stderr is ours.
+    long; without it stderr is ours. One that closes its output is ended, unless it `may_close_output`.
 
     Raises UsageError or SystemRefusedError when the command can't be started.
     """
@@ -66,6 +66,7 @@ class Program:
         on_end: Callable[[int], None],
         on_room: Callable[[], None],
         on_error_line: Callable[[bytes], None] | None = None,
+        may_close_output: bool = False,
     ) -> None:
         self._loop = loop
         self._guard = guard
@@ -73,6 +74,7 @@ class Program:
         self._on_end = on_end
         self._on_room = on_room
         self._on_error_line = on_error_line
+        self._may_close_output = may_close_output
         self._error_lines = LineCutter(STDERR_LINE_BYTES, is_splitting=True)
         self._backlog: deque[memoryview] = deque()
         self._backlog_size = 0
@@ -213,7 +215,8 @@ class Program:
             os.close(self._output)
             self._output = -1
         if self._status is None:
-            self.end()  # nothing can come of it any more
+            if not self._may_close_output:
+                self.end()  # nothing can come of it any more
         else:
             self._finish()
 

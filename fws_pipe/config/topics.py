@@ -18,6 +18,7 @@ TOPICS = {
     "options": "every option with its variable and default, and the config file",
     "frames": "the wire format: events, actions, and what a filter must do",
     "filters": "the filters that are shipped, the chain's syntax, filters of your own",
+    "adapters": "programs that know nothing of frames: what they read and write, and what happens when they fail",
     "redis": "several servers that share one Redis",
     "promises": "what is promised about order, crashes, slow clients and the end, and what is not",
     "speed": "measurements beside other servers",

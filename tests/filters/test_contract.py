@@ -14,7 +14,7 @@ from fws_pipe.sdk.testing import FRAMES, JSON_LINES, check_filter
 from tests.harness import COMMAND_PATH, FILTERS
 
 ENVIRONMENT = {**os.environ, "PATH": COMMAND_PATH}
-PROGRAMS = {"map": ["cat"]}
+PROGRAMS = {"map": ["cat"], "per_client": ["cat"]}
 """What the adapters run."""
 FORMS = {"to_json": (FRAMES, JSON_LINES), "from_json": (JSON_LINES, FRAMES)}
 

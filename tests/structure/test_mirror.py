@@ -57,6 +57,7 @@ ELSEWHERE = {
     "system.first_process": "e2e/test_processes.py",
     "websocket.tls": "e2e/test_tls.py",
     # Parts of something that is tested as a whole.
+    "adapters.per_client": "filters/test_per_client.py",
     "adapters.shared": "filters/test_adapters.py",
     "admission.jwt_keys": "unit/admission/test_tokens.py",
     "admission.key_forms": "unit/admission/test_tokens.py",

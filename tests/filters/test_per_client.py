@@ -1,0 +1,326 @@
+"""per_client: a program for each client, whatever programs do; by hand, with no server."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fws_pipe.adapters.program import BACKLOG_BYTES
+from fws_pipe.protocol.codec import Frame
+from tests.filters.by_hand import Running
+from tests.harness import Servers, eventually, run
+
+TICK: Frame = {"type": "tick", "seq": 9, "time": 1.5}
+
+
+def opened(client: str, path: str = "/", **fields: Any) -> Frame:
+    return {
+        "type": "open", "seq": 1, "time": 1.0, "id": client, "path": path, "query": "", "headers": [],
+        "remote": ["192.0.2.1", 5], "tls": None, **fields,
+    }  # fmt: skip
+
+
+def said(client: str, *texts: str | bytes) -> list[Frame]:
+    return [{"type": "message", "seq": 2, "time": 1.0, "id": client, "data": text} for text in texts]
+
+
+def gone(client: str) -> Frame:
+    return {"type": "disconnect", "seq": 3, "time": 1.0, "id": client, "code": 1000, "reason": "", "clean": True}
+
+
+class Adapter(Running):
+    """per_client with a command."""
+
+    def sent(self, client: str, count: int) -> list[str | bytes]:
+        """Wait until a client has been sent so many messages; returns all."""
+        return _sent_to(
+            client, self.read_until(lambda frames: len(_sent_to(client, frames)) >= count, f"{count} sends")
+        )
+
+    def closed(self, client: str) -> tuple[int, str]:
+        """Wait until a client is closed; returns code and reason."""
+        [close] = self._actions("close", "to", client)
+        return close["code"], close["reason"]
+
+    def held(self, client: str) -> None:
+        self._actions("hold", "id", client)
+
+    def resumed(self, client: str) -> None:
+        self._actions("resume", "id", client)
+
+    def _actions(self, kind: str, field: str, client: str) -> list[Frame]:
+        def found(frames: list[Frame]) -> list[Frame]:
+            return [frame for frame in frames if frame["type"] == kind and frame[field] == client]
+
+        return found(self.read_until(lambda frames: bool(found(frames)), f"a {kind} of {client}"))
+
+
+def _sent_to(client: str, frames: list[Frame]) -> list[str | bytes]:
+    return [frame["data"] for frame in frames if frame["type"] == "send" and frame["to"] == client]
+
+
+Start = Callable[..., Adapter]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts per_client with these words; at the end nothing of it is left."""
+    adapters: list[Adapter] = []
+    with Servers(tmp_path) as servers:
+
+        def start(*words: str) -> Adapter:
+            adapters.append(Adapter(["per_client", *words], tmp_path, servers.environment()))
+            return adapters[-1]
+
+        yield start
+        for adapter in adapters:
+            adapter.end()
+        eventually(lambda: not servers.processes(), "the end of all programs")
+
+
+def test_a_program_for_each_client(start: Start) -> None:
+    adapter = start("cat")
+    adapter.write(
+        opened("a"), opened("b"), *said("a", "one", "", "two\nthree", "\r\né"), *said("b", b"bytes\xff"), TICK
+    )
+    assert adapter.sent("a", 6) == ["one", "", "two", "three", "", "é"]
+    assert adapter.sent("b", 1) == ["bytes\ufffd"]
+    adapter.write(gone("a"), *said("b", "still here"))
+    assert adapter.sent("b", 2)[1] == "still here"
+    frames = adapter.finish()
+    passed = [frame["type"] for frame in frames if frame["type"] != "send"]
+    assert passed == ["open", "open", *["message"] * 5, "tick", "disconnect", "message"]
+    assert adapter.said.startswith("cat: b: what it writes is not UTF-8; ")
+
+
+def test_a_tick_waits_for_no_program(start: Start) -> None:
+    adapter = start("sleep", "1000")
+    adapter.write(opened("a"), *said("a", "x"), TICK)
+    adapter.read_until(lambda frames: frames[-1:] == [TICK], "the tick")
+    adapter.process.terminate()
+    assert adapter.process.wait() == -signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("words", "messages", "answers"),
+    [
+        (["--newline", "escape", "cat"], ["a\nb%0A%\t", "c"], ["a\nb%0A%\t", "c"]),
+        (["--newline=escape", "--", "sed", "-u", "s/%0A/+/"], ["a\nb"], ["a+b"]),
+        (["--binary", "head", "-c", "5"], ["ab\n", b"\xff\x00"], [b"ab\n\xff\x00"]),
+        (["--netstring", "cat"], ["a\nb", "", b"\xff\n", "é"], ["a\nb", "", b"\xff\n", "é"]),
+        (["--netstring", "--binary", "cat"], ["a\nb", b"\xff\n"], [b"a\nb", b"\xff\n"]),
+        (["--pty", "sh", "-c", "test -t 1 && exec cat"], ["a"], ["a"]),
+        (["--stdbuf", "tr", "a", "b"], ["a"], ["b"]),
+        (["--stderr", "cat >&2"], ["a", "b"], ["a", "b"]),
+    ],
+)
+def test_options(start: Start, words: list[str], messages: list[str | bytes], answers: list[str | bytes]) -> None:
+    adapter = start(*words)
+    adapter.write(opened("a"), *said("a", *messages))
+    if "--binary" in words and "--netstring" not in words:
+        adapter.read_until(lambda frames: len(b"".join(_sent_to("a", frames))) >= len(answers[0]), "the bytes")  # type: ignore[arg-type]
+        assert b"".join(_sent_to("a", adapter.frames)) == answers[0]  # type: ignore[arg-type]
+    else:
+        assert adapter.sent("a", len(answers)) == answers
+    adapter.finish()
+    assert adapter.said == ""
+
+
+def test_a_message_of_two_lines_may_be_refused(start: Start) -> None:
+    adapter = start("--newline", "reject", "cat")
+    adapter.write(opened("a"), *said("a", "fine", "not\nso", "too late"))
+    assert adapter.closed("a") == (1003, "a message may have one line only")
+    adapter.finish()
+    assert _sent_to("a", adapter.frames) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["nonesuch"], "nonesuch: no such command on PATH"),
+        (["./here"], "./here: make it executable: chmod +x ./here"),
+        ([], "expected a command to run"),
+        (["--max", "0", "cat"], "--max: expected a whole number from 1, got '0'"),
+        (["--newline", "escape", "--binary", "cat"], "--newline: a message is no line with --binary or --netstring"),
+    ],
+)
+def test_mistakes_are_told_at_the_start(tmp_path: Path, words: list[str], complaint: str) -> None:
+    (tmp_path / "here").touch()
+    done = run("per_client", *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.decode() == f"per_client: {complaint}\n"
+
+
+BAD = r"""
+case $PATH_INFO in
+/good) exec cat ;;
+/succeeds) printf 'a\nlast without newline' ;;
+/fails) echo partly; exit 3 ;;
+/crashes) echo partly; kill -SEGV $$ ;;
+/middle) read -r line; echo "$line"; exit 1 ;;
+/silent) exec cat >/dev/null ;;
+/long) head -c 10000000 /dev/zero | tr '\0' x; echo; echo after ;;
+/endless) head -c 17000000 /dev/zero | tr '\0' x; echo; echo after ;;
+/garbage) printf '\377\376\0\n' ;;
+/forks) sleep 1000 & echo parent ;;
+/closes) exec >&-; exec sleep 1000 ;;
+/stderr) printf 'one\ntwo' >&2 ;;
+esac
+"""
+
+
+def test_a_bad_program_is_its_own_clients_alone(start: Start) -> None:
+    adapter = start("sh", "-c", BAD)
+    bad = [
+        "succeeds", "fails", "crashes", "middle", "silent", "long", "endless", "garbage", "forks", "closes", "stderr",
+    ]  # fmt: skip
+    adapter.write(opened("good", "/good"), *(opened(name, f"/{name}") for name in bad))
+    adapter.write(*(message for name in ("good", *bad) for message in said(name, "hello", "again")))
+    assert adapter.sent("good", 2) == ["hello", "again"]
+    assert adapter.closed("succeeds") == (1000, "")
+    assert _sent_to("succeeds", adapter.frames) == ["a", "last without newline"]
+    assert adapter.closed("fails") == (1011, "the program ended with status 3")
+    assert _sent_to("fails", adapter.frames) == ["partly"]
+    assert adapter.closed("crashes") == (1011, "the program was killed by SIGSEGV")
+    assert _sent_to("crashes", adapter.frames) == ["partly"]
+    assert adapter.closed("middle") == (1011, "the program ended with status 1")
+    assert _sent_to("middle", adapter.frames) == ["hello"]
+    assert adapter.closed("long") == (1000, "")
+    assert [len(text) for text in _sent_to("long", adapter.frames)] == [10_000_000, 5]
+    assert adapter.closed("endless") == (1000, "")
+    assert _sent_to("endless", adapter.frames) == ["after"]
+    assert adapter.closed("garbage") == (1000, "")
+    assert _sent_to("garbage", adapter.frames) == ["\ufffd\ufffd\0"]
+    assert adapter.closed("forks") == (1000, "")
+    assert _sent_to("forks", adapter.frames) == ["parent"]
+    assert adapter.closed("stderr") == (1000, "")
+    assert "\nstderr: one\nstderr: two\n" in "\n" + adapter.said
+    assert "endless: a line over 16777216 bytes is dropped" in adapter.said
+    adapter.write(*said("good", "unharmed"), *said("fails", "nobody reads this"))
+    assert adapter.sent("good", 3)[2] == "unharmed"
+    adapter.write(*map(gone, bad))
+    adapter.finish()
+    assert _sent_to("silent", adapter.frames) == []
+    assert not [
+        frame for frame in adapter.frames if frame["type"] == "close" and frame["to"] in ("good", "silent", "closes")
+    ]
+
+
+def test_a_program_that_cannot_be_started_any_more_closes_its_client(start: Start, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\nexec cat\n")
+    script.chmod(0o755)
+    adapter = start("./script")
+    adapter.write(opened("a"), *said("a", "x"))
+    assert adapter.sent("a", 1) == ["x"]
+    script.unlink()
+    adapter.write(opened("b"), *said("a", "y"))
+    assert adapter.closed("b") == (1011, "the program can't be started")
+    assert adapter.sent("a", 2) == ["x", "y"]
+    assert "./script: no such file; 1011 for b" in adapter.said
+
+
+@pytest.mark.parametrize("output", ["5:hello;", "x", "05:hello,", "99999999:", "1234567890"])
+def test_what_is_no_netstring_ends_its_program(start: Start, output: str) -> None:
+    adapter = start("--netstring", f"printf '{output}'; exec sleep 1000")
+    adapter.write(opened("a"), opened("b"))
+    assert adapter.closed("a") == (1011, "the program's output is broken")
+    assert "netstring" in adapter.said
+
+
+def test_half_a_netstring_at_the_end_is_told(start: Start) -> None:
+    adapter = start("--netstring", "printf 3:abc,4:abc")
+    adapter.write(opened("a"))
+    assert adapter.closed("a") == (1000, "")
+    assert _sent_to("a", adapter.frames) == ["abc"]
+    assert "it has ended within a netstring" in adapter.said
+
+
+def test_no_more_programs_than_allowed(start: Start) -> None:
+    adapter = start("--max", "2", "cat")
+    adapter.write(opened("a"), opened("b"), opened("c"), *said("c", "x"))
+    assert adapter.closed("c") == (1013, "too many programs run already")
+    adapter.write(gone("c"), gone("a"))
+    numbers = itertools.count()
+    eventually(lambda: _has_room(adapter, f"late-{next(numbers)}"), "room for one more")
+
+
+def _has_room(adapter: Adapter, client: str) -> bool:
+    """Whether there is room for another client, which comes and goes."""
+    adapter.write(opened(client), *said(client, "x"))
+    frames = adapter.read_until(lambda frames: client in [frame.get("to") for frame in frames], f"a word for {client}")
+    adapter.write(gone(client))
+    return bool(_sent_to(client, frames))
+
+
+def test_a_program_that_does_not_read_holds_back_its_own_client(start: Start, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "go")
+    adapter = start("test $FWS_ID = quick || read -r line <go; exec cat")
+    adapter.write(opened("slow"), opened("quick"))
+    block = "x" * 1000
+    for number in range(BACKLOG_BYTES // 1000 + 100):
+        adapter.write(*said("slow", block), *said("quick", str(number)))
+    adapter.held("slow")
+    assert adapter.sent("quick", 300)[299] == "299"
+    with (tmp_path / "go").open("w") as go:
+        go.write("\n")
+    adapter.resumed("slow")
+    assert len(adapter.sent("slow", BACKLOG_BYTES // 1000 + 100)) == BACKLOG_BYTES // 1000 + 100
+
+
+def test_one_that_has_been_held_and_leaves_is_not_resumed(start: Start) -> None:
+    adapter = start("sleep", "1000")
+    adapter.write(opened("a"), *said("a", *["x" * 1000] * (BACKLOG_BYTES // 1000 + 100)))
+    adapter.held("a")
+    adapter.write(gone("a"))
+    frames = adapter.finish()
+    assert not [frame for frame in frames if frame["type"] in ("resume", "close")]
+
+
+@pytest.mark.slow
+def test_a_client_that_leaves_takes_all_that_its_program_has_started(start: Start, tmp_path: Path) -> None:
+    deaf = "trap '' TERM; sleep 1000; sleep 1000"
+    script = f'sh -c "{deaf}" & echo $$ >pids; echo $! >>pids; echo up; {deaf}'
+    adapter = start("sh", "-c", script)
+    adapter.write(opened("a"))
+    assert adapter.sent("a", 1) == ["up"]
+    pids = [int(line) for line in (tmp_path / "pids").read_text().split()]
+    adapter.write(gone("a"))
+    eventually(lambda: not [pid for pid in pids if Path(f"/proc/{pid}").exists()], "the end of the group")
+
+
+def test_at_the_end_of_input_last_lines_go_out_and_nobody_is_closed(start: Start) -> None:
+    adapter = start("cat; echo bye; echo $FWS_ID")
+    adapter.write(opened("a"), opened("b"), *said("a", "x"))
+    frames = adapter.finish()
+    assert _sent_to("a", frames) == ["x", "bye", "a"]
+    assert _sent_to("b", frames) == ["bye", "b"]
+    assert "close" not in [frame["type"] for frame in frames]
+
+
+def test_kill_9_leaves_no_program(start: Start, tmp_path: Path) -> None:
+    adapter = start("echo $$ >pid; echo up; exec sleep 1000")
+    adapter.write(opened("a"))
+    adapter.sent("a", 1)
+    pid = (tmp_path / "pid").read_text().strip()
+    adapter.process.kill()
+    eventually(lambda: not Path(f"/proc/{pid}").exists(), "the end of the program")
+
+
+def test_frames_of_others_pass_and_broken_fields_start_nothing(start: Start) -> None:
+    adapter = start("cat")
+    odd: list[Frame] = [
+        {"type": "open"}, {"type": "open", "id": [1]}, {"type": "message", "id": {}, "data": "x"},
+        {"type": "send", "to": "a", "data": "of another filter"}, {"type": "of mine"}, *said("nobody", "x"),
+        gone("nobody"), {"type": "open", "id": "a"}, {"type": "message", "id": "a", "data": 5},
+        {"type": "message", "id": "a"},
+    ]  # fmt: skip
+    adapter.write(*odd)
+    assert adapter.finish() == odd
+    assert adapter.said == ""
