@@ -10,6 +10,7 @@ from functools import partial
 import trio
 
 from fws_pipe.app.backend import Reload
+from fws_pipe.chain.supervisor import Supervisor
 from fws_pipe.config.options import CONTROL_AUTO, CONTROL_OFF, Config
 from fws_pipe.control.requests import Controls, Reporter, Requests
 from fws_pipe.control.server import ControlServer
@@ -51,12 +52,15 @@ def control_listener(config: Config, folder: str | None, log: Log) -> Iterator[U
 def control_of(
     listener: UnixListener,
     front: Front,
-    processes: Sequence[Reporter],
+    chains: Callable[[], Sequence[Supervisor]],
+    beside: Sequence[Reporter],
     reload: Reload,
     stopping: trio.Event,
     log: Log,
 ) -> Control:
-    """Make what answers the peers of a listener: for a front and the processes behind it. A drain sets `stopping`."""
+    """Make what answers the peers of a listener: for a front, its chains and what is beside them. A drain sets
+    `stopping`.
+    """
 
     def drain() -> bool:
         if stopping.is_set():
@@ -66,7 +70,9 @@ def control_of(
         return True
 
     def control(urls: Sequence[str]) -> ControlServer:
-        controls = Controls(front, processes, urls, partial(reload, "fws-ctl reload"), drain)
+        controls = Controls(
+            front, chains, beside, listener.getsockname(), urls, partial(reload, "fws-ctl reload"), drain
+        )
         return ControlServer(listener, Requests(controls), front.spawn, log)
 
     return control

@@ -70,7 +70,9 @@ async def run_pipe(
                 if config.watch:
                     watching.start_soon(watch_files, config, commands, read_commands, reload, stopping, log)
                 control = (
-                    control_of(listener, front, [chain, *sources, inputs], reload, stopping, log) if listener else None
+                    control_of(listener, front, lambda: [chain], [*sources, inputs], reload, stopping, log)
+                    if listener
+                    else None
                 )
                 await serve(config, front, backend, handover, stopping, reload, log, control)
                 watching.cancel_scope.cancel()

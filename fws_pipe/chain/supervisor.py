@@ -182,6 +182,11 @@ class Supervisor:
         """Start a chain of these programs beside the current one, which it replaces as soon as it serves."""
         return self._successor.ask_for(programs)
 
+    @property
+    def programs(self) -> Sequence[Program]:
+        """Those of the current chain, the sink last."""
+        return self._programs
+
     def report(self) -> list[StageReport]:
         """What its processes are doing."""
         state = self._state.name.lower()

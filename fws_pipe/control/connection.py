@@ -34,6 +34,8 @@ class Connection:
         self._requests: deque[Frame] = deque()
         self.idle_since: float | None = trio.current_time()
         """Since when it has waited for a request (trio's clock); None: one is under way."""
+        self.is_kept = False
+        """Whether it stays also when it is idle and others want to come."""
         self.is_over = False
         """Whether there will be no further request."""
         self._is_inside_frame = False

@@ -18,6 +18,7 @@ from fws_pipe.chain.spawn import StageReport, wait_for_any
 from fws_pipe.chain.successor import Outcome
 from fws_pipe.clients.client import Client
 from fws_pipe.control.connection import Connection, PeerError
+from fws_pipe.control.stage_taps import Chain, StageTaps, TapRefusedError, label_of, wait_taken_out
 from fws_pipe.control.tap import Joint, Tap, tapped
 from fws_pipe.errors import EXIT_STAGE, EXIT_USAGE
 from fws_pipe.front.front import Front
@@ -29,6 +30,7 @@ from fws_pipe.protocol.codec import Frame, describe, type_of
 from fws_pipe.protocol.control import (
     CLIENT,
     CLIENTS,
+    COPY,
     DRAIN,
     FRONT,
     RELOAD,
@@ -61,8 +63,12 @@ class Controls:
     """What the control socket acts on."""
 
     front: Front
-    processes: Sequence[Reporter]
-    """What is behind the front: the chain first."""
+    chains: Callable[[], Sequence[Chain]]
+    """Those that run now."""
+    beside: Sequence[Reporter]
+    """What else is behind the front."""
+    path: str
+    """Of the control socket."""
     urls: Sequence[str]
     """Where the server listens."""
     reload: Callable[[], Outcome]
@@ -76,6 +82,7 @@ class Requests:
 
     def __init__(self, controls: Controls) -> None:
         self._controls = controls
+        self._stage_taps = StageTaps(controls.path)
         self._started = time.time()
 
     async def answer(self, request: Frame, connection: Connection) -> None:
@@ -123,7 +130,8 @@ class Requests:
         await connection.answer(status, done())
 
     async def _list_stages(self, request: Frame, connection: Connection) -> None:
-        reports = [report for processes in self._controls.processes for report in processes.report()]
+        reporters = [*self._controls.chains(), *self._controls.beside]
+        reports = [report for reporter in reporters for report in reporter.report()]
         await connection.answer(*({"type": STAGE, **report._asdict()} for report in reports), done())
 
     async def _reload(self, request: Frame, connection: Connection) -> None:
@@ -134,18 +142,32 @@ class Requests:
         """Copy frames until the peer has gone, or reads too slowly. Then the connection ends."""
         stage = request.get("stage")
         joints = [joint for link in self._controls.front.links for joint in _joints_of(link, stage)]
-        if not joints:
-            reason = f"expected {FRONT}, {SINK} or nothing as the stage to tap, got {describe(stage)}"
-            return await connection.answer(refused(EXIT_USAGE, reason))
-        await connection.answer(done())
-        with tapped(joints) as tap:
-            try:
-                await wait_for_any(connection.wait_gone, tap.cut_off.wait, partial(_copy, tap, connection))
-            except trio.Cancelled:  # the server ends
-                connection.say_at_last({"type": TAP_ENDED})
-                raise
-        connection.is_over = True
-        return None
+        if joints:
+            with tapped(joints) as tap:
+                await _copy_all(tap, connection)
+            return
+        found = [(chain, label) for chain in self._controls.chains() if (label := label_of(chain, str(stage)))]
+        if len(found) != 1:
+            await connection.answer(refused(EXIT_USAGE, self._known_stages(stage)))
+            return
+        try:
+            async with self._stage_taps.tapped(*found[0]) as (tap, program):
+                await _copy_all(tap, connection, partial(wait_taken_out, found[0][0], program))
+        except TapRefusedError as error:
+            await connection.answer(refused(EXIT_STAGE, str(error)))
+
+    def _known_stages(self, stage: object) -> str:
+        names = [program.label for chain in self._controls.chains() for program in chain.programs[:-1]]
+        return f"there is no stage {describe(stage)} to tap; expected one of {', '.join([FRONT, *names, SINK])}"
+
+    async def _take_copy(self, request: Frame, connection: Connection) -> None:
+        """Frames that a tap stage has copied."""
+        tap, frames = self._stage_taps.of(request.get("key")), request.get("data")
+        if tap is None or not isinstance(frames, bytes):
+            connection.is_over = True
+        else:
+            connection.is_kept = True
+            tap.put(frames)
 
     async def _drain(self, request: Frame, connection: Connection) -> None:
         self._controls.drain()
@@ -159,6 +181,7 @@ class Requests:
         STATUS: _tell_status,
         RELOAD: _reload,
         TAP: _tap,
+        COPY: _take_copy,
         DRAIN: _drain,
     }
 
@@ -177,6 +200,19 @@ def _joints_of(link: Link, stage: object) -> list[Joint]:
     """Where what `stage` writes passes; None: all that goes to the chain and comes from it."""
     joints: dict[object, list[Joint]] = {None: [link.feed, link], FRONT: [link.feed], SINK: [link]}
     return joints.get(stage, [])
+
+
+async def _copy_all(tap: Tap, connection: Connection, *ends: Callable[[], Awaitable[object]]) -> None:
+    """Copy what a tap gets to a peer until it has gone, or is cut off, or one of `ends` returns; then it is over."""
+    await connection.answer(done())
+    connection.is_over = True
+    try:
+        await wait_for_any(connection.wait_gone, tap.cut_off.wait, partial(_copy, tap, connection), *ends)
+    except trio.Cancelled:  # the server ends
+        connection.say_at_last({"type": TAP_ENDED})
+        raise
+    if not tap.cut_off.is_set():
+        connection.say_at_last({"type": TAP_ENDED})
 
 
 async def _copy(tap: Tap, connection: Connection) -> None:

@@ -57,7 +57,7 @@ class ControlServer:
 
     def _make_room(self) -> bool:
         """End the connection that has been idle for longest, if any is."""
-        idle = [connection for connection in self._open if connection.idle_since is not None]
+        idle = [connection for connection in self._open if connection.idle_since is not None and not connection.is_kept]
         if not idle:
             return False
         self._open.pop(min(idle, key=lambda connection: connection.idle_since or 0.0)).cancel()

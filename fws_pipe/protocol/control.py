@@ -15,6 +15,9 @@ FRONT = "front"
 SINK = "sink"
 """The two ends of a chain, as a tap names them."""
 
+COPY = "copy"
+"""From a tap stage, without an answer: `data` are frames that have passed it, and `key` says which tap they are for."""
+
 CLIENT = "client"
 STAGE = "stage"
 

@@ -242,6 +242,53 @@ def test_a_tap_whose_reader_stalls_is_cut_off_and_holds_nothing_up(desk: Desk) -
     assert tap.wait(PATIENCE_S) == 6
 
 
+def test_a_tap_behind_a_stage_is_put_in_and_taken_out_by_a_reload(desk: Desk) -> None:
+    server = desk.start("cat | mirror")
+    with connect(server.url) as client:
+        taps = [
+            subprocess.Popen(["fws-ctl", "tap", stage], stdout=subprocess.PIPE, env=desk.environment())
+            for stage in ("1", "mirror")
+        ]
+        server.stderr.wait_for("the chain is replaced", 2)
+        names = [stage["name"] for stage in desk.ask("stages")]
+        assert names == ['stage 1 "cat"', "tap", 'stage 2 "mirror"', "tap", "sink"]
+        for number, victim in enumerate(["cat", "mirror", "tap_stage"], start=1):
+            client.send(f"hello {victim}")
+            assert client.recv(PATIENCE_S) == f"hello {victim}"
+            os.kill(stage_of(server.pid, victim), signal.SIGKILL)
+            server.stderr.wait_for("the chain serves again", 2 + number)
+        client.send("bye")
+        assert client.recv(PATIENCE_S) == "bye"
+        seen = [messages_of(tap, "bye") for tap in taps]
+        assert [set(kinds) for kinds, _ in seen] == [{"open", "message", "tick"}, {"open", "message", "tick", "send"}]
+        for _, messages in seen:
+            assert list(dict.fromkeys(messages)) == ["hello cat", "hello mirror", "hello tap_stage", "bye"]
+        taps[0].kill()
+        server.stderr.wait_for("the chain is replaced", 3)
+        desk.ctl("reload")  # which takes out what is left
+        assert [stage["name"] for stage in desk.ask("stages")] == ['stage 1 "cat"', 'stage 2 "mirror"', "sink"]
+        assert taps[1].wait(PATIENCE_S) == 0
+        for tap in taps:
+            tap.communicate(timeout=PATIENCE_S)
+        client.send("still here")
+        assert client.recv(PATIENCE_S) == "still here"
+
+
+def messages_of(tap: subprocess.Popen[bytes], last: str) -> tuple[list[str], list[str]]:
+    """The types of a tap's frames, and the texts of its messages, up to this one and its tick."""
+    assert tap.stdout is not None
+    decoder = FrameDecoder()
+    kinds: list[str] = []
+    messages: list[str] = []
+    while not (messages and messages[-1] == last and kinds[-1] == "tick"):
+        decoder.feed(os.read(tap.stdout.fileno(), 65536))
+        for frame, _ in decoder:
+            kinds.append(frame["type"])
+            if frame["type"] == "message":
+                messages.append(frame["data"])
+    return kinds, messages
+
+
 # Servers that are not there, or that don't answer.
 
 

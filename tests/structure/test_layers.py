@@ -41,7 +41,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "surroundings",
         "programs",
     ),
-    "control": ("server", "requests", "connection", "tap"),
+    "control": ("server", "requests", "connection", "stage_taps", "tap"),
     "inputs": ("inputs", "command", "own_stdin", "line_feed", "lines"),
     "front": (
         "source_link",
@@ -132,6 +132,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "chain": (
         "rehearsal",
         "supervisor",
+        "tap_stage",
         "successor",
         "spawn",
         "stdout",
