@@ -1,4 +1,4 @@
-"""One client: its identity, its groups, and what the chain has answered to its handshake."""
+"""One client: its identity, its groups, and the chain's answer to its handshake."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Ping(NamedTuple):
 
 
 class GateAnswer(NamedTuple):
-    """What the chain answers to a handshake, with --gate; `refusal` is None when the client may come in."""
+    """The chain's answer to a handshake, with --gate; `refusal` is None where the client is accepted."""
 
     refusal: Refusal | None
     auth: dict[str, object] | None = None
@@ -29,7 +29,7 @@ class GateAnswer(NamedTuple):
 
 
 class Client(Sender):
-    """One connection; `share_limit` and `load` as its sender has them."""
+    """One connected client, or one whose handshake waits for the chain; for `share_limit` and `load` see Sender."""
 
     __slots__ = (
         "_answered",
@@ -50,44 +50,44 @@ class Client(Sender):
         super().__init__(wire, share_limit, load)
         self.id = client_id
         self.event_tail = event_tail(client_id)
-        """What all its events have in common (frames.py)."""
+        """The bytes that all its events have in common (websocket/frames.py)."""
         self.groups: set[str] | frozenset[str] = frozenset()
-        """Those that it is in, or was in when it left."""
+        """The names of its groups; of one that has left, those that it was in."""
         self.open_event = b""
-        """The `open` that told the chain of this client, as it was written; repeated in snapshots."""
+        """Its `open` event, as it was written to the chain; snapshots repeat it."""
         self.auth: dict[str, Any] | None = None
-        """Who it is, as far as anybody has found out."""
+        """The claims of its token, or those that the gate has given it; None: there are none."""
         self.subprotocol: str | None = None
-        """What it speaks within WebSocket; None: nothing has been agreed on."""
+        """The subprotocol that was agreed on; None: none was."""
         self.is_open = False
-        """Whether its handshake is over; with a gate the chain knows of it before."""
+        """Whether its handshake is complete; with a gate the chain gets its `open` before that."""
         self.has_ended = False
         """Whether the feed takes no event of it any more: it has departed, or its `open` kills the chain."""
         self.gate_answer: GateAnswer | None = None
-        """The chain's answer to its handshake, once there is one."""
+        """The chain's answer to its handshake; None: there is none yet."""
         self._answered: trio.Event | None = None
         self.pinged: Ping | None = None
-        """The last ping."""
+        """The last keep-alive ping; None: there was none."""
         self.addressed = -math.inf
-        """When the keep-alive last saw that something had been sent to it, or waited for that (trio's clock)."""
+        """The time of the last keep-alive check that found bytes sent to it, or waiting (trio's clock)."""
 
     def join(self, group: str) -> None:
-        """Note that it is in a group."""
+        """Add a group to its groups."""
         self.groups = {*self.groups, group}
 
     def leave(self, group: str) -> None:
-        """Note that it is in a group no more."""
+        """Remove a group from its groups."""
         self.groups = self.groups - {group}
 
     def answer(self, answer: GateAnswer) -> None:
-        """Note what the chain answers to its handshake; the first answer counts."""
+        """Note the chain's answer to its handshake; only the first counts."""
         if not self.is_open and self.gate_answer is None:
             self.gate_answer = answer
             if self._answered is not None:
                 self._answered.set()
 
     async def wait_answered(self) -> None:
-        """Wait for the chain's answer."""
+        """Wait for the chain's answer to its handshake."""
         self._answered = trio.Event()
         if self.gate_answer is None:
             await self._answered.wait()

@@ -1,4 +1,4 @@
-"""Finds out which clients still live, and keeps proxies from ending connections that are idle."""
+"""Pings idle clients: finds dead ones, and keeps proxies from ending idle connections (RFC 6455, section 5.5.2)."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from fws_pipe.counters import Count, Counters
 from fws_pipe.websocket.rfc6455 import INTERNAL_ERROR, PING_FRAME
 
 _NEARLY = 0.999
-"""What a sum of floats may lack."""
+"""Allows for the rounding error of a sum of floats."""
 
 CHECKS = 4
-"""How many times an interval the idle clients are looked through: a ping is early by a quarter of it at most."""
+"""Keep-alive checks per interval: a ping is early by a quarter of the interval at most."""
 
 
 class KeepAlive:
     """Pings clients that have been idle for `interval` seconds; ends those that then stay silent for `timeout` seconds.
 
-    A client is idle that has sent nothing, or has been sent nothing.
-
-    A proxy in between may end a connection of which one direction is idle, whatever passes in the other. 0: off.
-    `is_paused` tells whether the server reads no client just now: then a client's silence says nothing.
+    A client is idle when either direction is: a proxy may end a connection for one idle direction, whatever passes in
+    the other. 0 switches either off. `is_paused` tells whether the server reads no client at the moment: then a
+    client's silence means nothing.
     """
 
     def __init__(
@@ -40,10 +39,10 @@ class KeepAlive:
         self._is_paused = is_paused
         self._counters = counters
         self._checks = 0
-        """How often the clients have been looked at while they were read."""
+        """The number of checks so far, without those while no client was read."""
 
     async def run(self) -> None:
-        """Look through all clients, now and then, for ever."""
+        """Check all clients, CHECKS times an interval, for ever."""
         if self._interval <= 0:
             return
         pause = min(self._interval, self._timeout or self._interval) / CHECKS
@@ -58,12 +57,15 @@ class KeepAlive:
                     self._keep_client_alive(client, now, pause)
 
     def _keep_client_alive(self, client: Client, now: float, pause: float) -> None:
-        """`pause`: the seconds between two checks. A ping is due when at the next one it would be late."""
+        """Ping a client that will be idle for the whole interval before the next check; end one that is silent.
+
+        `pause` is the seconds between two checks.
+        """
         patience = self._interval - pause
         wire = client.wire
         if wire.forget_sent() or wire.outbox:
             client.addressed = now
-        # A client that takes what waits for it lives, though the ping may be far behind in its queue.
+        # A client that reads its outbox lives, though the ping may be far behind in that.
         signs_of_life = [since for since in (wire.waiting_since, wire.blocked_since) if since is not None]
         since = max(signs_of_life, default=now)
         is_unanswered = client.pinged is not None and client.pinged.since == since
@@ -76,10 +78,10 @@ class KeepAlive:
             wire.send_control(PING_FRAME)
 
     def _is_silent(self, pinged: Ping | None, now: float, pause: float) -> bool:
-        """Whether a client that has not answered this ping has had its time for that, and been silent before it.
+        """Whether a client that was silent before this ping has not answered it in time.
 
-        Its time is counted in checks, not by the clock: when we ourselves have been stopped, or have read no client
-        since the chain was too slow, the answer may have been there all the time.
+        The time is counted in checks, not by the clock: if the server was stopped, or read no client since the chain
+        was too slow, the answer may wait unread.
         """
         if pinged is None or self._timeout <= 0 or now - pinged.since < self._interval + self._timeout:
             return False

@@ -1,4 +1,4 @@
-"""The clients by id, the groups, and the fan-out of actions to them. No I/O of its own: wires have that."""
+"""The clients by id, the groups, and the fan-out of actions to them. No I/O of its own: the wires do it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from fws_pipe.websocket.wire import Wire
 
 
 def weight_of_group(name: str) -> int:
-    """About how much memory it takes that a client is in a group, in bytes: each keeps the name for itself."""
+    """The approximate memory of one membership in bytes: each client keeps its own copy of the group's name."""
     return sys.getsizeof(name) + 2 * OBJECT_BYTES
 
 
 _Target = tuple[str | list[str] | None, str | None, str | list[str] | None, bool]
-"""`to`, `group`, `except` of a send, and whether it is for the clients of other servers as well."""
+"""`to`, `group` and `except` of a send, and whether it is also for other servers' clients."""
 
 _NOBODY: _Target = (None, None, None, False)
 
 _JOINED_BYTES = 64 * 1024
-"""How much for the same receivers is queued as one."""
+"""The size at which joined messages for the same receivers are queued, in bytes."""
 
 
 def _nobodys(seqs: Sequence[object]) -> list[Client | None]:
@@ -36,9 +36,9 @@ def _nobodys(seqs: Sequence[object]) -> list[Client | None]:
 
 
 class Clients:
-    """All clients of this server that the chain knows of, by id, and the groups.
+    """All clients of this server whose `open` the chain has got, by id, and the groups.
 
-    `owners_of` tells whose events these `seq`s are, as long as the chain is at work on them.
+    `owners_of` returns the client whose event each of these `seq`s is; None for an event that the chain has finished.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class Clients:
         self._followers: list[Callable[[Client], object]] = []
         self._groups: dict[str, dict[str, Client]] = {}
         self.groups_weight = 0
-        """About how much memory the groups take, in bytes."""
+        """The approximate memory of the groups, in bytes."""
         self._touched: set[Wire] = set()
         self._target: _Target = _NOBODY
         self._frames: list[bytes] = []
         self._sends: list[Frame] = []
-        """The actions that these frames are from."""
+        """The actions that `_frames` were made of."""
         self._frames_size = 0
 
     def __len__(self) -> int:
@@ -75,12 +75,12 @@ class Clients:
         return client.id in self._by_id
 
     def add(self, client: Client) -> None:
-        """The chain knows of a client. Until `open` it gets only what is for itself."""
+        """Add a client whose `open` the chain gets. Until its handshake is complete only sends to its id reach it."""
         self._by_id[client.id] = client
         self._before_the_gate += 1
 
     def follow(self, follower: Callable[[Client], object]) -> None:
-        """Call this whenever a client has come, has gone, or is in other groups."""
+        """Call `follower` with each client that has come, has gone, or has changed its groups."""
         self._followers.append(follower)
 
     def _tell(self, client: Client) -> None:
@@ -88,7 +88,7 @@ class Clients:
             follower(client)
 
     def open(self, client: Client) -> None:
-        """A client's handshake is over."""
+        """Note that a client's handshake is complete."""
         client.is_open = True
         self._before_the_gate -= 1
         self._tell(client)
@@ -102,22 +102,22 @@ class Clients:
         self._tell(client)
 
     def get(self, client_id: str) -> Client | None:
-        """The client of an id, or None."""
+        """The client with this id, or None."""
         return self._by_id.get(client_id)
 
     def of(self, client_id: str) -> Client | None:
-        """The client of an id; None, and counted, when it has gone."""
+        """The client with this id; None, which is counted, when it has gone."""
         client = self._by_id.get(client_id)
         if client is None:
             self._counters.add(Count.GONE)
         return client
 
     def may_join(self, client: Client, group: str) -> bool:
-        """Whether a client is in this group, or may be put into it beside those that it is in."""
+        """Whether a client is in this group, or may join it under --max-groups."""
         return not 0 < self._max_groups <= len(client.groups) or group in client.groups
 
     def join(self, client_id: str, group: str) -> None:
-        """Put a client into a group; nothing happens when it has left."""
+        """Put a client into a group; a no-op when the client has gone."""
         client = self.of(client_id)
         if client is not None and group not in client.groups:
             client.join(group)
@@ -126,7 +126,7 @@ class Clients:
             self._tell(client)
 
     def leave(self, client_id: str, group: str) -> None:
-        """Take a client out of a group; nothing happens when it isn't in there."""
+        """Take a client out of a group; a no-op when it isn't a member."""
         client = self.of(client_id)
         if client is not None and group in client.groups:
             client.leave(group)
@@ -143,7 +143,8 @@ class Clients:
     def send(self, action: Frame) -> None:
         """Queue a `send` action; `flush` writes.
 
-        Encoded once for all receivers; and what goes to the same receivers one after the other is queued as one.
+        The message is encoded once for all receivers; consecutive messages to the same receivers are queued as one
+        block.
         """
         data = action["data"]
         if data == []:
@@ -165,19 +166,19 @@ class Clients:
             self.deliver()
 
     def deliver(self) -> None:
-        """Put what has been sent into the outboxes: before anything else happens to the clients."""
+        """Move sent messages into the outboxes; call it before any other action on the clients."""
         if self._frames:
             self._touched.update([client.wire for client in self._pass_on(at_once=False)])
 
     def _pass_on(self, *, at_once: bool) -> list[Client]:
-        """Give what has been sent to the wires of its receivers, to be queued or to be written; returns these."""
+        """Pass sent messages to the wires of their receivers, to be queued or written at once; returns them."""
         frames, self._frames, self._frames_size = self._frames, [], 0
         sends, self._sends = self._sends, []
         to, group, without, is_everywhere = self._target
         self._target = _NOBODY
         block = frames[0] if len(frames) == 1 else b"".join(frames)
         is_run = len(frames) > 1
-        # Of clients everywhere most are other servers': that they are not here is not worth a count.
+        # With `everywhere` most receivers are other servers' clients: those that aren't here don't count as gone.
         receivers = self._receivers(to, group, without, 0 if is_everywhere else len(frames))
         weight = len(block) // len(receivers) + 1 if receivers else 0
         owners: list[Client | None] | None = None
@@ -194,7 +195,7 @@ class Clients:
         return receivers
 
     def _owners(self, sends: Iterable[Frame]) -> list[Client | None]:
-        """Whose event each message of these actions has been caused by, as far as that is known."""
+        """For each message of these actions the client whose event caused it; None: unknown."""
         seqs: list[object] = []
         for action in sends:
             data, seq = action["data"], action.get("seq")
@@ -205,8 +206,8 @@ class Clients:
     def _pass_on_behind(
         self, client: Client, frames: list[bytes], owners: list[Client | None], block: bytes, weight: int
     ) -> None:
-        """Queue frames, which are a block together, for a client that is behind."""
-        # One that still waits at the gate can't read anything.
+        """Queue frames, which together are `block`, for a client that reads slowly."""
+        # A client that waits at the gate can't read yet, so nothing counts as its own replies.
         count_own = owners.count(client) if client.is_open else 0
         if not count_own:
             self._post_run(client, frames, block, weight, is_own=False)
@@ -224,7 +225,7 @@ class Clients:
         elif client.wire.is_closing:
             self._counters.add(Count.GONE, len(frames))
         else:
-            for frame in frames:  # a part of it may fit
+            for frame in frames:  # some of them may fit
                 self._post(client, frame, is_own=is_own)
 
     def _receivers(
@@ -259,7 +260,7 @@ class Clients:
         return [client for client in self._by_id.values() if client.is_open]
 
     def _named(self, to: str | list[str], messages: int = 1) -> Iterator[Client]:
-        """The clients of these ids; for each that has gone its messages are counted."""
+        """Yield the clients with these ids; for each that has gone, its messages are counted."""
         for client_id in [to] if isinstance(to, str) else to:
             client = self._by_id.get(client_id)
             if client is not None:
@@ -278,7 +279,7 @@ class Clients:
             self._too_slow(client, frame)
 
     def _too_slow(self, client: Client, frame: bytes) -> None:
-        """A client's outbox is full."""
+        """Apply --slow-client to a client whose outbox is full."""
         wire = client.wire
         if self._slow_client is SlowClient.CLOSE:
             self._counters.add(Count.SLOW)
@@ -292,7 +293,7 @@ class Clients:
         self._counters.add(Count.DROPPED_FOR_SLOW)
 
     def close(self, action: Frame) -> None:
-        """Carry out a `close` action."""
+        """Execute a `close` action."""
         to = action["to"]
         text = "The chain has closed this connection."
         targets = list(self._everyone() if to == EVERYONE else self._named(to))
@@ -303,7 +304,7 @@ class Clients:
                 client.answer(GateAnswer(Refusal(403, action.get("reason") or text, reason="the chain has closed it")))
 
     def flush(self) -> None:
-        """Write to each client that got something since the last flush."""
+        """Write to each client that was sent messages since the last flush."""
         if self._frames and not self._touched:
             self._pass_on(at_once=True)  # nothing else waits: no need to queue it first
         else:

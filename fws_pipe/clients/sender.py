@@ -1,4 +1,4 @@
-"""A client as one that sends: what it may have under way in the chain, and in its own outbox. No I/O of its own.
+"""A client as a sender: bounds its events in the chain, together with the replies in its outbox. No I/O of its own.
 
 Back-pressure
 -------------
@@ -58,10 +58,10 @@ class Load:
 
 
 class Sender:
-    """What one client has under way.
+    """Counts one client's bytes and events in the chain.
 
-    `share_limit` bounds it in bytes, together with the replies in the outbox of `wire`. `load` counts what all clients
-    have under way.
+    `share_limit` bounds the bytes, together with the replies in the outbox of `wire`. `load` counts the events of all
+    clients.
     """
 
     __slots__ = ("_held", "_load", "_share", "_share_limit", "_under_way", "_under_way_count", "_window", "wire")
@@ -75,16 +75,16 @@ class Sender:
         self._window = min(_FIRST_WINDOW_BYTES, share_limit)
         self._share: trio.lowlevel.ParkingLot | None = None
         self._held: Held | None = None
-        """What is told of room while this client is not read."""
+        """The object to notify of room while this client is not read."""
 
     def charge(self, size: int, count: int) -> None:
-        """Note that `size` bytes, in `count` events, of this client have gone to the chain."""
+        """Note that `count` events of this client, of `size` bytes together, have gone to the chain."""
         self._under_way += size
         self._under_way_count += count
         self._load.events += count
 
     def discharge(self, size: int, count: int) -> None:
-        """Note that `size` bytes, in `count` events, are through the chain, or lost with it."""
+        """Note that `count` events, of `size` bytes together, have passed the chain, or are lost with it."""
         self._under_way -= size
         self._under_way_count -= count
         self._load.events -= count
@@ -94,11 +94,11 @@ class Sender:
             self.note_room()
 
     def hold(self, held: Held) -> None:
-        """What it sends is not read: tell this of room, until `let_go`."""
+        """The client is not read from now on: notify `held` of room, until `let_go`."""
         self._held = held
 
     def let_go(self) -> None:
-        """It is read again, or has ended."""
+        """The client is read again, or has ended: notify no more."""
         self._held = None
 
     def note_room(self) -> None:
@@ -159,12 +159,12 @@ class Sender:
         return not self.wire.is_closing
 
     async def wait_share(self) -> None:
-        """Wait until something of its share is free again."""
+        """Wait until a part of its share is free again."""
         if self._share is None:
             self._share = trio.lowlevel.ParkingLot()
         await self._share.park()
 
     def stop_waiting(self) -> None:
-        """End the wait for its share: there is no time left."""
+        """End the wait for its share, since the server stops."""
         if self._share is not None:
             self._share.unpark_all()

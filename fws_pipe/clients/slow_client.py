@@ -9,8 +9,8 @@ class SlowClient(enum.StrEnum):
     """What to do about a client whose outbox is full (--slow-client)."""
 
     CLOSE = "close"
-    """It is closed, with 1013: it knows then that it has missed something."""
+    """The client is closed with 1013, and so knows that it has missed messages."""
     DROP_OLDEST = "drop-oldest"
-    """What has waited longest is dropped: for those who want the newest."""
+    """The messages that have waited longest are dropped: for clients that want the newest."""
     DROP_NEWEST = "drop-newest"
-    """What has just come is dropped."""
+    """The new message is dropped."""
