@@ -50,7 +50,7 @@ async def serve(
     with trio.open_signal_receiver(signal.SIGTERM, *minded) as signals:
         listeners = await _open_all(config, handover.listeners)
         async with _closing(listeners), trio.open_nursery() as nursery:
-            nursery.start_soon(watch_signals, signals, stopping, backend, front, reload, log)
+            nursery.start_soon(watch_signals, signals, stopping, config.drain_timeout, backend, front, reload, log)
             urls = [url_of(listener, front.entrance.has_tls) for listener in listeners]
             if control is not None:
                 nursery.start_soon(control(urls).run)

@@ -14,9 +14,18 @@ from fws_pipe.log import Log
 
 
 async def watch_signals(
-    signals: AsyncIterator[int], stopping: trio.Event, backend: Backend, front: Front, reload: Reload, log: Log
+    signals: AsyncIterator[int],
+    stopping: trio.Event,
+    drain_timeout: float,
+    backend: Backend,
+    front: Front,
+    reload: Reload,
+    log: Log,
 ) -> None:
-    """SIGHUP reloads; the first SIGTERM or SIGINT sets `stopping`, the second ends what is still going on."""
+    """SIGHUP reloads; the first SIGTERM or SIGINT sets `stopping`, the second ends what is still going on.
+
+    `drain_timeout`, in seconds, is only told.
+    """
     had_terminal = _has_terminal()
     hurrying = False
     async for number in signals:
@@ -27,11 +36,11 @@ async def watch_signals(
             else:
                 reload(name)
         elif not stopping.is_set():
-            log.info(f"{name}: finishing; once more and I hurry")
+            log.info(f"{name}: draining for up to {drain_timeout:g} s; a second signal stops the server now")
             stopping.set()
         elif not hurrying:
             hurrying = True
-            log.info(f"{name} again: hurrying")
+            log.info(f"{name} again: stopping now")
             backend.hurry()
             front.abort_all()
             backend.stop(0.0)

@@ -642,15 +642,16 @@ def test_a_stage_that_is_deaf_to_everything_is_killed_rung_by_rung(servers: Serv
     server.stderr.wait_for('SIGKILL for stage 2 "deaf"')
 
 
-def test_a_second_interrupt_hurries(servers: Servers) -> None:
+def test_a_second_interrupt_stops_the_server_now(servers: Servers) -> None:
     deaf = servers.script("deaf", "#!/bin/sh\ntrap '' TERM\ncat\nwhile :; do sleep 1000; done\n")
     server = servers.start("--verbose", "--drain-timeout", "1000", deaf)
     assert server.port
     server.signal(signal.SIGINT)
+    server.stderr.wait_for("SIGINT: draining for up to 1000 s; a second signal stops the server now")
     server.stderr.wait_for("end of input for the chain")
     server.signal(signal.SIGINT)
     assert server.wait() == 0
-    assert "SIGINT again: hurrying" in server.stderr.text
+    assert "SIGINT again: stopping now" in server.stderr.text
 
 
 def test_a_port_in_use_is_one_line_and_leaves_nothing_running(servers: Servers) -> None:
