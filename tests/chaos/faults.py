@@ -49,6 +49,9 @@ class World:
     lasting: set[asyncio.Task[None]] = field(default_factory=set)
     redis_lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    said_when_struck: dict[int, int] = field(default_factory=dict)
+    """How much each client had said when the chain was struck last."""
+
     told: int = 0
     """How many of the server's lines are in the log."""
 
@@ -86,19 +89,34 @@ class World:
         await asyncio.to_thread(self.server.stderr.wait_for, words, count, _SKIP_PATIENCE_S)
 
     async def wait_strikeable(self) -> None:
-        """Wait while the chain has died so often without serving that once more is too much."""
-        deadline = time.monotonic() + PATIENCE_S
-        while self._deaths_in_a_row() >= _STRIKES_WITHOUT_SERVING and time.monotonic() < deadline:
-            await asyncio.sleep(_CHECK_S)
+        """Wait while one more death of the chain would have consequences that are right, and no fault of the server.
 
-    def _deaths_in_a_row(self) -> int:
+        It gives up when the chain fails to start too often in a row. And an event that is alone in the chain at three
+        deaths passes for their cause, whoever has killed the chain: so it must get on between two strikes.
+        """
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._is_strikeable() and time.monotonic() < deadline:
+            await asyncio.sleep(_CHECK_S)
+        self.said_when_struck = {client.sender.number: client.sender.said for client in self.crowd.here}
+
+    def _is_strikeable(self) -> bool:
         deaths = 0
+        has_served = False
         for line in self.server.stderr.lines:
             if SERVES in line:
-                deaths = 0
+                has_served, deaths = True, 0
             elif DIES in line:
-                deaths += 1
-        return deaths
+                has_served, deaths = False, deaths + 1
+        return self._has_got_on() if has_served else deaths < _STRIKES_WITHOUT_SERVING
+
+    def _has_got_on(self) -> bool:
+        """Whether a client has heard what it has said since the last strike: all that was said before is through."""
+        said = self.said_when_struck
+        return not said or any(
+            client.listener.last_of(client.sender.number) > said[client.sender.number]
+            for client in self.crowd.here
+            if client.sender.number in said
+        )
 
 
 class Fault(NamedTuple):
