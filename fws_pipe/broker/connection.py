@@ -66,6 +66,9 @@ AWAY = (redis.ConnectionError, TimeoutError, ClusterError, RedisClusterException
 PASSING = (*AWAY, ReadOnlyError)
 """The exceptions after which a repeated command may succeed: outages, and a failover that isn't complete."""
 
+_CLUSTER_REPLIES = ("MOVED ", "ASK ", "CROSSSLOT ")
+"""How replies of a cluster's node begin for which redis-py 5 has no exceptions of their own."""
+
 Client = Any
 """redis.Redis or RedisCluster: the same commands, no common base class."""
 
@@ -102,6 +105,8 @@ def connect(settings: RedisSettings) -> Client:
             return _Cluster.from_url(url, **timeouts, **keepalive)
         except RedisClusterException as error:
             raise _as_redis_error(error) from None
+        except IndexError:  # so redis-py 5 puts it
+            raise ClusterDownError("no node has a slot") from None
     return redis.Redis.from_url(url, **once, **keepalive)
 
 
@@ -286,7 +291,8 @@ def explain(error: Exception, settings: RedisSettings) -> str:
         return f"{where} is not a cluster; leave --redis-sharded out"
     if settings.sharded and (isinstance(error, ClusterDownError) or "slots are not covered" in text):
         return f"{where} is a cluster that is not whole ({text}); mend it, or try again when it has mended itself"
-    if not settings.sharded and isinstance(error, (AskError, ClusterDownError, ClusterCrossSlotError)):
+    is_cluster_error = isinstance(error, (AskError, ClusterDownError, ClusterCrossSlotError))
+    if not settings.sharded and (is_cluster_error or text.startswith(_CLUSTER_REPLIES)):
         return _part_of_a_cluster(settings)
     if isinstance(error, MasterNotFoundError):
         return _explain_missing_master(error, settings)
