@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from fws_pipe.adapters.arguments import NEWLINES, Option, Words, one_of
 from fws_pipe.adapters.lines import LINE_LIMIT_BYTES, escape, unescape, without_return
 from fws_pipe.adapters.pending import Pending
 from fws_pipe.errors import ProgramError
@@ -20,6 +21,12 @@ from fws_pipe.wording import counted
 
 UNACCEPTABLE = 1003
 """The close code for a message of a kind that is not taken (RFC 6455, section 7.4.1)."""
+
+NEWLINE = Option(
+    "--newline",
+    "a message of several lines: keep, one answer for each line; escape, one line with %0A; reject, close 1003",
+    "|".join(NEWLINES), "keep", one_of(*NEWLINES),
+)  # fmt: skip
 
 
 class _Asked:
@@ -38,6 +45,7 @@ class MapText:
     """`newline` is keep, escape or reject: what becomes of newlines in a message. `tell` complains."""
 
     def __init__(self, newline: str, tell: Callable[[str], None], decoder: FrameDecoder, out: Outgoing) -> None:
+        self.promise = ""
         self._newline = newline
         self._tell = tell
         self._out = out
@@ -111,3 +119,8 @@ class MapText:
     def missing(self) -> str:
         """How many messages are unanswered."""
         return f"{counted(len(self._pending), 'message')} unanswered" if self._pending else ""
+
+
+def make(words: Words, tell: Callable[[str], None], decoder: FrameDecoder, out: Outgoing) -> MapText:
+    """For the filter map."""
+    return MapText(words.value(NEWLINE), tell, decoder, out)

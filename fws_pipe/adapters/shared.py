@@ -33,11 +33,15 @@ UNANSWERED_BYTES = 1024 * 1024
 """How much may wait for a program's answers before no more frames are read."""
 
 SILENCE_S = 1.0
-"""How long a program may answer nothing at all before that is told: most that do hold their lines back."""
+"""How long a program may write nothing at all before that is told: most that do hold their lines back."""
 
 
 class Translator(Protocol):
     """Says what frames are to the program, and what its lines are in frames. Never waits."""
+
+    @property
+    def promise(self) -> str:
+        """What is promised of an event when the program dies, where that is less than of any filter's."""
 
     @property
     def unanswered(self) -> int:
@@ -65,18 +69,20 @@ class Translator(Protocol):
 class Shared:
     """One program, and the way in and out of it.
 
-    `name` is the filter's; `make` gets the decoder of stdin and what goes out.
+    `name` is the filter's; `tell` complains of the program; `make` gets the decoder of stdin and what goes out.
     """
 
     def __init__(
         self,
         name: str,
+        tell: Callable[[str], None],
         loop: Loop,
         guard: Guard,
         command: Command,
         make: Callable[[FrameDecoder, Outgoing], Translator],
     ) -> None:
         self._name = name
+        self._tell = tell
         self._loop = loop
         self._guard = guard
         self._command = command
@@ -100,6 +106,8 @@ class Shared:
             self._loop, self._guard, self._command,
             on_output=self._take_output, on_end=self._note_end, on_room=self._read_on,
         )  # fmt: skip
+        if self._translator.promise:
+            say(f"{self._name}: {self._command.name}: {self._translator.promise}")
         try:
             self._loop.on_signal(signal.SIGTERM, self._terminate)
             self._loop.run(self._flush)
@@ -164,9 +172,9 @@ class Shared:
             self._translator.note_dropped(self._cutter.dropped - dropped)
 
     def _check_silence(self) -> None:
-        if not self._has_answered and self._translator.missing():
+        if not self._has_answered:
             cure = f"{cure_for(self._command.name)}, or try {self._name} --pty"
-            say(f"{self._name}: {self._command.name} has answered nothing for {SILENCE_S:g} s: {cure}")
+            self._tell(f"it has been given lines, and has written none for {SILENCE_S:g} s; if it should: {cure}")
 
     def _note_end(self, status: int) -> None:
         self._translator.take_lines(self._cutter.finish())
@@ -200,10 +208,10 @@ def run_shared(name: str, summary: str, options: Sequence[Option], make: Make) -
     def main(words: Words) -> None:
         command = command_of(words.command, has_terminal=words.has(PTY), is_line_buffered=words.has(STDBUF))
         guard = Guard()
-        complaints = Complaints(name)
+        complaints = Complaints(f"{name}: {command.name}")
         try:
             with Loop() as loop:
-                Shared(name, loop, guard, command, partial(make, words, complaints.tell)).run()
+                Shared(name, complaints.tell, loop, guard, command, partial(make, words, complaints.tell)).run()
         finally:
             guard.close()
             complaints.finish()

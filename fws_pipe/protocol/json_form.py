@@ -63,6 +63,11 @@ def to_json(frame: Frame, raw: bytes | None = None) -> bytes:
     return escaped(text, _escape_letter).encode() + b"\n"
 
 
+def value_to_json(value: object) -> str:
+    """The JSON form of a frame's value. Raises ValueError or RecursionError for what is deeper than msgpack packs."""
+    return escaped(_dump(_to_plain(value, _DEPTH_LIMIT)), _escape_letter)
+
+
 def from_json(line: bytes) -> Frame:
     """The frame of one line. Raises JsonFormError."""
     return decode_line(line)[0]

@@ -13,15 +13,13 @@ import pytest
 
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
 from tests.harness import PATIENCE_S, Servers, eventually
+from tests.unit.adapters.conversation import TICK, message
 
 _FULL_MS = 300
 """A pipe that takes nothing for so long is full."""
 
-TICK: Frame = {"type": "tick", "seq": 9, "time": 1.5}
-
-
-def message(text: str | bytes, seq: int = 1, client: str = "a-1") -> Frame:
-    return {"type": "message", "seq": seq, "time": 1.0, "id": client, "data": text}
+EVERY = pytest.mark.parametrize("name", ["map", "lines", "json"])
+"""Every adapter that runs one program for all."""
 
 
 class Adapter:
@@ -118,39 +116,81 @@ def test_one_that_is_not_helped_is_told(start: Starter) -> None:
     adapter = start("map", "sed", "s/foo/bar/")
     adapter.write(message("foo"))
     assert adapter.process.stderr is not None
-    assert b"has answered nothing for 1 s: give sed the option -u, or try map --pty" in os.read(
+    assert b"none for 1 s; if it should: give sed the option -u, or try map --pty" in os.read(
         adapter.process.stderr.fileno(), 4096
     )
     assert adapter.finish() == ([message("bar")], [], 0)
 
 
+@EVERY
 @pytest.mark.parametrize(
     ("words", "said", "status"),
     [
-        (["nonesuch"], "map: nonesuch: no such command on PATH", 2),
-        ([], "map: expected a command to run", 2),
-        (["--newline", "drop", "cat"], "map: --newline: expected keep, escape or reject, got 'drop'", 2),
-        (["false"], "map: false ended with status 1", 1),
-        (["true"], "map: true ended with status 0", 1),
-        (["read -r line"], "map: read -r line ended with status 0, with 1 message unanswered", 1),
-        (["kill -9 $$"], "map: kill -9 $$ was killed by SIGKILL", 1),
-        (["exec >&-; read -r go"], "map: exec >&-; read -r go ended with status", 1),
-        (["echo banner; cat"], "map: a line that answers no message", 1),
-        (["sed", "-u", "p"], "map: a line that answers no message", 1),
+        (["nonesuch"], "nonesuch: no such command on PATH", 2),
+        (["./plain"], "./plain: make it executable: chmod +x ./plain", 2),
+        ([], "expected a command to run", 2),
+        (["--ptty", "cat"], "--ptty: no such option; there are --", 2),
+        (["false"], "false ended with status 1", 1),
+        (["true"], "true ended with status 0", 1),
+        (["read -r line"], "read -r line ended with status 0", 1),
+        (["kill -9 $$"], "kill -9 $$ was killed by SIGKILL", 1),
+        (["exec >&-; read -r go"], "exec >&-; read -r go ended with status ", 1),
     ],
 )
-def test_map_with_a_program_that_fails(start: Starter, words: list[str], said: str, status: int) -> None:
-    adapter = start("map", *words)
+def test_a_program_that_fails(start: Starter, name: str, words: list[str], said: str, status: int) -> None:
+    (start.servers.folder / "plain").write_text("no program")
+    adapter = start(name, *words)
     try:
-        adapter.write(TICK, message("foo"))
-        assert adapter.process.wait(PATIENCE_S) == status  # at once: it doesn't wait for the end of its input
+        adapter.write(TICK, message("foo"), TICK)
     except BrokenPipeError:
         pass
-    frames, lines, code = adapter.finish()
+    assert adapter.process.wait(PATIENCE_S) == status  # at once: it doesn't wait for the end of its input
+    frames, lines, _ = adapter.finish()
     assert frames[:1] in ([], [TICK])
-    assert len(lines) == 1
-    assert lines[0].startswith(said)
-    assert code == status
+    assert lines[-1].startswith(f"{name}: {said}")
+    assert len(lines) == 1 or "at most once" in lines[0]
+
+
+@pytest.mark.parametrize("words", [["echo banner; cat"], ["sed", "-u", "p"]])
+def test_map_with_a_program_that_answers_too_much(start: Starter, words: list[str]) -> None:
+    adapter = start("map", *words)
+    adapter.write(TICK, message("foo"))
+    assert adapter.process.wait(PATIENCE_S) == 1
+    frames, [line], _ = adapter.finish()
+    assert frames[:1] in ([], [TICK])
+    assert line.startswith("map: a line that answers no message: bytes b'")
+
+
+def test_lines(start: Starter) -> None:
+    adapter = start("lines", "awk", "-W", "interactive", "-F\t", '{ print "send\t!" $2 "\t" toupper($3) }')
+    adapter.write(message("a\nb"), message(b"\0", 2), TICK)
+    events = [message("a\nb"), message(b"\0", 2), TICK]
+    assert adapter.read(5) == [
+        *events,
+        {"type": "send", "to": "*", "except": "a-1", "data": "A\nB"},
+        {"type": "send", "to": "*", "except": "a-1", "data": "AA=="},
+    ]
+    assert adapter.finish()[2] == 0
+
+
+def test_json(start: Starter) -> None:
+    adapter = start("json", 'jq -c --unbuffered \'select(.type == "message") | {type: "send", to: .id, data, seq}\'')
+    adapter.write(TICK, {"type": "open", "id": "a-1"}, message(b"\0", 2), TICK)
+    assert adapter.read(3) == [TICK, TICK, {"type": "send", "to": "a-1", "data": b"\0", "seq": 2}]
+    assert adapter.finish()[2] == 0
+
+
+@pytest.mark.parametrize("name", ["lines", "json"])
+def test_what_has_not_been_acknowledged_is_missing(start: Starter, name: str) -> None:
+    adapter = start(name, "--ack", "read -r event; exit 3")
+    adapter.write(message("foo"), message("bar"), TICK)
+    assert adapter.process.wait(PATIENCE_S) == 1
+    frames, said, _ = adapter.finish()
+    assert frames == ([message("foo")] if name == "lines" else [])
+    assert said == [
+        f"{name}: read -r event; exit 3: what it has not acknowledged when it dies comes again (--ack)",
+        f"{name}: read -r event; exit 3 ended with status 3, with 2 events not acknowledged",
+    ]
 
 
 def test_map_with_garbage_that_is_not_utf_8(start: Starter) -> None:
@@ -158,7 +198,7 @@ def test_map_with_garbage_that_is_not_utf_8(start: Starter) -> None:
     adapter.write(message("axb"))
     frames, [line], status = adapter.finish()
     assert (frames, status) == ([message("a\ufffdb")], 0)
-    assert line.startswith("map: an answer that is not UTF-8: bytes b'a\\xffb'")
+    assert "an answer that is not UTF-8: bytes b'a\\xffb'" in line
 
 
 def test_map_with_lines_of_10_mb(start: Starter) -> None:
@@ -168,7 +208,7 @@ def test_map_with_lines_of_10_mb(start: Starter) -> None:
     assert adapter.finish() == ([message(large), TICK], [], 0)
 
 
-def test_map_with_a_line_that_has_no_end(start: Starter) -> None:
+def test_a_line_that_has_no_end(start: Starter) -> None:
     adapter = start("map", "cat /dev/zero")
     adapter.write(message("foo"))
     assert adapter.process.wait(PATIENCE_S) == 1
@@ -176,9 +216,26 @@ def test_map_with_a_line_that_has_no_end(start: Starter) -> None:
     assert line == "map: a line of the program is over the limit of 16777216 bytes"
 
 
-@pytest.mark.parametrize("script", ["sleep 1000", "exec <&-; sleep 1000"], ids=["never reads", "closes its input"])
-def test_a_program_that_does_not_read_holds_its_adapter_and_no_memory(start: Starter, script: str) -> None:
-    adapter = start("map", script)
+@pytest.mark.parametrize("name", ["lines", "json"])
+def test_garbage_is_told_and_dropped_and_what_comes_behind_it_is_not(start: Starter, name: str) -> None:
+    good = {"lines": "send\\ta-1\\tx", "json": '{"type":"send","to":"a-1","data":"x"}'}[name]
+    adapter = start(
+        name,
+        f"head -c 17000000 /dev/zero | tr '\\0' x; echo; echo '\377'; echo nonsense; echo '{good}'; cat >/dev/null",
+    )
+    assert adapter.read(1) == [{"type": "send", "to": "a-1", "data": "x"}]
+    adapter.write(message("foo"), TICK)
+    frames, said, status = adapter.finish()
+    assert (frames[-1], status) == (TICK, 0)
+    assert sum("dropped" in line for line in said) == 3
+    assert any("1 line over the limit of 16777216 bytes; dropped" in line for line in said)
+
+
+@pytest.mark.parametrize(
+    "words", [["map", "sleep 1000"], ["map", "exec <&-; sleep 1000"], ["lines", "sleep 1000"], ["json", "sleep 1000"]]
+)
+def test_a_program_that_does_not_read_holds_its_adapter_and_no_memory(start: Starter, words: list[str]) -> None:
+    adapter = start(*words)
     assert adapter.process.stdin is not None
     descriptor = adapter.process.stdin.fileno()
     os.set_blocking(descriptor, False)
@@ -190,14 +247,31 @@ def test_a_program_that_does_not_read_holds_its_adapter_and_no_memory(start: Sta
         assert written < 4_000_000
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("script", ["trap '' TERM; sleep 1000 & read -r go; sleep 1000", "sleep 1000"])
-def test_nothing_is_left_running_when_the_adapter_is_ended(start: Starter, number: signal.Signals, script: str) -> None:
-    adapter = start("map", script)
+@EVERY
+@pytest.mark.parametrize(
+    ("number", "script"),
+    [
+        (signal.SIGTERM, "sleep 1000"),
+        (signal.SIGKILL, "trap '' TERM; sleep 1000 & read -r go; sleep 1000"),
+    ],
+)
+def test_nothing_is_left_running_when_the_adapter_is_ended(
+    start: Starter, name: str, number: signal.Signals, script: str
+) -> None:
+    adapter = start(name, script)
     adapter.write(TICK)
     adapter.read(1)
     adapter.process.send_signal(number)
     assert adapter.process.wait(PATIENCE_S) == -number
+    eventually(lambda: not start.servers.processes(), "the end of all that it has started")
+
+
+def test_a_program_that_ignores_sigterm_gets_sigkill(start: Starter) -> None:
+    adapter = start("map", "trap '' TERM; sleep 1000 & read -r go; sleep 1000")
+    adapter.write(TICK)
+    adapter.read(1)
+    adapter.process.send_signal(signal.SIGTERM)
+    assert adapter.process.wait(PATIENCE_S) == -signal.SIGTERM
     eventually(lambda: not start.servers.processes(), "the end of all that it has started")
 
 

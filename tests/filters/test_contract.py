@@ -14,7 +14,13 @@ from fws_pipe.sdk.testing import FRAMES, JSON_LINES, check_filter
 from tests.harness import COMMAND_PATH, FILTERS
 
 ENVIRONMENT = {**os.environ, "PATH": COMMAND_PATH}
-PROGRAMS = {"map": ["cat"], "per_client": ["cat"]}
+PROGRAMS = {
+    "map": ["cat"],
+    "per_client": ["cat"],
+    # Without --ack ticks overtake what goes through the program.
+    "json": ["--ack", "sed", "-u", 'a {"type":"tick"}'],
+    "lines": ["sed", "-n", ""],
+}
 """What the adapters run."""
 FORMS = {"to_json": (FRAMES, JSON_LINES), "from_json": (JSON_LINES, FRAMES)}
 

@@ -7,40 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fws_pipe.adapters.lines import LineCutter
-from fws_pipe.adapters.map_text import MapText
+from fws_pipe.adapters.map_text import NEWLINE, make
 from fws_pipe.errors import ProgramError
-from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
-from fws_pipe.protocol.outgoing import Outgoing
-
-TICK: Frame = {"type": "tick", "seq": 3, "time": 1.5}
+from fws_pipe.protocol.codec import Frame
+from tests.unit.adapters.conversation import TICK, Conversation, message
 
 
-class Conversation:
-    """A translator, what it has written, and what it has complained of."""
-
-    def __init__(self, newline: str = "keep") -> None:
-        self.told: list[str] = []
-        self._decoder = FrameDecoder()
-        self._written = FrameDecoder()
-        self._out = Outgoing(self._decoder, self._written.feed)
-        self.translator = MapText(newline, self.told.append, self._decoder, self._out)
-
-    def give(self, *frames: Frame) -> bytes:
-        """Give it frames; returns what the program gets to read."""
-        self._decoder.feed(b"".join(map(encode, frames)))
-        for frame in self._decoder.frames():
-            self.translator.take(frame)
-        self._written.feed(self._out.pop_all())
-        return self.translator.lines()
-
-    def frames(self) -> list[Frame]:
-        """What has come out since the last time."""
-        self._written.feed(self._out.pop_all())
-        return list(self._written.frames())
-
-
-def message(text: str | bytes, seq: int = 1) -> Frame:
-    return {"type": "message", "seq": seq, "time": 1.0, "id": "a-1", "data": text}
+def conversation_with(newline: str = "keep") -> Conversation:
+    return Conversation(make, [NEWLINE], "--newline", newline)
 
 
 events = st.lists(st.one_of(st.text("ab%\n\r\0é").map(message), st.binary(max_size=3).map(message), st.just(TICK)))
@@ -50,7 +24,7 @@ events = st.lists(st.one_of(st.text("ab%\n\r\0é").map(message), st.binary(max_s
 def test_with_a_program_that_changes_nothing_nothing_changes(
     sent: list[Frame], newline: str, cut: int, batch: int
 ) -> None:
-    conversation = Conversation(newline)
+    conversation = conversation_with(newline)
     program = b""
     cutter = LineCutter()
     for start in range(0, len(sent), batch):
@@ -63,7 +37,7 @@ def test_with_a_program_that_changes_nothing_nothing_changes(
 
 
 def test_what_stands_behind_a_message_waits_for_its_answer() -> None:
-    conversation = Conversation()
+    conversation = conversation_with()
     assert conversation.give(message("a\nb"), TICK, message(b"\0"), message("c")) == b"a\nb\nc\n"
     assert conversation.frames() == []
     assert conversation.translator.missing() == "2 messages unanswered"
@@ -77,14 +51,14 @@ def test_what_stands_behind_a_message_waits_for_its_answer() -> None:
 
 
 def test_what_stands_before_any_message_does_not() -> None:
-    conversation = Conversation()
+    conversation = conversation_with()
     passed = [TICK, message(b"binary"), {"type": "message", "id": "a"}, {"type": "message", "data": "nobody's"}]
     assert conversation.give(*passed) == b""
     assert conversation.frames() == passed
 
 
 def test_reject_closes_the_sender_of_several_lines_in_its_turn() -> None:
-    conversation = Conversation("reject")
+    conversation = conversation_with("reject")
     assert conversation.give(message("one"), message("two\nlines", 2), {**message("a\nb"), "seq": None}) == b"one\n"
     assert conversation.frames() == []
     conversation.translator.take_lines([b"ONE"])
@@ -93,7 +67,7 @@ def test_reject_closes_the_sender_of_several_lines_in_its_turn() -> None:
 
 
 def test_an_answer_that_is_not_utf_8_is_told_and_made_some() -> None:
-    conversation = Conversation()
+    conversation = conversation_with()
     conversation.give(message("a"))
     conversation.translator.take_lines([b"\xff!"])
     assert conversation.frames() == [message("\ufffd!")]
@@ -101,7 +75,7 @@ def test_an_answer_that_is_not_utf_8_is_told_and_made_some() -> None:
 
 
 def test_what_would_answer_the_wrong_message_ends_it() -> None:
-    conversation = Conversation()
+    conversation = conversation_with()
     with pytest.raises(ProgramError, match="a line that answers no message: bytes b'banner'"):
         conversation.translator.take_lines([b"banner"])
     with pytest.raises(ProgramError, match="over the limit"):

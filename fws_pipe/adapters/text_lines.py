@@ -1,0 +1,229 @@
+"""lines: events as lines of fields between tabs, and lines of such fields as actions. No I/O.
+
+The program reads `message⇥ID⇥TEXT` and its sisters, and writes `send⇥ID⇥TEXT` and its. In a field `%0A`, `%0D`, `%09`
+and `%25` stand for LF, CR, TAB and the percent sign; a text that the program has not escaped may hold tabs and percent
+signs all the same. Events pass on round the program. With acknowledgements it writes an empty line behind what it makes
+of each line.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fws_pipe.adapters.arguments import Words
+from fws_pipe.adapters.giving import Giving, giving_of
+from fws_pipe.adapters.lines import LINE_LIMIT_BYTES, escape, unescape, without_return
+from fws_pipe.protocol.actions import (
+    ACCEPT,
+    CLOSE,
+    EVERYONE,
+    JOIN,
+    LEAVE,
+    PUBLISH,
+    REJECT,
+    SEND,
+    check_action,
+)
+from fws_pipe.protocol.codec import Frame, FrameDecoder, describe
+from fws_pipe.protocol.events import CONSUMER, DISCONNECT, MESSAGE, OPEN, REQUIRED_FIELDS
+from fws_pipe.protocol.json_form import value_to_json
+from fws_pipe.protocol.outgoing import Outgoing
+from fws_pipe.wording import counted
+
+
+class TextLines:
+    """`tell` complains of lines that are no action."""
+
+    def __init__(self, giving: Giving, tell: Callable[[str], None]) -> None:
+        self._giving = giving
+        self._tell = tell
+
+    @property
+    def promise(self) -> str:
+        """What is promised of an event when the program dies."""
+        return self._giving.promise
+
+    @property
+    def unanswered(self) -> int:
+        """How many bytes are kept until the program has acknowledged."""
+        return self._giving.unanswered
+
+    def take(self, frame: Frame) -> None:
+        """A frame has come."""
+        self._giving.pass_on(frame)
+        kind = frame.get("type")
+        if type(kind) is str and kind in _LINES and all(name in frame for name in REQUIRED_FIELDS[kind]):
+            fields = [escape(field) for field in _LINES[kind](frame)]
+            self._giving.give(frame, ("\t".join(fields) + "\n").encode(errors="surrogateescape"))
+
+    def end(self) -> None:
+        """No more frames come."""
+        self._giving.end()
+
+    def take_lines(self, lines: list[bytes]) -> None:
+        """The program has written these: actions, acknowledgements, and what is neither."""
+        for line in lines:
+            text = without_return(line)
+            if not text:
+                self._giving.acknowledge()
+                continue
+            try:
+                action = action_of(text)
+            except ValueError as error:
+                self._tell(f"{error}, got {describe(line)}; dropped")
+            else:
+                self._giving.write(action)
+
+    def note_dropped(self, count: int) -> None:
+        """So many lines over the limit were left out."""
+        self._tell(f"{counted(count, 'line')} over the limit of {LINE_LIMIT_BYTES} bytes; dropped")
+
+    def lines(self) -> bytes:
+        """What the program is to read now."""
+        return self._giving.lines()
+
+    def missing(self) -> str:
+        """What the program has still to acknowledge."""
+        return self._giving.missing()
+
+
+def make(words: Words, tell: Callable[[str], None], decoder: FrameDecoder, out: Outgoing) -> TextLines:
+    """For the filter lines."""
+    return TextLines(giving_of(words, tell, decoder, out), tell)
+
+
+# Events as fields.
+
+
+def _open(event: Frame) -> list[str]:
+    query = event.get("query")
+    target = f"{event.get('path', '')}?{query}" if query else str(event.get("path", ""))
+    return ["open", str(event["id"]), target, *(["replay"] if event.get("replay") else [])]
+
+
+def _message(event: Frame) -> list[str]:
+    return _named("message", "binary", str(event["id"]), event["data"])
+
+
+def _close(event: Frame) -> list[str]:
+    return ["close", str(event["id"]), str(event.get("code", ""))]
+
+
+def _consumer(event: Frame) -> list[str]:
+    return _named("consumer", "consumer-binary", event["channel"] or "", event["data"])
+
+
+def _named(text_verb: str, binary_verb: str, name: str, data: object) -> list[str]:
+    if isinstance(data, bytes):
+        return [binary_verb, name, binascii.b2a_base64(data, newline=False).decode()]
+    return [text_verb, name, data if isinstance(data, str) else _json_of(data)]
+
+
+def _json_of(data: object) -> str:
+    """What the queue holds need not be text."""
+    try:
+        return value_to_json(data)
+    except (ValueError, RecursionError):
+        return describe(data)  # too deep for any form
+
+
+_LINES: dict[str, Callable[[Frame], list[str]]] = {
+    OPEN: _open,
+    MESSAGE: _message,
+    DISCONNECT: _close,
+    CONSUMER: _consumer,
+}
+
+
+# Actions from fields.
+
+
+def action_of(line: bytes) -> Frame:
+    """The action that a line asks for. Raises ValueError, which says what was expected."""
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise ValueError("expected UTF-8") from None
+    verb = text.split("\t", 1)[0]
+    form = _FORMS.get(verb)
+    if form is None:
+        raise ValueError(f"expected a line that begins with one of {', '.join(_FORMS)}, and a tab")
+    # The last field may hold tabs that the program has not escaped.
+    fields = [unescape(field) for field in text.split("\t", len(form.fields))[1:]]
+    if len(fields) < form.required:
+        raise ValueError(f"expected {'⇥'.join([verb, *form.fields])}")
+    action = form.make(*fields)
+    problem = check_action(action)
+    if problem:
+        raise ValueError(problem.split(", got ")[0])
+    return action
+
+
+def _receivers(to: str) -> Frame:
+    if to.startswith("@"):
+        return {"group": to[1:]}
+    return {"to": EVERYONE, "except": to[1:]} if to.startswith("!") else {"to": to}
+
+
+def _send(to: str, text: str) -> Frame:
+    return {"type": SEND, **_receivers(to), "data": text}
+
+
+def _binary(to: str, encoded: str) -> Frame:
+    return {"type": SEND, **_receivers(to), "data": _bytes_of(encoded)}
+
+
+def _publish(channel: str, text: str) -> Frame:
+    return {"type": PUBLISH, "channel": channel, "data": text}
+
+
+def _publish_binary(channel: str, encoded: str) -> Frame:
+    return {"type": PUBLISH, "channel": channel, "data": _bytes_of(encoded)}
+
+
+def _close_client(client: str, code: str = "", reason: str = "") -> Frame:
+    return {"type": CLOSE, "to": client, "code": _number(code, 1000), "reason": reason}
+
+
+def _reject(client: str, status: str = "", reason: str = "") -> Frame:
+    return {"type": REJECT, "id": client, "status": _number(status, 403), "reason": reason}
+
+
+def _bytes_of(encoded: str) -> bytes:
+    try:
+        return binascii.a2b_base64(encoded, strict_mode=True)
+    except ValueError:
+        raise ValueError("expected base64 in its last field") from None
+
+
+_DIGITS = 10
+"""More has no number that is meant here."""
+
+
+def _number(text: str, default: int) -> int:
+    if text and not (text.isascii() and text.isdecimal() and len(text) < _DIGITS):
+        raise ValueError("expected a number in its third field")
+    return int(text) if text else default
+
+
+class _Form(NamedTuple):
+    """What a verb's fields are called, how many there must be, and what makes the action of them."""
+
+    fields: tuple[str, ...]
+    required: int
+    make: Callable[..., Frame]
+
+
+_FORMS = {
+    "send": _Form(("ID|*|@GROUP|!ID", "TEXT"), 2, _send),
+    "binary": _Form(("ID|*|@GROUP|!ID", "BASE64"), 2, _binary),
+    "close": _Form(("ID", "CODE", "REASON"), 1, _close_client),
+    "join": _Form(("ID", "GROUP"), 2, lambda client, group: {"type": JOIN, "id": client, "group": group}),
+    "leave": _Form(("ID", "GROUP"), 2, lambda client, group: {"type": LEAVE, "id": client, "group": group}),
+    "publish": _Form(("CHANNEL", "TEXT"), 2, _publish),
+    "publish-binary": _Form(("CHANNEL", "BASE64"), 2, _publish_binary),
+    "accept": _Form(("ID",), 1, lambda client: {"type": ACCEPT, "id": client}),
+    "reject": _Form(("ID", "STATUS", "REASON"), 1, _reject),
+}
