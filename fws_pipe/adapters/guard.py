@@ -24,16 +24,17 @@ for group in $groups; do kill -s KILL -- "-$group"; done
 
 
 class Guard:
-    """Started with the first group. Owns the process, and the write end of the pipe that it reads."""
+    """Owns the process, and the write end of the pipe that it reads.
+
+    It is there before any program is: only a program that has been started and not been told of yet is unguarded, which
+    takes a system call. Raises OSError when there is no shell.
+    """
 
     def __init__(self) -> None:
-        self._pid = 0
-        self._pipe = -1
+        self._start()
 
     def add(self, group: int) -> None:
-        """A process group is to be killed when this process has gone. Raises OSError when there is no shell."""
-        if self._pid == 0:
-            self._start()
+        """A process group is to be killed when this process has gone."""
         self._tell(f"+ {group}\n")
 
     def discard(self, group: int) -> None:

@@ -108,7 +108,7 @@ def test_what_is_promised_when_a_program_is_killed(servers: Servers, mode: str) 
         client.send("last")
         reader.join(30)
         assert answers[-1:] == ["last"]
-    server.stderr.wait_for("open / replay$", KILLS)  # each program has heard of the client
+    server.stderr.wait_for("open / replay$")  # one of them has heard of the client; the others may have had no time
     counts = Counter(answers)
     assert max(counts.values()) == 1, "an answer came twice"
     if mode == "--ack":

@@ -236,6 +236,8 @@ def test_garbage_is_told_and_dropped_and_what_comes_behind_it_is_not(start: Star
 )
 def test_a_program_that_does_not_read_holds_its_adapter_and_no_memory(start: Starter, words: list[str]) -> None:
     adapter = start(*words)
+    adapter.write(TICK)
+    assert adapter.read(1) == [TICK]
     assert adapter.process.stdin is not None
     descriptor = adapter.process.stdin.fileno()
     os.set_blocking(descriptor, False)

@@ -36,9 +36,9 @@ def test_kill_9_of_the_adapter_ends_the_groups_that_it_has_not_taken_back() -> N
         os.killpg(taken_back, signal.SIGKILL)
 
 
-def test_it_ends_with_us_and_is_not_needed_without_a_program() -> None:
+def test_it_ends_with_us_and_kills_nobody_who_has_gone() -> None:
+    Guard().close()
     guard = Guard()
-    guard.close()
     guard.add(2**22 + 1)  # larger than any process's number
     guard.discard(2**22 + 1)
     guard.close()
