@@ -31,7 +31,8 @@ class Guard:
     """
 
     def __init__(self) -> None:
-        self._start()
+        read_end, self._pipe = os.pipe()
+        self._pid = _start_shell(read_end)
 
     def add(self, group: int) -> None:
         """A process group is to be killed when this process has gone."""
@@ -49,26 +50,18 @@ class Guard:
                 os.waitpid(self._pid, 0)
             self._pid, self._pipe = 0, -1
 
-    def _start(self) -> None:
-        read_end, self._pipe = os.pipe()
-        null = os.open(os.devnull, os.O_RDWR)
-        try:
-            self._pid = os.posix_spawn(
-                "/bin/sh",
-                ["sh", "-c", _SCRIPT, "guard"],
-                os.environ,
-                # Not our stdout or stderr: whoever waits for their ends would wait for the guard.
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, read_end, 0),
-                    (os.POSIX_SPAWN_DUP2, null, 1),
-                    (os.POSIX_SPAWN_DUP2, null, 2),
-                ],
-                setpgroup=0,
-            )
-        finally:
-            os.close(read_end)
-            os.close(null)
-
     def _tell(self, line: str) -> None:
         with contextlib.suppress(BrokenPipeError):  # somebody has killed the guard
             os.write(self._pipe, line.encode())
+
+
+def _start_shell(read_end: int) -> int:
+    """Start the shell that reads from this pipe, whose end is closed; returns its id. Raises OSError."""
+    null = os.open(os.devnull, os.O_RDWR)
+    # Not our stdout or stderr: whoever waits for their ends would wait for the guard.
+    actions = [(os.POSIX_SPAWN_DUP2, descriptor, number) for number, descriptor in enumerate((read_end, null, null))]
+    try:
+        return os.posix_spawn("/bin/sh", ["sh", "-c", _SCRIPT, "guard"], os.environ, file_actions=actions, setpgroup=0)
+    finally:
+        os.close(read_end)
+        os.close(null)
