@@ -79,8 +79,8 @@ def _parser() -> Parser:
 
 
 def _from_environment() -> str | None:
-    path = os.environ.get("FWS_CONTROL", "")
-    return path if "/" in path else None
+    path = os.environ.get("FWS_CONTROL")
+    return None if path in (None, "", "auto", "off") else path
 
 
 def _seconds(text: str) -> float:

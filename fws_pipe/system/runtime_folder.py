@@ -45,11 +45,11 @@ def runtime_folder() -> Iterator[str]:
 
 def control_sockets() -> list[str]:
     """The control sockets in all such folders of this user, of which some may be dead servers'."""
-    place = tempfile.gettempdir()
     try:
+        place = tempfile.gettempdir()
         names = sorted(name for name in os.listdir(place) if name.startswith(PREFIX))
     except OSError:
-        return []  # a place that may be written to and not listed
+        return []  # there is no such place, or it may be written to and not listed
     paths = [os.path.join(place, name, CONTROL_NAME) for name in names]
     return [path for path in paths if _is_own_socket(path)]
 

@@ -358,7 +358,9 @@ def test_a_server_without_a_control_socket(desk: Desk) -> None:
 
 def test_a_path_that_can_not_be_is_told_at_the_start(desk: Desk) -> None:
     (desk.folder / "file").write_text("mine")
+    desk.start("--control", f"{desk.folder}/taken", "mirror")
     for path, problem in [
+        (f"{desk.folder}/taken", "somebody listens there already; stop that, or choose another path with --control"),
         (f"{desk.folder}/file", "there is a file that is no socket; remove it if it may go"),
         (f"{desk.folder}/nosuch/socket", "there is no such folder; make it, or choose another with --control"),
     ]:
@@ -440,6 +442,20 @@ def test_a_peer_that_does_not_read_its_answers_holds_nobody_up(desk: Desk) -> No
                 assert client.recv(PATIENCE_S) == "hello"
         assert blocked == 100
         assert len(desk.ask("clients")) == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be somebody else")
+def test_another_user_is_turned_away_whatever_the_mode_of_the_file(desk: Desk) -> None:
+    server = desk.start("--control", f"{desk.folder}/open", "mirror")
+    desk.folder.chmod(0o755)
+    (desk.folder / "open").chmod(0o666)
+    script = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); print(s.recv(9))"
+    done = subprocess.run(
+        ["/usr/bin/env", "python3", "-c", script, f"{desk.folder}/open"],
+        capture_output=True, check=False, timeout=PATIENCE_S, user=65534, cwd="/",
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (b"b''\n", b"")
+    server.stderr.wait_for("the control socket is not for user 65534")
 
 
 @pytest.mark.parametrize(

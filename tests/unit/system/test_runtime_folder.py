@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fws_pipe.system import runtime_folder as runtime
-from fws_pipe.system.runtime_folder import LOCK_NAME, runtime_folder
+from fws_pipe.system.runtime_folder import CONTROL_NAME, LOCK_NAME, control_sockets, runtime_folder
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +54,23 @@ def test_only_what_a_dead_server_left_is_cleared_away(tmp_path: Path) -> None:
         assert unlocked.exists()
         assert elsewhere.exists()
         assert (tmp_path / "fws-pipe-file").exists()
+
+
+def test_control_sockets_are_those_of_this_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # a socket's path has 107 bytes
+    for folder in ("fws-pipe-b", "fws-pipe-a", "another"):
+        (tmp_path / folder).mkdir()
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{folder}/{CONTROL_NAME}")
+    (tmp_path / "fws-pipe-c").mkdir()
+    (tmp_path / "fws-pipe-c" / CONTROL_NAME).touch()
+    (tmp_path / "fws-pipe-file").touch()
+    paths = [str(tmp_path / folder / CONTROL_NAME) for folder in ("fws-pipe-a", "fws-pipe-b")]
+    assert control_sockets() == paths
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert control_sockets() == []
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nosuch"))
+    assert control_sockets() == []
 
 
 def test_another_users_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
