@@ -337,11 +337,11 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack, *, child_r
 
 def _terminal(childs_ends: contextlib.ExitStack, undo: contextlib.ExitStack) -> tuple[int, int]:
     """A pseudo-terminal, our end first, that passes on each byte as it is (termios(3))."""
-    ours, childs = os.openpty()
+    ours, child_end = os.openpty()
     undo.callback(os.close, ours)
-    childs_ends.callback(os.close, childs)
-    attributes = termios.tcgetattr(childs)
+    childs_ends.callback(os.close, child_end)
+    attributes = termios.tcgetattr(child_end)
     attributes[1] &= ~termios.OPOST
     attributes[3] &= ~termios.ECHO
-    termios.tcsetattr(childs, termios.TCSANOW, attributes)
-    return ours, childs
+    termios.tcsetattr(child_end, termios.TCSANOW, attributes)
+    return ours, child_end
