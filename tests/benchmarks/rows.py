@@ -27,6 +27,10 @@ MIRROR = fws_pipe("mirror")
 BROADCAST = fws_pipe("broadcast")
 BROADCAST_TO_SLOW_CLIENTS = fws_pipe("broadcast", "--slow-client", "drop-oldest")
 PASS_ALL = f"fws-python {shlex.quote(str(Path(__file__).with_name('pass_all.py')))}"
+MAP = fws_pipe("map cat | mirror")
+LINES = fws_pipe("lines sed -u s/^message/send/")
+JSON = fws_pipe("""json sed -uE 's/"type":"message"(.*)"id":/"type":"send"\\1"to":/'""")
+"""Each an echo, by a program behind an adapter."""
 IDLE_CLIENTS = 10_000
 FEWER_IDLE_CLIENTS = 5_000
 
@@ -150,6 +154,16 @@ BENCHMARKS = (
     Benchmark(
         "a further stage: a Python filter before mirror, echo of 32 B", "messages/s",
         fws_pipe(f"{PASS_ALL} | mirror"), MIRROR, _echo(300_000, 32),
+    ),
+    *(
+        row
+        for name, subject in (("map cat | mirror", MAP), ("lines sed", LINES), ("json sed", JSON))
+        for row in (
+            Benchmark(f"echo of 32 B by `{name}`", "messages/s", subject, MIRROR, _echo(100_000, 32)),
+            Benchmark(
+                f"echo of 32 B by `{name}`, processor time of all", "us/message", subject, MIRROR, _cpu_per_echo, False
+            ),
+        )
     ),
     Benchmark(
         "p99 of 100 clients, one message in flight each, beside one that pipelines at full speed", "ms", MIRROR,
