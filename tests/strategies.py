@@ -43,6 +43,7 @@ events = st.one_of(
     _frame("message", {**_of_client, "data": payloads}),
     _frame("disconnect", {**_of_client, "code": codes, "reason": texts, "clean": st.booleans()}),
     _frame("consumer", {**_stamps, "channel": st.none() | texts, "data": payloads, "origin": texts}),
+    _frame("flushed", _of_client),
     _frame("tick", _stamps),
 )
 
@@ -58,6 +59,7 @@ actions = st.one_of(
     _frame("enqueue", {"data": payloads | st.lists(st.integers(-5, 5), max_size=3)}, _cause),
     _frame("accept", {"id": ids}, {**_cause, "auth": st.none(), "subprotocol": st.none() | st.just("v1.chat")}),
     _frame("hold", {"id": ids}, _cause),
+    _frame("flush", {"id": ids}, _cause),
     _frame("resume", {"id": ids}, _cause),
     _frame("want", {"events": st.lists(ids, max_size=2)}, _cause),
 )

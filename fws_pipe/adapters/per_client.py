@@ -11,7 +11,8 @@ One that does not read holds back its own client only: when more than 256 KiB (B
 put on hold until it has read them. What had become events by then still comes, so what waits is bounded by that and
 the client's share of the chain (--outbox-limit), or, where the client has left, by what the kernel holds of it.
 
-One that writes is read as fast as the chain takes it: what a client then does not read is up to --slow-client.
+One that writes is read as fast as its client reads: after every 64 KiB (FLUSH_BYTES) it waits in its write until the
+server has written them. Only where no more events come, at the end, it does not wait.
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ from fws_pipe.adapters.program import Program, describe_status
 from fws_pipe.adapters.start import die_of
 from fws_pipe.errors import FrameError, FwsError, SystemRefusedError
 from fws_pipe.pipes.blocks import STDIN, STDOUT, BlockWriter, ReadBuffer, identity_of, input_source, say
-from fws_pipe.protocol.actions import CLOSE, HOLD, RESUME, SEND
+from fws_pipe.protocol.actions import CLOSE, FLUSH, HOLD, RESUME, SEND
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
-from fws_pipe.protocol.events import DISCONNECT, EVENT_TYPES, MESSAGE, OPEN, TICK
+from fws_pipe.protocol.events import DISCONNECT, EVENT_TYPES, FLUSHED, MESSAGE, OPEN, TICK
 from fws_pipe.protocol.outgoing import Outgoing
 
 _NORMAL = 1000
@@ -41,6 +42,10 @@ _UNSUPPORTED = 1003
 _INTERNAL_ERROR = 1011
 _TRY_AGAIN_LATER = 1013
 """Close codes (RFC 6455, section 7.4.1, and the IANA registry)."""
+
+
+FLUSH_BYTES = 64 * 1024
+"""How much a program may write before its client has got it."""
 
 
 class Rules(NamedTuple):
@@ -138,6 +143,9 @@ class PerClient:
             if session is not None and isinstance(frame.get("data"), str | bytes):
                 session.take(frame["data"])
                 self._written[session] = None
+        elif kind == FLUSHED:
+            if session := self._sessions.get(client):
+                session.note_flushed()
         elif kind == OPEN:
             self._open(client, frame)
         elif kind == DISCONNECT and (session := self._sessions.pop(client, None)):
@@ -168,7 +176,7 @@ class PerClient:
         """No more frames come: the programs write their last, and nobody is closed by us."""
         self.loop.unwatch(STDIN)
         self.is_at_end = True
-        for session in list(self._sessions.values()):
+        for session in list(self._running):
             session.end()
         self._stop_if_done()
 
@@ -205,6 +213,10 @@ class PerClient:
         """Close a client."""
         self._act({"type": CLOSE, "to": client, "code": code, "reason": reason})
 
+    def flush(self, client: str) -> None:
+        """Ask to hear when a client has been sent all."""
+        self._act({"type": FLUSH, "id": client})
+
     def hold(self, client: str, *, is_held: bool) -> None:
         """Let the server read a client no more, or again."""
         self._act({"type": HOLD if is_held else RESUME, "id": client})
@@ -223,6 +235,8 @@ class Session:
         self._waiting: list[bytes] = []
         """What the block at hand has for the program."""
         self._is_held = False
+        self._unflushed = 0
+        """How many bytes the client has been sent since it was last known to have got all."""
         self._has_left = False
         """Whether the client has gone, or has been closed: nothing more is sent to it."""
         self._program = Program(
@@ -261,10 +275,12 @@ class Session:
     def end(self) -> None:
         """Nothing more comes: let the program end."""
         self.write()
+        self._program.resume_output()
         self._program.end()
 
     def terminate(self) -> None:
         """Let the program end soon."""
+        self._program.resume_output()
         self._program.terminate()
 
     def kill(self) -> None:
@@ -284,8 +300,19 @@ class Session:
             self._complain(complaint)
 
     def _send(self, messages: list[Message]) -> None:
-        if messages and not self._has_left:
-            self._adapter.send(self.client, messages)
+        if not messages or self._has_left:
+            return
+        self._adapter.send(self.client, messages)
+        self._unflushed += sum(map(len, messages))
+        if self._unflushed >= FLUSH_BYTES and not self._adapter.is_at_end and not self._program.has_exited:
+            self._unflushed = 0
+            self._program.hold_output()
+            self._adapter.flush(self.client)
+
+    def note_flushed(self) -> None:
+        """The client has been sent all."""
+        self._unflushed = 0
+        self._program.resume_output()
 
     def _take_error(self, line: bytes) -> None:
         text = line.decode(errors="replace")
@@ -302,6 +329,7 @@ class Session:
         if not self._has_left:
             self._adapter.close(self.client, code, reason)
         self._has_left = True
+        self._program.resume_output()
         self._program.end()
 
     def _note_end(self, status: int) -> None:

@@ -107,8 +107,7 @@ class Program:
         self._loop.on_exit(self.pid, self._exited)
         self._watch_output()
         if self._errors >= 0:
-            os.set_blocking(self._errors, False)
-            self._loop.watch(self._errors, READABLE, self._read_errors)
+            self._watch_errors()
 
     # What it reads.
 
@@ -182,16 +181,28 @@ class Program:
     # What it writes.
 
     def hold_output(self) -> None:
-        """Read no more of what it writes, until `resume_output`: its pipe fills, and it waits. Idempotent."""
-        if not self._is_held and self._output >= 0:
+        """Read no more of what it writes, until `resume_output`: its pipes fill, and it waits. Idempotent."""
+        if not self._is_held:
             self._loop.unwatch(self._output)
+            self._loop.unwatch(self._errors)
         self._is_held = True
 
     def resume_output(self) -> None:
         """Read again what it writes. Idempotent."""
         if self._is_held and self._output >= 0:
             self._watch_output()
+        if self._is_held and self._errors >= 0:
+            self._watch_errors()
         self._is_held = False
+
+    @property
+    def has_exited(self) -> bool:
+        """Whether all that it may still write is in its pipes."""
+        return self._status is not None
+
+    def _watch_errors(self) -> None:
+        os.set_blocking(self._errors, False)
+        self._loop.watch(self._errors, READABLE, self._read_errors)
 
     def _watch_output(self) -> None:
         os.set_blocking(self._output, False)

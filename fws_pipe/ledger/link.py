@@ -83,6 +83,8 @@ class Link:
         """The conversations with those of them whose handshake is over."""
         self._held_at_the_gate: set[Client] = set()
         """Those that a filter has put on hold before their handshake was over."""
+        self._flushing: set[Client] = set()
+        """Those of which a filter waits to hear that all is written that has been sent to them."""
         self._quarantine = Quarantine(limits.quarantine, name)
         self.taps: Taps = ()
         """Each gets the actions, and whatever else comes back, as whole frames."""
@@ -388,6 +390,18 @@ class Link:
             if client in self.conversations:
                 self.conversations[client].resume()
 
+    def _execute_flush(self, action: Frame) -> None:
+        client = self.clients.of(action["id"])
+        if client is not None and client not in self._flushing:
+            self._flushing.add(client)
+            self._surroundings.spawn(functools.partial(self._tell_flushed, client))
+
+    async def _tell_flushed(self, client: Client) -> None:
+        await client.wire.wait_all_written()
+        self._flushing.discard(client)
+        if client in self.clients:
+            self.feed.put_at_once(events.flushed_event(client.id), client)
+
     def _put_consumer(self, event: Frame, seq: object = None) -> None:
         """Queue an event that the chain has caused, on behalf of whose event `seq` is."""
         client = self.feed.owner_of(seq) if type(seq) is int else None
@@ -405,6 +419,7 @@ class Link:
         actions.COUNT: _execute_count,
         actions.HOLD: _execute_hold,
         actions.RESUME: _execute_resume,
+        actions.FLUSH: _execute_flush,
         actions.ALIVE: lambda self, action: self.feed.ticks.note_life(),
         actions.PUBLISH: _execute_publish,
         actions.ENQUEUE: _execute_enqueue,

@@ -28,6 +28,7 @@ COUNT = "count"
 ALIVE = "alive"
 HOLD = "hold"
 RESUME = "resume"
+FLUSH = "flush"
 
 EVERYONE = "*"
 """As `to`: every client."""
@@ -164,6 +165,7 @@ _FIELDS: dict[str, _Fields] = {
     REJECT: _Fields({"id": _is_text}, {"status": _is_refusal_status, "reason": _is_text}),
     HOLD: _Fields({"id": _is_text}, {}),
     RESUME: _Fields({"id": _is_text}, {}),
+    FLUSH: _Fields({"id": _is_text}, {}),
     ALIVE: _Fields({}, {}),
     COUNT: _Fields({"name": _is_filled_text}, {"by": _is_integer}),
 }

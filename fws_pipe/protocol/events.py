@@ -16,6 +16,7 @@ MESSAGE = "message"
 DISCONNECT = "disconnect"
 CONSUMER = "consumer"
 TICK = "tick"
+FLUSHED = "flushed"
 PRESENCE = "presence"
 CONFIRM = "confirm"
 LOST = "lost"
@@ -26,10 +27,11 @@ REQUIRED_FIELDS = {
     MESSAGE: ("id", "data"),
     DISCONNECT: ("id",),
     CONSUMER: ("channel", "data"),
+    FLUSHED: ("id",),
 }
 """The fields, by type, that every filter may rely on; the front sends more."""
 
-EVENT_TYPES = frozenset({OPEN, DATA, MESSAGE, DISCONNECT, CONSUMER, TICK})
+EVENT_TYPES = frozenset({OPEN, DATA, MESSAGE, DISCONNECT, CONSUMER, TICK, FLUSHED})
 
 
 def open_event(
@@ -92,6 +94,11 @@ def consumer_event(channel: str | None, data: object, origin: str | None) -> Fra
     `origin` is the name of the server that published it; None: another program did, or it isn't known.
     """
     return {"type": CONSUMER, "channel": channel, "data": data, "origin": origin}
+
+
+def flushed_event(client_id: str) -> Frame:
+    """What had been sent to a client is on its way: the answer to `flush`."""
+    return {"type": FLUSHED, "id": client_id}
 
 
 def tick_event() -> Frame:

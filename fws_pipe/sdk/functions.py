@@ -43,6 +43,7 @@ from fws_pipe.protocol.actions import (
     ALIVE,
     CLOSE,
     ENQUEUE,
+    FLUSH,
     HOLD,
     JOIN,
     LEAVE,
@@ -503,6 +504,14 @@ def hold(client: str) -> Action:
 def resume(client: str) -> Action:
     """Let the server read a client again that is on hold."""
     return _made(RESUME, {"id": client})
+
+
+def flush(client: str) -> Action:
+    """Ask for a `flushed` event once the server has written all that has been sent to a client so far.
+
+    So a filter that sends much doesn't exceed the client's outbox: it sends a part, asks, and goes on when it hears.
+    """
+    return _made(FLUSH, {"id": client})
 
 
 def accept(client: str, auth: Mapping[str, Any] | None = None, subprotocol: str | None = None) -> Action:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import reprlib
 import select
 import subprocess
 import time
@@ -40,14 +41,14 @@ class Running:
         """Read until the frames so far are as wanted; returns them."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition(self.frames):
-            assert self._read(deadline), f"ended without {what}: {self.frames} {self.said}"
+            assert self._read(deadline), f"ended without {what}: {reprlib.repr(self.frames[-5:])} {self.said}"
         return self.frames
 
     def _read(self, deadline: float) -> bool:
         assert self.process.stdout is not None
         descriptor = self.process.stdout.fileno()
         ready, _, _ = select.select([descriptor], [], [], max(deadline - time.monotonic(), 0.0))
-        assert ready, f"nothing more than {self.frames}, {self.said}"
+        assert ready, f"nothing more than {reprlib.repr(self.frames[-5:])} {self.said}"
         block = os.read(descriptor, 1 << 20)
         self._decoder.feed(block)
         self.frames += self._decoder.frames()

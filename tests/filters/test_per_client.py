@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import signal
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from fws_pipe.adapters.per_client import FLUSH_BYTES
 from fws_pipe.adapters.program import BACKLOG_BYTES
-from fws_pipe.protocol.codec import Frame
+from fws_pipe.protocol.codec import Frame, encode
 from tests.filters.by_hand import Running
 from tests.harness import Servers, eventually, run
 
@@ -34,8 +36,23 @@ def gone(client: str) -> Frame:
     return {"type": "disconnect", "seq": 3, "time": 1.0, "id": client, "code": 1000, "reason": "", "clean": True}
 
 
+def flushed(client: str) -> Frame:
+    return {"type": "flushed", "seq": 4, "time": 1.0, "id": client}
+
+
 class Adapter(Running):
-    """per_client with a command."""
+    """per_client with a command, which hears that clients get what is sent to them."""
+
+    answers_flushes = True
+
+    def _read(self, deadline: float) -> bool:
+        before = len(self.frames)
+        has_more = super()._read(deadline)
+        if self.answers_flushes and self.process.stdin is not None and not self.process.stdin.closed:
+            for frame in self.frames[before:]:
+                if frame["type"] == "flush":
+                    self.process.stdin.write(encode(flushed(frame["id"])))
+        return has_more
 
     def sent(self, client: str, count: int) -> list[str | bytes]:
         """Wait until a client has been sent so many messages; returns all."""
@@ -272,6 +289,24 @@ def test_a_program_that_does_not_read_holds_back_its_own_client(start: Start, tm
         go.write("\n")
     adapter.resumed("slow")
     assert len(adapter.sent("slow", BACKLOG_BYTES // 1000 + 100)) == BACKLOG_BYTES // 1000 + 100
+
+
+def test_a_program_that_writes_much_waits_for_its_client(start: Start) -> None:
+    adapter = start("--stderr", "seq -f %0999g 300 >&2; exec seq -f %0999g 300")
+    adapter.answers_flushes = False
+    adapter.write(opened("a"), opened("b"))
+    for number in (1, 2, 3, 4):
+        adapter.read_until(functools.partial(_has_flushes, "a", number), f"flush {number}")
+        adapter.write(flushed("a"))
+    adapter.read_until(functools.partial(_has_flushes, "b", 1), "the flush of b")
+    assert sum(map(len, _sent_to("b", adapter.frames))) < FLUSH_BYTES + 2 * 65536
+    adapter.write(gone("b"))
+    frames = adapter.finish()  # no more is waited for now
+    assert sorted(map(int, _sent_to("a", frames))) == [number for number in range(1, 301) for _ in range(2)]
+
+
+def _has_flushes(client: str, count: int, frames: list[Frame]) -> bool:
+    return len([frame for frame in frames if frame["type"] == "flush" and frame["id"] == client]) == count
 
 
 def test_one_that_has_been_held_and_leaves_is_not_resumed(start: Start) -> None:

@@ -276,6 +276,36 @@ def test_a_client_that_sends_now_and_then_is_not_idle(tmp_path: Path) -> None:
     serve(scenario, tmp_path, clock, dataclasses.replace(LIMITS, idle_timeout=10.0))
 
 
+def _read_away(client: RawClient, size: int) -> None:
+    while size:
+        size -= len(client.socket.recv(min(size, 1 << 20)))
+
+
+def test_a_flush_is_answered_once_all_is_written(tmp_path: Path) -> None:
+    async def scenario(served: Served) -> None:
+        with RawClient(served.port) as client:
+            await trio.to_thread.run_sync(client.upgrade)
+            [client_id] = [each.id for each in served.link.clients]
+            size = 16 << 20  # more than the kernel holds
+            served.link.execute_block([{"type": "send", "to": client_id, "data": bytes(size)}])
+            served.link.execute_block([{"type": "flush", "id": client_id}] * 2)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            assert "flushed" not in served.events
+            await trio.to_thread.run_sync(_read_away, client, size + 10)
+            await served.wait_until(lambda: "flushed" in served.events)
+            served.link.execute_block([{"type": "flush", "id": client_id}])
+            await served.wait_until(lambda: served.events.count("flushed") == 2)
+            served.link.execute_block([{"type": "send", "to": client_id, "data": bytes(size)}])
+            served.link.execute_block([{"type": "flush", "id": client_id}])
+            client.reset()
+            await served.wait_until(lambda: "disconnect" in served.events)
+        served.link.execute_block([{"type": "flush", "id": client_id}])
+        assert served.front.counters.copy()["gone"] == 1
+        assert served.events.count("flushed") == 2
+
+    serve(scenario, tmp_path)
+
+
 def test_a_client_on_hold_is_neither_silent_nor_idle(tmp_path: Path) -> None:
     clock = trio.testing.MockClock()
 

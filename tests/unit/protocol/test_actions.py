@@ -110,6 +110,7 @@ def test_any_action_is_right_or_has_a_problem_in_one_line(kind: str, given_field
         ),
         ({"type": "hold", "id": ["a"]}, "hold.id: expected a string, got list ['a']"),
         ({"type": "resume"}, "resume.id: is missing"),
+        ({"type": "flush", "id": 5}, "flush.id: expected a string, got int 5"),
         ({"type": "enqueue"}, "enqueue.data: is missing"),
         ({"type": "want", "events": "data"}, "want.events: expected a list of event types, got str 'data'"),
     ],

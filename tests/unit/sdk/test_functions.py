@@ -101,6 +101,7 @@ def test_every_action(fresh: Filter) -> None:
         functions.join("a", "g")
         functions.leave("a", "g")
         functions.hold("a")
+        functions.flush("a")
         functions.resume("a")
         functions.publish("news", "x")
         functions.enqueue({"any": ["thing"]})
@@ -116,6 +117,7 @@ def test_every_action(fresh: Filter) -> None:
         {"type": "join", "id": "a", "group": "g"},
         {"type": "leave", "id": "a", "group": "g"},
         {"type": "hold", "id": "a"},
+        {"type": "flush", "id": "a"},
         {"type": "resume", "id": "a"},
         {"type": "publish", "channel": "news", "data": "x"},
         {"type": "enqueue", "data": {"any": ["thing"]}},
