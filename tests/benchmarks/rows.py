@@ -25,6 +25,7 @@ from tests.benchmarks.servers import (
 
 MIRROR = fws_pipe("mirror")
 BROADCAST = fws_pipe("broadcast")
+PER_CLIENT = fws_pipe("per_client cat")
 BROADCAST_TO_SLOW_CLIENTS = fws_pipe("broadcast", "--slow-client", "drop-oldest")
 PASS_ALL = f"fws-python {shlex.quote(str(Path(__file__).with_name('pass_all.py')))}"
 MAP = fws_pipe("map cat | mirror")
@@ -130,6 +131,10 @@ BENCHMARKS = (
         "echo, 1,000 clients, one 64 B message in flight each", "messages/s", MIRROR, picows("echo"), _in_flight(1000),
     ),
     Benchmark("echo, 100 clients, one 64 B message in flight each", "messages/s", MIRROR, WEBSOCKETD, _in_flight(100)),
+    Benchmark(
+        "a program for each client: echo, 100 clients, one 64 B message in flight each", "messages/s",
+        PER_CLIENT, WEBSOCKETD, _in_flight(100),
+    ),
     Benchmark("fan-out burst, 200 x 64 B to 1,000 clients", "deliveries/s", BROADCAST, picows("broadcast"), _fan_out),
     Benchmark(
         "fan-out, 40 messages/s to 1,000 clients, processor time", "us/delivery", BROADCAST, picows("broadcast"),
