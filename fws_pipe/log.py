@@ -7,6 +7,7 @@ dropped, counted and reported.
 
 from __future__ import annotations
 
+import copy
 import enum
 import threading
 from collections.abc import Callable
@@ -129,8 +130,15 @@ class Log:
 
     def __init__(self, program: str, level: Level = Level.INFO, descriptor: int = 2) -> None:
         self._program = program
+        self._part: Callable[[], str] = lambda: ""
         self.level = level
         self._writer = LineWriter(descriptor, lambda reason: None, self._log_loss)
+
+    def of_part(self, name: Callable[[], str]) -> Log:
+        """The same log for one part of the program, whose lines begin with `name()` where that isn't empty."""
+        log = copy.copy(self)
+        log._part = lambda: one_line(f"{name()}: ") if name() else ""
+        return log
 
     def debug(self, text: str) -> None:
         """Log what only -v shows, such as clients that come and go."""
@@ -144,11 +152,11 @@ class Log:
 
     def always(self, text: str) -> None:
         """Log what goes wrong, or what a user waits for, at any level."""
-        self.line(one_line(f"{self._program}: {text}"))
+        self._writer.write(one_line(f"{self._program}: {self._part()}{text}").encode() + b"\n")
 
     def line(self, line: str) -> None:
         """Log one line as it is; it must be printable already, and has no newline."""
-        self._writer.write(line.encode() + b"\n")
+        self._writer.write(f"{self._part()}{line}\n".encode())
 
     def _log_loss(self, count: int) -> None:
         self.always(f"{counted(count, 'line was', 'lines were')} dropped: stderr was too slow")

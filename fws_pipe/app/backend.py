@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import trio
 
+from fws_pipe.chain.resolver import Command
 from fws_pipe.chain.successor import Outcome
 
 
@@ -35,6 +36,9 @@ class Backend(Protocol):
     async def wait_taken_in(self) -> None:
         """Wait until the lines that were read from outside before `expect_stop` are with the chain."""
 
+
+ReadChains = Callable[[], Mapping[str, Sequence[Command]]]
+"""Gives the chains as they are to be from now on, by the patterns of their paths. Raises FwsError."""
 
 Reload = Callable[[str], Outcome]
 """Reads the chain and the files of secrets again, and logs what comes of it; the text says what asked for it."""

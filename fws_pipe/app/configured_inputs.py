@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from fws_pipe.chain.spawn import Program, Surroundings
 from fws_pipe.config.options import Config
 from fws_pipe.front.front import Front
@@ -9,17 +11,23 @@ from fws_pipe.inputs.command import CommandInput
 from fws_pipe.inputs.inputs import Input
 from fws_pipe.inputs.line_feed import LineFeed
 from fws_pipe.inputs.own_stdin import CHANNEL, OwnStdin
+from fws_pipe.ledger.feed import Feed
 from fws_pipe.log import Log
 
 
-def configured_inputs(config: Config, front: Front, surroundings: Surroundings, log: Log) -> list[Input]:
-    """What brings in lines from outside: the server's own stdin, and the commands of --source."""
+def configured_inputs(
+    config: Config, front: Front, feeds: Callable[[], Sequence[Feed]], surroundings: Surroundings, log: Log
+) -> list[Input]:
+    """What brings in lines from outside: the server's own stdin, and the commands of --source.
+
+    Each line goes into all of `feeds`, as they are when it comes.
+    """
 
     def lines_on(channel: str, label: str) -> LineFeed:
         def say(text: str) -> None:
             log.always(f"{label}: {text}")
 
-        return LineFeed(channel, front.links[0].feed, config.max_message, front.counters, say)
+        return LineFeed(channel, feeds, config.max_message, front.counters, say)
 
     inputs: list[Input] = [OwnStdin(lines_on(CHANNEL, "stdin"), log)] if config.stdin else []
     for source in config.source:

@@ -10,10 +10,10 @@ from functools import partial
 import trio
 
 from fws_pipe.app.backend import Reload
-from fws_pipe.chain.supervisor import Supervisor
 from fws_pipe.config.options import CONTROL_AUTO, CONTROL_OFF, Config
 from fws_pipe.control.requests import Controls, Reporter, Requests
 from fws_pipe.control.server import ControlServer
+from fws_pipe.control.stage_taps import Chain
 from fws_pipe.errors import SystemRefusedError
 from fws_pipe.front.front import Front
 from fws_pipe.front.unix_socket import UnixListener, listen_unix
@@ -52,7 +52,7 @@ def control_listener(config: Config, folder: str | None, log: Log) -> Iterator[U
 def control_of(
     listener: UnixListener,
     front: Front,
-    chains: Callable[[], Sequence[Supervisor]],
+    chains: Callable[[], Sequence[Chain]],
     beside: Sequence[Reporter],
     reload: Reload,
     stopping: trio.Event,

@@ -14,7 +14,7 @@ from fws_pipe.http.handshake import CLOSING, Refusal
 from fws_pipe.websocket.rfc6455 import GOING_AWAY
 from fws_pipe.wording import counted
 
-_CHAINS_SHARE_S = 2.0
+CHAINS_SHARE_S = 2.0
 """How much of the drain timeout is left for the chain to finish after the clients have gone."""
 
 _LAGGARDS_SHARE = 0.1
@@ -36,7 +36,7 @@ async def drain(config: Config, front: Front, backend: Backend) -> None:
     backend.expect_stop()
     if backend.serving.is_set():
         # Clients that take all their time must not take the chain's.
-        with trio.move_on_at(deadline - min(_CHAINS_SHARE_S, config.drain_timeout / 2)):
+        with trio.move_on_at(deadline - min(CHAINS_SHARE_S, config.drain_timeout / 2)):
             with trio.move_on_after(config.drain_timeout * _HANDSHAKES_SHARE):
                 await front.lobby.wait_empty()
             with trio.move_on_after(config.drain_timeout * _INPUTS_SHARE):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from fws_pipe.broker.settings import RedisSettings
 from fws_pipe.chain.resolver import Command
 from fws_pipe.chain.spawn import Program, module_program
 from fws_pipe.chain.watch import files_named_in, signatures_of
@@ -29,11 +28,14 @@ def _files_of(command: Command) -> list[str]:
     return [path for path in (command.path, *files_named_in(command.text)) if path]
 
 
-def source_programs(config: Config, redis: RedisSettings | None) -> list[Program]:
-    """What brings in events from outside: Redis's subscriptions, and those of the user's own storage module."""
+def source_programs(config: Config, redis: Mapping[str, str]) -> list[Program]:
+    """What brings in events from outside: Redis's subscriptions, and those of the user's own storage module.
+
+    `redis` tells a source how to get to Redis; it is empty where there is none.
+    """
     programs = []
-    if redis is not None:
-        programs.append(module_program("source", "fws_pipe.broker.source", redis.to_environment()))
+    if redis:
+        programs.append(module_program("source", "fws_pipe.broker.source", redis))
     if config.storage_has_pubsub:
         programs.append(module_program("subscriber", "fws_pipe.sdk.subscriber", {}))
     return programs

@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import trio
 
-from fws_pipe.app.backend import Reload
+from fws_pipe.app.backend import ReadChains, Reload
 from fws_pipe.app.configured_front import configured_front
 from fws_pipe.app.configured_inputs import configured_inputs
 from fws_pipe.app.control_socket import control_listener, control_of
-from fws_pipe.app.programs import chain_programs, source_programs
+from fws_pipe.app.route_backend import RouteMaker
+from fws_pipe.app.routes import Routes
 from fws_pipe.app.serving import serve
 from fws_pipe.app.standard_streams import StandardStreams
 from fws_pipe.app.surroundings import name_in_redis, own_folder, stage_surroundings
 from fws_pipe.app.together import Together
 from fws_pipe.app.watching import watch_files
 from fws_pipe.chain.resolver import Command
-from fws_pipe.chain.spawn import Program, module_program
 from fws_pipe.chain.successor import Outcome, decided
-from fws_pipe.chain.supervisor import SOURCE, Supervisor
 from fws_pipe.config.options import Config
 from fws_pipe.errors import FwsError
 from fws_pipe.front.front import Front
 from fws_pipe.front.route import Route
-from fws_pipe.front.source_link import SourceLink
 from fws_pipe.inputs.inputs import Inputs
 from fws_pipe.log import Log
 from fws_pipe.system.service_manager import Handover
@@ -34,21 +32,19 @@ from fws_pipe.system.service_manager import Handover
 
 async def run_pipe(
     config: Config,
-    commands: Sequence[Command],
-    read_commands: Callable[[], Sequence[Command]],
+    chains: Mapping[str, Sequence[Command]],
+    read_chains: ReadChains,
     environment: dict[str, str],
     stdout: int,
     handover: Handover,
     log: Log,
 ) -> None:
-    """Serve clients through a supervised chain until a signal. Raises FwsError.
+    """Serve clients through supervised chains, by the patterns of their paths, until a signal. Raises FwsError.
 
-    `read_commands` gives the chain as it is to be from now on, and raises FwsError; `environment` is the stages';
-    `stdout` the number of the descriptor that they know as $FWS_STDOUT_FD.
+    `environment` is the stages'; `stdout` the number of the descriptor that they know as $FWS_STDOUT_FD.
     """
     name = config.name or secrets.token_hex(3)
     redis = replace(config.redis, server=name, run=secrets.token_hex(8)) if config.redis else None
-    sink = module_program("sink", "fws_pipe.chain.sink", redis.to_environment() if redis else {})
     with (
         name_in_redis(redis, log),
         own_folder(config, log) as folder,
@@ -56,41 +52,33 @@ async def run_pipe(
     ):
         surroundings = stage_surroundings(config, redis, environment, folder, stdout, log)
         async with configured_front(config, name, log, checks_actions=False) as front:
-            link = _only_route(front).link
-            chain = Supervisor(chain_programs(config, commands, sink), surroundings, link, log)
-            sources = [
-                Supervisor([source], surroundings, SourceLink(link, front.counters), log, SOURCE)
-                for source in source_programs(config, redis)
-            ]
-            inputs = Inputs(configured_inputs(config, front, surroundings, log), chain.serving)
-            backend = Together([chain, *sources, inputs], surroundings.stdout, front.counters)
-            reload = _reload_of(chain, lambda: chain_programs(config, read_commands(), sink), front, log)
+            routes = Routes(RouteMaker(config, front, surroundings, redis), chains, config.drain_timeout, log)
+            inputs = Inputs(configured_inputs(config, front, routes.feeds, surroundings, log), routes.serving)
+            backend = Together([routes, inputs], surroundings.stdout, front.counters)
+            reload = _reload_of(routes, read_chains, front, log)
             stopping = trio.Event()
             async with trio.open_nursery() as watching:
                 if config.watch:
-                    watching.start_soon(watch_files, config, commands, read_commands, reload, stopping, log)
+                    watching.start_soon(watch_files, config, chains, read_chains, reload, stopping, log)
                 control = (
-                    control_of(listener, front, lambda: [chain], [*sources, inputs], reload, stopping, log)
-                    if listener
-                    else None
+                    control_of(listener, front, routes.chains, [inputs], reload, stopping, log) if listener else None
                 )
                 await serve(config, front, backend, handover, stopping, reload, log, control)
                 watching.cancel_scope.cancel()
 
 
-def _reload_of(chain: Supervisor, read_programs: Callable[[], Sequence[Program]], front: Front, log: Log) -> Reload:
+def _reload_of(routes: Routes, read_chains: ReadChains, front: Front, log: Log) -> Reload:
     def reload(why: str) -> Outcome:
         if files := front.entrance.reload():
             log.always(f"{why}: {files}")
         try:
-            outcome = chain.reload(read_programs())
+            chains = read_chains()
         except FwsError as error:
             first, *more = error.lines
             for line in (f"{why}: the chain stays as it is: {first}", *more):
                 log.always(line)
             return decided(first)
-        log.always(f"{why}: a new chain starts beside the one that runs")
-        return outcome
+        return routes.reload(chains, why)
 
     return reload
 

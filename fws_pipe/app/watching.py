@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 
 import trio
 
-from fws_pipe.app.backend import Reload
+from fws_pipe.app.backend import ReadChains, Reload
 from fws_pipe.chain.resolver import Command
 from fws_pipe.chain.watch import RestlessFiles, Watch, programs_named_in
 from fws_pipe.config.options import Config
@@ -17,15 +17,16 @@ from fws_pipe.log import Log
 
 async def watch_files(
     config: Config,
-    commands: Sequence[Command],
-    read_commands: Callable[[], Sequence[Command]],
+    chains: Mapping[str, Sequence[Command]],
+    read_chains: ReadChains,
     reload: Reload,
     stopping: trio.Event,
     log: Log,
 ) -> None:
-    """Reload whenever a file behind the chain has changed, until the server stops."""
+    """Reload whenever a file behind a chain, or the config file, has changed, until the server stops."""
     restless = RestlessFiles()
     while not stopping.is_set():
+        commands = [command for chain in chains.values() for command in chain]
         named = [path for command in commands for path in (command.path, *programs_named_in(command.text))]
         watched = {path for path in (*named, config.file) if path is not None} - restless.found
         changed = await Watch(watched).wait_changed()
@@ -36,4 +37,4 @@ async def watch_files(
         reload("--watch")
         restless.note_reload(trio.current_time())
         with contextlib.suppress(FwsError):  # which has been told
-            commands = read_commands()
+            chains = read_chains()

@@ -3,6 +3,9 @@
     fws:presence              set: the names of the servers
     fws:presence:SERVER       hash: a client's id -> the JSON list of its groups; expires unless the server refreshes it
     fws:server:SERVER         the run id of the server that has this name; expires likewise
+    fws:server:SERVER:routes  set: its routes that are served; the last one gives back the name
+
+A route has keys of its own for its clients, fws:presence:/PATH and fws:presence:/PATH:SERVER, and so groups of its own.
 
 Each server writes only its own hash, so there is no read-modify-write between servers; when a server dies its clients
 go with its hash, which expires. Only one living server has a name; otherwise two would overwrite each other's hash.
@@ -63,6 +66,7 @@ def forget_server(settings: RedisSettings) -> None:
     writer = MembershipWriter(settings)
     try:
         writer.remove()
+        writer.remove_name()
     except ERRORS:
         pass  # it expires
     writer.disconnect()
@@ -168,6 +172,8 @@ class MembershipWriter:
         """
         if not _hold_name(self._client, self._settings):
             raise NameTakenError(self._settings)  # another server took it during an outage
+        self._client.sadd(self._settings.name_holders_key, self._settings.route)
+        self._client.expire(self._settings.name_holders_key, _expiry_s(self._settings))
         self.write()
         for server in self._client.smembers(self._settings.servers_key):
             name = server.decode(errors="surrogateescape")  # any program may have written it
@@ -175,12 +181,20 @@ class MembershipWriter:
                 self._client.srem(self._settings.servers_key, server)
 
     def remove(self) -> None:
-        """Delete this server's name and members."""
+        """Delete this route's clients, and the server's name unless another route of it is left."""
         if not _hold_name(self._client, self._settings):
             return
         self._client.delete(self._key)
         self._client.srem(self._settings.servers_key, self._settings.server)
-        self._client.delete(self._settings.name_key)
+        self._client.srem(self._settings.name_holders_key, self._settings.route)
+        if not self._client.exists(self._settings.name_holders_key):
+            self._client.delete(self._settings.name_key)
+
+    def remove_name(self) -> None:
+        """Delete the server's name, whatever routes it has had."""
+        if _has_name(self._client, self._settings):
+            for key in (self._settings.name_key, self._settings.name_holders_key):  # in a cluster, on two nodes
+                self._client.delete(key)
 
     def disconnect(self) -> None:
         """Close a connection that has failed; the next `write` writes the whole hash."""

@@ -34,6 +34,7 @@ class RedisBroker:
         settings = settings_from(environment)
         if settings is None:
             raise UsageError(f"{VARIABLE} is empty; fws-pipe sets it from --redis-url")
+        self._settings = settings
         self._channel = settings.servers_channel
         self._refused = 0
         self._refused_before = False
@@ -61,8 +62,8 @@ class RedisBroker:
 
     def publish(self, action: Frame) -> bool:
         """Queue the plain payload, which any program can read; waits while the queue is full. Always True."""
-        if action["channel"] == self._channel:
-            self._refuse()
+        if self._settings.is_servers_channel(action["channel"]):
+            self._refuse(action["channel"])
             return True
         data = action["data"]
         self._publisher.put(
@@ -70,12 +71,12 @@ class RedisBroker:
         )
         return True
 
-    def _refuse(self) -> None:
+    def _refuse(self, channel: str) -> None:
         # A client's message, which a filter publishes, must not pass for another server's.
         self._refused += 1
         if not self._refused_before:
             self._refused_before = True
-            say(f"dropped a publish to {self._channel!r}, which is the servers' own channel; this is told once")
+            say(f"dropped a publish to {channel!r}, which is the servers' own channel; this is told once")
 
     def relay(self, action: Frame) -> None:
         """Queue a `send` for the other servers: each message by itself, since the position counts messages."""

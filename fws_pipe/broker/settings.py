@@ -59,6 +59,14 @@ class RedisSettings:
     """How long a server counts as alive after its last write to Redis, in seconds."""
     run: str = ""
     """A random id, new with each start of the server; it marks the server's relays and its hold on its name."""
+    route: str = ""
+    """The pattern of the route that this is for: routes don't mix. Empty for the chain of all paths that have no other:
+    a server without routes has no other chain, and older servers know no routes.
+    """
+
+    @property
+    def _of_route(self) -> str:
+        return f":{self.route}" if self.route else ""
 
     def to_environment(self) -> dict[str, str]:
         """The settings as environment variables for a child process."""
@@ -72,12 +80,16 @@ class RedisSettings:
     @property
     def own_channel(self) -> str:
         """The channel that this run's source subscribes to after all others: its subscriber is subscribed to all."""
-        return f"{self.key}:subscribed:{self.server}-{self.run}"
+        return f"{self.key}:subscribed:{self.server}-{self.run}{self._of_route}"
 
     @property
     def servers_channel(self) -> str:
-        """The channel on which servers send each other actions for their clients."""
-        return f"{self.key}:servers"
+        """The channel on which servers send each other actions for the clients of this route."""
+        return f"{self.key}:servers{self._of_route}"
+
+    def is_servers_channel(self, channel: str) -> bool:
+        """Whether servers send each other actions on this channel, for this route or another."""
+        return channel == f"{self.key}:servers" or channel.startswith(f"{self.key}:servers:/")
 
     @property
     def source_name(self) -> str:
@@ -95,7 +107,7 @@ class RedisSettings:
     @property
     def servers_key(self) -> str:
         """The key of the set of all servers' names; a living server removes those of dead ones."""
-        return f"{self.key}:presence"
+        return f"{self.key}:presence{self._of_route}"
 
     @property
     def name_key(self) -> str:
@@ -104,15 +116,20 @@ class RedisSettings:
 
     @property
     def published_key(self) -> str:
-        """The key of this run's position: an event's number, and the number of its published messages.
+        """The key of the position of this run's chain: an event's number, and the number of its published messages.
 
         It expires an hour after the last publish.
         """
-        return f"{self.key}:published:{self.server}-{self.run}"
+        return f"{self.key}:published:{self.server}-{self.run}{self._of_route}"
+
+    @property
+    def name_holders_key(self) -> str:
+        """The routes whose sources keep this server's name; the last of them gives it back."""
+        return f"{self.name_key}:routes"
 
     def presence_key(self, server: str) -> str:
         """The key of the hash of a server's clients: id to a JSON list of its groups. It expires unless refreshed."""
-        return f"{self.key}:presence:{server}"
+        return f"{self.servers_key}:{server}"
 
 
 def settings_from(environment: Mapping[str, str]) -> RedisSettings | None:

@@ -199,10 +199,10 @@ class Source:
         channel = message["channel"].decode(errors="surrogateescape")
         if channel == self._settings.own_channel:
             return []
-        if channel != self._settings.servers_channel:
+        if not self._settings.is_servers_channel(channel):
             return [_encoded(consumer_event(channel, _as_payload(message["data"]), None))]
-        if message["type"] == "pmessage":
-            return []  # the pattern "*" receives it a second time
+        if message["type"] == "pmessage" or channel != self._settings.servers_channel:
+            return []  # the pattern "*" receives it a second time, and those of other routes
         try:
             relayed = self._receiver.unwrap(message["data"])
         except MalformedRelayError as error:

@@ -90,6 +90,20 @@ def decided(problem: str = "") -> Outcome:
     return outcome
 
 
+class Outcomes(Outcome):
+    """What comes of several requests: no problem, once none of them has one."""
+
+    def __init__(self, parts: Sequence[Outcome]) -> None:
+        super().__init__()
+        self._parts = parts
+
+    async def wait(self) -> str:
+        """Wait for all of them. Returns the first problem."""
+        for part in self._parts:
+            self.problem = self.problem or await part.wait()
+        return self.problem
+
+
 class Successor:
     """Holds at most one chain that is starting or ready; of the requests that come meanwhile the last one is kept."""
 

@@ -70,6 +70,8 @@ def parse_server(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
         parser = add_redis_options(default_parser()) if storage == StorageKind.REDIS else default_parser()
     words = [word for words in file.unknown.values() for word in words]
     arguments = _parse(parser, [*words, *argv], flags, file)
+    if "route" in file.values:
+        raise UsageError(f"{file.values['route'].source}: fws_server has one chain for all paths; fws-pipe has routes")
     file = _with_old_defaults(file, storage)
     filters = arguments.get("filters")
     config = make_config(_given(arguments, flags), environment, file, _chain(filters, file))

@@ -6,7 +6,7 @@ import fcntl
 import os
 import resource
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar, TypeVarTuple
 
@@ -15,8 +15,9 @@ import trio
 from fws_pipe.app.run import run_front, run_pipe
 from fws_pipe.chain.commands import SystemCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.chain.resolver import Command, resolve_chain
-from fws_pipe.config.options import Config, Query, current_environment, parse_front, parse_pipe
+from fws_pipe.config.options import DEFAULT_CHAIN, Config, Query, current_environment, parse_front, parse_pipe
 from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, ChainError, FwsError, UsageError
+from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.ledger.quarantine import check_folder
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import open_standard_streams, say
@@ -114,24 +115,38 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
     # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`. Each stage gets a pipe
     # under this number, see chain/stdout.py.
     stdout = _duplicate_of_stdout()
-    chain = resolve_chain(config.chain, SystemCommands(stage_path(environment), config.shell))
+    chains = _resolve_all(config, environment)
     if config.quarantine is not None:
         check_folder(config.quarantine)
     config = _checked(config)
     _check_sources(config, SystemCommands(stage_path(environment), config.shell))
     log = Log("fws-pipe", config.level)
-    if config.chain_is_default:
-        log.info(f'no chain was given: the default is "{config.chain}"')
-    config = _fitting(config, len(chain), log)
+    if not config.names_chain:
+        log.info(f'no chain was given: the default is "{DEFAULT_CHAIN}"')
+    config = _fitting(config, sum(len(chain) + 1 for chain in chains.values()), log)
 
     latest = config
 
-    def read_commands() -> Sequence[Command]:
+    def read_chains() -> Mapping[str, Sequence[Command]]:
         nonlocal latest
         latest = _parse_again(latest, parse)
-        return resolve_chain(latest.chain, SystemCommands(stage_path(environment), config.shell))
+        return _resolve_all(latest, environment)
 
-    _run(log, run_pipe, config, chain, read_commands, environment, stdout, handover, log)
+    _run(log, run_pipe, config, chains, read_chains, environment, stdout, handover, log)
+
+
+def _resolve_all(config: Config, environment: Mapping[str, str]) -> dict[str, Sequence[Command]]:
+    """The stages of each chain, by the pattern of its paths. Raises ChainError."""
+    commands = SystemCommands(stage_path(environment), config.shell)
+    resolved: dict[str, Sequence[Command]] = {}
+    for pattern, text in config.chains.items():
+        try:
+            resolved[pattern] = resolve_chain(text, commands)
+        except ChainError as error:
+            if pattern == EVERY_PATH:
+                raise
+            raise ChainError(f"route {pattern}: {error.message}", error.chain, error.position) from None
+    return resolved
 
 
 def _checked(config: Config) -> Config:
@@ -173,7 +188,7 @@ def _parse_again(before: Config, parse: Callable[[], Config]) -> Config:
             return before
         raise UsageError(f"{before.file} is no regular file, so it can't be read again")
     now = parse()
-    if before.chain_is_in_file and not now.chain_is_in_file:
+    if before.chain_is_in_file and not now.names_chain:
         raise UsageError(f"{before.file} names no chain any more")
     return now
 
@@ -185,16 +200,16 @@ def _duplicate_of_stdout() -> int:
 def _front(argv: Sequence[str]) -> None:
     log = Log("fws-front")
     environment = current_environment()
-    config = _fitting(parse_front(argv, environment), 0, log)
+    config = _fitting(parse_front(argv, environment), 1, log)
     log.level = config.level
     _run(log, run_front, config, take_over(environment), log)
 
 
-def _fitting(config: Config, stages: int, log: Log) -> Config:
-    """The configuration with no more connections than there are descriptors for, and for starting the chain again."""
+def _fitting(config: Config, processes: int, log: Log) -> Config:
+    """The configuration with no more connections than there are descriptors for, and for starting all chains again."""
     _raise_descriptor_limit()
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    room = soft - _DESCRIPTORS_OF_OURS - _DESCRIPTORS_OF_A_STAGE * (stages + 1)
+    room = soft - _DESCRIPTORS_OF_OURS - _DESCRIPTORS_OF_A_STAGE * processes
     wanted = (config.max_clients, config.max_handshakes)
     if soft == resource.RLIM_INFINITY or (0 not in wanted and sum(wanted) <= room):
         return config

@@ -3,6 +3,9 @@
     port = 9000
     filters = ["broadcast", "chat.room"]
 
+    [routes]
+    "/log/*" = "broadcast | stdout_log"
+
 Their text becomes the options' values elsewhere; here it is read, and what can't be an option's text is told.
 """
 
@@ -24,6 +27,7 @@ from fws_pipe.log import Level
 from fws_pipe.protocol.codec import describe
 
 _CHAIN_KEYS = ("chain", "filters")
+_ROUTES_KEY = "routes"
 LOUDNESS = {"verbose": Level.DEBUG, "quiet": Level.WARNING}
 """The two keys that say how much the log tells, as the flags of the same names do."""
 _REDIS_KEYS = frozenset({"redis_url", "redis_host", "redis_port"})
@@ -53,8 +57,9 @@ class ConfigFile:
 
     @property
     def names_chain(self) -> bool:
-        """Whether it says a chain, or filters."""
-        return self.chain is not None or self.filters is not None
+        """Whether it says a chain, filters, or routes."""
+        has_routes = "route" in self.values and bool(self.values["route"].text)
+        return self.chain is not None or self.filters is not None or has_routes
 
 
 class _Reader:
@@ -98,6 +103,9 @@ class _Reader:
 
     def _sort(self, name: str, key: str, value: object) -> None:
         if key in (*_CHAIN_KEYS, "flags"):
+            return
+        if key == _ROUTES_KEY:
+            self.values["route"] = Given(self._source(name), self._routes(value))
             return
         if key in LOUDNESS:
             if self._switch(name, value) == "on":
@@ -170,6 +178,23 @@ class _Reader:
             self._fail(f'filters: expected a list, got {describe(value)}; a string goes under "chain"')
         return self._texts("filters", value)
 
+    def _routes(self, value: object) -> list[str]:
+        """Each route as --route has it."""
+        if not isinstance(value, dict):
+            self._fail(f"{_ROUTES_KEY}: expected a table of paths and their chains, got {describe(value)}")
+        return [f"{self._route_path(path)}={self._route_chain(path, chain)}" for path, chain in value.items()]
+
+    def _route_path(self, path: str) -> str:
+        if "=" in path:
+            self._fail(f"{_ROUTES_KEY}: {_quoted(path)}: a = in a path is written as %3D")
+        return path
+
+    def _route_chain(self, path: str, chain: object) -> str:
+        name = f"{_ROUTES_KEY}: {_quoted(path)}"
+        if isinstance(chain, list):
+            return join_stages([_stage_of(item) for item in self._texts(name, chain)])
+        return self._text(name, chain, "a chain, or a list of filters")
+
     def _source(self, name: str) -> str:
         return f"{self._path}: {name}"
 
@@ -196,7 +221,7 @@ def load_config_file(
 
 def unknown_key(path: str | None, name: str, known: Collection[str]) -> UsageError:
     """The error for a key that means nothing."""
-    others = (*_CHAIN_KEYS, *LOUDNESS, "flags")
+    others = (*_CHAIN_KEYS, _ROUTES_KEY, *LOUDNESS, "flags")
     return UsageError(f"{path}: unknown key {_quoted(name)}{did_you_mean(name, [*known, *others])}")
 
 

@@ -22,6 +22,7 @@ from fws_pipe.broker.settings import RedisSettings, check_channels, check_url
 from fws_pipe.clients.slow_client import SlowClient
 from fws_pipe.config.arguments import Parser, parse_all
 from fws_pipe.config.file import LOUDNESS, ConfigFile, Given, chain_of, load_config_file
+from fws_pipe.config.routes import RouteOption, chains_of, parse_route
 from fws_pipe.config.topics import add_help, topics_epilog
 from fws_pipe.errors import EXIT_CODES, UsageError
 from fws_pipe.log import Level
@@ -290,6 +291,8 @@ class Option:
     is_list: bool = False
     """Given several times, or with `separator` between; the value is a tuple."""
     separator: str = ","
+    has_variable: bool = True
+    """Whether there is an environment variable for it."""
     is_flag: bool = False
     """Whether it is given without a value; `--no-…` overrides an environment variable or a config file that sets it."""
     is_secret: bool = False
@@ -312,7 +315,7 @@ class Option:
     @property
     def variables(self) -> tuple[str, ...]:
         """The environment variables that set it; the first one that isn't empty counts."""
-        return (self.variable, *self.old_variables)
+        return (self.variable, *self.old_variables) if self.has_variable else ()
 
     @property
     def key(self) -> str:
@@ -535,6 +538,11 @@ OPTIONS = (
         "NAME=CMD", _INPUT, is_list=True, separator="\n", for_front=False,
     ),
     Option(
+        "route", parse_route, (), "none",
+        "a chain for a path: '/chat=broadcast', '/log/*=…' for all below; CHAIN is for other paths, or they get 404",
+        "PATH=CHAIN", _CHAIN, is_list=True, separator="\0", has_variable=False, for_front=False,
+    ),
+    Option(
         "shell", parse_text, "/bin/sh", "/bin/sh", "the shell that runs each stage, as SHELL -c", "PATH", _CHAIN,
         for_front=False,
     ),
@@ -661,6 +669,7 @@ class Config:
     intake: Intake
     stdin: bool
     source: Sequence[SourceCommand]
+    route: Sequence[RouteOption]
     shell: str
     watch: bool
     quarantine: str | None
@@ -677,17 +686,26 @@ class Config:
     level: Level
     names_tcp: bool = False
     """Whether a host or a port was asked for, and is not the default."""
-    chain: str = DEFAULT_CHAIN
+    chain: str | None = None
+    """The chain that was asked for, but for routes; None: none was."""
     file: str | None = None
     """The config file's path; None: there is none."""
-    chain_is_default: bool = False
-    """Whether no chain was given."""
     chain_is_in_file: bool = False
-    """Whether the chain comes from the config file."""
+    """Whether the chain, or one of a route, comes from the config file."""
     storage_has_pubsub: bool = False
     """Whether the user's own storage module has a subscriber; this is known once the module is loaded."""
     server_argv: Sequence[str] = ()
     """The command line in fws_server's form, from which a user's StorageObject gets its options."""
+
+    @property
+    def names_chain(self) -> bool:
+        """Whether any chain was asked for."""
+        return self.chain is not None or bool(self.route)
+
+    @property
+    def chains(self) -> dict[str, str]:
+        """The chains by the patterns of their paths; the default one where none was asked for. Raises UsageError."""
+        return chains_of(self.route, self.chain if self.names_chain else DEFAULT_CHAIN)
 
     @property
     def redis(self) -> RedisSettings | None:
@@ -752,7 +770,8 @@ def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | 
     config = make_config(_given(arguments, options), environment, file, chain)
     old_form = {"--port": str(config.port), "-key": config.key, "-cert": config.cert, "-token": config.token}
     argv = [word for flag, value in old_form.items() if value is not None for word in (flag, value)]
-    return replace(config, server_argv=argv, chain_is_in_file=arguments.chain is None and file.names_chain)
+    in_file = (arguments.chain is None and chain is not None) or (arguments.route is None and bool(config.route))
+    return replace(config, server_argv=argv, chain_is_in_file=in_file)
 
 
 def parse_front(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
@@ -773,7 +792,7 @@ def read_file(path: str | None, *, takes_unknown: bool = False) -> ConfigFile:
     """The content of a config file; None as path: an empty one. Raises UsageError."""
     if path is None:
         return ConfigFile(None)
-    options = (*OPTIONS, *OLD_OPTIONS)
+    options = [option for option in (*OPTIONS, *OLD_OPTIONS) if option.key != "route"]  # the file has a table of routes
     flags = {option.key for option in options if option.is_flag}
     lists = {option.key for option in options if option.is_list}
     secrets = {option.key for option in options if option.is_secret}
@@ -813,8 +832,7 @@ def make_config(
         **{**defaults, **values},
         level=LOUDNESS.get(str(loudness), Level.INFO),
         names_tcp=not said.keys().isdisjoint(("host", "port")),
-        chain=DEFAULT_CHAIN if chain is None else chain,
-        chain_is_default=chain is None,
+        chain=chain,
         file=file.path,
     )
     _check(config)
@@ -828,6 +846,7 @@ def _check(config: Config) -> None:
     if config.redis_sharded and config.redis_url is None:
         raise UsageError("--redis-sharded needs a Redis; add --redis-url redis://HOST:PORT")
     check_channels(config.redis_channels, sharded=config.redis_sharded)
+    chains_of(config.route, config.chain)
     names = [source.name for source in config.source] + (["stdin"] if config.stdin else [])
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"--source: two inputs are called {twice}; each needs a name of its own")
@@ -867,8 +886,8 @@ def _parser(program: str, about: str, options: Sequence[Option]) -> Parser:
 def _argument(option: Option) -> tuple[list[str], dict[str, Any]]:
     """The arguments of argparse's add_argument: the names, and the settings."""
     names = [*([f"-{option.short}"] if option.short else []), option.flag, *option.old_flags]
-    known_as = "" if option in OLD_OPTIONS else f"; {', '.join(option.variables)}"
-    text = f"{option.help} (default: {option.default_text}{known_as})"
+    known_as = [] if option in OLD_OPTIONS else option.variables
+    text = f"{option.help} (default: {option.default_text}{''.join(f'; {name}' for name in known_as)})"
     if option.is_flag:
         return names, {"dest": option.key, "help": text, "action": argparse.BooleanOptionalAction}
     action = "append" if option.is_list else "store"

@@ -18,7 +18,7 @@ from fws_pipe.chain.spawn import StageReport, wait_for_any
 from fws_pipe.chain.successor import Outcome
 from fws_pipe.clients.client import Client
 from fws_pipe.control.connection import Connection, PeerError
-from fws_pipe.control.stage_taps import Chain, StageTaps, TapRefusedError, label_of, wait_taken_out
+from fws_pipe.control.stage_taps import Chain, StageTaps, TapRefusedError, label_of, prefix_of, wait_taken_out
 from fws_pipe.control.tap import Joint, Tap, tapped
 from fws_pipe.errors import EXIT_STAGE, EXIT_USAGE
 from fws_pipe.front.front import Front
@@ -157,7 +157,9 @@ class Requests:
             await connection.answer(refused(EXIT_STAGE, str(error)))
 
     def _known_stages(self, stage: object) -> str:
-        names = [program.label for chain in self._controls.chains() for program in chain.programs[:-1]]
+        names = [
+            prefix_of(chain) + program.label for chain in self._controls.chains() for program in chain.programs[:-1]
+        ]
         return f"there is no stage {describe(stage)} to tap; expected one of {', '.join([FRONT, *names, SINK])}"
 
     async def _take_copy(self, request: Frame, connection: Connection) -> None:

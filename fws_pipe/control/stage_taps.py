@@ -24,6 +24,10 @@ class Chain(Protocol):
     """A supervised chain."""
 
     @property
+    def name(self) -> str:
+        """Which of several it is; empty where it is the only one."""
+
+    @property
     def programs(self) -> Sequence[Program]:
         """Those that run now, the sink last."""
 
@@ -39,12 +43,18 @@ class TapRefusedError(Exception):
 
 
 def label_of(chain: Chain, stage: str) -> str | None:
-    """The label of the stage that has this number, name or label; None: there is none."""
+    """The label of the stage that has this number, name or label, perhaps behind `CHAIN: `; None: there is none."""
+    stage = stage.removeprefix(prefix_of(chain))
     for program in chain.programs[:-1]:
         number, _, name = program.label.partition(' "')
         if stage in (program.label, number.removeprefix("stage "), name.removesuffix('"')):
             return program.label
     return None
+
+
+def prefix_of(chain: Chain) -> str:
+    """What names a chain before its stages."""
+    return f"{chain.name}: " if chain.name else ""
 
 
 class StageTaps:

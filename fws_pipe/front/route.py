@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol
+from urllib.parse import quote
 
 import trio
 
@@ -19,6 +20,7 @@ from fws_pipe.clients.sender import Load
 from fws_pipe.counters import Count, Counters
 from fws_pipe.front.limits import Limits
 from fws_pipe.http.handshake import Refusal
+from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.ledger.link import Link, LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.pipes.ends import Inlet
@@ -71,7 +73,8 @@ class Route:
         self._load = Load()
         self.refusal: Refusal | None = None
         """What new clients get; None: they may come in."""
-        self.link = Link(front.name, link_limits, self, front.counters, log)
+        files_name = _name_of_files(front.name, pattern)
+        self.link = Link(front.name, link_limits, self, front.counters, log, files_name)
         feed = self.link.feed
         self.laggards = Laggards(feed, front.tell_error)
         self._epoll_readers = EpollReaders(feed, front.tell_error, shared_wait) if shared_wait is not None else None
@@ -180,3 +183,11 @@ class Route:
             Count.SUPPRESSED: self.link.progress.suppressed,
             Count.PUBLISHES_LOST: self.link.publishes_lost,
         }
+
+
+_NAMED_LETTERS = 100
+
+
+def _name_of_files(server: str, pattern: str) -> str:
+    """What tells the files of one server's routes from each other; a long pattern's end has to do."""
+    return server if pattern == EVERY_PATH else f"{server}-{quote(pattern, safe='')[-_NAMED_LETTERS:]}"

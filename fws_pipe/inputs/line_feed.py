@@ -1,19 +1,21 @@
-"""Puts the lines of one input into a feed, as `consumer` events on one channel.
+"""Puts the lines of one input into the feed of each chain, as `consumer` events on one channel.
 
 An input gets as much of the chain as a client does: of its lines so much is under way at a time, and it waits for the
 rest. So an input that never pauses fills neither the feed nor the pipes for everybody else, and is itself not read.
+With several chains it waits for the slowest, so that each gets every line.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import trio
 
 from fws_pipe.counters import Count, Counters
 from fws_pipe.inputs.lines import Line, LineSplitter, TooLong
 from fws_pipe.ledger.feed import Feed
+from fws_pipe.protocol.codec import Frame
 from fws_pipe.protocol.events import consumer_event
 from fws_pipe.wording import counted
 
@@ -30,20 +32,47 @@ _COMPLAINT_S = 10.0
 """The least time between two log lines about lines that were left out."""
 
 
-class LineFeed:
-    """One input's way into `feed`: blocks of bytes become events on `channel`. `say` logs under the input's name."""
+class _UnderWay:
+    """What of an input is under way in one chain."""
 
-    def __init__(self, channel: str, feed: Feed, limit: int, counters: Counters, say: Callable[[str], object]) -> None:
-        """`limit` is the largest line, in bytes."""
-        self._channel = channel
+    def __init__(self, feed: Feed) -> None:
         self._feed = feed
+        self._events: deque[tuple[int, int]] = deque()
+        """The number and the weight of each event that may not be through the chain."""
+        self._weight = 0
+
+    async def put(self, event: Frame, weight: int) -> bool:
+        """Put an event, once there is room. False when it comes too late."""
+        while self._weight >= UNDER_WAY_BYTES:
+            seq, done = self._events.popleft()
+            await self._feed.wait_settled(seq)
+            self._weight -= done
+        if not await self._feed.put_from_outside(event):
+            return False
+        self._events.append((self._feed.last_event, weight))
+        self._weight += weight
+        return True
+
+
+class LineFeed:
+    """One input's way into all `feeds`: blocks of bytes become events on `channel`. `say` logs under its name."""
+
+    def __init__(
+        self,
+        channel: str,
+        feeds: Callable[[], Sequence[Feed]],
+        limit: int,
+        counters: Counters,
+        say: Callable[[str], object],
+    ) -> None:
+        """`feeds` gives those of now; `limit` is the largest line, in bytes."""
+        self._channel = channel
+        self._feeds = feeds
         self._limit = limit
         self._splitter = LineSplitter(limit)
         self._counters = counters
         self._say = say
-        self._under_way: deque[tuple[int, int]] = deque()
-        """The number and the weight of each event that may not be through the chain."""
-        self._weight = 0
+        self._under_way: dict[Feed, _UnderWay] = {}
         self._putting = trio.Lock()
         """Held while a block is being put."""
         self._untold = 0
@@ -78,16 +107,11 @@ class LineFeed:
         self._tell_lost()
 
     async def _put(self, line: str | bytes) -> None:
-        while self._weight >= UNDER_WAY_BYTES:
-            seq, weight = self._under_way.popleft()
-            await self._feed.wait_settled(seq)
-            self._weight -= weight
-        if not await self._feed.put_from_outside(consumer_event(self._channel, line, None)):
-            self._lost += 1
-            return
-        weight = len(line) + EVENT_BYTES
-        self._under_way.append((self._feed.last_event, weight))
-        self._weight += weight
+        feeds = self._feeds()
+        self._under_way = {feed: self._under_way.get(feed) or _UnderWay(feed) for feed in feeds}
+        event = consumer_event(self._channel, line, None)
+        took = [await self._under_way[feed].put(event, len(line) + EVENT_BYTES) for feed in feeds]
+        self._lost += not all(took)
 
     def _note_left_out(self) -> None:
         self._counters.add(Count.LINES_TOO_LONG)

@@ -69,7 +69,16 @@ class Surroundings(Protocol):
 class Link:
     """One chain's side of the front of the server `name`."""
 
-    def __init__(self, name: str, limits: LinkLimits, surroundings: Surroundings, counters: Counters, log: Log) -> None:
+    def __init__(
+        self,
+        name: str,
+        limits: LinkLimits,
+        surroundings: Surroundings,
+        counters: Counters,
+        log: Log,
+        files_name: str | None = None,
+    ) -> None:
+        """`files_name` is part of the names of the files in quarantine; None: the server's name."""
         self._name = name
         self._limits = limits
         self._surroundings = surroundings
@@ -85,7 +94,7 @@ class Link:
         """Those that a filter has put on hold before their handshake was over."""
         self._flushing: set[Client] = set()
         """Those of which a filter waits to hear that all is written that has been sent to them."""
-        self._quarantine = Quarantine(limits.quarantine, name)
+        self._quarantine = Quarantine(limits.quarantine, files_name or name)
         self.taps: Taps = ()
         """Each gets the actions, and whatever else comes back, as whole frames."""
         self.wants_data = False

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fws_pipe.errors import SystemRefusedError, UsageError
 
 LIMIT_BYTES = 256 * 1024 * 1024
-"""How much one run of the server writes: a client that sends such events on purpose must not fill the disk."""
+"""How much one run writes for a route: a client that sends such events on purpose must not fill the disk."""
 
 
 class Fate(NamedTuple):
@@ -36,7 +36,7 @@ def check_folder(folder: str) -> None:
 
 
 class Quarantine:
-    """A folder, which is made when it is needed; None: nothing is kept. `name` is the server's."""
+    """A folder, which is made when it is needed; None: nothing is kept. `name` is the server's, and its route's."""
 
     def __init__(self, folder: str | None, name: str) -> None:
         self._folder = folder

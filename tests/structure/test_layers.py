@@ -30,9 +30,11 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "run",
         "serving",
         "signals",
-        "drain",
         "watching",
         "together",
+        "routes",
+        "route_backend",
+        "drain",
         "standard_streams",
         "control_socket",
         "backend",
@@ -89,7 +91,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "arguments",
         "lines",
     ),
-    "config": ("options", "topics", "arguments", "file"),
+    "config": ("options", "topics", "arguments", "routes", "file"),
     "ledger": (
         "link",
         "feed",
@@ -210,7 +212,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
 """What a module imports inside its functions, and why: only these may, and only downwards, as at the top."""
 
 SANS_IO = {
-    "config": ("arguments",),
+    "config": ("arguments", "routes"),
     "inputs": ("lines",),
     "ledger": ("phases", "journal", "blame", "progress"),
     "clients": ("memory", "slow_client"),

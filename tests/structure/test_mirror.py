@@ -18,6 +18,8 @@ ELSEWHERE = {
     "app.control_socket": "e2e/test_control.py",
     "app.drain": "e2e/test_drain.py",
     "app.programs": "e2e/test_chain.py",
+    "app.route_backend": "e2e/test_routes.py",
+    "app.routes": "e2e/test_routes.py",
     "app.run": "e2e/test_reload.py",
     "app.serving": "e2e/test_drain.py",
     "app.signals": "e2e/test_processes.py",

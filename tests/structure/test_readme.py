@@ -29,7 +29,11 @@ def python_blocks(text: str) -> list[str]:
 
 
 def options_table() -> str:
-    rows = [f"| `{option.flag}` | `{option.variable}` | {option.default_text} | {option.help} |" for option in OPTIONS]
+    variables = [f"`{option.variable}`" if option.has_variable else "none" for option in OPTIONS]
+    rows = [
+        f"| `{option.flag}` | {variable} | {option.default_text} | {option.help} |"
+        for option, variable in zip(OPTIONS, variables, strict=True)
+    ]
     return "\n".join(["| flag | variable | default | what for |", "|---|---|---|---|", *rows])
 
 

@@ -183,3 +183,31 @@ def test_any_bytes_are_a_file_or_one_line(content: bytes, name: str) -> None:
         parse_pipe(["-c", name], {})
     except UsageError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("table", "routes"),
+    [
+        ('{"/chat": "broadcast", "/log/*": "a | b"}', ["/chat=broadcast", "/log/*=a | b"]),
+        ('{"/x": ["a", "b c"], "/y": []}', ["/x=a | b c", "/y=cat"]),
+        ("{}", []),
+    ],
+)
+def test_a_table_of_routes_says_what_the_option_does(table: str, routes: list[str]) -> None:
+    file = read(f'{{"routes": {table}}}')
+    assert file.values["route"].text == routes
+    assert file.names_chain == bool(routes)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('{"routes": ["/chat=broadcast"]}', "routes: expected a table of paths and their chains, got list"),
+        ('{"routes": {"/a=b": "cat"}}', 'routes: "/a=b": a = in a path is written as %3D'),
+        ('{"routes": {"/a": 5.5, "/b": true}}', 'routes: "/b": expected a chain, or a list of filters, got bool'),
+        ('{"route": "/a=cat"}', 'unknown key "route"; did you mean "routes"'),
+    ],
+)
+def test_a_table_of_routes_that_makes_no_sense(text: str, problem: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(problem)):
+        read(text)

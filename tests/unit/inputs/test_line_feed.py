@@ -35,7 +35,7 @@ class Scene:
         self.feed = Feed()
         self.counters = Counters()
         self.said: list[str] = []
-        self.lines = LineFeed("channel", self.feed, LIMIT, self.counters, self.said.append)
+        self.lines = LineFeed("channel", lambda: [self.feed], LIMIT, self.counters, self.said.append)
 
 
 def play(scenario: Callable[[Scene], Awaitable[None]]) -> None:
@@ -87,7 +87,7 @@ def test_long_lines_are_left_out_and_told_now_and_then() -> None:
 @pytest.mark.parametrize("size", [LIMIT, UNDER_WAY_BYTES + 1])
 def test_a_line_as_long_as_it_may_be_passes(size: int) -> None:
     async def scenario(scene: Scene) -> None:
-        lines = LineFeed("channel", scene.feed, size, scene.counters, scene.said.append)
+        lines = LineFeed("channel", lambda: [scene.feed], size, scene.counters, scene.said.append)
         await lines.put(b"x" * size + b"\n")
         assert scene.feed.unfinished == 1
         assert scene.said == []

@@ -1,0 +1,173 @@
+"""What stands behind one route: its chain, the sources beside it, and its clients' side in the front."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import trio
+
+from fws_pipe.app.programs import chain_programs, source_programs
+from fws_pipe.broker.settings import RedisSettings
+from fws_pipe.chain.resolver import Command
+from fws_pipe.chain.spawn import Program, StageReport, Surroundings, module_program
+from fws_pipe.chain.successor import Outcome
+from fws_pipe.chain.supervisor import SOURCE, Supervisor
+from fws_pipe.config.options import Config
+from fws_pipe.errors import FwsError
+from fws_pipe.front.front import Front
+from fws_pipe.front.route import Route
+from fws_pipe.front.source_link import SourceLink
+from fws_pipe.http.routes import EVERY_PATH
+from fws_pipe.log import Log
+
+ROUTE_VARIABLE = "FWS_ROUTE"
+"""Tells the stages which paths they serve."""
+
+_SOURCES_S = 2.0
+"""How long the sources may take to leave Redis when their chain has failed."""
+
+
+class RouteBackend:
+    """One route's chain and sources, as one backend (`backend.Backend`)."""
+
+    def __init__(
+        self,
+        route: Route,
+        chain: Supervisor,
+        sources: Sequence[Supervisor],
+        shown: Callable[[], str],
+        log: Log,
+    ) -> None:
+        """`shown` gives the name of the route, for people; empty where it is the only one."""
+        self.route = route
+        self._shown = shown
+        self.log = log
+        self._chain = chain
+        self._sources = sources
+        self.serving = trio.Event()
+        """Set once the chain and the sources have served for the first time."""
+        self.start = Outcome()
+        """What comes of the first start."""
+        self.has_ended = trio.Event()
+        """Set once it has stopped, or failed."""
+        self.has_failed = False
+        """Whether its chain can't go on."""
+
+    @property
+    def was_cut_off(self) -> bool:
+        """Whether signals had to end its chain, or a source."""
+        return any(backend.was_cut_off for backend in (self._chain, *self._sources))
+
+    async def run(self) -> None:
+        """Run until `stop`. Raises FwsError when its chain, or a source at its first start, can't go on."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._note_serving)
+                await self._run_all()
+                nursery.cancel_scope.cancel()  # it may have been stopped before it has served
+        except* FwsError as group:
+            self.has_failed = True
+            self.start.decide(f"{self.route.pattern}: {first_error(group).lines[0]}")
+            raise
+        finally:
+            self.start.decide("the server has been stopped meanwhile")
+            self.has_ended.set()
+
+    async def _run_all(self) -> None:
+        failure: FwsError | None = None
+        async with trio.open_nursery() as sources:
+            for source in self._sources:
+                sources.start_soon(source.run)
+            try:
+                await self._chain.run()
+            except FwsError as error:
+                failure = error
+                for source in self._sources:
+                    source.stop(_SOURCES_S)
+        if failure is not None:
+            raise failure
+
+    async def _note_serving(self) -> None:
+        for backend in (self._chain, *self._sources):
+            await backend.serving.wait()
+        self.serving.set()
+        self.start.decide()
+
+    @property
+    def programs(self) -> Sequence[Program]:
+        """The programs of the chain that runs now, the sink last."""
+        return self._chain.programs
+
+    def reload(self, programs: Sequence[Program]) -> Outcome:
+        """Start a chain of these programs beside the current one, which it replaces as soon as it serves."""
+        return self._chain.reload(programs)
+
+    def report(self) -> list[StageReport]:
+        """What its processes are doing: the chain's first."""
+        reports = [report for backend in (self._chain, *self._sources) for report in backend.report()]
+        return [report._replace(name=f"{self.name}: {report.name}" if self.name else report.name) for report in reports]
+
+    @property
+    def name(self) -> str:
+        """Which of several routes it is; empty where it is the only one."""
+        return self._shown()
+
+    def expect_stop(self) -> None:
+        """A `stop` follows soon."""
+        for backend in (self._chain, *self._sources):
+            backend.expect_stop()
+
+    async def wait_taken_in(self) -> None:
+        """No-op: what sources bring in can't be lost by them."""
+
+    def stop(self, grace_s: float) -> None:
+        """Finish within `grace_s` seconds."""
+        for backend in (self._chain, *self._sources):
+            backend.stop(grace_s)
+
+    def hurry(self) -> None:
+        """End now."""
+        for backend in (self._chain, *self._sources):
+            backend.hurry()
+
+
+def first_error(group: BaseExceptionGroup[FwsError]) -> FwsError:
+    """The error to tell of several."""
+    error: FwsError | BaseExceptionGroup[FwsError] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+@dataclass(frozen=True)
+class RouteMaker:
+    """Makes what a route needs, from the configuration."""
+
+    config: Config
+    front: Front
+    surroundings: Surroundings
+    redis: RedisSettings | None
+
+    def programs(self, pattern: str, commands: Sequence[Command]) -> list[Program]:
+        """The stages of a chain, and its sink."""
+        sink = module_program("sink", "fws_pipe.chain.sink", self._redis_environment(pattern))
+        return chain_programs(self.config, commands, sink)
+
+    def make(self, pattern: str, programs: Sequence[Program], shown: Callable[[], str], log: Log) -> RouteBackend:
+        """A new route, which takes no clients yet; `shown` is as in RouteBackend."""
+        log = log.of_part(shown)
+        environment = {**self.surroundings.environment, ROUTE_VARIABLE: pattern}
+        surroundings = replace(self.surroundings, environment=environment)
+        route = self.front.open_route(pattern, log)
+        sources = [
+            Supervisor([source], surroundings, SourceLink(route.link, self.front.counters), log, SOURCE)
+            for source in source_programs(self.config, self._redis_environment(pattern))
+        ]
+        return RouteBackend(route, Supervisor(programs, surroundings, route.link, log), sources, shown, log)
+
+    def _redis_environment(self, pattern: str) -> Mapping[str, str]:
+        """What tells the sink and the source of Redis, and of their route there; nothing without Redis."""
+        if self.redis is None:
+            return {}
+        return replace(self.redis, route="" if pattern == EVERY_PATH else pattern).to_environment()

@@ -1,0 +1,208 @@
+"""All routes of a server, as one backend. Each has its own supervision; the server ends when none is left that serves.
+
+    start     every route starts; each takes clients once it serves
+    reload    changed: the new chain replaces the old one as it does anywhere (chain/successor.py)
+              added: takes clients once it serves; removed: takes no more, closes those that it has, drains, ends
+    failure   a chain that can't go on: its clients are closed (1011), new ones get 503, until a reload starts it again
+
+Rule: what happens in one route leaves the others as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import trio
+
+from fws_pipe.app.drain import CHAINS_SHARE_S, finish_clients
+from fws_pipe.app.route_backend import RouteBackend, RouteMaker, first_error
+from fws_pipe.chain.resolver import Command
+from fws_pipe.chain.spawn import Program, wait_for_any
+from fws_pipe.chain.successor import Outcome, Outcomes
+from fws_pipe.errors import FwsError
+from fws_pipe.http.handshake import CHAIN_FAILED, NO_ROUTE
+from fws_pipe.http.routes import EVERY_PATH
+from fws_pipe.ledger.feed import Feed
+from fws_pipe.log import Log
+from fws_pipe.websocket.rfc6455 import INTERNAL_ERROR
+from fws_pipe.wording import counted
+
+_GAVE_UP_S = 2.0
+"""How long clients may take for their Close frames when their chain has failed."""
+
+
+class Routes:
+    """The routes by their patterns (`backend.Backend`). `drain_timeout` is what a removed one has to finish, in s."""
+
+    def __init__(
+        self, maker: RouteMaker, chains: Mapping[str, Sequence[Command]], drain_timeout: float, log: Log
+    ) -> None:
+        self._maker = maker
+        self._front = maker.front
+        self._drain_timeout = drain_timeout
+        self._log = log
+        self._current: dict[str, RouteBackend] = {}
+        self._all: list[RouteBackend] = []
+        """Those of now, and those that have been removed and are not through yet."""
+        self._nursery: trio.Nursery | None = None
+        """Runs them, once this runs."""
+        self.serving = trio.Event()
+        for pattern, commands in chains.items():
+            self._open(pattern, maker.programs(pattern, commands))
+
+    def _open(self, pattern: str, programs: Sequence[Program]) -> None:
+        """Open a route, which replaces an earlier one of the same pattern."""
+        backend = self._maker.make(pattern, programs, lambda: self._shown(pattern), self._log)
+        self._current[pattern] = backend
+        self._all.append(backend)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._run_route, pattern, backend)
+
+    def _shown(self, pattern: str) -> str:
+        """How log lines name a route: not at all where one chain serves every path."""
+        return "" if self._current.keys() == {EVERY_PATH} else pattern
+
+    @property
+    def was_cut_off(self) -> bool:
+        """Whether signals had to end one of them."""
+        return any(backend.was_cut_off for backend in self._all)
+
+    def chains(self) -> list[RouteBackend]:
+        """Those that have not failed."""
+        return [backend for backend in self._current.values() if not backend.has_failed]
+
+    def feeds(self) -> list[Feed]:
+        """The feeds of those that serve: what comes in for all of them goes there."""
+        return [backend.route.link.feed for backend in self.chains() if backend.serving.is_set()]
+
+    async def run(self) -> None:
+        """Run until `stop`. Raises FwsError when no route is left that can serve."""
+        async with trio.open_nursery() as watching:
+            watching.start_soon(self._note_serving)
+            async with trio.open_nursery() as self._nursery:
+                for pattern, backend in self._current.items():
+                    self._nursery.start_soon(self._run_route, pattern, backend)
+            watching.cancel_scope.cancel()
+
+    async def _note_serving(self) -> None:
+        """Wait until each of the first routes serves, or has failed."""
+        for backend in list(self._all):
+            await wait_for_any(backend.serving.wait, backend.has_ended.wait)
+        self.serving.set()
+
+    async def _run_route(self, pattern: str, backend: RouteBackend) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._admit_when_serving, pattern, backend)
+            try:
+                await backend.run()
+            except* FwsError as group:
+                await self._note_failed(pattern, backend, first_error(group))
+            nursery.cancel_scope.cancel()
+        if self._current.get(pattern) is not backend:
+            self._forget(backend)
+
+    async def _admit_when_serving(self, pattern: str, backend: RouteBackend) -> None:
+        await backend.serving.wait()
+        if self._current.get(pattern) is backend:
+            self._front.routes.put(pattern, backend.route)
+
+    async def _note_failed(self, pattern: str, backend: RouteBackend, error: FwsError) -> None:
+        """Close the clients of a route whose chain can't go on. Raises its error if no other route is left."""
+        if self._current.get(pattern) is backend:
+            self._front.routes.put(pattern, backend.route)
+        with trio.move_on_after(_GAVE_UP_S):
+            await backend.route.close(CHAIN_FAILED, INTERNAL_ERROR, "the server's chain has failed")
+        backend.route.abort_all()
+        is_last = all(other.has_failed for other in self._current.values())
+        if self._shown(pattern):
+            fate = "no other route is left" if is_last else "new clients get 503 until a reload starts it again"
+            backend.log.always(f"{error.lines[0]}; {_unfinished(backend)}{fate}")
+        if is_last:
+            raise error
+
+    def _forget(self, backend: RouteBackend) -> None:
+        """A route that has been removed, or replaced after its failure, is through."""
+        self._all.remove(backend)
+        self._front.end_route(backend.route)
+
+    # Reload.
+
+    def reload(self, chains: Mapping[str, Sequence[Command]], why: str) -> Outcome:
+        """Serve these routes from now on; `why` is what has asked for it, for the log.
+
+        Where no route is new, gone or known to have changed, every chain is replaced: there is a reason to ask.
+        """
+        programs = {pattern: self._maker.programs(pattern, commands) for pattern, commands in chains.items()}
+        removed = [pattern for pattern in self._current if pattern not in programs]
+        added = [pattern for pattern in programs if not self._has(pattern)]
+        kept = [pattern for pattern in programs if self._has(pattern)]
+        changed = [pattern for pattern in kept if list(self._current[pattern].programs) != programs[pattern]]
+        outcomes = []
+        for pattern in changed if changed or added or removed else kept:
+            outcomes.append(self._current[pattern].reload(programs[pattern]))
+            self._current[pattern].log.always(f"{why}: a new chain starts beside the one that runs")
+        for pattern in added:
+            self._add(pattern, programs[pattern])
+            outcomes.append(self._current[pattern].start)
+            self._current[pattern].log.always(f"{why}: its chain starts")
+        for pattern in removed:
+            self._current[pattern].log.always(f"{why}: the route is removed, and its clients are closed")
+            self._remove(pattern)
+        return Outcomes(outcomes)
+
+    def _has(self, pattern: str) -> bool:
+        """Whether there is a route of this pattern that has not failed."""
+        return pattern in self._current and not self._current[pattern].has_failed
+
+    def _add(self, pattern: str, programs: Sequence[Program]) -> None:
+        failed = self._current.get(pattern)
+        self._open(pattern, programs)
+        if failed is not None and failed.has_ended.is_set():
+            self._forget(failed)
+
+    def _remove(self, pattern: str) -> None:
+        backend = self._current.pop(pattern)
+        if self._front.routes.get(pattern) is backend.route:
+            self._front.routes.remove(pattern)
+        if backend.has_failed:
+            self._forget(backend)
+        elif self._nursery is not None:
+            self._nursery.start_soon(self._retire, backend)
+
+    async def _retire(self, backend: RouteBackend) -> None:
+        """Let a removed route finish, as a server does at its end."""
+        deadline = trio.current_time() + self._drain_timeout
+        backend.expect_stop()
+        with trio.move_on_at(deadline - min(CHAINS_SHARE_S, self._drain_timeout / 2)):
+            await finish_clients(backend.route, self._drain_timeout, NO_ROUTE, "this path is not served any more")
+        backend.route.abort_all()
+        backend.stop(max(deadline - trio.current_time(), 0.0))
+        await backend.has_ended.wait()
+        if lost := _unfinished(backend):
+            backend.log.always(f"the route is gone; {lost.removesuffix('; ')}")
+
+    # The end.
+
+    def expect_stop(self) -> None:
+        """Tell them all."""
+        for backend in self._all:
+            backend.expect_stop()
+
+    async def wait_taken_in(self) -> None:
+        """No-op: what sources bring in can't be lost by them."""
+
+    def stop(self, grace_s: float) -> None:
+        """Stop them all."""
+        for backend in self._all:
+            backend.stop(grace_s)
+
+    def hurry(self) -> None:
+        """Hurry them all."""
+        for backend in self._all:
+            backend.hurry()
+
+
+def _unfinished(backend: RouteBackend) -> str:
+    """A clause about the events that a chain has left undone; empty where there are none."""
+    count = backend.route.link.feed.unfinished
+    return f"{counted(count, 'event is', 'events are')} left unfinished; " if count else ""
