@@ -6,13 +6,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from fws_pipe.broker.membership import Membership
+from fws_pipe.broker.settings import RedisSettings
 from tests.harness import PATIENCE_S, Server, Servers, eventually
+from tests.redis_servers import RedisServer
 
 NAMED = """#!/usr/bin/env fws-python
 import os, sys
@@ -305,3 +309,82 @@ def test_a_route_that_makes_no_sense_is_one_line(servers: Servers, arguments: tu
     assert server.wait() == 2
     assert words in server.stderr.lines[0]
     assert "Traceback" not in server.stderr.text
+
+
+def test_servers_are_joined_route_by_route(servers: Servers, redis_server: RedisServer) -> None:
+    """What is sent in a route reaches the same route of other servers; a server without routes is the chain of `/*`."""
+    routes = ("--route", "/a=broadcast", "--route", "/tea=broadcast_by_token", "broadcast")
+    redis = ("--redis-url", redis_server.url)
+    red = servers.start(*redis, "--name", "red", *routes)
+    green = servers.start(*redis, "--name", "green", *routes)
+    old = servers.start(*redis, "--name", "old", "broadcast")
+    with ExitStack() as stack:
+        clients = {
+            (server, path): stack.enter_context(connect(server.url.rstrip("/") + path))
+            for server in (red, green, old)
+            for path in ("/a", "/tea", "/other")
+        }
+
+        def says(server: Server, path: str, text: str, *hearers: tuple[Server, str]) -> None:
+            clients[server, path].send(text)
+            assert [clients[hearer].recv(PATIENCE_S) for hearer in hearers] == [text] * len(hearers)
+
+        says(red, "/a", "in a", (green, "/a"))
+        says(red, "/other", "everywhere else", (green, "/other"), *((old, path) for path in ("/a", "/tea", "/other")))
+        says(old, "/other", "from one without routes", (red, "/other"), (green, "/other"), (old, "/a"), (old, "/tea"))
+        for server in (red, green):
+            clients[server, "/tea"].send("token:tea")
+            assert clients[server, "/tea"].recv(PATIENCE_S)
+        with (
+            closing(Membership(RedisSettings(redis_server.url, route="/tea"))) as drinkers,
+            closing(Membership(RedisSettings(redis_server.url))) as rest,
+        ):
+            eventually(lambda: len(drinkers.members("token:tea")) == 2, "a route's groups are its own")
+            assert rest.members("token:tea") == set()
+            assert len(rest.clients()) == 2 + 3
+        for client in clients.values():  # nothing has come but what was asked for
+            with pytest.raises(TimeoutError):
+                client.recv(0)
+    assert [server.stop() for server in (red, green, old)] == [0, 0, 0]
+    assert redis_server.client().keys("fws:*server*") == []
+
+
+def test_a_removed_route_leaves_redis_and_the_server_keeps_its_name(
+    servers: Servers, redis_server: RedisServer
+) -> None:
+    client = redis_server.client()
+    file, write = routes_file(servers)
+    write(a="broadcast", b="broadcast")
+    server = servers.start("-c", str(file), "--redis-url", redis_server.url, "--name", "red")
+    with connect(f"{server.url}/a"), connect(f"{server.url}/b") as gone:
+        eventually(lambda: client.hlen("fws:presence:/b:red") == 1, "the client is in Redis")
+        write(a="broadcast")
+        server.signal(signal.SIGHUP)
+        assert close_code_of(gone) == 1001
+        eventually(lambda: not client.exists("fws:presence:/b:red"), "the route's clients have left Redis")
+        assert client.hlen("fws:presence:/a:red") == 1
+        assert client.exists("fws:server:red")
+    assert server.stop() == 0
+    assert client.keys("fws:*server*") == []
+
+
+def test_no_filter_writes_on_the_channel_of_another_routes_servers(servers: Servers, redis_server: RedisServer) -> None:
+    forger = servers.script(
+        "forger",
+        "#!/usr/bin/env fws-python\nfrom fws_pipe.sdk import on, publish, run\n"
+        '@on("message")\ndef forge(event):\n    publish("fws:servers:/b", event["data"])\nrun()\n',
+    )
+    server = servers.start("--redis-url", redis_server.url, "--route", f"/a={forger}", "--route", "/b=broadcast")
+    with connect(f"{server.url}/a") as client:
+        client.send("x")
+        server.stderr.wait_for("dropped a publish to 'fws:servers:/b', which is the servers' own channel")
+    assert server.stop() == 0
+
+
+def test_lines_from_outside_go_to_every_route(servers: Servers) -> None:
+    server = servers.start(
+        "--source", "hello=echo hello; exec sleep 1000",
+        "--route", f"/a={servers.reporter()}", "--route", f"/b={servers.reporter()}",
+    )  # fmt: skip
+    assert [event["data"] for event in server.events("consumer", 2)] == ["'hello'"] * 2
+    assert server.stop() == 0
