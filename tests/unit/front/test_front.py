@@ -26,10 +26,13 @@ from fws_pipe.front.front import Front
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.listener import PAUSE_S, accept_all, open_listeners
 from fws_pipe.front.route import Route
+from fws_pipe.http.handshake import CHAIN_FAILED
 from fws_pipe.ledger.blame import DEATHS_ALONE, LAST_CHANCE_S
+from fws_pipe.ledger.feed import WAITING_LIMIT_BYTES
 from fws_pipe.ledger.link import LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import FrameDecoder, encode
+from fws_pipe.websocket.intake import Intake
 from fws_pipe.websocket.rfc6455 import PING_FRAME
 from tests.e2e.raw import CLOSE, PING, PONG, RawClient, frame, request
 
@@ -98,6 +101,7 @@ def serve(
     entrance: EntranceSettings | None = None,
     link_limits: LinkLimits = LINK_LIMITS,
     said: tuple[str, ...] = (),
+    intake: Intake = Intake.EPOLL,
 ) -> None:
     """Run a scenario; what the front logs is, a line each, what `said` has a part of."""
 
@@ -106,7 +110,9 @@ def serve(
         [listener] = await open_listeners(["127.0.0.1"], 0)
         with listener:
             async with trio.open_nursery() as nursery:
-                front = Front(limits, link_limits, log, "test", Entrance(entrance or EntranceSettings()), nursery)
+                front = Front(
+                    limits, link_limits, log, "test", Entrance(entrance or EntranceSettings()), nursery, intake=intake
+                )
                 served = Served(front, listener.getsockname()[1])
                 nursery.start_soon(served.link.write_events, served)
                 nursery.start_soon(accept_all, listener, front.serve, log)
@@ -687,3 +693,48 @@ def test_a_client_whose_open_kills_the_chain_is_read_no_more_though_it_has_been_
         assert served.events == ["open"] * DEATHS_ALONE
 
     serve(scenario, tmp_path, clock, said=(TURNED_AWAY,))
+
+
+@pytest.mark.parametrize("intake", [Intake.EPOLL, Intake.TASKS])
+def test_a_chain_that_is_full_holds_up_the_clients_of_its_route_alone(tmp_path: Path, intake: Intake) -> None:
+    async def scenario(served: Served) -> None:
+        stuck = served.front.open_route("/stuck")  # nobody writes its events
+        served.front.routes.put(stuck.pattern, stuck)
+        with RawClient(served.port) as held, RawClient(served.port) as other:
+            held.send(request(served.port, line="GET /stuck HTTP/1.1"))
+            await served.wait_until(lambda: len(stuck.link.conversations) == 1)
+            stuck.link.execute({"type": "enqueue", "data": "x" * WAITING_LIMIT_BYTES})
+            assert stuck.link.feed.is_full
+            held.send(frame(b"not read"))
+            await trio.to_thread.run_sync(other.upgrade)
+            for count in range(1, 4):
+                other.send(frame(b"hello"))
+                await served.settle("message", count)
+            assert stuck.link.feed.is_full
+
+    serve(scenario, tmp_path, intake=intake)
+
+
+def test_a_route_that_is_closed_refuses_new_clients_and_leaves_others_alone(tmp_path: Path) -> None:
+    async def scenario(served: Served) -> None:
+        closing = served.front.open_route("/closing")
+        served.front.routes.put(closing.pattern, closing)
+        with RawClient(served.port) as gone, RawClient(served.port) as late, RawClient(served.port) as other:
+            gone.send(request(served.port, line="GET /closing HTTP/1.1"))
+            await trio.to_thread.run_sync(other.upgrade)
+            await served.wait_until(lambda: len(closing.link.conversations) == 1)
+            with trio.move_on_after(0):
+                await closing.close(CHAIN_FAILED, 1011, "gone")
+            closing.abort_all()
+            await closing.close(CHAIN_FAILED, 1011, "gone")
+            late.send(request(served.port, line="GET /closing HTTP/1.1"))
+            assert (await trio.to_thread.run_sync(late.read_to_end)).startswith(b"HTTP/1.1 503 ")
+            other.send(frame(b"hello"))
+            await served.settle("message", 1)
+            closing.link.feed.dropped = 3
+            served.front.routes.remove(closing.pattern)
+            served.front.end_route(closing)
+            assert served.front.statistics().counts["consumer events dropped"] == 3
+            assert served.front.links == [served.link]
+
+    serve(scenario, tmp_path)
