@@ -87,6 +87,17 @@ class Program:
         self._start(command)
 
     def _start(self, command: Command) -> None:
+        try:
+            self._spawn(command)
+        except OSError as error:  # of the command, or of pipes: there are no descriptors left
+            raise start_error(command, error) from None
+        self._guard.add(self.pid)
+        self._loop.on_exit(self.pid, self._exited)
+        self._watch_output()
+        if self._errors >= 0:
+            self._watch_errors()
+
+    def _spawn(self, command: Command) -> None:
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as childs_ends:
             child_in, self._input = _pipe(childs_ends, undo, child_reads=True)
             self._output, child_out = _terminal(childs_ends, undo) if command.has_terminal else _pipe(undo, childs_ends)
@@ -95,19 +106,11 @@ class Program:
             if self._on_error_line is not None:
                 self._errors, child_errors = _pipe(undo, childs_ends)
                 actions.append((os.POSIX_SPAWN_DUP2, child_errors, 2))
-            try:
-                self.pid = os.posix_spawnp(
-                    command.argv[0], command.argv, command.environment,
-                    file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_SIGNALS,
-                )  # fmt: skip
-            except OSError as error:
-                raise start_error(command, error) from None
+            self.pid = os.posix_spawnp(
+                command.argv[0], command.argv, command.environment,
+                file_actions=actions, setpgroup=0, setsigmask=(), setsigdef=_SIGNALS,
+            )  # fmt: skip
             undo.pop_all()
-        self._guard.add(self.pid)
-        self._loop.on_exit(self.pid, self._exited)
-        self._watch_output()
-        if self._errors >= 0:
-            self._watch_errors()
 
     # What it reads.
 

@@ -91,8 +91,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
     adapters: list[Adapter] = []
     with Servers(tmp_path) as servers:
 
-        def start(*words: str) -> Adapter:
-            adapters.append(Adapter(["per_client", *words], tmp_path, servers.environment()))
+        def start(*words: str, descriptors: int = 1024) -> Adapter:
+            limited = ["sh", "-c", f'ulimit -n {descriptors}; exec per_client "$@"', "sh"]
+            adapters.append(Adapter([*limited, *words], tmp_path, servers.environment()))
             return adapters[-1]
 
         yield start
@@ -241,6 +242,25 @@ def test_a_program_that_cannot_be_started_any_more_closes_its_client(start: Star
     assert adapter.closed("b") == (1011, "the program can't be started")
     assert adapter.sent("a", 2) == ["x", "y"]
     assert "./script: no such file; 1011 for b" in adapter.said
+
+
+def test_a_client_for_whom_no_descriptors_are_left_is_closed(start: Start) -> None:
+    adapter = start("cat", descriptors=24)
+    clients = [f"c{number}" for number in range(12)]
+    adapter.write(*map(opened, clients), *(message for client in clients for message in said(client, "x")))
+    for client in clients:
+        adapter.read_until(functools.partial(_is_answered, client), f"a word for {client}")
+    served = [client for client in clients if _sent_to(client, adapter.frames)]
+    assert "c0" in served
+    assert "c11" not in served
+    assert adapter.closed("c11") == (1011, "the program can't be started")
+    assert "can't start cat: Too many open files; 1011 for c" in adapter.said
+    adapter.write(*said("c0", "y"))
+    assert adapter.sent("c0", 2) == ["x", "y"]
+
+
+def _is_answered(client: str, frames: list[Frame]) -> bool:
+    return client in [frame.get("to") for frame in frames]
 
 
 @pytest.mark.parametrize("output", ["5:hello;", "x", "05:hello,", "99999999:", "1234567890"])
