@@ -26,7 +26,7 @@ from fws_pipe.adapters.cgi import request_environment, without_requests
 from fws_pipe.adapters.command import Command
 from fws_pipe.adapters.complaints import Complaints
 from fws_pipe.adapters.guard import Guard
-from fws_pipe.adapters.loop import READABLE, Loop
+from fws_pipe.adapters.loop import READABLE, Deadline, Loop
 from fws_pipe.adapters.message_forms import BrokenOutputError, Message, MessageForm, NoSuchMessageError
 from fws_pipe.adapters.program import Program, describe_status
 from fws_pipe.adapters.start import die_of
@@ -46,6 +46,10 @@ _TRY_AGAIN_LATER = 1013
 
 FLUSH_BYTES = 64 * 1024
 """How much a program may write before its client has got it."""
+
+
+GATHER_S = 0.0005
+"""How long what one program has written may wait for the answers of others, so that many go out as one block."""
 
 
 class Rules(NamedTuple):
@@ -80,6 +84,10 @@ class PerClient:
         """Those whose program runs."""
         self._written: dict[Session, None] = {}
         """Those that the block at hand has messages for."""
+        self._unanswered: set[Session] = set()
+        """Those that have been written to and have not written since."""
+        self._gathering: Deadline | None = None
+        """When what there is goes out at the latest; None: nothing waits."""
         self.is_at_end = False
         """Whether no more frames come: the server stops, or another chain takes over."""
         self._failure: FrameError | None = None
@@ -90,7 +98,7 @@ class PerClient:
         try:
             self.loop.on_signal(signal.SIGTERM, self._terminate)
             self.loop.watch(STDIN, READABLE, self._read_frames)
-            self.loop.run(self._flush)
+            self.loop.run(self._flush_in_time)
             self._flush()
         finally:
             for session in list(self._running):
@@ -100,7 +108,18 @@ class PerClient:
         if self._failure is not None:
             raise self._failure
 
+    def _flush_in_time(self) -> None:
+        """Write what there is, unless programs are about to answer: the stages behind work by the block."""
+        if not self._unanswered:
+            self._flush()
+        elif self._gathering is None:
+            self._gathering = self.loop.call_later(GATHER_S, self._flush)
+
     def _flush(self) -> None:
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        self._unanswered.clear()
         self._output.add(self._out.pop_all())
         self._output.flush()
 
@@ -154,6 +173,7 @@ class PerClient:
     def _write_all(self) -> None:
         """Write to each program what the block had for it."""
         written, self._written = self._written, {}
+        self._unanswered.update(written)
         for session in written:
             session.write()
 
@@ -194,8 +214,13 @@ class PerClient:
 
     # What sessions ask for.
 
+    def note_answer(self, session: Session) -> None:
+        """A program has written something."""
+        self._unanswered.discard(session)
+
     def forget(self, session: Session) -> None:
         """A program has ended."""
+        self._unanswered.discard(session)
         self._running.discard(session)
         if self._sessions.get(session.client) is session:
             del self._sessions[session.client]
@@ -290,6 +315,7 @@ class Session:
     # From the program.
 
     def _take_output(self, block: bytes) -> None:
+        self._adapter.note_answer(self)
         try:
             self._send(self._form.from_output(block))
         except BrokenOutputError as error:
