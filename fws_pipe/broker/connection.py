@@ -180,10 +180,18 @@ def close_quietly(client: Any) -> None:
         pass  # it isn't used any more
 
 
-def check_reachable(settings: RedisSettings) -> None:
+def check_usable(settings: RedisSettings) -> None:
     """Check before a server starts that Redis can be reached, and allows all that the server does.
 
     Raises SystemRefusedError, or UsageError for a wrong setting.
+    """
+    check_reachable(settings, functools.partial(_check_rights, settings=settings))
+
+
+def check_reachable(settings: RedisSettings, check_further: Callable[[Client], object] = lambda client: None) -> None:
+    """Check that Redis can be reached. It subscribes to no channel, so a publisher hears of no subscriber too early.
+
+    `check_further` then gets a client. Raises SystemRefusedError, or UsageError for a wrong setting.
     """
     scheme = urlsplit(settings.url).scheme
     if settings.sharded and scheme not in ("redis", "rediss"):
@@ -195,7 +203,7 @@ def check_reachable(settings: RedisSettings) -> None:
             client.ping()
             if not settings.sharded and _is_cluster(client):
                 raise UsageError(_part_of_a_cluster(settings))
-            _check_rights(client, settings)
+            check_further(client)
         finally:
             client.close()
     except ERRORS as error:

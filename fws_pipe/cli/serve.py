@@ -165,9 +165,9 @@ def _checked(config: Config) -> Config:
 
         open_storage(config.storage_environment).close()
     if config.redis is not None:
-        from fws_pipe.broker.connection import check_reachable
+        from fws_pipe.broker.connection import check_usable
 
-        check_reachable(config.redis)
+        check_usable(config.redis)
     return config
 
 

@@ -281,14 +281,16 @@ def test_a_source_by_hand_and_large_messages_both_ways(servers: Servers, redis_s
         line = f"exec {shlex.join(SOURCE)} news 'chat.*' >back"
         source = servers.start_command("/bin/sh", "-c", line, environment=environment)
         redis = redis_server.client()
-        eventually(lambda: redis.publish("news", "up") == 1, "the source has subscribed")
+        eventually(lambda: redis.pubsub_numpat() == 1, "the source has subscribed: to patterns last")
+        assert redis.info("commandstats")["cmdstat_subscribe"]["calls"] == 1, "a check would pass for the subscriber"
+        assert redis.publish("news", "up") == 1
         count, size = 500, 30_000
-        received: Counter[str] = Counter()
+        received: Counter[tuple[str, int]] = Counter()
 
         def receive() -> None:
-            while received.total() < 2 * count:
-                message = client.recv(PATIENCE_S)
-                received[str(message)[0]] += len(message) == size
+            while received.total() < 1 + 2 * count:
+                message = str(client.recv(PATIENCE_S))
+                received[message[0], len(message)] += 1
 
         receiving = threading.Thread(target=receive)
         receiving.start()
@@ -296,7 +298,7 @@ def test_a_source_by_hand_and_large_messages_both_ways(servers: Servers, redis_s
             redis.publish("chat.1", "p" * size)
             client.send("m" * size)
         receiving.join(2 * PATIENCE_S)
-        assert received == {"p": count, "m": count, "u": 0}
+        assert received == {("u", 2): 1, ("p", size): count, ("m", size): count}
     source.process.kill()
     source.wait()
     servers.interrupt("fws-front")

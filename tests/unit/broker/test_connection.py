@@ -20,7 +20,7 @@ from fws_pipe.broker import connection as redis_link
 from fws_pipe.broker import settings as redis_settings
 from fws_pipe.broker.connection import (
     RedisSettings,
-    check_reachable,
+    check_usable,
     check_url,
     connect,
     explain,
@@ -67,15 +67,15 @@ def start_redis_with_tls(folder: Path, files: Tls) -> RedisServer:
 
 
 def reaches(settings: RedisSettings) -> bool:
-    check_reachable(settings)
+    check_usable(settings)
     with closing(connect(settings)) as client:
         return bool(client.ping())
 
 
 def refusal(settings: RedisSettings, expected: type[FwsError] = SystemRefusedError) -> str:
-    """The message that `check_reachable` refuses with; one line that has the address in it, and no password."""
+    """The message that `check_usable` refuses with; one line that has the address in it, and no password."""
     with pytest.raises(FwsError) as caught:
-        check_reachable(settings)
+        check_usable(settings)
     message = str(caught.value)
     assert type(caught.value) is expected, message
     assert "\n" not in message
@@ -347,7 +347,7 @@ def test_sharded_without_a_cluster(any_redis_server: RedisServer) -> None:
 @pytest.mark.parametrize("url", ["unix:///run/redis.sock", "redis+sentinel://host/main"])
 def test_sharded_where_a_cluster_can_not_be(url: str) -> None:
     with pytest.raises(UsageError, match="leave --redis-sharded out"):
-        check_reachable(RedisSettings(url, sharded=True))
+        check_usable(RedisSettings(url, sharded=True))
 
 
 def test_still_loading(kind: str, tmp_path: Path) -> None:
