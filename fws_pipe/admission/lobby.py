@@ -58,7 +58,8 @@ class AddressShares:
     def __init__(self) -> None:
         self._members: dict[str, OrderedDict[Newcomer, float]] = {}
         """Each group's newcomers and the time since when the server has been waiting for each, the earliest first."""
-        self._groups_of_size: dict[int, dict[str, None]] = {}
+        self._groups_of_size: dict[int, OrderedDict[str, None]] = {}
+        """A plain dict takes longer to find its first key the more have been deleted before it."""
         self.largest = 0
         """The number of newcomers in the largest group."""
 
@@ -82,7 +83,7 @@ class AddressShares:
             if not self._groups_of_size[before]:
                 del self._groups_of_size[before]
         if now:
-            self._groups_of_size.setdefault(now, {})[group] = None
+            self._groups_of_size.setdefault(now, OrderedDict())[group] = None
         if now > self.largest or self.largest not in self._groups_of_size:
             self.largest = now  # sizes change by one: the largest group is one smaller now, or no group is left
 
