@@ -416,6 +416,7 @@ class Supervisor:
         else:
             failure = await chain.epitaph()
             chain.kill_up_to_the_dead()
+            chain.end_input()  # where no process has died, as after broken frames
             if ended_by is Event.STALLS:
                 ladder = LADDER[-1:]  # a chain that hangs reads neither its stdin's end nor a signal's request
         await chain.climb_down(ladder, hurry, self._role.name)

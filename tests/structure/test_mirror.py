@@ -33,7 +33,6 @@ ELSEWHERE = {
     "chain.commands": "e2e/test_commands.py",
     "chain.spawn": "e2e/test_chain.py",
     "chain.successor": "e2e/test_reload.py",
-    "chain.supervisor": "e2e/test_chain.py",
     "cli.entry": "e2e/test_processes.py",
     "cli.fws_emit": "e2e/test_commands.py",
     "cli.fws_python": "e2e/test_commands.py",
