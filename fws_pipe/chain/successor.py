@@ -158,6 +158,7 @@ class Successor:
             while self._wanted is None:
                 await self._changed.wait()
             (programs, outcome), self._wanted = self._wanted, None
+            self._attempt = trio.CancelScope()
             outcome.decide(await self._make_ready(programs))
 
     async def _make_ready(self, programs: Sequence[Program]) -> str:
@@ -173,7 +174,7 @@ class Successor:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(chain.watch)
                 problem = _SUPERSEDED
-                with trio.CancelScope() as self._attempt:
+                with self._attempt:
                     problem = await self._prove(chain, programs[-1].label)
                 if not problem:
                     self._ready = programs, chain

@@ -32,7 +32,6 @@ ELSEWHERE = {
     "cli.replay_clients": "unit/cli/test_fws_replay.py",
     "chain.commands": "e2e/test_commands.py",
     "chain.spawn": "e2e/test_chain.py",
-    "chain.successor": "e2e/test_reload.py",
     "cli.entry": "e2e/test_processes.py",
     "cli.fws_emit": "e2e/test_commands.py",
     "cli.fws_python": "e2e/test_commands.py",
