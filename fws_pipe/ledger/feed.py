@@ -416,6 +416,10 @@ class Feed:
         """The number of the last event that there has been."""
         return self._seq
 
+    def has_settled(self, seq: int) -> bool:
+        """Whether the events up to this number are through the chain; they may wait for Redis still."""
+        return self.ticks.settled >= seq
+
     def acknowledge(self, seq: int, *, is_confirmed: bool = True) -> None:
         """A tick that was written has come back; `is_confirmed`: nothing before it waits for Redis."""
         self.untracked = 0
@@ -460,7 +464,7 @@ class Feed:
         Of a chain that swallows ticks: until they are written.
         """
         target = self._seq if seq is None else seq
-        while self.ticks.settled < target and self._door is not Door.CLOSED:
+        while not self.has_settled(target) and self._door is not Door.CLOSED:
             await self.ticks.wait_change()
 
     async def wait_stalled(self, timeout_s: float) -> None:

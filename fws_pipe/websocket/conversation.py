@@ -43,6 +43,11 @@ _READ_BYTES_INSIDE = 256 * 1024
 SLICE_S = 0.000_3
 """Seconds for which the messages of one client are processed in a row."""
 
+_CONSEQUENCES_S = 5.0
+"""How long a client that has ended its side may hear what its messages have caused in the chain once they are through
+it: filters that send themselves events may do so for ever, and the chain must hear that the client has gone.
+"""
+
 _CONTROLS_AT_ONCE = 1024
 """Pings and pongs that are skipped between two looks at the clock: a fraction of a millisecond."""
 
@@ -104,6 +109,13 @@ class EventQueue(Protocol[SenderT_contra]):
 
     def flush(self) -> None:
         """Write what waits, if the chain takes it at once."""
+
+    @property
+    def last_event(self) -> int:
+        """The number of the last event that there has been."""
+
+    def has_settled(self, seq: int) -> bool:
+        """Whether the events up to this number are through the chain."""
 
 
 class Laggards(Protocol):
@@ -297,8 +309,17 @@ class Conversation(Generic[SenderT]):
 
     async def _wait_answered(self) -> None:
         """Wait until all that the client has sent is through the chain, and the replies are in its outbox."""
-        while self.state is State.LAST_WORDS and self.client.has_under_way:
+        last_sent = self._feed.last_event
+        while self._is_at_work and not self._feed.has_settled(last_sent):
             await self.client.wait_share()
+        with trio.move_on_after(_CONSEQUENCES_S):
+            while self._is_at_work:
+                await self.client.wait_share()
+
+    @property
+    def _is_at_work(self) -> bool:
+        """Whether the chain is at work on the last words of the client, or on what they have caused."""
+        return self.state is State.LAST_WORDS and self.client.has_under_way
 
     def lose(self) -> None:
         """The client has gone without a word."""

@@ -46,6 +46,10 @@ class Sender:
         self.has_under_way = False
         self._share.unpark_all()
 
+    def note_caused(self) -> None:
+        """The chain is through with an event, and at work on one that it has caused."""
+        self._share.unpark_all()
+
     def must_wait(self, size: int) -> bool:
         return not self.has_room
 
@@ -67,6 +71,7 @@ class Feed:
         self.events: list[tuple[str, Any]] = []
         """Type and data of each."""
         self.flushes = 0
+        self.settled = 0
         self.error: Exception | None = None
         """What the next plain message runs into."""
 
@@ -91,6 +96,13 @@ class Feed:
 
     def flush(self) -> None:
         self.flushes += 1
+
+    @property
+    def last_event(self) -> int:
+        return len(self.events)
+
+    def has_settled(self, seq: int) -> bool:
+        return self.settled >= seq
 
 
 class Readers:

@@ -403,6 +403,26 @@ def test_a_client_that_ends_its_side_goes_when_what_it_has_sent_is_answered(in_l
     run(scenario)
 
 
+@pytest.mark.parametrize("in_library", [False, True])
+def test_a_client_goes_though_the_chain_sends_itself_events_for_ever(in_library: bool) -> None:
+    async def scenario(made: Talk) -> None:
+        made.say(fragment(b"", 1) + fragment(b"1", final=True) if in_library else text(1))
+        made.client.has_under_way = True
+        await made.settle()
+        made.conversation.note_end()
+        await trio.sleep(1000)
+        assert made.host.departures == []
+        made.feed.settled = made.feed.last_event
+        made.client.note_caused()
+        await made.settle()
+        assert made.host.departures == []
+        await trio.sleep(10)
+        assert made.host.departures == [(ABNORMAL, "", False)]
+        assert made.host.leaves == 1
+
+    run(scenario)
+
+
 def test_a_client_that_has_ended_its_side_and_takes_no_reply_has_gone() -> None:
     async def scenario(made: Talk) -> None:
         made.say(text(1))
