@@ -200,8 +200,10 @@ def _execute(request: Frame, link: Link) -> int:
 
 def _joints_of(link: Link, stage: object) -> list[Joint]:
     """Where what `stage` writes passes; None: all that goes to the chain and comes from it."""
-    joints: dict[object, list[Joint]] = {None: [link.feed, link], FRONT: [link.feed], SINK: [link]}
-    return joints.get(stage, [])
+    if stage is None:
+        return [link.feed, link]
+    joints: dict[str, list[Joint]] = {FRONT: [link.feed], SINK: [link]}
+    return joints.get(stage, []) if isinstance(stage, str) else []
 
 
 async def _copy_all(tap: Tap, connection: Connection, *ends: Callable[[], Awaitable[object]]) -> None:

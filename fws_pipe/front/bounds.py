@@ -59,7 +59,8 @@ class Bounds:
         while True:
             await trio.sleep(SWEEP_S)
             for conversation in [each for link in self._links() if not link.feed.is_full for each in _all_of(link)]:
-                if 0 < patience < conversation.sweep():
+                sweeps = conversation.sweep()  # in any case: it also notices who has gone while on hold
+                if 0 < patience < sweeps:
                     self._fail_unfinished(conversation.wire)
             if 0 < self._limits.memory < self.held():
                 self._close_greediest()

@@ -403,7 +403,8 @@ def test_bad_requests_cost_nobody_anything(desk: Desk) -> None:
                     decoder.feed(block)
                 assert [(frame["type"], frame["code"]) for frame, _ in decoder] == [("refused", 2)]
         with desk.dial() as peer:
-            for wrong in ({"type": "nosuch"}, {"type": "send", "to": 5, "data": "x"}, {"no": "type"}):
+            send = {"type": "send", "to": 5, "data": "x"}
+            for wrong in ({"type": "nosuch"}, send, {"no": "type"}, {"type": "tap", "stage": ["front"]}):
                 peer.sendall(encode(wrong))
                 decoder.feed(peer.recv(1000))
                 assert [(frame["type"], frame["code"]) for frame, _ in decoder] == [("refused", 2)]

@@ -341,6 +341,27 @@ def test_a_client_on_hold_is_neither_silent_nor_idle(tmp_path: Path) -> None:
     serve(scenario, tmp_path, clock, limits)
 
 
+@pytest.mark.parametrize("message_timeout", [0.0, 30.0])
+def test_a_client_on_hold_that_ends_its_side_is_noticed(tmp_path: Path, message_timeout: float) -> None:
+    clock = trio.testing.MockClock()
+
+    async def scenario(served: Served) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(served.front.bounds.bound_memory)
+            with RawClient(served.port) as client:
+                await trio.to_thread.run_sync(client.upgrade)
+                [client_id] = [each.id for each in served.link.clients]
+                served.link.execute({"type": "hold", "id": client_id})
+                client.end_output()
+                await trio.testing.wait_all_tasks_blocked()
+                assert "disconnect" not in served.events
+                clock.jump(SWEEP_S)
+                await served.settle("disconnect", 1)
+            nursery.cancel_scope.cancel()
+
+    serve(scenario, tmp_path, clock, dataclasses.replace(LIMITS, message_timeout=message_timeout))
+
+
 def test_a_client_that_speaks_and_hears_nothing_is_pinged_and_need_not_answer(tmp_path: Path) -> None:
     clock = trio.testing.MockClock()
 
