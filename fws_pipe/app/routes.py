@@ -18,7 +18,7 @@ from fws_pipe.app.drain import CHAINS_SHARE_S, finish_clients
 from fws_pipe.app.route_backend import RouteBackend, RouteMaker, first_error
 from fws_pipe.chain.resolver import Command
 from fws_pipe.chain.spawn import Program, wait_for_any
-from fws_pipe.chain.successor import Outcome, Outcomes
+from fws_pipe.chain.successor import Outcome, Outcomes, decided
 from fws_pipe.errors import FwsError
 from fws_pipe.http.handshake import CHAIN_FAILED, NO_ROUTE
 from fws_pipe.http.routes import EVERY_PATH
@@ -46,6 +46,7 @@ class Routes:
         """Those of now, and those that have been removed and are not through yet."""
         self._nursery: trio.Nursery | None = None
         """Runs them, once this runs."""
+        self._is_stopping = False
         self.serving = trio.Event()
         for pattern, commands in chains.items():
             self._open(pattern, maker.programs(pattern, commands))
@@ -132,6 +133,8 @@ class Routes:
 
         Where no route is new, gone or known to have changed, every chain is replaced: there is a reason to ask.
         """
+        if self._is_stopping:
+            return decided("the server is stopping")
         programs = {pattern: self._maker.programs(pattern, commands) for pattern, commands in chains.items()}
         removed = [pattern for pattern in self._current if pattern not in programs]
         added = [pattern for pattern in programs if not self._has(pattern)]
@@ -184,7 +187,8 @@ class Routes:
     # The end.
 
     def expect_stop(self) -> None:
-        """Tell them all."""
+        """Tell them all; from now on nothing is reloaded."""
+        self._is_stopping = True
         for backend in self._all:
             backend.expect_stop()
 
@@ -193,6 +197,7 @@ class Routes:
 
     def stop(self, grace_s: float) -> None:
         """Stop them all."""
+        self._is_stopping = True
         for backend in self._all:
             backend.stop(grace_s)
 
