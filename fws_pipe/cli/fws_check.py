@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from fws_pipe.chain.commands import stage_path
+from fws_pipe.chain.commands import filters_dir, stage_path
 from fws_pipe.errors import EXIT_USAGE, SystemRefusedError
 from fws_pipe.pipes.blocks import run_program, say
-from fws_pipe.sdk.contract import CONVERSATIONS, FRAMES, JSON_LINES, Form, Outcome, frames_to_pass
+from fws_pipe.sdk.contract import CONVERSATIONS, FRAMES, JSON_LINES, Outcome, frames_to_pass
 from fws_pipe.sdk.trial import try_filter
 
 EXIT_FAULTY = 1
+_ADAPTER = "lines"
 _PATIENCE_S = 10.0
 
 _EPILOG = """The filter gets frames on its stdin and must answer on its stdout. Each line tells a part of the contract:
@@ -34,13 +35,17 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fws-check",
-        usage="fws-check [--json] [--timeout SECONDS] -- COMMAND [ARGUMENT…]\n       fws-check --vectors FOLDER",
+        usage="fws-check [--json | --lines] [--timeout SECONDS] -- COMMAND…\n       fws-check --vectors FOLDER",
         description="Tries whether a filter in any language keeps the contract.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
         "--json", action="store_true", help="it reads and writes lines of JSON, between to_json and from_json"
+    )
+    form.add_argument(
+        "--lines", action="store_true", help="it reads and writes the lines of the adapter `lines`, which runs it"
     )
     parser.add_argument(
         "--timeout", type=float, default=_PATIENCE_S, metavar="SECONDS", help="how long an answer may take (10)"
@@ -60,18 +65,25 @@ def _run(arguments: argparse.Namespace) -> None:
     if arguments.vectors is not None:
         _write_vectors(Path(arguments.vectors))
     elif arguments.command:
-        _check(arguments.command, JSON_LINES if arguments.json else FRAMES, arguments.timeout)
+        _check(_argv_of(arguments.command), arguments)
     else:
         say("fws-check: which filter? fws-check -- ./my-filter")
         sys.exit(EXIT_USAGE)
 
 
-def _check(command: Sequence[str], form: Form, patience_s: float) -> None:
+def _argv_of(command: Sequence[str]) -> Sequence[str]:
+    """The command, as the stages of a chain are started: a word with blanks is shell text."""
     is_shell_text = len(command) == 1 and len(shlex.split(command[0], posix=False)) > 1
-    argv = ["/bin/sh", "-c", command[0]] if is_shell_text else command
+    return ["/bin/sh", "-c", command[0]] if is_shell_text else command
+
+
+def _check(argv: Sequence[str], arguments: argparse.Namespace) -> None:
+    form = JSON_LINES if arguments.json else FRAMES
+    adapter = _ADAPTER if arguments.lines else None
     environment = {**os.environ, "PATH": stage_path(os.environ)}
+    tried = argv if adapter is None else [str(filters_dir() / adapter), *argv]
     try:
-        findings = list(try_filter(argv, form, form, environment, patience_s))
+        findings = list(try_filter(tried, form, form, environment, arguments.timeout, adapter))
     except OSError as error:
         raise SystemRefusedError(f"can't start {shlex.join(argv)}: {error.strerror}") from None
     for finding in findings:

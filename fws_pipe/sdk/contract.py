@@ -206,9 +206,15 @@ def count_ticks(frames: Sequence[Frame]) -> int:
     return sum(type_of(frame) == TICK for frame in frames)
 
 
-def judge(argv: Sequence[str], answers: Sequence[Answer], *, typed_only: bool) -> list[Finding]:
-    """One finding for each requirement that shows in answers, the worst; the filter is the command `argv`."""
-    found = [_judge_frames(answers), _judge_kinds(answers), _judge_actions(answers), _judge_seq(answers)]
+def judge(
+    argv: Sequence[str], answers: Sequence[Answer], *, typed_only: bool, complainer: str | None = None
+) -> list[Finding]:
+    """One finding for each requirement that shows in answers, the worst; the filter is the command `argv`.
+
+    `complainer` is the adapter that tells on stderr what is wrong with the lines of its program, if there is one.
+    """
+    found = [] if complainer is None else [_judge_complaints(complainer, answers)]
+    found += [_judge_frames(answers), _judge_kinds(answers), _judge_actions(answers), _judge_seq(answers)]
     found += [_judge_time(argv, answers), _judge_end(answers)]
     found += [_judge_passing(answer, typed_only=typed_only) for answer in answers]
     order, outcomes = list(Requirement), list(Outcome)
@@ -304,6 +310,15 @@ def _judge_actions(answers: Sequence[Answer]) -> Finding:
         for frame in _own_actions(answer):
             if problem := check_action(frame):
                 return Finding(Requirement.ACTIONS, Outcome.FAILED, problem, "fws-pipe --help frames tells the fields")
+    return Finding(Requirement.ACTIONS, Outcome.OK)
+
+
+def _judge_complaints(complainer: str, answers: Sequence[Answer]) -> Finding:
+    for answer in answers:
+        for line in answer.stderr.splitlines():
+            if line.startswith(f"{complainer}: ") and line.endswith("; dropped"):
+                problem = line.removeprefix(f"{complainer}: ").removesuffix("; dropped")
+                return Finding(Requirement.ACTIONS, Outcome.FAILED, problem, "fws-pipe --help adapters tells the lines")
     return Finding(Requirement.ACTIONS, Outcome.OK)
 
 

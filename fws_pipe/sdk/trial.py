@@ -41,14 +41,20 @@ _NOT_TAKEN_S = 0.001
 
 
 def try_filter(
-    argv: Sequence[str], reads: Form, writes: Form, environment: Mapping[str, str], patience_s: float
+    argv: Sequence[str],
+    reads: Form,
+    writes: Form,
+    environment: Mapping[str, str],
+    patience_s: float,
+    complainer: str | None = None,
 ) -> Iterator[Finding]:
     """Try a filter, and yield how it meets each requirement of the contract.
 
-    `patience_s` is what a conversation may take, in seconds. Raises OSError when the filter can't be started.
+    `complainer` is the adapter in `argv` whose program is tried, if there is one; `patience_s` is what a conversation
+    may take, in seconds. Raises OSError when the filter can't be started.
     """
     trial = _Trial(argv, reads, writes, environment, patience_s)
-    yield from judge(argv, list(trial.answers()), typed_only=trial.typed_only)
+    yield from judge(argv, list(trial.answers()), typed_only=trial.typed_only, complainer=complainer)
     yield trial.judge_closed_output()
 
 

@@ -31,6 +31,18 @@ def test_a_note_is_no_fault() -> None:
     assert b"note  copies seq from the event that has caused an action: a `send` has none" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "words"),
+    [
+        (r"sed -un 's/^message\t\([^\t]*\)\t/send\t\1\t/p'", 0, b"ok    makes actions that are right"),
+        ("sed -u 's/.*/hello/'", 1, b"FAIL  makes actions that are right: sed"),
+    ],
+)
+def test_a_program_of_lines(command: str, code: int, words: bytes) -> None:
+    done = shell(f"fws-check --lines -- {command}")
+    assert (done.returncode, words in done.stdout) == (code, True), done.stdout
+
+
 def test_a_shipped_filter_goes_by_its_name() -> None:
     done = shell("fws-check -- broadcast")
     assert (done.returncode, b"FAIL" in done.stdout) == (0, False)
@@ -40,6 +52,7 @@ def test_a_shipped_filter_goes_by_its_name() -> None:
     ("command", "code", "words"),
     [
         ("fws-check", 2, b"fws-check: which filter?"),
+        ("fws-check --json --lines -- cat", 2, b"not allowed with"),
         ("fws-check --nonsense -- cat", 2, b"--nonsense"),
         ("fws-check -- ./no-such-file", 5, b"fws-check: can't start ./no-such-file: No such file or directory"),
         ("fws-check --vectors /dev/null/x", 5, b"can't write to /dev/null/x"),
