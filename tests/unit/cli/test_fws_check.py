@@ -34,8 +34,12 @@ def test_a_note_is_no_fault() -> None:
 @pytest.mark.parametrize(
     ("command", "code", "words"),
     [
-        (r"sed -un 's/^message\t\([^\t]*\)\t/send\t\1\t/p'", 0, b"ok    makes actions that are right"),
-        ("sed -u 's/.*/hello/'", 1, b"FAIL  makes actions that are right: sed"),
+        (
+            r"perl -ne '$| = 1; print qq(send\t$1\t$2\n) if /^message\t(.*?)\t(.*)/'",
+            0,
+            b"ok    makes actions that are right",
+        ),
+        ("perl -ne '$| = 1; print qq(hello\\n)'", 1, b"FAIL  makes actions that are right: perl"),
     ],
 )
 def test_a_program_of_lines(command: str, code: int, words: bytes) -> None:
