@@ -25,7 +25,7 @@ def test_version() -> None:
 
 def test_list_shows_each_filter_with_a_line() -> None:
     lines = run("fws-pipe", "--list").stdout.decode().splitlines()
-    assert [line.split()[0] for line in lines] == sorted(path.name for path in FILTERS.iterdir())
+    assert [line.split()[0] for line in lines] == sorted(path.name for path in FILTERS.iterdir() if path.is_file())
     assert all(line.endswith(".") for line in lines)
 
 
@@ -298,6 +298,7 @@ def test_pip_install_gives_the_same_from_anywhere(servers: Servers) -> None:
     assert server.stop() == 0
     folder = subprocess.run([environment / "bin" / "fws-pipe", "--filters-dir"], capture_output=True, check=True)
     assert folder.stdout.decode().startswith(str(environment))
+    assert os.access(Path(folder.stdout.decode().strip()) / "examples" / "room.sh", os.X_OK)
 
 
 def test_a_filter_that_asks_for_python3_can_import_the_sdk(servers: Servers) -> None:

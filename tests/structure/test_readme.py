@@ -12,7 +12,7 @@ from websockets.sync.client import connect
 from websockets.typing import Origin
 
 import fws_pipe
-from fws_pipe.chain.commands import filter_paths, filter_summary
+from fws_pipe.chain.commands import filter_paths, filter_summary, filters_dir
 from fws_pipe.config.options import OPTIONS
 from fws_pipe.config.topics import TOPICS, text_of
 from fws_pipe.errors import EXIT_CODES
@@ -52,6 +52,14 @@ def test_filters_are_described_in_their_own_words() -> None:
         row = f"| `{name}` | {filter_summary(path)} |"
         assert row in README
         assert row in DOCUMENTS["filters"]
+
+
+def test_examples_are_described_in_their_own_words() -> None:
+    described = dict(re.findall(r"^\| `(\w+\.\w+)` \| (.* \| .*) \|$", DOCUMENTS["filters"], re.MULTILINE))
+    paths = {path.name: path for path in (filters_dir() / "examples").iterdir()}
+    assert described.keys() == paths.keys()
+    for name, path in paths.items():
+        assert described[name].replace(" | ", " ") + ".\n" in path.read_text()
 
 
 def test_the_readme_names_each_topic() -> None:
