@@ -111,8 +111,10 @@ def test_example(name: str, tmp_path: Path) -> None:
     for command, shown in example.steps:
         done = shell(command, cwd=tmp_path)
         assert (done.stdout.decode().rstrip("\n"), done.stderr.decode()) == (shown.rstrip("\n"), ""), command
-    if not check_contract(example.config.chain, tmp_path):
-        answers = answers_to(HARD, example.config.chain, tmp_path)
+    chain = example.config.chain
+    assert chain is not None
+    if not check_contract(chain, tmp_path):
+        answers = answers_to(HARD, chain, tmp_path)
         if name in ANSWERS:
             assert answers == ANSWERS[name](HARD)
 

@@ -20,8 +20,8 @@ from fws_pipe.broker import connection as redis_link
 from fws_pipe.broker import settings as redis_settings
 from fws_pipe.broker.connection import (
     RedisSettings,
-    check_usable,
     check_url,
+    check_usable,
     connect,
     explain,
     is_pattern,
