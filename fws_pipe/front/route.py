@@ -167,7 +167,8 @@ class Route:
                     client.wire.begin_close(code, reason)
                 else:
                     client.answer(GateAnswer(refusal))
-            await self._left.park()
+            if self._present:  # the last may have left just now: a write is what tells that a client has gone
+                await self._left.park()
 
     def abort_all(self) -> None:
         """End its clients' connections now, and wait for its chain no more."""
