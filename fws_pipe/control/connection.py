@@ -43,9 +43,9 @@ class Connection:
 
     async def next_request(self) -> Frame | None:
         """The next request; None at the end. Raises PeerError."""
+        if self.is_over:
+            return None
         while not self._requests:
-            if self.is_over:
-                return None
             is_begun = self._received > self._decoder.offset
             self.idle_since = None if is_begun else trio.current_time()
             block = await self._receive(_REQUEST_S if is_begun else math.inf)
@@ -59,6 +59,7 @@ class Connection:
             except FrameError as error:
                 raise PeerError(f"expected requests, frames of at most {REQUEST_LIMIT_BYTES} bytes: {error}") from None
         self.idle_since = None
+        await trio.lowlevel.checkpoint()  # a block may hold thousands of requests, each of which may be for all clients
         return self._requests.popleft()
 
     async def wait_gone(self) -> None:

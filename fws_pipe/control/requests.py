@@ -47,6 +47,12 @@ from fws_pipe.protocol.control import (
 EXIT_NO_CLIENT = 1
 """There is no such client, or none in the group."""
 
+_FIELDS = {
+    actions.SEND: ("type", "to", "group", "except", "data"),
+    actions.CLOSE: ("type", "to", "code", "reason"),
+}
+"""What counts of an action from outside: it belongs to no event, and is for this server alone."""
+
 _SLICE = 128
 """How many clients are described before others have a turn."""
 
@@ -97,13 +103,14 @@ class Requests:
 
     async def _act(self, request: Frame, connection: Connection) -> None:
         """Carry out a `send` or a `close` as if the chain had asked for it."""
-        problem = check_action(request)
+        action = {name: request[name] for name in _FIELDS[request["type"]] if name in request}
+        problem = check_action(action)
         if problem:
             answer = refused(EXIT_USAGE, problem)
-        elif receivers := sum(_execute(request, link) for link in self._controls.front.links):
+        elif receivers := sum(_execute(action, link) for link in self._controls.front.links):
             answer = done(receivers=receivers)
         else:
-            answer = refused(EXIT_NO_CLIENT, _nobody(request))
+            answer = refused(EXIT_NO_CLIENT, _nobody(action))
         await connection.answer(answer)
 
     async def _list_clients(self, request: Frame, connection: Connection) -> None:
@@ -188,12 +195,11 @@ class Requests:
     }
 
 
-def _execute(request: Frame, link: Link) -> int:
+def _execute(action: Frame, link: Link) -> int:
     """Carry out an action among the clients of one chain. Returns how many it has reached."""
-    receivers = link.clients.reached_by(request)
+    receivers = link.clients.reached_by(action)
     if receivers:
-        # Of no event, and for this server alone.
-        link.execute({name: value for name, value in request.items() if name not in ("seq", "everywhere")})
+        link.execute(action)
         link.clients.flush()
     return receivers
 

@@ -467,6 +467,7 @@ def test_another_user_is_turned_away_whatever_the_mode_of_the_file(desk: Desk) -
         (["send"], "the following arguments are required: ID|'*'|@GROUP"),
         (["close", "x", "abc"], "argument CODE: invalid int value: 'abc'"),
         (["--timeout", "0", "clients"], "expected a number of seconds above 0, got 0"),
+        (["--timeout", "soon", "clients"], "expected a number of seconds above 0, got soon"),
         (["send", "--whole", "*", "text"], "--whole is for stdin; leave TEXT or --whole out"),
     ],
 )
