@@ -10,7 +10,7 @@ import functools
 import itertools
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -180,12 +180,20 @@ def close_quietly(client: Any) -> None:
         pass  # it isn't used any more
 
 
-def check_usable(settings: RedisSettings) -> None:
+def check_usable(settings: RedisSettings, *, keeps_storage: bool = False) -> None:
     """Check before a server starts that Redis can be reached, and allows all that the server does.
+
+    `keeps_storage`: it holds the filters' storage as well.
 
     Raises SystemRefusedError, or UsageError for a wrong setting.
     """
-    check_reachable(settings, functools.partial(_check_rights, settings=settings))
+
+    def check_rights(client: Client) -> None:
+        _check_rights(client, settings)
+        if keeps_storage:
+            _check_storage_rights(client, settings)
+
+    check_reachable(settings, check_rights)
 
 
 def check_reachable(settings: RedisSettings, check_further: Callable[[Client], object] = lambda client: None) -> None:
@@ -230,14 +238,13 @@ def _check_files(settings: RedisSettings) -> None:
 
 def _check_rights(client: Client, settings: RedisSettings) -> None:
     """Try each command that a server uses, with a key of its own. Raises SystemRefusedError where one isn't allowed."""
-    key = f"{settings.key}:check:{secrets.token_hex(4)}"
+    key = _scratch_key(settings)
     commands = (
         ("SET", key, "1", "NX", "EX", "1"), ("GET", key), ("EXPIRE", key, "1"), ("PTTL", key), ("EXISTS", key),
         ("DEL", key), ("HSET", key, "id", "[]"), ("HLEN", key), ("HDEL", key, "id"), ("SADD", key, "name"),
         ("SMEMBERS", key), ("SREM", key, "name"),
     )  # fmt: skip
-    for command in commands:
-        _try_right(settings, command[0], functools.partial(client.execute_command, *command))
+    _try_commands(client, settings, commands)
     if not settings.sharded:
         _try_right(settings, "MULTI and EXEC", functools.partial(_transact, client, key))
     publish = client.spublish if settings.sharded else client.publish
@@ -246,6 +253,26 @@ def _check_rights(client: Client, settings: RedisSettings) -> None:
     for channel in (*settings.channels, settings.servers_channel, own):
         what = f"subscribing to channel {channel!r}"
         _try_right(settings, what, functools.partial(_subscribe_once, client, channel, settings))
+
+
+def _check_storage_rights(client: Client, settings: RedisSettings) -> None:
+    """Try what the storage needs beyond that. Raises SystemRefusedError where one isn't allowed."""
+    key = _scratch_key(settings)
+    commands = (
+        ("EVAL", "return redis.call('RPUSH', KEYS[1], 'value')", "1", key), ("LTRIM", key, "-1", "-1"),
+        ("LRANGE", key, "-1", "-1"), ("DEL", key), ("HSET", key, "field", "value"), ("HGET", key, "field"),
+        ("HGETALL", key), ("DEL", key),
+    )  # fmt: skip
+    _try_commands(client, settings, commands)
+
+
+def _scratch_key(settings: RedisSettings) -> str:
+    return f"{settings.key}:check:{secrets.token_hex(4)}"
+
+
+def _try_commands(client: Client, settings: RedisSettings, commands: Iterable[tuple[str, ...]]) -> None:
+    for command in commands:
+        _try_right(settings, command[0], functools.partial(client.execute_command, *command))
 
 
 def _try_right(settings: RedisSettings, what: str, attempt: Callable[[], object]) -> None:

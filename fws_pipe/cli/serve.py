@@ -21,6 +21,7 @@ from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.ledger.quarantine import check_folder
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import open_standard_streams, say
+from fws_pipe.storage.base import StorageKind
 from fws_pipe.system.service_manager import take_over
 from fws_pipe.system.signals import die_of_interrupts, write_to_any_terminal
 
@@ -167,7 +168,7 @@ def _checked(config: Config) -> Config:
     if config.redis is not None:
         from fws_pipe.broker.connection import check_usable
 
-        check_usable(config.redis)
+        check_usable(config.redis, keeps_storage=config.storage == StorageKind.REDIS)
     return config
 
 

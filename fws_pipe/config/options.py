@@ -578,7 +578,7 @@ OPTIONS = (
     ),
     Option(
         "storage", parse_storage, StorageKind.SQLITE, "sqlite",
-        "where filters keep sets: memory, sqlite, sqlite:PATH, redis, or a Python module with a class StorageObject",
+        "the filters' storage: memory, sqlite, sqlite:PATH, redis, or a Python module with a class StorageObject",
         "KIND", _SHARED, for_front=False, old_variables=("STORAGE_OBJECT_MODULE",),
     ),
     Option(

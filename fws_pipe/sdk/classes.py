@@ -70,16 +70,16 @@ class WebSocketConsumerFilter(FilterBase):
 
 
 class PublishingStorage:
-    """The sets that servers share through Redis, with filtered_websocket's `publish` beside them."""
+    """The storage that servers share through Redis, with filtered_websocket's `publish` beside it."""
 
-    def __init__(self, sets: Storage) -> None:
-        self.get = sets.get
-        self.add = sets.add
-        self.remove = sets.remove
-        self._sets = sets
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
 
     def __getitem__(self, key: Any) -> set[Any]:
-        return self._sets[key]
+        return self._storage[key]
 
     def publish(self, channel: str, data: Any) -> None:
         """Publish str or bytes to a channel."""
@@ -135,7 +135,7 @@ class WebSocketInstance:
 
     @property
     def storage_object(self) -> Any:
-        """The storage of sets that filters keep beyond an event, or a restart: see --storage."""
+        """The storage of what filters keep beyond an event, or a restart: see --storage."""
         return self._host.storage
 
     @property

@@ -1,4 +1,4 @@
-"""Storage for filters: sets by key, in the process, in an SQLite file, or in Redis, as FWS_STORAGE says.
+"""Storage for filters: sets, lists and maps by key. FWS_STORAGE says where: in the process, an SQLite file, or Redis.
 
     storage = open_storage(os.environ)
     storage.add("token", "alice")
@@ -41,9 +41,9 @@ def open_storage(environment: Mapping[str, str]) -> Storage:
 
 def _open_redis(environment: Mapping[str, str]) -> Storage:
     from fws_pipe.broker.settings import settings_from
-    from fws_pipe.storage.redis_sets import RedisStorage
+    from fws_pipe.storage.redis_storage import RedisStorage
 
     settings = settings_from(environment)
     if settings is None:
-        raise UsageError(f"{VARIABLE}=redis: there is no Redis to keep sets in; add --redis-url redis://HOST:PORT")
+        raise UsageError(f"{VARIABLE}=redis: there is no Redis; add --redis-url redis://HOST:PORT")
     return RedisStorage(settings)

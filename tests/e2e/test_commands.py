@@ -337,7 +337,7 @@ def test_a_database_that_cannot_be_is_told_at_the_start(servers: Servers) -> Non
     server = servers.start("--storage", "sqlite:/nonexistent/x.db", "mirror")
     assert server.wait() == 5
     (line,) = server.stderr.lines
-    assert line.startswith("fws-pipe: can't keep sets in the SQLite file '/nonexistent/x.db': unable to open")
+    assert line.startswith("fws-pipe: can't use the SQLite file '/nonexistent/x.db': unable to open")
 
 
 def test_commands_are_on_path() -> None:

@@ -538,6 +538,7 @@ RIGHTS = (
     "+publish +subscribe +psubscribe +unsubscribe +punsubscribe"
 )
 PACING_RIGHTS = "+client|list +client|setname"
+STORAGE_RIGHTS = "+eval +rpush +ltrim +lrange +hget +hgetall"
 
 
 def test_the_rights_that_the_documentation_names_are_enough_and_a_missing_one_is_named(
@@ -545,7 +546,7 @@ def test_the_rights_that_the_documentation_names_are_enough_and_a_missing_one_is
 ) -> None:
     document = text_of("redis")
     shown = document[document.index("ACL SETUSER") :].split("\n- ")[0]
-    assert {*RIGHTS.split(), *PACING_RIGHTS.split()} == set(re.findall(r"\+[a-z|]+", shown))
+    assert {*RIGHTS.split(), *PACING_RIGHTS.split(), *STORAGE_RIGHTS.split()} == set(re.findall(r"\+[a-z|]+", shown))
     admin = redis_server.client()
     url = f"redis://chat:pw@127.0.0.1:{redis_server.port}"
 
@@ -558,13 +559,14 @@ def test_the_rights_that_the_documentation_names_are_enough_and_a_missing_one_is
     by_sink, by_source = sorted(said_while_megabytes_are_published(servers, url))
     assert "source: other servers do not wait while this one reads slowly: Redis at " in by_source
     assert "sink: publishing does not wait for servers that read slowly: Redis at " in by_sink
-    for missing, named in (
-        ("+hset", "HSET"),
-        ("+publish", "publishing to channel"),
-        ("&global", "subscribing to channel 'global'"),
+    for missing, named, options in (
+        ("+hset", "HSET", ()),
+        ("+publish", "publishing to channel", ()),
+        ("&global", "subscribing to channel 'global'", ()),
+        ("+eval", "EVAL", ("--storage", "redis")),
     ):
         allow("resetchannels", *(right for right in ("&fws:*", "&global", *RIGHTS.split()) if right != missing))
-        server = servers.start("--redis-url", url, "broadcast")
+        server = servers.start("--redis-url", url, *options, "broadcast")
         assert server.wait() == 5
         [line] = server.stderr.lines
         assert f"does not allow this user {named}" in line

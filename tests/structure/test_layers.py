@@ -153,7 +153,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "first_line",
         "buffering",
     ),
-    "storage": ("__init__", "sqlite", "redis_sets", "memory", "base"),
+    "storage": ("__init__", "sqlite", "redis_storage", "memory", "base", "stored_form"),
     "broker": (
         "source",
         "broker",
@@ -206,7 +206,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
     "cli.fws_replay": {"cli.replay_clients": "a recording that goes to a chain needs no client, and no trio"},
     "app.surroundings": {"broker.membership": _REDIS},
     "sdk.classes": {"sdk.user_storage": _USER_STORAGE},
-    "storage": {"storage.sqlite": _SQLITE, "storage.redis_sets": _REDIS, "broker.settings": _REDIS},
+    "storage": {"storage.sqlite": _SQLITE, "storage.redis_storage": _REDIS, "broker.settings": _REDIS},
     "broker.broker": {"broker.redis_broker": _REDIS},
 }
 """What a module imports inside its functions, and why: only these may, and only downwards, as at the top."""
@@ -231,6 +231,7 @@ SANS_IO = {
         "arguments",
         "lines",
     ),
+    "storage": ("stored_form",),
     "broker": ("relay",),
     "protocol": ("outgoing", "json_form", "control", "life", "actions", "events", "codec"),
     "counters": ("",),

@@ -76,8 +76,9 @@ ELSEWHERE = {
     "sdk.host": "unit/sdk/test_classes.py",
     "sdk.testing": "unit/sdk/test_trial.py",
     "storage": "unit/storage/test_storage.py",
+    "storage.base": "unit/storage/test_storage.py",
     "storage.memory": "unit/storage/test_storage.py",
-    "storage.redis_sets": "unit/storage/test_storage.py",
+    "storage.redis_storage": "unit/storage/test_storage.py",
     "storage.sqlite": "unit/storage/test_storage.py",
     "websocket.intake": "e2e/test_same_paths.py",
 }

@@ -9,7 +9,7 @@ import redis
 
 from fws_pipe.broker.settings import RedisSettings
 from fws_pipe.sdk.user_storage import add_redis_options
-from fws_pipe.storage.redis_sets import RedisStorage
+from fws_pipe.storage.redis_storage import RedisStorage
 
 from .base import BasePubSubStorageObject, SetsMixin
 from .subscribers.redis import RedisSubscriber
