@@ -51,6 +51,7 @@ class Count(enum.StrEnum):
     MADE_UP_TICKS = "made-up ticks"
     NOT_FROM_OUTSIDE = "actions that may not come from outside"
     JOINS_OVER_LIMIT = "joins over --max-groups"
+    NOT_REMEMBERED = "values over what a client may remember"
     QUARANTINED = "events quarantined"
     SKIPPED = "events skipped and not kept"
     CONSUMER_DROPPED = "consumer events dropped"

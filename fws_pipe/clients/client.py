@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import trio
 
+from fws_pipe.clients.remembered import Remembered
 from fws_pipe.clients.sender import Load, Sender
 from fws_pipe.http.handshake import Refusal
 from fws_pipe.websocket.frames import event_tail
@@ -43,6 +44,7 @@ class Client(Sender):
         "is_open",
         "open_event",
         "pinged",
+        "remembered",
         "subprotocol",
     )
 
@@ -53,6 +55,8 @@ class Client(Sender):
         """The bytes that all its events have in common (websocket/frames.py)."""
         self.groups: set[str] | frozenset[str] = frozenset()
         """The names of its groups; of one that has left, those that it was in."""
+        self.remembered: Remembered | None = None
+        """What the chain has it remember; None: nothing, ever."""
         self.open_event = b""
         """Its `open` event, as it was written to the chain; snapshots repeat it."""
         self.auth: dict[str, Any] | None = None

@@ -1,8 +1,8 @@
 """Bounds the memory that all clients together use (--memory-limit). No I/O, no clock.
 
 Each client has limits of its own, but thousands of clients at their limits use more than a machine has. So a few times
-a second the server adds up their unfinished messages, their outboxes and the names of their groups. When the sum
-exceeds the limit, the clients that hold most are closed.
+a second the server adds up their unfinished messages, their outboxes, the names of their groups and what is
+remembered of them. When the sum exceeds the limit, the clients that hold most are closed.
 """
 
 from __future__ import annotations

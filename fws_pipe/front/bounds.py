@@ -74,7 +74,8 @@ class Bounds:
         """About how much memory all that clients hold takes, in bytes."""
         begun = sum(conversation.weight for link in self._links() for conversation in _all_of(link))
         groups = sum(link.clients.groups_weight for link in self._links())
-        return begun + sum(wire.weight for wire in self._wires) + groups
+        remembered = sum(_weight_of_remembered(each) for link in self._links() for each in _all_of(link))
+        return begun + sum(wire.weight for wire in self._wires) + groups + remembered
 
     def _close_greediest(self) -> None:
         conversations = {conversation.wire: conversation for link in self._links() for conversation in _all_of(link)}
@@ -83,7 +84,8 @@ class Bounds:
             conversation = conversations.get(wire)
             if conversation is None:
                 return wire.weight
-            return wire.weight + conversation.weight + sum(map(weight_of_group, conversation.client.groups))
+            groups = sum(map(weight_of_group, conversation.client.groups))
+            return wire.weight + conversation.weight + groups + _weight_of_remembered(conversation)
 
         if not self._counters[Count.MEMORY_FULL]:
             self._log.always(
@@ -97,6 +99,11 @@ class Bounds:
                 wire.fail(TRY_AGAIN_LATER, "the server has no memory left for what you send, or don't read")
             else:
                 wire.abort()
+
+
+def _weight_of_remembered(conversation: Conversation[Client]) -> int:
+    remembered = conversation.client.remembered
+    return remembered.weight if remembered is not None else 0
 
 
 def _all_of(link: Link) -> list[Conversation[Client]]:

@@ -1,6 +1,7 @@
 """What a new chain must hear of the clients before it gets events: a snapshot.
 
-For each client that an earlier chain has been told of it is an `open` with `replay`, as things are now. Also for those
+For each client that an earlier chain has been told of it is an `open` with `replay`, as things are now, but
+for what is remembered (clients/remembered.py). Also for those
 that have left, as long as their `disconnect` is kept: a chain must not hear of a departure before it hears of a client.
 """
 
@@ -25,7 +26,12 @@ def opening_of(client: Client) -> Frame | None:
 
 def snapshot_of(client: Client, opening: Frame) -> bytes:
     """The same as a new chain gets it."""
-    now = {"auth": client.auth, "subprotocol": client.subprotocol, "groups": sorted(client.groups)}
+    now = {
+        "auth": client.auth,
+        "subprotocol": client.subprotocol,
+        "groups": sorted(client.groups),
+        "remembered": client.remembered.values() if client.remembered is not None else {},
+    }
     return encode({**opening, **now, "replay": True})
 
 

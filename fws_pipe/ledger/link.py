@@ -11,6 +11,7 @@ Never: user code, Redis, or a byte of a connection.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -20,6 +21,7 @@ import trio
 
 from fws_pipe.clients.client import Client, GateAnswer
 from fws_pipe.clients.registry import Clients
+from fws_pipe.clients.remembered import Remembered
 from fws_pipe.clients.slow_client import SlowClient
 from fws_pipe.counters import Count, Counters
 from fws_pipe.http import handshake
@@ -31,7 +33,7 @@ from fws_pipe.ledger.recovery import Culprit
 from fws_pipe.log import Log
 from fws_pipe.pipes.ends import Inlet, Outlet
 from fws_pipe.protocol import actions, events
-from fws_pipe.protocol.actions import ACTION_TYPES, check_action
+from fws_pipe.protocol.actions import ACTION_TYPES, REMEMBERED_LIMIT_BYTES, REMEMBERED_NAME, check_action
 from fws_pipe.protocol.codec import Frame, FrameDecoder, describe, type_of
 from fws_pipe.protocol.events import CONFIRM, CONSUMER, DATA, EVENT_TYPES, LOST, TICK
 from fws_pipe.websocket.conversation import Conversation
@@ -101,6 +103,10 @@ class Link:
         """Whether the chain wants `data` events."""
         self._wants_are_old = False
         """Whether that is what the chain before this one has wanted."""
+        self._unsettled: dict[Client, Remembered] = {}
+        """What is remembered of clients that a crash takes back in part."""
+        self._tick_before = 0
+        """The last tick that has come back; also one that is not acknowledged yet."""
         self._last_tick: Frame | None = None
         """The last tick of the block that is being executed."""
         self.publishes_lost = 0
@@ -198,6 +204,7 @@ class Link:
         """The chain lets no tick through: serve all the same."""
         self.feed.ticks.give_up()
         self.progress.expect_no_ticks()
+        self._settle_remembered()
 
     def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
         """What a chain gets first that is to show that it serves, and what that tells of whom."""
@@ -220,6 +227,7 @@ class Link:
         # arrive in between may be wanted.
         self._wants_are_old = True
         self.resume_all()  # the next chain says anew whom it holds, too: it gets again what made this one do so
+        self._take_back_remembered()
         restart = self.feed.restart(self.clients, has_died=not is_replaced)
         self.progress.begin_replay(
             self.feed.ticks.settled, returns_ticks=not self.feed.ticks.are_swallowed, may_regroup=is_changed
@@ -319,6 +327,7 @@ class Link:
         elif kind == CONFIRM:
             if self._was_written(frame):
                 self.feed.confirm(frame["seq"])
+                self._settle_remembered()
         elif kind == LOST:
             if type(lost := frame.get("publishes")) is int:
                 self.publishes_lost += lost
@@ -326,9 +335,10 @@ class Link:
             self._counters.add(Count.UNKNOWN_TYPE)
 
     def _note_tick(self, tick: Frame) -> None:
-        """Remember the last tick of a block: it stands for those before it."""
+        """Note the last tick of a block: it stands for those before it."""
         if self._was_written(tick) and (self._last_tick is None or tick["seq"] >= self._last_tick["seq"]):
             self._last_tick = tick
+            self._tick_before = tick["seq"]
 
     def _was_written(self, tick: Frame) -> bool:
         """Whether a tick, or a frame that confirms one, has a number that was written; counts those that have not."""
@@ -343,6 +353,7 @@ class Link:
             self._tap_all(wants_data=False)
         self.feed.acknowledge(tick["seq"], is_confirmed=not tick.get("unconfirmed"))
         self.progress.acknowledge(tick["seq"])
+        self._settle_remembered()
 
     def _execute_publish(self, action: Frame) -> None:
         self._put_consumer(events.consumer_event(action["channel"], action["data"], self._name), action.get("seq"))
@@ -372,6 +383,46 @@ class Link:
             self.clients.leave(action["id"], action["group"])
         else:
             leaving.leave(action["group"])
+
+    def _execute_remember(self, action: Frame) -> None:
+        client = self.feed.departures.get(action["id"]) or self.clients.of(action["id"])
+        if client is None:
+            return
+        if client.remembered is None:
+            client.remembered = Remembered()
+        name, value = action.get("name", REMEMBERED_NAME), action["value"]
+        if client.remembered.size_with(name, value) > REMEMBERED_LIMIT_BYTES:
+            self._refuse_to_remember(client, name)
+            return
+        client.remembered.note(name, value, self._tick_before if self._comes_again(action.get("seq")) else None)
+        if not client.remembered.is_settled:
+            self._unsettled[client] = client.remembered
+
+    def _comes_again(self, seq: object) -> bool:
+        """Whether the event of this number comes again if the chain dies now."""
+        ticks = self.feed.ticks
+        return type(seq) is int and ticks.done < seq <= self.feed.last_event and not ticks.are_swallowed
+
+    def _refuse_to_remember(self, client: Client, name: str) -> None:
+        if self._counters.add(Count.NOT_REMEMBERED) == 1:
+            limit = f"{client.id} would have more than {REMEMBERED_LIMIT_BYTES} bytes of names and values"
+            self._log.always(f"dropped remember {describe(name)}: {limit}; further ones are only counted")
+
+    def _settle_remembered(self) -> None:
+        """Settle what is remembered, as far as no event comes again that has led to it."""
+        if self._unsettled:
+            done = math.inf if self.feed.ticks.are_swallowed else self.feed.ticks.done
+            for remembered in self._unsettled.values():
+                remembered.settle(done)
+            self._unsettled = {client: each for client, each in self._unsettled.items() if not each.is_settled}
+
+    def _take_back_remembered(self) -> None:
+        """The next chain gets the events again that have led to what is not settled."""
+        self._settle_remembered()
+        for remembered in self._unsettled.values():
+            remembered.forget_unsettled()
+        self._unsettled.clear()
+        self._tick_before = self.feed.ticks.done
 
     def _execute_accept(self, action: Frame) -> None:
         client = self.clients.of(action["id"])
@@ -428,6 +479,7 @@ class Link:
         actions.COUNT: _execute_count,
         actions.HOLD: _execute_hold,
         actions.RESUME: _execute_resume,
+        actions.REMEMBER: _execute_remember,
         actions.FLUSH: _execute_flush,
         actions.ALIVE: lambda self, action: self.feed.ticks.note_life(),
         actions.PUBLISH: _execute_publish,

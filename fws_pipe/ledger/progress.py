@@ -18,15 +18,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from fws_pipe.protocol.actions import EVERYONE, FLUSH, HOLD, JOIN, LEAVE, RESUME, WANT, is_joined
+from fws_pipe.protocol.actions import EVERYONE, FLUSH, HOLD, JOIN, LEAVE, REMEMBER, RESUME, WANT, is_joined
 from fws_pipe.protocol.codec import Frame, type_of
 from fws_pipe.protocol.events import CONFIRM, TICK
 
 _NO_ACTIONS = frozenset({TICK, CONFIRM})
 """What has a `seq` and is caused by no event."""
 
-_OF_ONE_RUN = frozenset({WANT, HOLD, RESUME, FLUSH})
-"""What holds until the chain ends: the next one says it anew."""
+_OF_ONE_RUN = frozenset({WANT, HOLD, RESUME, FLUSH, REMEMBER})
+"""What holds until the chain ends, or is taken back with the event when it dies: the next one says it anew."""
 
 _UNREAD_BLOCKS = 16
 """How many executed blocks are kept before they are looked into: 4 MiB of frames at most."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from fws_pipe.protocol.codec import Frame, describe
+from fws_pipe.protocol.codec import Frame, describe, pack
 
 SEND = "send"
 CLOSE = "close"
@@ -28,6 +28,7 @@ COUNT = "count"
 ALIVE = "alive"
 HOLD = "hold"
 RESUME = "resume"
+REMEMBER = "remember"
 FLUSH = "flush"
 
 EVERYONE = "*"
@@ -44,6 +45,12 @@ REFUSAL_STATUSES = frozenset(
 
 GROUP_LIMIT_BYTES = 1024
 """The longest name of a group, in UTF-8; bounded, since clients may choose the names and the front keeps them all."""
+
+REMEMBERED_NAME = "value"
+"""The name of what a client is to remember, where `remember` names none."""
+
+REMEMBERED_LIMIT_BYTES = 16 * 1024
+"""How much may be remembered for one client: names, in UTF-8, and values, as msgpack. The front keeps it for all."""
 
 _TOKEN_LETTERS = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
@@ -83,6 +90,17 @@ def _is_ids(value: object) -> str | None:
 
 def _is_anything(value: object) -> str | None:
     return None
+
+
+def _is_rememberable(value: object) -> str | None:
+    try:
+        # Within the maps in which an `open` has it: msgpack bounds the depth of the whole.
+        size = len(pack({"remembered": {"": value}}))
+    except (TypeError, ValueError, OverflowError):
+        size = REMEMBERED_LIMIT_BYTES + 1
+    if size <= REMEMBERED_LIMIT_BYTES:
+        return None
+    return f"what msgpack can carry in at most {REMEMBERED_LIMIT_BYTES} bytes"
 
 
 def _is_integer(value: object) -> str | None:
@@ -165,6 +183,7 @@ _FIELDS: dict[str, _Fields] = {
     REJECT: _Fields({"id": _is_text}, {"status": _is_refusal_status, "reason": _is_text}),
     HOLD: _Fields({"id": _is_text}, {}),
     RESUME: _Fields({"id": _is_text}, {}),
+    REMEMBER: _Fields({"id": _is_text, "value": _is_rememberable}, {"name": _is_group}),
     FLUSH: _Fields({"id": _is_text}, {}),
     ALIVE: _Fields({}, {}),
     COUNT: _Fields({"name": _is_filled_text}, {"by": _is_integer}),

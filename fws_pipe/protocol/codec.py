@@ -40,6 +40,11 @@ def pack(value: object) -> bytes:
     return packed
 
 
+def unpack(data: bytes) -> Any:
+    """The value that `pack` has made these bytes of."""
+    return msgpack.unpackb(data, unicode_errors="surrogateescape", strict_map_key=False)
+
+
 def encode(frame: Frame) -> bytes:
     """Encode one frame. Raises TypeError or ValueError when a value has no msgpack form."""
     packed: bytes = _packer.pack(frame)
@@ -48,7 +53,7 @@ def encode(frame: Frame) -> bytes:
 
 def decode_frame(raw: bytes) -> Frame:
     """The frame that `encode` has made these bytes of. A FrameDecoder for one frame would take ten times as long."""
-    frame: Frame = msgpack.unpackb(raw, unicode_errors="surrogateescape", strict_map_key=False)
+    frame: Frame = unpack(raw)
     return frame
 
 

@@ -61,6 +61,7 @@ def open_event(
         "tls": tls,
         "auth": auth,
         "groups": [],
+        "remembered": {},
         "replay": False,
     }
 

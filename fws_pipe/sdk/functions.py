@@ -49,6 +49,7 @@ from fws_pipe.protocol.actions import (
     LEAVE,
     PUBLISH,
     REJECT,
+    REMEMBER,
     RESUME,
     SEND,
     WANT,
@@ -491,6 +492,20 @@ def join(client: str, group: str) -> Action:
 def leave(client: str, group: str) -> Action:
     """Take a client (its id) out of a group. Raises ValueError for a wrong argument."""
     return _made(LEAVE, {"id": client, "group": group})
+
+
+def remember(client: str, value: Any, name: str | None = None) -> Action:
+    """Let the server remember a value for a client (its id), as long as it is connected; None forgets.
+
+    After a restart of the chain the client's `open`, with `replay`, has it in `remembered`, a dict by name; `name`
+    (default "value") keeps the values of several filters apart. The value is what msgpack can carry; a tuple comes back
+    as a list. Raises ValueError for another, or one of over 16 KiB, which is the limit for all of a client's together.
+    """
+    # Not `_made`, for which None is no value.
+    action = Action(type=REMEMBER, id=client, value=value)
+    if name is not None:
+        action["name"] = name
+    return _filter.act(action)
 
 
 def hold(client: str) -> Action:

@@ -146,6 +146,66 @@ def test_a_new_chain_is_told_the_groups(servers: Servers) -> None:
         assert client.recv(PATIENCE_S) == "where: tea"
 
 
+NICKNAMES = """#!/usr/bin/env fws-python
+from fws_pipe.sdk import on, remember, run, send
+nicks, counts = {}, {}
+@on("open")
+def opened(event):
+    nicks[event["id"]] = event["remembered"].get("nick", "guest")
+    counts[event["id"]] = event["remembered"].get("count", 0)
+@on("message")
+def said(event):
+    client, text = event["id"], event["data"]
+    counts[client] += 1
+    remember(client, counts[client], name="count")
+    if text.startswith("/nick "):
+        nicks[client] = text[6:]
+        remember(client, nicks[client], name="nick")
+    send("*", f"{nicks[client]} {counts[client]}: {text}")
+run()
+"""
+
+
+def test_nicknames_and_counters_survive_a_killed_filter_and_a_reload(servers: Servers) -> None:
+    server = servers.start(f"{servers.script('nicknames', NICKNAMES)} | cat")
+    with connect(server.url) as client:
+        client.send("/nick Ann")
+        assert client.recv(PATIENCE_S) == "Ann 1: /nick Ann"
+        for number in range(2, 50):
+            client.send(f"{number}")
+            if number == 25:
+                os.kill(stage_of(server.pid, "nicknames"), signal.SIGKILL)
+        assert [client.recv(PATIENCE_S) for _ in range(2, 50)] == [f"Ann {number}: {number}" for number in range(2, 50)]
+        os.kill(stage_of(server.pid, "cat"), signal.SIGKILL)
+        server.stderr.wait_for("the chain serves again", count=2)
+        client.send("there?")
+        assert client.recv(PATIENCE_S) == "Ann 50: there?"
+        server.signal(signal.SIGHUP)
+        server.stderr.wait_for("the chain is replaced")
+        client.send("still there?")
+        assert client.recv(PATIENCE_S) == "Ann 51: still there?"
+        client.send("/nick Bea")
+        assert client.recv(PATIENCE_S) == "Bea 52: /nick Bea"
+    assert server.stop() == 0
+
+
+IN_JQ = """to_json | jq -c --unbuffered '
+    ., if .type == "message" and .data != "?" then {type: "remember", id, seq, value: .data} else empty end,
+    if .type == "message" then {type: "send", to: .id, seq, data} else empty end,
+    if .type == "open" and .replay then {type: "send", to: .id, data: .remembered.value} else empty end
+' | from_json"""
+
+
+def test_a_filter_in_jq_remembers(servers: Servers) -> None:
+    server = servers.start(IN_JQ)
+    with connect(server.url) as client:
+        for text in ("Ann", "?"):  # when the second one is answered, the tick behind the first is back
+            client.send(text)
+            assert client.recv(PATIENCE_S) == text
+        os.kill(stage_of(server.pid, "to_json"), signal.SIGKILL)
+        assert client.recv(PATIENCE_S) == "Ann"
+
+
 DIES_ONCE = """#!/usr/bin/env fws-python
 import os, sys
 from fws_pipe.sdk import on, run

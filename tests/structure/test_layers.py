@@ -104,7 +104,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "blame",
         "progress",
     ),
-    "clients": ("keep_alive", "registry", "client", "sender", "memory", "slow_client"),
+    "clients": ("keep_alive", "registry", "client", "remembered", "sender", "memory", "slow_client"),
     "admission": (
         "entrance",
         "lobby",
@@ -215,7 +215,7 @@ SANS_IO = {
     "config": ("arguments", "routes"),
     "inputs": ("lines",),
     "ledger": ("phases", "journal", "blame", "progress"),
-    "clients": ("memory", "slow_client"),
+    "clients": ("remembered", "memory", "slow_client"),
     "admission": ("key_forms", "proxy_protocol", "proxies", "origins"),
     "http": ("handshake", "routes", "head", "site"),
     "websocket": ("states", "backlog", "meter", "frames", "rates", "intake", "outbox", "rfc6455", "busy_polling"),

@@ -236,6 +236,99 @@ def test_a_client_that_is_leaving_takes_its_groups_into_the_snapshot(tmp_path: P
     run(scenario, tmp_path)
 
 
+async def snapshot_after_death(linked: Linked) -> Frame:
+    """What the chain after this one is told of the only client."""
+    await linked.chain.die()
+    linked.link.prepare_restart(is_replaced=False, is_changed=False)
+    await linked.start()
+    [opened] = [event for event in linked.chain.frames if event["type"] == "open"]
+    return opened
+
+
+async def message_of(linked: Linked, client: Client) -> int:
+    """The number of a message that the chain gets from a client."""
+    await linked.link.feed.put(message_event(client.id, "x"), client)
+    await trio.testing.wait_all_tasks_blocked()
+    return int(linked.chain.frames[-2]["seq"])
+
+
+def test_a_new_chain_is_told_what_was_remembered_before_the_events_that_come_again(tmp_path: Path) -> None:
+    async def scenario(linked: Linked) -> None:
+        client, _ = await linked.come("a")
+        assert linked.chain.frames[-2]["remembered"] == {}
+        linked.chain.return_tick()
+        linked.do(type="remember", id="a", seq=await message_of(linked, client), value=1)
+        linked.chain.return_tick()
+        second = await message_of(linked, client)
+        linked.do(type="remember", id="a", seq=second, value=2)
+        linked.do(type="remember", id="a", name="nick", value="Ann")
+        _, known = linked.link.introduce()
+        assert decode(known["a"])[0]["remembered"] == {"nick": "Ann", "value": 1}
+        assert (await snapshot_after_death(linked))["remembered"] == {"nick": "Ann", "value": 1}
+        assert linked.chain.frames[-2]["seq"] == second
+        linked.do(type="remember", id="a", seq=second, value=2)
+        linked.chain.return_tick()
+        assert (await snapshot_after_death(linked))["remembered"] == {"nick": "Ann", "value": 2}
+        linked.do(type="remember", id="a", value=None)
+        linked.do(type="remember", id="gone", value=1)
+        assert (await snapshot_after_death(linked))["remembered"] == {"nick": "Ann"}
+
+    run(scenario, tmp_path)
+
+
+def test_what_waits_for_redis_is_not_settled_by_its_tick_but_by_the_confirmation(tmp_path: Path) -> None:
+    async def scenario(linked: Linked) -> None:
+        client, _ = await linked.come("a")
+        linked.chain.return_tick()
+        linked.do(type="remember", id="a", seq=await message_of(linked, client), value=1)
+        tick = linked.chain.frames[-1]
+        linked.do(**tick, unconfirmed=True)
+        _, known = linked.link.introduce()
+        assert decode(known["a"])[0]["remembered"] == {}
+        linked.do(type="confirm", seq=tick["seq"])
+        _, known = linked.link.introduce()
+        assert decode(known["a"])[0]["remembered"] == {"value": 1}
+
+    run(scenario, tmp_path)
+
+
+def test_a_client_that_is_leaving_takes_what_is_remembered_into_the_snapshot(tmp_path: Path) -> None:
+    async def scenario(linked: Linked) -> None:
+        client, _ = await linked.come("a")
+        linked.chain.return_tick()
+        linked.do(type="remember", id="a", seq=await message_of(linked, client), value=1)
+        linked.link.depart(client, 1000, "", clean=True)
+        linked.do(type="remember", id="a", value="last", name="word")
+        assert (await snapshot_after_death(linked))["remembered"] == {"word": "last"}
+
+    run(scenario, tmp_path)
+
+
+def test_a_client_remembers_so_much(tmp_path: Path) -> None:
+    async def scenario(linked: Linked) -> None:
+        await linked.come("a")
+        for name in "abc":
+            linked.do(type="remember", id="a", name=name, value="x" * 7000)
+        assert linked.counters[Count.NOT_REMEMBERED] == 1
+        linked.do(type="remember", id="a", name="a", value=None)
+        linked.do(type="remember", id="a", name="c", value="x" * 7000)
+        linked.do(type="remember", id="a", value="x" * 20000)
+        assert linked.counters[Count.NOT_REMEMBERED] == 1
+        client = linked.link.clients.get("a")
+        assert client is not None
+        assert client.remembered is not None
+        assert list(client.remembered.values()) == ["b", "c"]
+
+    run(
+        scenario,
+        tmp_path,
+        said=(
+            "dropped remember str 'c': a would have more than 16384 bytes of names and values",
+            "dropped an action: remember.value: expected what msgpack can carry in at most 16384 bytes, got str 'xxx",
+        ),
+    )
+
+
 def test_at_the_gate_the_first_answer_counts(tmp_path: Path) -> None:
     async def scenario(linked: Linked) -> None:
         (let_in, _), (kept_out, _) = await linked.come("a", is_open=False), await linked.come("b", is_open=False)

@@ -209,7 +209,7 @@ def test_what_is_remembered_is_bounded_and_beyond_that_repeated(monkeypatch: pyt
     assert list(progress.without_done(fan_out)) == fan_out[3:]
 
 
-@pytest.mark.parametrize("kind", ["want", "hold", "resume", "flush"])
+@pytest.mark.parametrize("kind", ["want", "hold", "resume", "flush", "remember"])
 def test_what_holds_for_one_run_is_told_to_each(kind: str) -> None:
     progress = make_progress()
     action = {"type": kind, "seq": 13, "id": "a"}

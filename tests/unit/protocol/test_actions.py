@@ -110,6 +110,15 @@ def test_any_action_is_right_or_has_a_problem_in_one_line(kind: str, given_field
         ),
         ({"type": "hold", "id": ["a"]}, "hold.id: expected a string, got list ['a']"),
         ({"type": "resume"}, "resume.id: is missing"),
+        ({"type": "remember", "id": "a"}, "remember.value: is missing"),
+        (
+            {"type": "remember", "id": "a", "value": "x" * 16384},
+            "remember.value: expected what msgpack can carry in at most 16384 bytes, got str '" + "x" * 36 + "...",
+        ),
+        (
+            {"type": "remember", "id": "a", "value": 1, "name": 2},
+            "remember.name: expected a string of at most 1024 bytes, got int 2",
+        ),
         ({"type": "flush", "id": 5}, "flush.id: expected a string, got int 5"),
         ({"type": "enqueue"}, "enqueue.data: is missing"),
         ({"type": "want", "events": "data"}, "want.events: expected a list of event types, got str 'data'"),
