@@ -114,7 +114,7 @@ def _message(seq: int, data: str | bytes) -> Frame:
 
 _OPEN = _event(
     "open", 1, id="a-1", path="/", query="", headers=[["host", "localhost"]], remote=["127.0.0.1", 50000],
-    subprotocol=None, tls=None, auth=None, groups=[], replay=False,
+    subprotocol=None, tls=None, auth=None, groups=[], remembered={}, replay=False,
 )  # fmt: skip
 _UNKNOWN: tuple[Frame, ...] = (
     _event("tick", 1),
