@@ -82,6 +82,11 @@ class _Cluster(RedisCluster):
         except RedisClusterException as error:
             raise _as_redis_error(error) from None
 
+    def close(self) -> None:
+        """Close all connections, which redis-py leaves open in the pools of the nodes."""
+        self.disconnect_connection_pools()  # type: ignore[no-untyped-call]
+        super().close()
+
 
 def connect(settings: RedisSettings) -> Client:
     """A client for these settings. It connects on first use; a cluster's at once, which may raise RedisError or

@@ -480,6 +480,21 @@ def test_a_message_that_takes_too_long_closes_its_client_unless_it_is_us_who_do_
     serve(scenario, tmp_path, clock, dataclasses.replace(LIMITS, message_timeout=10.0))
 
 
+def test_what_is_remembered_counts_as_held_until_its_client_has_gone(tmp_path: Path) -> None:
+    async def scenario(served: Served) -> None:
+        with RawClient(served.port) as client:
+            await trio.to_thread.run_sync(client.upgrade)
+            [there] = served.link.clients
+            before = served.front.bounds.held()
+            served.link.execute_block([{"type": "remember", "id": there.id, "value": "x" * 10_000}])
+            assert before + 10_000 < served.front.bounds.held() < before + 11_000
+            client.reset()
+            await served.wait_until(lambda: not list(served.link.clients))
+            assert served.front.bounds.held() == 0
+
+    serve(scenario, tmp_path)
+
+
 def test_a_client_is_in_a_limited_number_of_groups(tmp_path: Path) -> None:
     async def scenario(served: Served) -> None:
         with RawClient(served.port) as client:
