@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 import time
 from collections.abc import Iterable, Iterator
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, connect_websocket_url
 
-from fws_pipe.errors import SystemRefusedError
+from fws_pipe.errors import SystemRefusedError, UsageError
 from fws_pipe.protocol.actions import SEND, may_be_sent
 from fws_pipe.protocol.codec import Frame
 from fws_pipe.protocol.events import DISCONNECT, MESSAGE, OPEN
@@ -27,9 +28,10 @@ _PASSED_ON = ("origin", "cookie", "authorization", "user-agent")
 def play_to_server(recording: Iterable[Frame], url: str, speed: float | None) -> list[Frame]:
     """Play the events of a recording to the server at `url`; returns what each client received, as `send` frames.
 
-    A `url` without a path gets those of then. Raises SystemRefusedError when a client can't connect.
+    A `url` without a path gets those of then. Raises UsageError for what is no URL, SystemRefusedError when a client
+    can't connect.
     """
-    players = _Players(url, speed)
+    players = _Players(_parse_url(url), speed)
     try:
         trio.run(players.play, recording)
     except* SystemRefusedError as group:
@@ -37,11 +39,20 @@ def play_to_server(recording: Iterable[Frame], url: str, speed: float | None) ->
     return players.received
 
 
+def _parse_url(text: str) -> SplitResult:
+    """The parts of a URL that names a host. Raises UsageError."""
+    with contextlib.suppress(ValueError):  # an address in brackets that is none, or a port that is no number
+        url = urlsplit(text)
+        if url.hostname and url.port != 0:
+            return url
+    raise UsageError(f"expected the URL of a server, such as ws://127.0.0.1:9000/, got {text!r}")
+
+
 class _Players:
     """The clients of a recording."""
 
-    def __init__(self, url: str, speed: float | None) -> None:
-        self._url = urlsplit(url)
+    def __init__(self, url: SplitResult, speed: float | None) -> None:
+        self._url = url
         self._speed = speed
         self._connections: dict[str, WebSocketConnection] = {}
         self.received: list[Frame] = []

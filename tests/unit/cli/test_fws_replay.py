@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from fws_pipe.cli.fws_replay import first_difference, paced
+from fws_pipe.cli.replay_clients import play_to_server
+from fws_pipe.errors import UsageError
 from fws_pipe.protocol.codec import Frame, encode
 from tests.harness import Servers, shell
 
@@ -67,6 +69,12 @@ def test_mistakes(arguments: str, code: int, words: bytes, recording: Path) -> N
     assert done.returncode == code
     assert words in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("url", ["ws://", "ws://[", "ws://:9000/", "ws://localhost:ten/", "ws://localhost:65536/"])
+def test_a_url_that_is_none(url: str) -> None:
+    with pytest.raises(UsageError, match="expected the URL of a server"):
+        play_to_server([], url, None)
 
 
 def test_a_file_that_is_neither(tmp_path: Path) -> None:
