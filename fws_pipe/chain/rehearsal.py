@@ -84,7 +84,7 @@ class Rehearsal:
 
     def feed(self, blocks: Iterator[bytes]) -> None:
         """Write these blocks, then the end of input, from a thread: the chain may write before it has read all."""
-        stdin = self._stages[0].stdin
+        stdin, self._stages[0].stdin = self._stages[0].stdin, None  # the thread closes it, and nobody else does
         assert stdin is not None
 
         def write() -> None:
