@@ -93,8 +93,7 @@ class Rehearsal:
                     write_all(stdin.fileno(), block)
             except BrokenPipeError:
                 pass  # the first stage has ended: its status tells how
-            finally:
-                stdin.close()
+            stdin.close()  # not after an error, which ends the process: the chain would end before it, and in order
 
         start_thread(write, "feed")
 
