@@ -66,6 +66,19 @@ class Translator(Protocol):
         """What the program has still to answer, for people; empty: nothing."""
 
 
+class Cutter(Protocol):
+    """Cuts what the program writes into lines, or into other messages."""
+
+    dropped: int
+    """How many were left out, for being too long."""
+
+    def feed(self, block: bytes) -> list[bytes]:
+        """Take the next block; returns those that end in it. Raises ProgramError for what can't be cut."""
+
+    def finish(self) -> list[bytes]:
+        """The last one, if it is whole without an end."""
+
+
 class Shared:
     """One program, and the way in and out of it.
 
@@ -79,6 +92,7 @@ class Shared:
         loop: Loop,
         guard: Guard,
         command: Command,
+        cutter: Cutter,
         make: Callable[[FrameDecoder, Outgoing], Translator],
     ) -> None:
         self._name = name
@@ -91,7 +105,7 @@ class Shared:
         self._output = BlockWriter()
         self._out = Outgoing(self._decoder, self._output.add)
         self._translator = make(self._decoder, self._out)
-        self._cutter = LineCutter()
+        self._cutter = cutter
         self._was_asked = self._has_answered = False
         self._is_reading = False
         self._is_at_end = False
@@ -202,7 +216,13 @@ Make = Callable[[Words, Callable[[str], None], FrameDecoder, Outgoing], Translat
 """Makes a translator: of what was asked for, what complains about the program, the decoder of stdin, what goes out."""
 
 
-def run_shared(name: str, summary: str, options: Sequence[Option], make: Make) -> NoReturn:
+def _line_cutter(words: Words) -> Cutter:
+    return LineCutter()
+
+
+def run_shared(
+    name: str, summary: str, options: Sequence[Option], make: Make, cutter: Callable[[Words], Cutter] = _line_cutter
+) -> NoReturn:
     """Be a filter that runs one command for all clients, and leave nothing of it behind."""
 
     def main(words: Words) -> None:
@@ -211,7 +231,8 @@ def run_shared(name: str, summary: str, options: Sequence[Option], make: Make) -
         complaints = Complaints(f"{name}: {command.name}")
         try:
             with Loop() as loop:
-                Shared(name, complaints.tell, loop, guard, command, partial(make, words, complaints.tell)).run()
+                translator = partial(make, words, complaints.tell)
+                Shared(name, complaints.tell, loop, guard, command, cutter(words), translator).run()
         finally:
             guard.close()
             complaints.finish()

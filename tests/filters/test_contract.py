@@ -20,6 +20,7 @@ PROGRAMS = {
     # Without --ack ticks overtake what goes through the program.
     "json": ["--ack", "sed", "-u", 'a {"type":"tick"}'],
     "lines": ["sed", "-n", ""],
+    "jsonrpc": ["sed", "-n", ""],
 }
 """What the adapters run."""
 FORMS = {"to_json": (FRAMES, JSON_LINES), "from_json": (JSON_LINES, FRAMES)}

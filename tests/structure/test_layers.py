@@ -75,6 +75,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "adapters": (
         "per_client",
         "shared",
+        "json_rpc",
+        "content_length",
         "text_lines",
         "json_program",
         "map_text",
@@ -222,6 +224,8 @@ SANS_IO = {
     "chain": ("buffering", "first_line", "parser", "resolver", "lifecycle", "delay", "environment"),
     "sdk": ("contract", "joined_sends"),
     "adapters": (
+        "json_rpc",
+        "content_length",
         "text_lines",
         "json_program",
         "map_text",
