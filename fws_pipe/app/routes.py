@@ -86,10 +86,11 @@ class Routes:
             watching.cancel_scope.cancel()
 
     async def _note_serving(self) -> None:
-        """Wait until each of the first routes serves, or has failed."""
+        """Wait until each of the first routes serves, or has failed; where all have, `run` ends."""
         for backend in list(self._all):
             await wait_for_any(backend.serving.wait, backend.has_ended.wait)
-        self.serving.set()
+        if any(backend.serving.is_set() for backend in self._all):
+            self.serving.set()
 
     async def _run_route(self, pattern: str, backend: RouteBackend) -> None:
         async with trio.open_nursery() as nursery:

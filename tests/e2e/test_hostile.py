@@ -144,7 +144,7 @@ def test_a_hurried_end_does_not_wait_for_a_chain_that_hangs(servers: Servers) ->
     with RawClient(server.port) as client:
         client.send(request(server.port))
         server.signal(signal.SIGTERM)
-        server.stderr.wait_for("SIGTERM: finishing")
+        server.stderr.wait_for("SIGTERM: draining")
         server.signal(signal.SIGTERM)
         assert server.wait() == 6
     assert re.search(r"stopped with [12] events that the chain has not finished", server.stderr.text)

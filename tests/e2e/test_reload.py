@@ -222,7 +222,7 @@ def test_watch_replaces_no_chain_while_the_server_stops(servers: Servers) -> Non
         client.send("1")
         server.events("message", 1)
         server.signal(signal.SIGTERM)
-        server.stderr.wait_for("SIGTERM: finishing")
+        server.stderr.wait_for("SIGTERM: draining")
         servers.script("slow", ANSWER.format(word="new"))
         assert client.recv(PATIENCE_S) == "old 1"
     assert server.wait() == 0
