@@ -65,7 +65,7 @@ def control_of(
     def drain() -> bool:
         if stopping.is_set():
             return False
-        log.info("fws-ctl drain: finishing")
+        log.info("fws-ctl drain: draining")
         stopping.set()
         return True
 

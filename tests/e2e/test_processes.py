@@ -126,7 +126,7 @@ def test_an_interrupt_from_the_terminal_lets_the_stages_finish(servers: Servers)
         client.send("under way")
         assert client.ping().wait(PATIENCE_S)
         os.killpg(server.pid, signal.SIGINT)
-        server.stderr.wait_for("SIGINT: finishing")
+        server.stderr.wait_for("SIGINT: draining")
         go.write_text("go")
         assert client.recv(PATIENCE_S) == "under way"
     assert server.wait() == 0

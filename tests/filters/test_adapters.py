@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -165,8 +166,9 @@ def test_map_with_a_program_that_answers_too_much(start: Starter, words: list[st
     assert line.startswith("map: a line that answers no message: bytes b'")
 
 
+@pytest.mark.skipif(shutil.which("mawk") is None, reason="mawk is not installed")
 def test_lines(start: Starter) -> None:
-    adapter = start("lines", "awk", "-W", "interactive", "-F\t", '{ print "send\t!" $2 "\t" toupper($3) }')
+    adapter = start("lines", "mawk", "-W", "interactive", "-F\t", '{ print "send\t!" $2 "\t" toupper($3) }')
     adapter.write(message("a\nb"), message(b"\0", 2), TICK)
     events = [message("a\nb"), message(b"\0", 2), TICK]
     assert adapter.read(5) == [
