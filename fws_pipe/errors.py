@@ -128,3 +128,11 @@ class FrameError(FwsError):
         self.offset = offset
         self.is_text = is_text
         """Whether it is text that stands where a frame should be."""
+
+
+def first_error(group: BaseExceptionGroup[FwsError]) -> FwsError:
+    """The error to tell of several."""
+    error: FwsError | BaseExceptionGroup[FwsError] = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -36,6 +36,15 @@ LEFTOVERS_S = 1.0
 _LAST_READS = 4
 """How many blocks are read of an output that does not end: more than its pipe holds."""
 
+_ERRORS_BYTES = 8 * 1024
+_ERRORS_PAUSE_S = 0.05
+"""How much of a program's stderr is read at once, and how long it then waits: 160 KiB a second. Each line is one of the
+server's log, in which others stand as well.
+"""
+
+_STDERR_PIPE_BYTES = 64 * 1024
+"""What the pipe of stderr holds when the program has ended."""
+
 STDERR_LINE_BYTES = 8 * 1024
 """A longer line on stderr is passed on in pieces of this size."""
 
@@ -82,6 +91,8 @@ class Program:
         self._is_held = False
         self._status: int | None = None
         self._deadlines: list[Deadline] = []
+        self._errors_pause: Deadline | None = None
+        """After it stderr is read again."""
         self._is_ending = False
         self._is_over = False
         self._start(command)
@@ -94,8 +105,7 @@ class Program:
         self._guard.add(self.pid)
         self._loop.on_exit(self.pid, self._exited)
         self._watch_output()
-        if self._errors >= 0:
-            self._watch_errors()
+        self._watch_errors()
 
     def _spawn(self, command: Command) -> None:
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as childs_ends:
@@ -192,20 +202,17 @@ class Program:
 
     def resume_output(self) -> None:
         """Read again what it writes. Idempotent."""
-        if self._is_held and self._output >= 0:
-            self._watch_output()
-        if self._is_held and self._errors >= 0:
-            self._watch_errors()
+        if not self._is_held:
+            return
         self._is_held = False
+        if self._output >= 0:
+            self._watch_output()
+        self._watch_errors()
 
     @property
     def has_exited(self) -> bool:
         """Whether all that it may still write is in its pipes."""
         return self._status is not None
-
-    def _watch_errors(self) -> None:
-        os.set_blocking(self._errors, False)
-        self._loop.watch(self._errors, READABLE, self._read_errors)
 
     def _watch_output(self) -> None:
         os.set_blocking(self._output, False)
@@ -234,9 +241,21 @@ class Program:
         else:
             self._finish()
 
-    def _read_errors(self) -> None:
+    def _watch_errors(self) -> None:
+        if self._errors >= 0 and not self._is_held:
+            os.set_blocking(self._errors, False)
+            self._loop.unwatch(self._errors)  # a pause may end after a hold has
+            self._loop.watch(self._errors, READABLE, self._read_some_errors)
+
+    def _read_some_errors(self) -> None:
+        """Read some of stderr, and no more for a while: a flood of it is the program's own business."""
+        self._loop.unwatch(self._errors)
+        self._errors_pause = self._loop.call_later(_ERRORS_PAUSE_S, self._watch_errors)
+        self._read_errors(_ERRORS_BYTES)
+
+    def _read_errors(self, limit: int) -> None:
         try:
-            block = _buffer.read(self._errors)
+            block = _buffer.read(self._errors, limit)
         except BlockingIOError:
             return
         if block:
@@ -315,14 +334,15 @@ class Program:
         assert self._status is not None
         self._signal_group(signal.SIGKILL)  # what it has started and has not ended with it
         if self._errors >= 0:
-            self._read_errors()
+            self._read_errors(_STDERR_PIPE_BYTES)
         self._release()
         self._on_end(self._status)
 
     def _release(self) -> None:
         self._is_over = True
-        for deadline in self._deadlines:
-            deadline.cancel()
+        for deadline in (*self._deadlines, self._errors_pause):
+            if deadline is not None:
+                deadline.cancel()
         self._guard.discard(self.pid)
         self._close_input()
         if self._output >= 0:

@@ -20,7 +20,7 @@ CHAINS_SHARE_S = 2.0
 _LAGGARDS_SHARE = 0.1
 """Share of the drain timeout for clients that have sent more than is dealt with at once: a flood never ends."""
 
-_INPUTS_SHARE = 0.1
+_INPUTS_SHARE = 0.5
 """Share of the drain timeout for lines that inputs have read and for which the chain has no room yet."""
 
 _HANDSHAKES_SHARE = 0.1

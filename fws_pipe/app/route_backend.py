@@ -14,7 +14,7 @@ from fws_pipe.chain.spawn import Program, StageReport, Surroundings, module_prog
 from fws_pipe.chain.successor import Outcome
 from fws_pipe.chain.supervisor import SOURCE, Supervisor
 from fws_pipe.config.options import Config
-from fws_pipe.errors import FwsError
+from fws_pipe.errors import FwsError, first_error
 from fws_pipe.front.front import Front
 from fws_pipe.front.route import Route
 from fws_pipe.front.source_link import SourceLink
@@ -130,14 +130,6 @@ class RouteBackend:
         """End now."""
         for backend in (self._chain, *self._sources):
             backend.hurry()
-
-
-def first_error(group: BaseExceptionGroup[FwsError]) -> FwsError:
-    """The error to tell of several."""
-    error: FwsError | BaseExceptionGroup[FwsError] = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 @dataclass(frozen=True)

@@ -11,21 +11,25 @@ Rule: what happens in one route leaves the others as they are.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import trio
 
 from fws_pipe.app.drain import CHAINS_SHARE_S, finish_clients
-from fws_pipe.app.route_backend import RouteBackend, RouteMaker, first_error
+from fws_pipe.app.route_backend import RouteBackend, RouteMaker
 from fws_pipe.chain.resolver import Command
 from fws_pipe.chain.spawn import Program, wait_for_any
 from fws_pipe.chain.successor import Outcome, Outcomes, decided
-from fws_pipe.errors import FwsError
+from fws_pipe.errors import FwsError, first_error
 from fws_pipe.http.handshake import CHAIN_FAILED, NO_ROUTE
 from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.ledger.feed import Feed
 from fws_pipe.log import Log
 from fws_pipe.websocket.rfc6455 import INTERNAL_ERROR
 from fws_pipe.wording import counted
+
+_SLOW_START_S = 2.0
+"""How long the first route that serves waits for the others; a later one takes clients once it serves."""
 
 _GAVE_UP_S = 2.0
 """How long clients may take for their Close frames when their chain has failed."""
@@ -86,9 +90,12 @@ class Routes:
             watching.cancel_scope.cancel()
 
     async def _note_serving(self) -> None:
-        """Wait until each of the first routes serves, or has failed; where all have, `run` ends."""
-        for backend in list(self._all):
-            await wait_for_any(backend.serving.wait, backend.has_ended.wait)
+        """Wait until each of the first routes serves, has failed or takes long; where all fail, `run` ends."""
+        first = list(self._all)
+        await wait_for_any(*(backend.serving.wait for backend in first), partial(_wait_ended, first))
+        with trio.move_on_after(_SLOW_START_S):
+            for backend in first:
+                await wait_for_any(backend.serving.wait, backend.has_ended.wait)
         if any(backend.serving.is_set() for backend in self._all):
             self.serving.set()
 
@@ -206,6 +213,11 @@ class Routes:
         """Hurry them all."""
         for backend in self._all:
             backend.hurry()
+
+
+async def _wait_ended(backends: Sequence[RouteBackend]) -> None:
+    for backend in backends:
+        await backend.has_ended.wait()
 
 
 def _unfinished(backend: RouteBackend) -> str:

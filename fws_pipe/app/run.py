@@ -21,7 +21,7 @@ from fws_pipe.app.together import Together
 from fws_pipe.app.watching import watch_files
 from fws_pipe.chain.resolver import Command
 from fws_pipe.chain.successor import Outcome, decided
-from fws_pipe.config.options import Config
+from fws_pipe.config.options import DEFAULT_CHAIN, Config
 from fws_pipe.errors import FwsError
 from fws_pipe.front.front import Front
 from fws_pipe.front.route import Route
@@ -60,11 +60,19 @@ async def run_pipe(
             async with trio.open_nursery() as watching:
                 if config.watch:
                     watching.start_soon(watch_files, config, chains, read_chains, reload, stopping, log)
+                if not config.names_chain:
+                    watching.start_soon(_tell_default, routes.serving, log)
                 control = (
                     control_of(listener, front, routes.chains, [inputs], reload, stopping, log) if listener else None
                 )
                 await serve(config, front, backend, handover, stopping, reload, log, control)
                 watching.cancel_scope.cancel()
+
+
+async def _tell_default(serving: trio.Event, log: Log) -> None:
+    """Log which chain serves when none was given."""
+    await serving.wait()
+    log.info(f'no chain was given: the default is "{DEFAULT_CHAIN}"')
 
 
 def _reload_of(routes: Routes, read_chains: ReadChains, front: Front, log: Log) -> Reload:

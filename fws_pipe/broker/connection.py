@@ -84,7 +84,8 @@ class _Cluster(RedisCluster):
 
     def close(self) -> None:
         """Close all connections, which redis-py leaves open in the pools of the nodes."""
-        self.disconnect_connection_pools()  # type: ignore[no-untyped-call]
+        if hasattr(self, "nodes_manager"):  # redis-py also closes one that could not be made
+            self.disconnect_connection_pools()  # type: ignore[no-untyped-call]
         super().close()
 
 

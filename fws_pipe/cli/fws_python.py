@@ -33,4 +33,13 @@ def main() -> None:
     vars(module)["__builtins__"] = __builtins__
     sys.modules["__main__"] = module
     # dont_inherit: this file's `from __future__` doesn't apply to the script.
-    exec(compile(source, path, "exec", dont_inherit=True), vars(module))
+    try:
+        exec(compile(source, path, "exec", dont_inherit=True), vars(module))
+    except Exception as error:
+        if sys.excepthook is not sys.__excepthook__:
+            raise
+        from fws_pipe.sdk.failures import show_failure
+
+        sys.last_value = error
+        show_failure(type(error), error, error.__traceback__)
+        sys.exit(1)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 from fws_pipe.chain.rehearsal import Rehearsal
+from fws_pipe.cli.pace import is_moment, parse_speed
 from fws_pipe.errors import FrameError, SystemRefusedError
 from fws_pipe.pipes.blocks import STDIN, BlockWriter, frames_of_blocks, run_program, say
 from fws_pipe.protocol.actions import ALIVE
@@ -50,7 +51,10 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--speed", type=_speed, metavar="FACTOR", help="1 as it was, 2 twice as fast; without it as fast as it goes"
+        "--speed",
+        type=parse_speed,
+        metavar="FACTOR",
+        help="1 as it was, 2 twice as fast; without it as fast as it goes",
     )
     parser.add_argument(
         "--expect", metavar="EXPECTED", help="compare with the frames of this file, ticks left out, and print nothing"
@@ -58,13 +62,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", metavar="FILE")
     parser.add_argument("target", metavar="CHAIN|URL")
     return parser
-
-
-def _speed(text: str) -> float:
-    speed = float(text)
-    if not 0 < speed < 1e9:
-        raise argparse.ArgumentTypeError(f"expected a factor above 0, got {text}")
-    return speed
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -92,7 +89,7 @@ def paced(frames: Iterable[Frame], speed: float | None) -> Iterator[Frame]:
     began, first = time.monotonic(), None
     for frame in frames:
         moment = frame.get("time")
-        if speed is not None and isinstance(moment, (int, float)):
+        if speed is not None and is_moment(moment):
             first = moment if first is None else first
             time.sleep(max(began + (moment - first) / speed - time.monotonic(), 0.0))
         yield frame

@@ -11,7 +11,8 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 import trio
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, connect_websocket_url
 
-from fws_pipe.errors import SystemRefusedError, UsageError
+from fws_pipe.cli.pace import is_moment
+from fws_pipe.errors import FwsError, SystemRefusedError, UsageError, first_error
 from fws_pipe.protocol.actions import SEND, may_be_sent
 from fws_pipe.protocol.codec import Frame
 from fws_pipe.protocol.events import DISCONNECT, MESSAGE, OPEN
@@ -34,8 +35,8 @@ def play_to_server(recording: Iterable[Frame], url: str, speed: float | None) ->
     players = _Players(_parse_url(url), speed)
     try:
         trio.run(players.play, recording)
-    except* SystemRefusedError as group:
-        raise group.exceptions[0] from None
+    except* FwsError as group:
+        raise first_error(group) from None
     return players.received
 
 
@@ -65,7 +66,7 @@ class _Players:
         async with trio.open_nursery() as nursery:
             for frame in recording:
                 moment = frame.get("time")
-                if self._speed is not None and isinstance(moment, (int, float)):
+                if self._speed is not None and is_moment(moment):
                     first = moment if first is None else first
                     await trio.sleep_until(began + (moment - first) / self._speed)
                 await self._play_event(frame, nursery)

@@ -15,7 +15,7 @@ import trio
 from fws_pipe.app.run import run_front, run_pipe
 from fws_pipe.chain.commands import SystemCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.chain.resolver import Command, resolve_chain
-from fws_pipe.config.options import DEFAULT_CHAIN, Config, Query, current_environment, parse_front, parse_pipe
+from fws_pipe.config.options import Config, Query, current_environment, parse_front, parse_pipe
 from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, ChainError, FwsError, UsageError
 from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.ledger.quarantine import check_folder
@@ -122,8 +122,6 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
     config = _checked(config)
     _check_sources(config, SystemCommands(stage_path(environment), config.shell))
     log = Log("fws-pipe", config.level)
-    if not config.names_chain:
-        log.info(f'no chain was given: the default is "{DEFAULT_CHAIN}"')
     config = _fitting(config, sum(len(chain) + 1 for chain in chains.values()), log)
 
     latest = config

@@ -217,7 +217,9 @@ def run_program(name: str, main: Callable[[], None]) -> NoReturn:
     except OutputClosedError:
         os._exit(EXIT_OK)  # not sys.exit: Python's own flush of stdout would fail again
     except FwsError as error:
-        say(f"{name}: {error}{_mend_of(error)}")
+        first, *more = error.lines
+        for line in (f"{name}: {first}{_mend_of(error)}", *more):
+            say(line)
         os._exit(error.exit_code)
     sys.exit(EXIT_OK)
 

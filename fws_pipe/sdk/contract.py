@@ -214,7 +214,9 @@ def judge(
     `complainer` is the adapter that tells on stderr what is wrong with the lines of its program, if there is one.
     """
     found = [] if complainer is None else [_judge_complaints(complainer, answers)]
-    found += [_judge_frames(answers), _judge_kinds(answers), _judge_actions(answers), _judge_seq(answers)]
+    found += [_judge_frames(answers)]
+    if any(one.conversation.name == "kinds" for one in answers):  # else nothing shows what it does with messages
+        found += [_judge_kinds(answers), _judge_actions(answers), _judge_seq(answers)]
     found += [_judge_time(argv, answers), _judge_end(answers)]
     found += [_judge_passing(answer, typed_only=typed_only) for answer in answers]
     order, outcomes = list(Requirement), list(Outcome)

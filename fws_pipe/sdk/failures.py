@@ -16,6 +16,10 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 def show_failure(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Print an exception that nobody has caught (`sys.excepthook`)."""
+    if isinstance(error, SyntaxError) and error.filename == sys.argv[0]:
+        say(f"{os.path.basename(error.filename)}, line {error.lineno}: {kind.__name__}: {error.msg}")
+        sys.__excepthook__(kind, error.with_traceback(None), None)
+        return
     handlers = _from_handler(trace)
     place = _place_of(handlers)
     if place is not None:
@@ -36,12 +40,15 @@ def _is_ours(trace: TracebackType) -> bool:
 
 def _from_handler(trace: TracebackType | None) -> TracebackType | None:
     """The traceback from the handler on: without the script's call of `run`, and our own part below it."""
-    handler = trace
+    script = trace
+    while script is not None and _file_of(script) != sys.argv[0]:
+        script = script.tb_next
+    handler = script
     while handler is not None and handler.tb_frame.f_code is not run_program.__code__:
         handler = handler.tb_next
     while handler is not None and _is_ours(handler):
         handler = handler.tb_next
-    return handler or trace
+    return handler or script or trace
 
 
 def _place_of(trace: TracebackType | None) -> TracebackType | None:

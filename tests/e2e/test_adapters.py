@@ -49,7 +49,7 @@ def test_the_room_of_the_documents(servers: Servers) -> None:
 
 
 def test_the_lines_of_the_documents(servers: Servers) -> None:
-    lines = re.findall(r"^    fws-pipe (['\"](?:lines|json).*)$", text_of("adapters"), re.MULTILINE)
+    lines = re.findall(r"^    fws-pipe (['\"](?:lines|json) .*)$", text_of("adapters"), re.MULTILINE)
     chains = [shell(f"printf '%s' {line}").stdout.decode() for line in lines if "./" not in line]
     assert len(chains) == 3
     for chain in chains:

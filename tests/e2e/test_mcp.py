@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,7 @@ def mcp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin"
 
 
+@pytest.mark.skipif("FWS_TEST_MCP" not in os.environ, reason="FWS_TEST_MCP=1 installs real MCP servers from PyPI")
 @pytest.mark.slow
 @pytest.mark.timeout(360)
 def test_two_clients_of_real_mcp_servers(servers: Servers, mcp: Path) -> None:

@@ -25,6 +25,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "fws_test",
         "fws_replay",
         "replay_clients",
+        "pace",
     ),
     "app": (
         "run",
@@ -205,6 +206,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
         "storage": _SQLITE,
         "broker.connection": _REDIS,
     },
+    "cli.fws_python": {"sdk.failures": "only a script that fails needs it"},
     "cli.fws_replay": {"cli.replay_clients": "a recording that goes to a chain needs no client, and no trio"},
     "app.surroundings": {"broker.membership": _REDIS},
     "sdk.classes": {"sdk.user_storage": _USER_STORAGE},

@@ -30,6 +30,7 @@ ELSEWHERE = {
     "admission.entrance": "e2e/test_admission.py",
     "chain.rehearsal": "unit/cli/test_fws_test.py",
     "cli.replay_clients": "unit/cli/test_fws_replay.py",
+    "cli.pace": "unit/cli/test_fws_replay.py",
     "chain.commands": "e2e/test_commands.py",
     "chain.spawn": "e2e/test_chain.py",
     "cli.entry": "e2e/test_processes.py",

@@ -51,6 +51,20 @@ def test_a_script_without_run_is_told_so(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("import nosuchmodule\n", "mine.py, line 1: ModuleNotFoundError: No module named 'nosuchmodule'"),
+        ("x = 1\ndef f(:\n", "mine.py, line 2: SyntaxError: "),
+    ],
+)
+def test_a_script_that_cannot_be_loaded_shows_its_own_line_first(tmp_path: Path, text: str, first: str) -> None:
+    code, lines = run_script(tmp_path, text)
+    assert code == 1
+    assert lines[0].startswith(first)
+    assert not [line for line in lines if "fws_python" in line or "entry.py" in line]
+
+
 def test_one_that_fails_before_run_shows_that_alone(tmp_path: Path) -> None:
     code, lines = run_script(tmp_path, HEAD + "    pass\n1 / 0\nrun()\n")
     assert code == 1
