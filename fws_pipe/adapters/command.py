@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from fws_pipe.chain.first_line import START_BYTES, problem_of
 from fws_pipe.errors import SystemRefusedError, UsageError
 
 _STDBUF = ["stdbuf", "-oL"]
@@ -33,6 +36,7 @@ def command_of(words: Sequence[str], *, has_terminal: bool = False, is_line_buff
         raise UsageError("expected a command to run")
     is_shell_text = len(words) == 1 and len(words[0].split()) > 1
     argv = ["/bin/sh", "-c", words[0]] if is_shell_text else list(words)
+    _check_first_line(argv[0])
     if is_line_buffered:
         argv = [*_STDBUF, *argv]
     return Command(argv, _name_of(words), {"PYTHONUNBUFFERED": "1", **os.environ}, has_terminal)
@@ -41,6 +45,20 @@ def command_of(words: Sequence[str], *, has_terminal: bool = False, is_line_buff
 def _name_of(words: Sequence[str]) -> str:
     text = " ".join(" ".join(words).split())
     return text if len(text) <= _NAME_LIMIT else text[: _NAME_LIMIT - 1] + "…"
+
+
+def _check_first_line(program: str) -> None:
+    """Raise UsageError for a script that the system can't start by its first line, with the mend."""
+    path = shutil.which(program)
+    if path is None:
+        return  # what there is to say of that comes when it is started
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        start = file.read(START_BYTES)
+        problem = problem_of(program, start, lambda name: shutil.which(name) is not None)
+        if problem is None and start and not start.startswith(b"#!") and b"\0" not in start:
+            problem = "its first line is not #!: put #!/bin/sh above all else, or the program that runs it"
+        if problem is not None:
+            raise UsageError(f"{program}: {problem}")
 
 
 def check_command(command: Command) -> None:

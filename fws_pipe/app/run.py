@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -27,6 +29,7 @@ from fws_pipe.front.front import Front
 from fws_pipe.front.route import Route
 from fws_pipe.inputs.inputs import Inputs
 from fws_pipe.log import Log
+from fws_pipe.pipes.blocks import STDIN
 from fws_pipe.system.service_manager import Handover
 
 
@@ -60,8 +63,7 @@ async def run_pipe(
             async with trio.open_nursery() as watching:
                 if config.watch:
                     watching.start_soon(watch_files, config, chains, read_chains, reload, stopping, log)
-                if not config.names_chain:
-                    watching.start_soon(_tell_default, routes.serving, log)
+                watching.start_soon(_tell_guesses, config, routes.serving, log)
                 control = (
                     control_of(listener, front, routes.chains, [inputs], reload, stopping, log) if listener else None
                 )
@@ -69,10 +71,13 @@ async def run_pipe(
                 watching.cancel_scope.cancel()
 
 
-async def _tell_default(serving: trio.Event, log: Log) -> None:
-    """Log which chain serves when none was given."""
+async def _tell_guesses(config: Config, serving: trio.Event, log: Log) -> None:
+    """Log which chain serves when none was given, and that a pipe on stdin is not read unless --stdin says so."""
     await serving.wait()
-    log.info(f'no chain was given: the default is "{DEFAULT_CHAIN}"')
+    if not config.stdin and stat.S_ISFIFO(os.fstat(STDIN).st_mode):
+        log.info("stdin is a pipe, and is not read; with --stdin each of its lines is a consumer event")
+    if not config.names_chain:
+        log.info(f'no chain was given: the default is "{DEFAULT_CHAIN}"')
 
 
 def _reload_of(routes: Routes, read_chains: ReadChains, front: Front, log: Log) -> Reload:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fws_pipe.chain.commands import filters_dir, stage_path
 from fws_pipe.errors import EXIT_USAGE, SystemRefusedError
-from fws_pipe.pipes.blocks import run_program, say
+from fws_pipe.pipes.blocks import BlockWriter, run_program, say
 from fws_pipe.sdk.contract import CONVERSATIONS, FRAMES, JSON_LINES, Outcome, frames_to_pass
 from fws_pipe.sdk.trial import try_filter
 
@@ -86,8 +86,10 @@ def _check(argv: Sequence[str], arguments: argparse.Namespace) -> None:
         findings = list(try_filter(tried, form, form, environment, arguments.timeout, adapter))
     except OSError as error:
         raise SystemRefusedError(f"can't start {shlex.join(argv)}: {error.strerror}") from None
+    output = BlockWriter()
     for finding in findings:
-        print(f"{finding.outcome.value:4}  {finding.text}")
+        output.add(f"{finding.outcome.value:4}  {finding.text}\n".encode())
+    output.flush()
     if any(finding.outcome is Outcome.FAILED for finding in findings):
         sys.exit(EXIT_FAULTY)
 

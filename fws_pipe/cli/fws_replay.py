@@ -28,7 +28,7 @@ _SHOWN = 200
 _EPILOG = """FILE is what `tee FILE` in a chain has written, or the same as lines of JSON (fws-cat); - is stdin.
 
   fws-replay events.mp "broadcast | ./my-filter" | fws-cat
-  fws-replay --speed 1 events.mp ws://127.0.0.1:8080/
+  fws-replay --speed 1 events.mp ws://127.0.0.1:9000/
 
 A chain gets every frame, and what comes out of it goes to stdout, as frames. A server gets a client for each open
 event, which sends that client's messages; what it receives goes to stdout, as a send to the client's id of then.

@@ -36,7 +36,9 @@ def refuse_rest(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:
         return
     option = next((word for word in rest if word.startswith("-")), None)
     if option is None:
-        raise UsageError(f"unexpected argument {_shown(rest[0])!r}; see {parser.prog} --help")
+        raise UsageError(
+            f"unexpected argument {_shown(rest[0])!r}; a chain is one argument, in quotes; see {parser.prog} --help"
+        )
     name = option.partition("=")[0]
     # No public name of argparse lists the options.
     near = difflib.get_close_matches(name, parser._option_string_actions, 1)

@@ -236,7 +236,7 @@ def _judge_frames(answers: Sequence[Answer]) -> Finding:
         if answer.broken is not None:
             cure = "text for people goes to stderr"
             if not any(one.frames for one in answers):
-                cure = "a program of lines runs under an adapter, such as `per_client`: fws-pipe --help filters"
+                cure = "a program of lines runs under an adapter, such as `per_client`: fws-pipe --help adapters"
             return Finding(Requirement.WRITES_FRAMES, Outcome.FAILED, answer.broken, cure)
     return Finding(Requirement.WRITES_FRAMES, Outcome.OK)
 

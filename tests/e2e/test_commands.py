@@ -70,7 +70,11 @@ def test_help_names_every_option_with_its_variable_and_the_exit_codes() -> None:
         (["--ping-interval", "nan"], 2, "--ping-interval: expected a number of seconds"),
         (["--name", "a b"], 2, "--name: expected 1 to 32 letters"),
         (["--prot", "1"], 2, "unknown option --prot; did you mean --port? See fws-pipe --help"),
-        (["broadcast", "stdout_log"], 2, "unexpected argument 'stdout_log'; see fws-pipe --help"),
+        (
+            ["broadcast", "stdout_log"],
+            2,
+            "unexpected argument 'stdout_log'; a chain is one argument, in quotes; see fws-pipe --help",
+        ),
         (["--list", "--filters-dir"], 2, "not allowed with argument"),
         (["--host", "no.such.host.invalid", "--port", "0"], 5, "can't listen on host 'no.such.host.invalid'"),
         (["--host", "192.0.2.1", "--port", "0"], 5, "this machine has no such address"),

@@ -266,7 +266,11 @@ def test_no_message_shows_a_password_behind_a_mistyped_option(
         (parse_pipe, ["--lits"], "unknown option --lits; did you mean --list? See fws-pipe --help"),
         (parse_pipe, ["--no-wach"], "unknown option --no-wach; did you mean --no-watch? See fws-pipe --help"),
         (parse_pipe, ["--xyzzy\n"], r"unknown option --xyzzy\n; see fws-pipe --help"),
-        (parse_pipe, ["mirror", "redis://u:pw@h"], "unexpected argument 'redis://…@h'; see fws-pipe --help"),
+        (
+            parse_pipe,
+            ["mirror", "redis://u:pw@h"],
+            "unexpected argument 'redis://…@h'; a chain is one argument, in quotes; see fws-pipe --help",
+        ),
         (parse_front, ["--prot", "1"], "unknown option --prot; did you mean --port? See fws-front --help"),
         (parse_server, ["--hots=::"], "unknown option --hots; did you mean --host? See fws_server --help"),
     ],
