@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import selectors
+import signal
 import struct
 import subprocess
 import tempfile
@@ -82,6 +84,7 @@ class _Trial:
             stdout=subprocess.PIPE,
             stderr=stderr,
             env=self._environment,
+            process_group=0,
         )
 
     def answers(self) -> Iterator[Answer]:
@@ -109,7 +112,7 @@ class _Trial:
                     talk.read_to_end()
                     status = talk.wait()
             finally:
-                process.kill()
+                _kill_group(process)
             stderr.seek(0)
             words = stderr.read(_STDERR_BYTES).decode(errors="replace").strip()
         is_late = not has_ended and seen < count_ticks(talk.frames)
@@ -127,7 +130,7 @@ class _Trial:
                     talk.end_input(self._patience_s)
                     status = talk.wait()
             finally:
-                process.kill()
+                _kill_group(process)
         if status is None:
             return Finding(Requirement.CLOSED_OUTPUT, Outcome.FAILED, "it went on", "it ends when a write fails")
         return Finding(Requirement.CLOSED_OUTPUT, Outcome.OK)
@@ -238,6 +241,12 @@ class _Talk:
             return self._process.wait(self._left_s())
         except subprocess.TimeoutExpired:
             return None
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with all that it has started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _is_unread(descriptor: int) -> bool:
