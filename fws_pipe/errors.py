@@ -16,7 +16,11 @@ Each is shown as one line (a ChainError adds the chain and a caret), never as a 
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from fws_pipe.terminal import one_line
+
+ErrorT = TypeVar("ErrorT", bound=Exception)
 
 EXIT_OK = 0
 EXIT_BROKEN_PIPE = 1
@@ -130,9 +134,9 @@ class FrameError(FwsError):
         """Whether it is text that stands where a frame should be."""
 
 
-def first_error(group: BaseExceptionGroup[FwsError]) -> FwsError:
-    """The error to tell of several."""
-    error: FwsError | BaseExceptionGroup[FwsError] = group
+def first_error(group: BaseExceptionGroup[ErrorT]) -> ErrorT:
+    """The error to tell of several: the first, however deep the groups are."""
+    error: ErrorT | BaseExceptionGroup[ErrorT] = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

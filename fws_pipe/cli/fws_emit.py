@@ -12,9 +12,9 @@ from typing import Any, NoReturn
 
 from fws_pipe.errors import EXIT_USAGE
 from fws_pipe.pipes.blocks import BlockWriter, run_program, say
-from fws_pipe.pipes.json_lines import frames_of_json
+from fws_pipe.pipes.json_lines import check_type, frames_of_json
 from fws_pipe.protocol.actions import ACTION_TYPES
-from fws_pipe.protocol.codec import Frame, encode, type_of
+from fws_pipe.protocol.codec import Frame, encode
 from fws_pipe.protocol.events import EVENT_TYPES
 from fws_pipe.protocol.json_form import JsonFormError, from_json
 
@@ -51,7 +51,7 @@ def _emit(arguments: Sequence[str]) -> None:
         except (OverflowError, ValueError) as error:
             _fail(f"the frame has no msgpack form ({error})")
     else:
-        for seq, (frame, raw) in enumerate(frames_of_json("fws-emit", output.flush, _check_type), start=1):
+        for seq, (frame, raw) in enumerate(frames_of_json("fws-emit", output.flush, check_type), start=1):
             completed = _completed(frame, seq)
             output.add(raw if completed is frame else encode(completed))
     output.flush()
@@ -115,9 +115,3 @@ _FORMS: dict[str, Callable[[str], object]] = {"--json": _json_value, "--base64":
 def _fail(problem: str) -> NoReturn:
     say(f"fws-emit: {problem}; see fws-emit --help")
     sys.exit(EXIT_USAGE)
-
-
-def _check_type(frame: Frame) -> None:
-    """Raise JsonFormError for a frame without a text type: filters pass one on, but making one is a mistake."""
-    if type_of(frame) is None:
-        raise JsonFormError("a frame must have a type")

@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from fws_pipe.chain.rehearsal import Rehearsal
 from fws_pipe.errors import EXIT_USAGE
 from fws_pipe.pipes.blocks import BlockWriter, frames_of_blocks, run_program, say
-from fws_pipe.pipes.json_lines import frames_of_json
+from fws_pipe.pipes.json_lines import check_type, frames_of_json
 from fws_pipe.protocol.actions import ALIVE
 from fws_pipe.protocol.codec import Frame, encode, type_of
 from fws_pipe.protocol.events import EVENT_TYPES, TICK
-from fws_pipe.protocol.json_form import JsonFormError, to_json
+from fws_pipe.protocol.json_form import to_json
 
 EXIT_FAILED = 1
 
@@ -66,7 +66,7 @@ class _Events:
 
     def blocks(self) -> Iterator[bytes]:
         """The bytes of each event, and of the tick behind it."""
-        for frame, _ in frames_of_json("fws-test", lambda: None, _check_type, self._note_dropped):
+        for frame, _ in frames_of_json("fws-test", lambda: None, check_type, self._note_dropped):
             yield self._completed(frame)
 
     def _note_dropped(self) -> None:
@@ -80,11 +80,6 @@ class _Events:
             self._seq = seq
         event = {"type": frame["type"], "seq": seq, "time": 0.0, **frame}
         return encode(event) + encode({"type": TICK, "seq": self._seq, "time": 0.0})
-
-
-def _check_type(frame: Frame) -> None:
-    if type_of(frame) is None:
-        raise JsonFormError("a frame must have a type")
 
 
 def _print_frames(descriptor: int) -> None:

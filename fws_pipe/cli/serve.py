@@ -8,7 +8,7 @@ import resource
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar, TypeVarTuple
+from typing import TypeVarTuple
 
 import trio
 
@@ -16,7 +16,7 @@ from fws_pipe.app.run import run_front, run_pipe
 from fws_pipe.chain.commands import SystemCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.chain.resolver import Command, resolve_chain
 from fws_pipe.config.options import Config, Query, current_environment, parse_front, parse_pipe
-from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, ChainError, FwsError, UsageError
+from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, ChainError, FwsError, UsageError, first_error
 from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.ledger.quarantine import check_folder
 from fws_pipe.log import Log
@@ -26,7 +26,6 @@ from fws_pipe.system.service_manager import take_over
 from fws_pipe.system.signals import die_of_interrupts, write_to_any_terminal
 
 Arguments = TypeVarTuple("Arguments")
-ErrorT = TypeVar("ErrorT", bound=Exception)
 
 _DESCRIPTORS_OF_OURS = 64
 """What the server needs for itself: pipes, listeners, epoll, and some to spare."""
@@ -59,7 +58,7 @@ def server_main() -> None:
         try:
             _serve_chain(config, lambda: parse_server(argv, environment), environment)
         except* FwsError as group:
-            raise reworded(_first(group), config) from None
+            raise reworded(first_error(group), config) from None
 
     sys.exit(_guarded("fws_server", serve, sys.argv[1:]))
 
@@ -72,7 +71,7 @@ def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence
     try:
         main(argv)
     except* FwsError as group:
-        error = _first(group)
+        error = first_error(group)
         print(f"{program}: " + "\n".join(error.lines), file=sys.stderr)
         return_code = error.exit_code
     except* BrokenPipeError:
@@ -81,18 +80,11 @@ def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence
         return_code = EXIT_OK
     except* OSError as errors:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        say(f"{program}: {_first(errors)}")
+        say(f"{program}: {first_error(errors)}")
         return_code = EXIT_SYSTEM
     else:
         return_code = EXIT_OK
     return return_code
-
-
-def _first(group: BaseExceptionGroup[ErrorT]) -> ErrorT:
-    error: ErrorT | BaseExceptionGroup[ErrorT] = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def _pipe(argv: Sequence[str]) -> None:

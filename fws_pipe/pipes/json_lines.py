@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 from fws_pipe.errors import UsageError
 from fws_pipe.pipes.blocks import lines_of_blocks, say
-from fws_pipe.protocol.codec import Frame, encode
+from fws_pipe.protocol.codec import Frame, encode, type_of
 from fws_pipe.protocol.json_form import JsonFormError, decode_line, is_blank, with_binary_from
 
 
@@ -38,6 +38,12 @@ def frames_of_json(
             on_dropped()
             continue
         yield frame, raw
+
+
+def check_type(frame: Frame) -> None:
+    """Raise JsonFormError for a frame without a text type: filters pass one on, but making one is a mistake."""
+    if type_of(frame) is None:
+        raise JsonFormError("a frame must have a type")
 
 
 def binary_field(program: str) -> str | None:
