@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,7 +17,7 @@ from websockets.sync.connection import Connection
 from fws_pipe.broker.membership import Membership
 from fws_pipe.broker.settings import RedisSettings
 from tests.e2e.test_chain import stage_of
-from tests.harness import PATIENCE_S, Server, Servers, eventually
+from tests.harness import PATIENCE_S, Server, Servers, eventually, run
 from tests.redis_servers import RedisServer
 
 CLIENTS = 300
@@ -25,9 +26,19 @@ MESSAGES = 3
 
 def three_servers(servers: Servers, redis: RedisServer, *arguments: str) -> list[Server]:
     options = ("--redis-url", redis.url, "--presence-expiry", "2")
-    started = [servers.start(*options, "--name", name, *arguments) for name in ("red", "green", "blue")]
+    started = [
+        servers.start(*options, "--name", name, "--control", str(servers.folder / name), *arguments)
+        for name in ("red", "green", "blue")
+    ]
     assert len({server.port for server in started}) == 3
     return started
+
+
+def kept_by(name: str, servers: Servers) -> int:
+    """How many bytes a server keeps in its journal: events that the chain or Redis has not finished."""
+    status = run("fws-ctl", "--control", str(servers.folder / name), "status")
+    kept: int = json.loads(status.stdout)["gauges"]["bytes in the journal"]
+    return kept
 
 
 async def with_clients(
@@ -160,6 +171,8 @@ def test_redis_restarts_and_local_service_goes_on_and_the_log_says_what_was_miss
         red, green, _, red_too, *_ = clients
         await red.send("before")
         assert await green.recv() == await red_too.recv() == "before"
+        # Until Redis has confirmed it too: one that has lost its memory would get it again.
+        eventually(lambda: kept_by("red", servers) == 0, "the journal of the server that has published is empty")
         redis_server.kill()
         for server in started:
             server.stderr.wait_for("source: Redis at .*what is published meanwhile is missed")
