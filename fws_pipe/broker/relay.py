@@ -4,7 +4,8 @@
 
 Pub/sub is at most once: a server that is away from Redis misses what is published meanwhile. Each sink numbers its
 relays from 1 under a random run id, so a receiver counts a gap as missed, within one run. A gap doesn't show where a
-run begins or ends in it, or where no relay of that run follows it.
+run begins or ends in it, or where no relay of that run follows it. For the same reason a receiver knows a relay that it
+has had: Redis delivered it, died before it confirmed the publish, and the sink published it again.
 
 Any user of Redis who may publish can forge a relay, so a receiver accepts `send` actions only, checked as a filter's.
 """
@@ -62,7 +63,10 @@ class RelayReceiver:
         self._last: dict[str, tuple[str, int]] = {}
 
     def unwrap(self, message: bytes) -> Relayed | None:
-        """The `send` in a message; None for this server's own. Raises MalformedRelayError for anything else."""
+        """The `send` in a message; None for this server's own, and for one that has come before.
+
+        Raises MalformedRelayError for anything else.
+        """
         try:
             relay = msgpack.unpackb(message, unicode_errors="surrogateescape", strict_map_key=False)
         except (ValueError, TypeError, msgpack.UnpackException):
@@ -73,15 +77,22 @@ class RelayReceiver:
             return None
         if problem := check_action(_bare(relay["action"])):
             raise MalformedRelayError(problem)
-        missed = self._missed(relay["origin"], relay["run"], relay["number"])
+        run, number = relay["run"], relay["number"]
+        last_run, last_number = self._last.get(relay["origin"], ("", 0))
+        if run != last_run:
+            missed = 0
+        elif number > last_number:
+            missed = number - last_number - 1
+        else:
+            return None
+        self._note_last(relay["origin"], run, number)
         return Relayed(_bare(relay["action"]), missed)
 
-    def _missed(self, origin: str, run: str, number: int) -> int:
-        last_run, last_number = self._last.pop(origin, ("", 0))
+    def _note_last(self, origin: str, run: str, number: int) -> None:
+        self._last.pop(origin, None)
         self._last[origin] = (run, number)
         if len(self._last) > _REMEMBERED_ORIGINS:
             del self._last[next(iter(self._last))]  # the origin that has been silent for longest
-        return max(0, number - last_number - 1) if run == last_run else 0
 
 
 def _is_relay(relay: object) -> bool:

@@ -44,6 +44,20 @@ def test_gaps_are_counted_for_each_server_and_run() -> None:
     assert relayed.missed == 0
 
 
+@settings(max_examples=50)
+@given(repeats=st.lists(st.integers(0, 9), max_size=20))
+def test_what_is_published_again_arrives_once(repeats: list[int]) -> None:
+    """A Redis that dies between delivering and confirming gets the last publishes of a run a second time."""
+    receiver, sender = RelayReceiver("z"), RelaySender("a")
+    messages = [sender.wrap({**SEND, "data": str(number)}) for number in range(10)]
+    heard = []
+    for number in range(10):
+        for again in (number, *(other for other in repeats if other <= number)):
+            if relayed := receiver.unwrap(messages[again]):
+                heard.append((relayed.action["data"], relayed.missed))
+    assert heard == [(str(number), 0) for number in range(10)]
+
+
 @pytest.mark.parametrize(
     "relay",
     [
