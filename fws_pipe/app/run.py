@@ -14,6 +14,7 @@ from fws_pipe.app.backend import ReadChains, Reload
 from fws_pipe.app.configured_front import configured_front
 from fws_pipe.app.configured_inputs import configured_inputs
 from fws_pipe.app.control_socket import control_listener, control_of
+from fws_pipe.app.reloads import Reloads
 from fws_pipe.app.route_backend import RouteMaker
 from fws_pipe.app.routes import Routes
 from fws_pipe.app.serving import serve
@@ -58,7 +59,7 @@ async def run_pipe(
             routes = Routes(RouteMaker(config, front, surroundings, redis), chains, config.drain_timeout, log)
             inputs = Inputs(configured_inputs(config, front, routes.feeds, surroundings, log), routes.serving)
             backend = Together([routes, inputs], surroundings.stdout, front.counters)
-            reload = _reload_of(routes, read_chains, front, log)
+            reload = Reloads(_reload_of(routes, read_chains, front, log), handover.notifier)
             stopping = trio.Event()
             async with trio.open_nursery() as watching:
                 if config.watch:
@@ -113,4 +114,4 @@ async def run_front(config: Config, handover: Handover, log: Log) -> None:
             log.always(f"{why}: {front.entrance.reload()}")
             return decided()
 
-        await serve(config, front, backend, handover, stopping, reload, log)
+        await serve(config, front, backend, handover, stopping, Reloads(reload, handover.notifier), log)

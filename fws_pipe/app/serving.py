@@ -14,10 +14,12 @@ from collections.abc import AsyncIterator, Sequence
 
 import trio
 
-from fws_pipe.app.backend import Backend, Reload
+from fws_pipe.app.backend import Backend
 from fws_pipe.app.control_socket import Control
 from fws_pipe.app.drain import check_finished, drain
+from fws_pipe.app.reloads import Reloads
 from fws_pipe.app.signals import watch_signals
+from fws_pipe.app.watchdog import feed_watchdog
 from fws_pipe.config.options import Config
 from fws_pipe.errors import FrameError, GaveUpError
 from fws_pipe.front.front import Front
@@ -40,7 +42,7 @@ async def serve(
     backend: Backend,
     handover: Handover,
     stopping: trio.Event,
-    reload: Reload,
+    reload: Reloads,
     log: Log,
     control: Control | None = None,
 ) -> None:
@@ -51,6 +53,7 @@ async def serve(
         listeners = await _open_all(config, handover.listeners)
         async with _closing(listeners), trio.open_nursery() as nursery:
             nursery.start_soon(watch_signals, signals, stopping, config.drain_timeout, backend, front, reload, log)
+            nursery.start_soon(feed_watchdog, handover.notifier, front)
             urls = [url_of(listener, front.entrance.has_tls) for listener in listeners]
             if control is not None:
                 nursery.start_soon(control(urls).run)
@@ -58,7 +61,7 @@ async def serve(
                 async with trio.open_nursery() as serving:
                     serving.start_soon(_run_backend, backend, front)
                     serving.start_soon(
-                        _accept_and_drain, config, front, backend, listeners, handover.notifier, stopping, log
+                        _accept_and_drain, config, front, backend, listeners, handover.notifier, reload, stopping, log
                     )
             finally:
                 front.abort_all()
@@ -104,6 +107,7 @@ async def _accept_and_drain(
     backend: Backend,
     listeners: Sequence[socket.socket],
     notifier: Notifier,
+    reload: Reloads,
     stopping: trio.Event,
     log: Log,
 ) -> None:
@@ -118,6 +122,7 @@ async def _accept_and_drain(
         for listener in listeners:
             accepting.start_soon(accept_all, listener, front.serve, log, front.lobby)
         notifier.ready()
+        accepting.start_soon(reload.tell_ends)
     notifier.stopping()
     for listener in listeners:
         listener.close()

@@ -96,6 +96,11 @@ class Ticks:
         """Whether one has ever come back: then a chain that returns none hangs."""
         return self._returning is Returning.RETURNS
 
+    @property
+    def pulse(self) -> int:
+        """Rises with each tick that comes back, and with each other sign of life."""
+        return self.count + self._signs_of_life
+
     def _find(self, finding: Finding) -> None:
         self._returning = FINDINGS[self._returning, finding]
         self.are_swallowed = self._returning is Returning.SWALLOWS
@@ -156,9 +161,9 @@ class Ticks:
             checks = checks + 1 if now[0] is not None and now == seen else 0
             seen = now
 
-    def _progress(self, oldest: Callable[[], int | None]) -> tuple[int | None, int, int]:
+    def _progress(self, oldest: Callable[[], int | None]) -> tuple[int | None, int]:
         """The tick that is owed, if any, and what shows that the chain goes on."""
         owed = None
         if self.are_returned:
             owed = oldest() if self.ready.is_set() else self.done
-        return owed, self.count, self._signs_of_life
+        return owed, self.pulse

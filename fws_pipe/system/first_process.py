@@ -29,8 +29,9 @@ def serve_as_child() -> None:
     # In a session of its own the child doesn't get a terminal's interrupt: the parent does, and passes it on once.
     os.setsid()
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    if os.environ.get("LISTEN_PID") == "1":  # sd_listen_fds(3): the sockets are for the process that serves
-        os.environ["LISTEN_PID"] = str(os.getpid())
+    for variable in ("LISTEN_PID", "WATCHDOG_PID"):  # sd_listen_fds(3): they name the process that serves
+        if os.environ.get(variable) == "1":
+            os.environ[variable] = str(os.getpid())
 
 
 def _be_init(child: int, awaited: frozenset[signal.Signals]) -> NoReturn:

@@ -1,7 +1,7 @@
-"""Talks to a service manager: takes over listening sockets, and tells when the server is ready and when it stops.
+"""Talks to a service manager: takes over listening sockets, and tells when the server is ready, reloads, lives, stops.
 
-The protocols are systemd's, which other managers speak too: sd_listen_fds(3), sd_notify(3). LISTEN_FDS, LISTEN_PID and
-NOTIFY_SOCKET are removed from the environment, so that no stage takes them for its own.
+The protocols are systemd's, which other managers speak too: sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3).
+Their variables are removed from the environment, so that no stage takes them for its own.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import fcntl
 import os
 import socket
+import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
 from fws_pipe.errors import SystemRefusedError
 
-VARIABLES = ("LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "NOTIFY_SOCKET")
+VARIABLES = (
+    "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
+)  # fmt: skip
 
 _FIRST = 3
 _MOVED_TO = 10
@@ -72,15 +75,25 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX)
 
 
 class Notifier:
-    """Tells the service manager when the server is ready and when it stops; a no-op where NOTIFY_SOCKET is empty."""
+    """Tells the service manager what the server does (sd_notify(3)); a no-op where NOTIFY_SOCKET is empty."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        self.watchdog_s = _watchdog_of(environment) if address else 0.0
+        """The manager ends a server that hasn't called `alive` for so many seconds; 0: it has no watchdog."""
 
-    def ready(self) -> None:
-        """Tell that clients are served."""
-        self._tell("READY=1")
+    def ready(self, status: str = "") -> None:
+        """Tell that clients are served, also after a reload; `status` is a line that the manager shows."""
+        self._tell(f"READY=1\nSTATUS={status}")
+
+    def reloading(self) -> None:
+        """Tell that a reload begins; `ready` tells its end. Type=notify-reload wants to know since when."""
+        self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def alive(self) -> None:
+        """Tell the manager's watchdog that the server is at work."""
+        self._tell("WATCHDOG=1")
 
     def stopping(self) -> None:
         """Tell that the server has begun to stop."""
@@ -95,3 +108,10 @@ class Notifier:
                 sender.sendto(state.encode(), self._address)
         except OSError:
             pass  # sd_notify(3) advises to ignore failures; the manager has a timeout of its own
+
+
+def _watchdog_of(environment: Mapping[str, str]) -> float:
+    """The watchdog's timeout in seconds; 0 where there is none, or it watches another process."""
+    timeout = environment.get("WATCHDOG_USEC", "")
+    is_ours = environment.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
+    return int(timeout) / 1_000_000 if is_ours and timeout.isascii() and timeout.isdecimal() else 0.0

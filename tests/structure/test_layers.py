@@ -38,6 +38,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "drain",
         "standard_streams",
         "control_socket",
+        "reloads",
+        "watchdog",
         "backend",
         "configured_front",
         "configured_inputs",

@@ -6,13 +6,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fws_pipe.system.service_manager import Notifier, take_over
+from fws_pipe.system.service_manager import VARIABLES, Notifier, take_over
 from tests.harness import PATIENCE_S
 
 
@@ -34,9 +35,25 @@ def test_the_manager_is_told(manager: tuple[socket.socket, str]) -> None:
     receiver, name = manager
     notifier = Notifier({"NOTIFY_SOCKET": name})
     notifier.ready()
-    assert receiver.recv(100) == b"READY=1"
+    assert receiver.recv(100) == b"READY=1\nSTATUS="
+    notifier.ready("all is well")
+    assert receiver.recv(100) == b"READY=1\nSTATUS=all is well"
+    notifier.alive()
+    assert receiver.recv(100) == b"WATCHDOG=1"
     notifier.stopping()
     assert receiver.recv(100) == b"STOPPING=1"
+
+
+def test_a_reload_says_since_when(manager: tuple[socket.socket, str]) -> None:
+    """By the clock of CLOCK_MONOTONIC in microseconds, as Type=notify-reload wants it."""
+    receiver, name = manager
+    before = time.clock_gettime(time.CLOCK_MONOTONIC)
+    Notifier({"NOTIFY_SOCKET": name}).reloading()
+    state, since = receiver.recv(100).decode().split("\n")
+    assert state == "RELOADING=1"
+    assert since.startswith("MONOTONIC_USEC=")
+    now = int(since.partition("=")[2]) / 1_000_000
+    assert before - 0.001 <= now <= time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 @pytest.mark.parametrize("name", ["", "/no/such/socket", "@nobody-is-here", "vsock:2:1234"])
@@ -44,8 +61,25 @@ def test_nobody_to_tell_does_no_harm(name: str) -> None:
     Notifier({"NOTIFY_SOCKET": name}).ready()
 
 
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, 0),
+        ({"WATCHDOG_USEC": "1500000"}, 1.5),
+        ({"WATCHDOG_USEC": "1500000", "WATCHDOG_PID": str(os.getpid())}, 1.5),
+        ({"WATCHDOG_USEC": "1500000", "WATCHDOG_PID": "1"}, 0),
+        ({"WATCHDOG_USEC": "-1"}, 0),
+        ({"WATCHDOG_USEC": "soon"}, 0),
+    ],
+)
+def test_the_watchdog_is_asked_for_in_microseconds(environment: dict[str, str], expected: float) -> None:
+    assert Notifier({"NOTIFY_SOCKET": "/x", **environment}).watchdog_s == expected
+    assert Notifier(environment).watchdog_s == 0
+
+
 def test_what_is_meant_for_us_goes_from_the_environment() -> None:
-    environment = {"NOTIFY_SOCKET": "/x", "LISTEN_PID": "1", "LISTEN_FDS": "3", "LISTEN_FDNAMES": "a:b:c", "HOME": "/"}
+    environment = dict.fromkeys(VARIABLES, "1") | {"NOTIFY_SOCKET": "/x", "HOME": "/"}
+    environment |= {"LISTEN_PID": "1", "WATCHDOG_PID": "1"}
     assert take_over(environment).listeners == []
     assert environment == {"HOME": "/"}
 

@@ -1,0 +1,38 @@
+"""Every reload, whatever has asked for it: the service manager is told when it begins and when it is through."""
+
+from __future__ import annotations
+
+import trio
+
+from fws_pipe.app.backend import Reload
+from fws_pipe.chain.successor import Outcome
+from fws_pipe.system.service_manager import Notifier
+from fws_pipe.terminal import one_line
+
+
+class Reloads:
+    """A `Reload` that tells the service manager (Type=notify-reload, systemd.service(5))."""
+
+    def __init__(self, reload: Reload, notifier: Notifier) -> None:
+        self._reload = reload
+        self._notifier = notifier
+        self._under_way: list[Outcome] = []
+        self._asked = trio.Event()
+
+    def __call__(self, why: str) -> Outcome:
+        """Reload; returns what comes of it."""
+        self._notifier.reloading()
+        outcome = self._reload(why)
+        self._under_way.append(outcome)
+        self._asked.set()
+        return outcome
+
+    async def tell_ends(self) -> None:
+        """Tell for ever when no reload is under way any more. Start it once the server is ready: it tells the same."""
+        while True:
+            await self._asked.wait()
+            problem = ""
+            while self._under_way:
+                problem = await self._under_way.pop(0).wait()
+            self._asked = trio.Event()
+            self._notifier.ready(f"the last reload was refused: {one_line(problem)}" if problem else "")
