@@ -39,6 +39,7 @@ from fws_pipe.broker.membership import MembershipKeeper
 from fws_pipe.broker.relay import MalformedRelayError, RelayReceiver
 from fws_pipe.errors import EXIT_OK, SystemRefusedError, UsageError
 from fws_pipe.pipes.blocks import (
+    BlockWriter,
     OutputClosedError,
     block_writer_for_the_front,
     frames_of_blocks,
@@ -82,10 +83,9 @@ class Source:
     def __init__(self, settings: RedisSettings, say: Callable[[str], object]) -> None:
         self._settings = settings
         self._say = say
-        self._output = block_writer_for_the_front()
-        self._output_lock = threading.Lock()
         self._receiver = RelayReceiver(settings.run)
-        self._backlog = Backlog(self._write)
+        self._backlog = Backlog(partial(_write, block_writer_for_the_front()))
+        self._ticks_lock = threading.Lock()
         self._is_subscribed = False
         self._ticks: list[bytes] = []
         self._away_since: float | None = None
@@ -224,18 +224,18 @@ class Source:
     def _note_lost(self, error: Exception) -> None:
         self._away_since = time.monotonic()
         self._say(f"{explain(error, self._settings)}; what is published meanwhile is missed")
-        self._write([_count("redis lost by the source")])
+        self._backlog.put_first([_count("redis lost by the source")])
 
     def _note_subscribed(self) -> None:
         if self._away_since is not None:
             away_s = time.monotonic() - self._away_since
             self._say(f"subscribed again to Redis at {self._settings.address}, after {away_s:.1f} s")
-            self._write([_count("redis found again by the source")])
+            self._backlog.put_first([_count("redis found again by the source")])
         self._away_since = None
-        with self._output_lock:
+        with self._ticks_lock:
             self._is_subscribed = True
             ticks, self._ticks = self._ticks, []
-        self._write(ticks)
+        self._backlog.put_first(ticks)
 
     # The front's frames.
 
@@ -244,7 +244,7 @@ class Source:
 
         This never waits for Redis: the front takes a process that returns a tick late for one that hangs.
         """
-        membership = MembershipKeeper(self._settings, self._say, lambda name: self._write([_count(name)]))
+        membership = MembershipKeeper(self._settings, self._say, lambda name: self._backlog.put_first([_count(name)]))
         for frame, raw in frames_of_blocks("the front", lambda: None):
             kind = type_of(frame)
             if kind == PRESENCE:
@@ -252,36 +252,44 @@ class Source:
             elif kind == TICK:
                 self._return_tick(raw)
         membership.finish()
-        with self._output_lock:  # no frame is left half-written
-            os._exit(EXIT_OK)
+        self._backlog.stop()
+        os._exit(EXIT_OK)
 
     def _return_tick(self, raw: bytes) -> None:
         """Return a tick at once, also when Redis is away, but not before the first subscription is confirmed."""
-        with self._output_lock:
+        with self._ticks_lock:
             if not self._is_subscribed:
                 self._ticks.append(raw)
                 return
-        self._write([raw])
+        self._backlog.put_first([raw])
 
-    def _write(self, frames: list[bytes]) -> None:
-        with self._output_lock:
-            for frame in frames:
-                self._output.add(frame)
-            self._output.flush()
+
+def _write(output: BlockWriter, frames: list[bytes]) -> None:
+    for frame in frames:
+        output.add(frame)
+    output.flush()
 
 
 class Backlog:
-    """Frames from Redis that wait for the front, up to BACKLOG_LIMIT_BYTES; when it is full Redis isn't read.
+    """Frames that wait for the front. Messages from Redis may fill BACKLOG_LIMIT_BYTES; then Redis isn't read.
 
     Redis disconnects a subscriber that lags behind by 32 MB (client-output-buffer-limit), and drops what it held for
-    it. So Redis is read as fast as it sends while there is room. `write` is called in a thread of its own.
+    it. So Redis is read as fast as it sends while there is room.
+
+    One thread calls `write`, and no lock is held meanwhile. If several threads shared the output under a lock, the one
+    that always has messages to write would take it again and again, and a tick would wait for as long as the channel
+    is busy: locks aren't fair.
     """
 
     def __init__(self, write: Callable[[list[bytes]], object]) -> None:
         self._write_out = write
+        self._first: list[bytes] = []
+        """Ticks and counts: no more than the front has asked for, so without a limit."""
         self._waiting: deque[list[bytes]] = deque()
         self._size = 0
         self._changed = threading.Condition()
+        self._is_stopped = False
+        self._has_ended = threading.Event()
         start_thread(self._run, "backlog")
 
     def put(self, frames: list[bytes]) -> None:
@@ -292,12 +300,30 @@ class Backlog:
             self._size += sum(map(len, frames))
             self._changed.notify_all()
 
+    def put_first(self, frames: list[bytes]) -> None:
+        """Add frames, in order, before all messages that aren't written yet; never waits."""
+        with self._changed:
+            self._first += frames
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Write what goes first, and nothing more; returns when it is written."""
+        with self._changed:
+            self._is_stopped = True
+            self._changed.notify_all()
+        self._has_ended.wait()
+
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: bool(self._waiting))
-                frames = self._waiting.popleft()
-            self._write_out(frames)
+                self._changed.wait_for(lambda: self._first or self._waiting or self._is_stopped)
+                first, self._first = self._first, []
+                is_last = self._is_stopped
+                frames = self._waiting.popleft() if self._waiting and not is_last else []
+            self._write_out(first + frames)
+            if is_last:
+                self._has_ended.set()
+                return
             with self._changed:
                 self._size -= sum(map(len, frames))
                 self._changed.notify_all()

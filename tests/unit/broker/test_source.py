@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from fws_pipe.broker.connection import RedisSettings, connect
-from fws_pipe.broker.source import Source, _Subscription
+from fws_pipe.broker.source import Backlog, Source, _Subscription
 from tests.redis_servers import HOST, RedisServer
 
 PIECE_BYTES = 8192
@@ -92,3 +92,29 @@ def names_of_two_subscriptions(redis_server: RedisServer, source: Source, settin
         for subscription in subscriptions:
             subscription.confirm()
         return [subscriber["name"] for subscriber in redis_server.client().client_list(_type="pubsub")]
+
+
+def test_ticks_do_not_wait_behind_a_busy_channel() -> None:
+    """The front takes a source that returns no tick for one that hangs."""
+    may_write, begun, blocks = threading.Semaphore(0), threading.Semaphore(0), list[list[bytes]]()
+
+    def write(frames: list[bytes]) -> None:
+        begun.release()
+        may_write.acquire()
+        blocks.append(frames)
+
+    backlog = Backlog(write)
+    backlog.put([b"first message"])
+    begun.acquire()
+    backlog.put([b"second message"])
+    backlog.put([b"third message"])
+    backlog.put_first([b"tick"])
+    may_write.release()
+    begun.acquire()
+    backlog.put_first([b"count"])
+    stopping = threading.Thread(target=backlog.stop)
+    stopping.start()
+    may_write.release(3)
+    stopping.join()
+    assert blocks[:2] == [[b"first message"], [b"tick", b"second message"]]
+    assert blocks[2][0] == b"count", "what goes first is written before the end"
