@@ -38,15 +38,15 @@ class Copy:
         except OSError:  # the server has ended, or too many others wait for it
             self._give_up()
 
-    def add(self, frames: bytes) -> None:
-        """Copy whole frames, now or later."""
+    def add(self, frames: bytes, passed: float) -> None:
+        """Copy whole frames, now or later; `passed` is when they came (CLOCK_MONOTONIC, in seconds)."""
         if self._socket is None or not frames:
             return
         # What keeps up may send a block of any size that a request may have.
         if len(self._waiting) > BEHIND_BYTES or len(frames) > REQUEST_LIMIT_BYTES // 2:
             self._give_up()
         else:
-            self._waiting += encode({"type": COPY, "key": self._key, "data": frames})
+            self._waiting += encode({"type": COPY, "key": self._key, "time": passed, "data": frames})
             self.write()
 
     def write(self) -> None:
@@ -93,6 +93,7 @@ def pass_on(copy: Copy) -> None:
             copy.write()
         if readable:
             block = buffer.read_waiting(STDIN)
+            passed = time.monotonic()
             if not block:
                 return decoder.finish()
             try:
@@ -102,7 +103,7 @@ def pass_on(copy: Copy) -> None:
             decoder.feed(block)
             for _frame in decoder.frames():
                 pass
-            copy.add(decoder.run_raw())
+            copy.add(decoder.run_raw(), passed)
 
 
 def _run() -> None:

@@ -18,7 +18,15 @@ from fws_pipe.chain.spawn import StageReport, wait_for_any
 from fws_pipe.chain.successor import Outcome
 from fws_pipe.clients.client import Client
 from fws_pipe.control.connection import Connection, PeerError
-from fws_pipe.control.stage_taps import Chain, StageTaps, TapRefusedError, label_of, prefix_of, wait_taken_out
+from fws_pipe.control.stage_taps import (
+    Chain,
+    StageTaps,
+    TapRefusedError,
+    label_of,
+    prefix_of,
+    stage_labels,
+    wait_taken_out,
+)
 from fws_pipe.control.tap import Joint, Tap, tapped
 from fws_pipe.errors import EXIT_STAGE, EXIT_USAGE
 from fws_pipe.front.front import Front
@@ -158,25 +166,26 @@ class Requests:
             await connection.answer(refused(EXIT_USAGE, self._known_stages(stage)))
             return
         try:
-            async with self._stage_taps.tapped(*found[0]) as (tap, program):
-                await _copy_all(tap, connection, partial(wait_taken_out, found[0][0], program))
+            [(chain, label)] = found
+            tap = Tap()
+            async with self._stage_taps.tapped(chain, {label: lambda frames, _time: tap.put(frames)}) as programs:
+                await _copy_all(tap, connection, partial(wait_taken_out, chain, programs))
         except TapRefusedError as error:
             await connection.answer(refused(EXIT_STAGE, str(error)))
 
     def _known_stages(self, stage: object) -> str:
-        names = [
-            prefix_of(chain) + program.label for chain in self._controls.chains() for program in chain.programs[:-1]
-        ]
+        names = [prefix_of(chain) + label for chain in self._controls.chains() for label in stage_labels(chain)]
         return f"there is no stage {describe(stage)} to tap; expected one of {', '.join([FRONT, *names, SINK])}"
 
     async def _take_copy(self, request: Frame, connection: Connection) -> None:
         """Frames that a tap stage has copied."""
-        tap, frames = self._stage_taps.of(request.get("key")), request.get("data")
-        if tap is None or not isinstance(frames, bytes):
+        receiver = self._stage_taps.of(request.get("key"))
+        frames, time_passed = request.get("data"), request.get("time")
+        if receiver is None or not isinstance(frames, bytes) or not isinstance(time_passed, float):
             connection.is_over = True
         else:
             connection.is_kept = True
-            tap.put(frames)
+            receiver(frames, time_passed)
 
     async def _drain(self, request: Frame, connection: Connection) -> None:
         self._controls.drain()

@@ -18,7 +18,9 @@ from fws_pipe.log import Log
 from fws_pipe.protocol.control import refused
 
 MOST_CONNECTIONS = 16
-"""How many peers there may be at a time. For a further one the peer that has been idle for longest makes room."""
+"""How many peers there may be at a time, beside the taps of chains. For a further one the peer that has been idle for
+longest makes room.
+"""
 
 _CREDENTIALS = struct.Struct("3i")
 """struct ucred: pid, uid, gid (unix(7))."""
@@ -48,12 +50,16 @@ class ControlServer:
         if user not in (0, os.geteuid(), None):
             self._log.always(f"the control socket is not for user {user}")
             connection.close()
-        elif len(self._open) >= MOST_CONNECTIONS and not self._make_room():
+        elif self._is_full and not self._make_room():
             connection.say_at_last(refused(EXIT_SYSTEM, f"{MOST_CONNECTIONS} others are connected; try again"))
             connection.close()
         else:
             scope = self._open[connection] = trio.CancelScope()
             self._spawn(partial(self._serve, connection, scope))
+
+    @property
+    def _is_full(self) -> bool:
+        return sum(not connection.is_kept for connection in self._open) >= MOST_CONNECTIONS
 
     def _make_room(self) -> bool:
         """End the connection that has been idle for longest, if any is."""

@@ -1,10 +1,10 @@
-"""Taps in the middle of a chain: each is a stage that one reload puts in and another takes out, without a loss."""
+"""Taps in the middle of a chain: stages that one reload puts in and another takes out, all at once, without a loss."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Protocol
 
 import trio
@@ -12,12 +12,15 @@ import trio
 from fws_pipe.chain.spawn import Program, StageReport, module_program
 from fws_pipe.chain.successor import Outcome
 from fws_pipe.chain.tap_stage import KEY_VARIABLE, PATH_VARIABLE
-from fws_pipe.control.tap import Tap
 
 _LABEL = "tap"
 
 _CHECK_S = 0.5
 """How often to look whether another reload has taken the tap out."""
+
+
+Receiver = Callable[[bytes, float], object]
+"""Gets whole frames that have passed a tap, and when they did, in seconds of CLOCK_MONOTONIC (clock_gettime(2))."""
 
 
 class Chain(Protocol):
@@ -39,16 +42,21 @@ class Chain(Protocol):
 
 
 class TapRefusedError(Exception):
-    """The chain with the tap in it does not serve; the text says why."""
+    """The chain with the taps in it does not serve; the text says why."""
+
+
+def stage_labels(chain: Chain) -> list[str]:
+    """The labels of its stages, in order, without the sink and without taps."""
+    return [program.label for program in chain.programs[:-1] if program.label != _LABEL]
 
 
 def label_of(chain: Chain, stage: str) -> str | None:
     """The label of the stage that has this number, name or label, perhaps behind `CHAIN: `; None: there is none."""
     stage = stage.removeprefix(prefix_of(chain))
-    for program in chain.programs[:-1]:
-        number, _, name = program.label.partition(' "')
-        if stage in (program.label, number.removeprefix("stage "), name.removesuffix('"')):
-            return program.label
+    for label in stage_labels(chain):
+        number, _, name = label.partition(' "')
+        if stage in (label, number.removeprefix("stage "), name.removesuffix('"')):
+            return label
     return None
 
 
@@ -62,39 +70,51 @@ class StageTaps:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._open: dict[str, Tap] = {}
+        self._open: dict[str, Receiver] = {}
         self._reloading = trio.Lock()
-        """Held while a tap is put in or taken out: each begins with the programs that the last one has left."""
+        """Held while taps are put in or taken out: each begins with the programs that the last one has left."""
 
-    def of(self, key: object) -> Tap | None:
-        """The tap that a copy is for; None: it has ended."""
+    def of(self, key: object) -> Receiver | None:
+        """The receiver of a tap's copies, by its key; None: the tap has ended."""
         return self._open.get(key) if isinstance(key, str) else None
 
     @contextlib.asynccontextmanager
-    async def tapped(self, chain: Chain, label: str) -> AsyncIterator[tuple[Tap, Program]]:
-        """A tap on what the stage `label` writes, until the end of the block. Raises TapRefusedError."""
-        key, tap = secrets.token_hex(16), Tap()
-        program = module_program(_LABEL, "fws_pipe.chain.tap_stage", {PATH_VARIABLE: self._path, KEY_VARIABLE: key})
-        self._open[key] = tap
+    async def tapped(self, chain: Chain, receivers: Mapping[str, Receiver]) -> AsyncIterator[list[Program]]:
+        """Taps on what these stages write, by their labels, until the end of the block; yields the taps' programs.
+
+        One reload puts them all in, and another takes them out. Raises TapRefusedError.
+        """
+        keys = {label: secrets.token_hex(16) for label in receivers}
+        taps = {label: self._program(key) for label, key in keys.items()}
+        self._open.update((keys[label], receiver) for label, receiver in receivers.items())
         try:
             async with self._reloading:
-                problem = await chain.reload(_with_behind(chain.programs, label, program)).wait()
+                problem = await chain.reload(_with_taps(chain.programs, taps)).wait()
             if problem:
                 raise TapRefusedError(problem)
-            yield tap, program
+            yield list(taps.values())
         finally:
-            del self._open[key]
+            for key in keys.values():
+                del self._open[key]
             async with self._reloading:
-                if program in chain.programs:
-                    await chain.reload([other for other in chain.programs if other != program]).wait()
+                without = [program for program in chain.programs if program not in taps.values()]
+                if len(without) < len(chain.programs):
+                    await chain.reload(without).wait()
+
+    def _program(self, key: str) -> Program:
+        return module_program(_LABEL, "fws_pipe.chain.tap_stage", {PATH_VARIABLE: self._path, KEY_VARIABLE: key})
 
 
-def _with_behind(programs: Sequence[Program], label: str, added: Program) -> list[Program]:
-    """The programs, and behind the one of this label another one."""
-    return [each for program in programs for each in ((program, added) if program.label == label else (program,))]
+def _with_taps(programs: Sequence[Program], taps: Mapping[str, Program]) -> list[Program]:
+    """The programs, and behind each of these labels a tap."""
+    return [
+        each
+        for program in programs
+        for each in ((program, taps[program.label]) if program.label in taps else (program,))
+    ]
 
 
-async def wait_taken_out(chain: Chain, program: Program) -> None:
-    """Wait until a chain without this program runs: somebody else has reloaded it."""
-    while program in chain.programs:
+async def wait_taken_out(chain: Chain, taps: Sequence[Program]) -> None:
+    """Wait until a chain without these taps runs: another reload has taken them out."""
+    while all(program in chain.programs for program in taps):
         await trio.sleep(_CHECK_S)

@@ -16,7 +16,9 @@ SINK = "sink"
 """The two ends of a chain, as a tap names them."""
 
 COPY = "copy"
-"""From a tap stage, without an answer: `data` are frames that have passed it, and `key` says which tap they are for."""
+"""From a tap stage, without an answer: `data` are frames that have passed it, `time` says when (CLOCK_MONOTONIC, in
+seconds), and `key` which tap they are for.
+"""
 
 CLIENT = "client"
 STAGE = "stage"

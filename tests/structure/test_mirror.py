@@ -44,7 +44,6 @@ ELSEWHERE = {
     "cli.control_client": "e2e/test_control.py",
     "cli.fws_ctl": "e2e/test_control.py",
     "control.connection": "e2e/test_control.py",
-    "control.stage_taps": "e2e/test_control.py",
     "control.server": "e2e/test_control.py",
     "protocol.control": "e2e/test_control.py",
     "inputs.command": "e2e/test_inputs.py",

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def test_the_copy_has_every_frame(listener: socket.socket) -> None:
 
     reader = threading.Thread(target=read_copy)
     reader.start()
+    before = time.monotonic()
     done = run_stage(Path("tap"), stream)
     reader.join(PATIENCE_S)
     assert (done.returncode, done.stdout, done.stderr) == (0, stream, b"")
@@ -56,6 +58,8 @@ def test_the_copy_has_every_frame(listener: socket.socket) -> None:
     copies = [frame for frame, _ in decoder]
     assert {(copy["type"], copy["key"]) for copy in copies} == {("copy", "key")}
     assert b"".join(copy["data"] for copy in copies) == stream
+    times = [before, *(copy["time"] for copy in copies), time.monotonic()]
+    assert times == sorted(times)
 
 
 def test_nothing_waits_for_a_listener_that_does_not_read(listener: socket.socket) -> None:
