@@ -1,11 +1,11 @@
-"""Which event may have killed the chain. No I/O.
+"""Finds the event that kills the chain. No I/O.
 
-One death says little: a stage may die for any reason. An event that kills the stage that reads it was in the chain at
-each death. So when a second death comes before all is through that was in the chain at the first one, the events that
-were in it both times are replayed one at a time, and one that is alone in the chain at three deaths is to blame. That
-bounds the deaths which one event can cause, however far each run gets before it dies: two until it is alone, three
-alone. A filter that dies at random hardly meets the same event three times, and if it does so twice nothing is lost by
-that. One that dies because what it needs is away for a moment would: so the last of the three comes later.
+One death says little: a stage may die for any reason. But an event that kills its reader is in the chain at each death.
+So after a second death before everything from the first one is through, the events that were in the chain both times
+are replayed one at a time, and an event that is alone in the chain at three deaths is to blame. This bounds the deaths
+that one event can cause, however far each run gets: two until it is alone, and three alone. A filter that dies at
+random hardly meets the same event three times, and twice costs nothing. A filter that dies because something it needs
+is away for a moment would meet it three times: so the third attempt comes later.
 """
 
 from __future__ import annotations
@@ -14,42 +14,42 @@ import enum
 from collections import Counter
 
 DEATHS_ALONE = 3
-"""How many deaths with nothing else in the chain make an event guilty."""
+"""An event that was alone in the chain at this many deaths is to blame."""
 
 LAST_CHANCE_S = 2.0
-"""How long after the death before an event gets its last chance: a filter that lacked something may have it by then."""
+"""The delay before an event's last chance: a filter that lacked something may have it by then."""
 
 DEATHS_IN_COMPANY = 2
-"""The most deaths before a deadly event is alone: at the second one it is among those replayed alone."""
+"""The most deaths until a deadly event is alone in the chain."""
 
 
 class Remedy(enum.Enum):
-    """What to do about what was in the chain when it died."""
+    """How the events that were in the chain at its death are treated."""
 
     REPLAY = enum.auto()
-    """As it was written before."""
+    """They are replayed in batches, as before."""
     BE_CAREFUL = enum.auto()
-    """One event at a time, up to `Blame.careful_until`."""
+    """They are replayed one at a time, up to `Blame.careful_until`."""
     SKIP = enum.auto()
-    """The oldest event, which was alone, has killed the chain often enough."""
+    """The oldest, which was alone in the chain, is left out."""
 
 
 class Blame:
-    """Remembers what was in the chain at the last deaths, by numbers of events and of the ticks behind them."""
+    """Remembers which events, by number, were in the chain at the last deaths."""
 
     def __init__(self) -> None:
         self.careful_until = 0
-        """The last number that was in the chain at each of the deaths that may have one cause; 0: there was none."""
+        """The last number that was in the chain at all deaths that may have one cause; 0: there was none."""
         self._alone: int | None = None
         self._deaths_alone = 0
 
     @property
     def last_chance(self) -> int:
-        """The event that is skipped if the chain dies once more while it is alone there; 0: there is none."""
+        """The number of the event that is skipped if it is alone in the chain at one more death; 0: there is none."""
         return self._alone if self._alone is not None and self._deaths_alone == DEATHS_ALONE - 1 else 0
 
     def note_death(self, oldest: int | None, newest: int, count: int) -> Remedy:
-        """The chain has died with `count` events in it, numbered from `oldest` to `newest`; None: there were none."""
+        """Note that the chain has died with `count` events in it, numbered from `oldest` (None: none) to `newest`."""
         if oldest is None:
             return Remedy.REPLAY  # idle, or still starting: no event is to blame
         is_repeated = oldest <= self.careful_until
@@ -64,24 +64,25 @@ class Blame:
 
 
 class Introductions:
-    """Finds the client whose `open` in a snapshot kills each new chain, which is told of them one at a time then.
+    """Finds the client whose `open` in the snapshot kills each new chain.
 
-    Before it hears of the first one it has to return a tick: a start that shows no life is no client's fault.
+    After such a death the next chain hears of the clients one at a time. It must return a tick before the first one: if
+    it dies earlier, no client is at fault.
     """
 
     def __init__(self) -> None:
         self.is_careful = False
-        """Whether a new chain is to hear of the clients one at a time, each with a tick behind it."""
+        """Whether a new chain hears of the clients one at a time, each followed by a tick."""
         self.at_hand: str | None = None
-        """The client of which it is hearing then; None while it has shown no life."""
+        """The id of the client that is being introduced alone; None: none is."""
         self._deaths: Counter[str] = Counter()
 
     def is_last_chance(self, client_id: str) -> bool:
-        """Whether no chain is to hear of this client again if another one dies of it."""
+        """Whether one more death makes this client the one to blame."""
         return self._deaths[client_id] == DEATHS_ALONE - 1
 
     def note_death(self, *, is_over: bool) -> str | None:
-        """The chain has died; `is_over`: having heard of all. Returns the client that no chain is to hear of again."""
+        """Note that the chain has died; `is_over`: after the whole snapshot. Returns the client to blame, or None."""
         at_hand, self.at_hand = self.at_hand, None
         if is_over:
             self.is_careful = False

@@ -1,9 +1,9 @@
-"""The events' way to the chain: numbered, batched, each batch closed by a tick, kept until that is back.
+"""Numbers events, writes them to the chain in batches, and keeps each batch until the tick that closes it is back.
 
-Reads: events from clients, and from the chain's own actions (which never wait: see `put_nowait`). Writes: one block a
-batch, at once where the pipe takes it, through a task where it doesn't; to a new chain a snapshot of who is here, and
-then again what the dead one had not finished. Never: drops an event of a client, except one that kills the chain; if
-that is its `open`, all of them.
+Reads: events of clients, and those that the chain's own actions cause (these never wait: see `put_nowait`). Writes:
+each batch as one block, at once if the pipe has room, otherwise from a task; a new chain first gets a snapshot of the
+clients, and then the events that the last chain had not finished. Never: drops an event of a client, except one that
+kills the chain; if that is the client's `open`, the feed drops all of its events.
 """
 
 from __future__ import annotations
@@ -32,17 +32,18 @@ if TYPE_CHECKING:
     from fws_pipe.clients.client import Client
 
 WAITING_LIMIT_BYTES = 1024 * 1024
-"""How much waits before clients have to: as much as the pipe behind it holds."""
+"""Clients wait while this much waits for the pipe: it is as much as the pipe itself holds."""
 
 LOOP_LIMIT_BYTES = 64 * 1024 * 1024
-"""How much the chain's own consumer events may add; only a chain that makes more of them than it reads gets there."""
+"""The limit for consumer events that the chain causes; only a chain that makes more of them than it reads gets there.
+"""
 
 JOURNAL_LIMIT_BYTES = 64 * 1024 * 1024
-"""How much is kept until it is through the chain, unless the user says otherwise."""
+"""The default limit of the events that are kept until they are through the chain."""
 
 BATCH_EVENTS = 512
-"""The most events before a tick, so that a chain that works slowly doesn't pass for one that hangs:
-at 50 ms an event ticks come back every 26 s.
+"""The most events between two ticks, so that a slow chain isn't taken for one that hangs: at 50 ms an event a tick
+comes back every 26 s.
 """
 
 HEARTBEAT_S = 5.0
@@ -50,14 +51,14 @@ HEARTBEAT_S = 5.0
 
 
 class Door(enum.Enum):
-    """From whom events are taken."""
+    """The sources from which a feed takes events."""
 
     OPEN = enum.auto()
-    """From clients, the chain, and outside."""
+    """Clients, the chain, and sources outside."""
     CLIENTS_ONLY = enum.auto()
-    """Not from outside: the server ends, and a busy channel would keep the chain from settling."""
+    """Clients and the chain: the server drains, and a busy channel would keep the chain from settling."""
     CLOSED = enum.auto()
-    """There is no time left: an event is put without waiting."""
+    """The server's time is up: events are queued without waiting for room."""
 
 
 Taps = tuple[Callable[[bytes], object], ...]
@@ -71,15 +72,18 @@ def copy_to(taps: Taps, frames: bytes) -> None:
 
 
 class Restart(NamedTuple):
-    """What a new chain gets: how many events again, whether one at a time, and which one not."""
+    """What a new chain gets."""
 
     events: int
+    """Unfinished events, which are replayed."""
     is_careful: bool
+    """Whether they are written one at a time."""
     culprit: Culprit | None
+    """The event that is left out, if any."""
 
 
 class Feed:
-    """What waits for the chain, and what is under way in it."""
+    """The events of one link that wait for the chain, and those that are under way in it."""
 
     def __init__(self, journal_limit: int = JOURNAL_LIMIT_BYTES) -> None:
         self._journal: Journal[Client] = Journal()
@@ -87,11 +91,11 @@ class Feed:
         self.ticks = Ticks()
         self._recovery = Recovery(self._journal, self._find)
         self._clients: Iterable[Client] = ()
-        """Those that are here, as of the last restart."""
+        """The clients as of the last restart."""
         self.departures = Departures()
         self._phase = Phase.RESTING
         self._snapshot: dict[str, bytes] = {}
-        """What a new chain is to hear of each client, by id."""
+        """The `open` events with which a new chain learns of the clients, by client id."""
         self._waiting: list[bytes] = []
         self._charges: list[Charge[Client]] = []
         self._size = 0
@@ -100,27 +104,27 @@ class Feed:
         self._room = trio.lowlevel.ParkingLot()
         self._door = Door.OPEN
         self._is_nudged = False
-        """Whether a tick is to be written though nothing waits."""
+        """Whether to write a tick though no event waits."""
         self._pipe: Outlet | None = None
-        """The chain's, while it takes events and none is being written."""
+        """The chain's stdin while `flush` may write to it; None while `run` writes, or there is no chain."""
         self._rest = b""
-        """What the pipe had no room for at once."""
+        """The end of a batch that the pipe had no room for."""
         self.taps: Taps = ()
-        """Each gets the events and ticks, as whole frames, when they are written for the first time."""
+        """Each gets the events and ticks, in whole frames, when they are written for the first time."""
         self.untracked = 0
-        """Events that were written to a chain which lets no tick through: nothing tells how far it got with them."""
+        """Events written to a chain that lets no tick through, so that its progress is unknown."""
         self.dropped = 0
         """Consumer events that found no room."""
         self.times_full = 0
-        """How often the journal has been filled up."""
+        """How often the journal has reached its limit."""
 
     # What comes in.
 
     def put_messages(self, client: Client, block: bytes, position: int, limit: int) -> int:
-        """Queue the plain messages at the beginning of what a client has sent; returns where the rest begins.
+        """Queue the plain messages at the beginning of a client's bytes; returns the position of the rest.
 
-        Never waits: it takes what the client has room for, and who calls it stops reading all when `is_full` says so.
-        `flush` writes.
+        Never waits: it takes as much as the client's share has room for; the caller must stop reading clients while
+        `is_full`. `limit` is the largest message, in bytes. `flush` writes.
         """
         middle = event_time(time.time()) + client.event_tail
         events, position, self._seq = take_messages(
@@ -132,7 +136,7 @@ class Feed:
         return position
 
     def _add(self, client: Client, size: int, count: int) -> None:
-        """The events that have just been numbered are a client's."""
+        """Charge the last `count` events to a client; they have `size` bytes."""
         client.charge(size, count)
         self._charges.append(Charge(client, size, count, self._seq - count + 1))
         self._size += size
@@ -150,7 +154,7 @@ class Feed:
             self._put(event, client)
 
     def _put(self, event: Frame, client: Client) -> None:
-        """Queue an event that takes of a client's share."""
+        """Queue an event, charged to a client's share."""
         stamped = self._stamped(event)
         frame = encode(stamped)
         if stamped["type"] == OPEN:
@@ -161,12 +165,12 @@ class Feed:
 
     @property
     def is_full(self) -> bool:
-        """Whether the chain is so slow that no client may be read."""
+        """Whether no client may be read, since the chain is behind."""
         return self._size >= WAITING_LIMIT_BYTES or self._journal.size >= self._journal_limit
 
     @property
     def is_calm(self) -> bool:
-        """Whether the chain is known to be at work on one batch at most."""
+        """Whether the chain is known to work on one batch at most."""
         return not self.ticks.are_swallowed and self._journal.batches_under_way <= 1
 
     async def wait_room(self) -> None:
@@ -175,7 +179,7 @@ class Feed:
             await self._room.park()
 
     def close(self, clients: Iterable[Client]) -> None:
-        """End all waiting for room, now and later: there is no time left."""
+        """End all waiting for room, now and later: the server's time is up."""
         self._door = Door.CLOSED
         self._room.unpark_all()
         self.ticks.tell()
@@ -183,7 +187,7 @@ class Feed:
             client.stop_waiting()
 
     async def put_from_outside(self, event: Frame) -> bool:
-        """Queue an event that is no client's; waits while the chain is full. False after `shut_out`: it is dropped."""
+        """Queue an event that is no client's; waits while the feed is full. False after `shut_out`: it is dropped."""
         await self.wait_room()
         if self._door is not Door.OPEN:
             return False
@@ -191,24 +195,24 @@ class Feed:
         return True
 
     def shut_out(self) -> None:
-        """Take no more events from outside: the server ends, and a busy channel would keep the chain from settling."""
+        """Take no more events from outside: the server drains, and a busy channel would keep it from an end."""
         if self._door is Door.OPEN:
             self._door = Door.CLIENTS_ONLY
 
     def put_disconnect(self, event: Frame, client: Client) -> None:
-        """Queue a client's last event, which never waits: its `open` has waited, and it is smaller."""
+        """Queue a client's last event. It never waits: the `open`, which is larger, has waited for room."""
         if not client.has_ended:
             self.put_at_once(event, client)
             self.departures.add(client, self._seq)
             client.has_ended = True
 
     def put_nowait(self, event: Frame, client: Client | None = None) -> bool:
-        """Queue an event that the chain itself has caused. False, and counted, when there is no room.
+        """Queue an event that the chain itself has caused. Returns False when there is no room, and counts it.
 
-        `client` had caused what the chain was at work on: the event takes of its share.
+        The event is charged to `client`, whose event had made the chain cause it.
 
         Waiting would be a deadlock: the chain would wait for the front to take its actions, and the front for the
-        chain to take this event. Clients wait instead, since these events fill the queue first.
+        chain to take this event. Clients wait instead, since these events fill the queue too.
         """
         if self._size >= LOOP_LIMIT_BYTES:
             self.dropped += 1
@@ -231,17 +235,17 @@ class Feed:
 
     @property
     def kept(self) -> int:
-        """How many bytes the journal holds: events that the chain has not finished."""
+        """Bytes in the journal: the events that the chain has not finished."""
         return self._journal.size
 
     # What goes out.
 
     async def run(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
-        """Write batches until `finish` is called. Raises OSError when the chain has gone. For one chain at a time.
+        """Write batches to a chain until `finish` is called. Raises OSError when the chain has gone.
 
-        The first one at once: the snapshot, but for what the chain has been told (`known`, see `introduce`), and a tick
-        that tells when the chain serves. Events follow when it is back, so that one which kills the chain does not pass
-        for a chain that can't start: first again what is kept, then what waits.
+        It first writes the snapshot, without what the chain has been told already (`known`, see `introduce`), and a
+        tick. When that is back the chain serves, and the kept events follow, then the waiting ones. So an event that
+        kills the chain isn't taken for a chain that can't start. One call at a time.
         """
         self._move_on(PhaseEvent.BEGINS)
         self._rest = b""
@@ -287,7 +291,7 @@ class Feed:
         return self._phase is Phase.FINISHING
 
     def introduce(self, clients: Iterable[Client]) -> tuple[bytes, Mapping[str, bytes]]:
-        """A snapshot of now and a tick, for a chain that is to show that it serves; and what it tells of whom."""
+        """The first bytes for a chain that must prove that it serves, and the snapshot in them by client id."""
         known = {}
         for client in clients:
             opening = opening_of(client) if client.is_open else None
@@ -296,7 +300,7 @@ class Feed:
         return b"".join(known.values()) + self.ticks.first(), known
 
     async def _introduce_all(self, pipe: Outlet, news: list[tuple[str, bytes]]) -> None:
-        """Write what a chain hears first, and a tick; client by client where an earlier one has died before that."""
+        """Write the snapshot's `news` and a tick; one client at a time if an earlier chain has died of its snapshot."""
         if not news:
             self._move_on(PhaseEvent.INTRODUCED)
         if self._recovery.introductions.is_careful and not self.ticks.are_swallowed:
@@ -317,19 +321,19 @@ class Feed:
             await self.ticks.wait_change()
 
     async def _give_time(self) -> None:
-        """Wait before an event gets its last chance."""
+        """Wait a while before an event gets its last chance."""
         with trio.move_on_after(LAST_CHANCE_S):
             while not self._is_finishing:
                 await self.ticks.wait_change()
 
     def finish(self) -> None:
-        """Let `run` end where a frame ends: another chain gets what comes now."""
+        """Let `run` return after the frame that it is writing: another chain gets the events to come."""
         self._move_on(PhaseEvent.FINISH)
         self._work.set()
         self.ticks.tell()
 
     async def _replay(self, pipe: Outlet) -> None:
-        """Write again what is kept."""
+        """Write the kept events again."""
         while self._journal.is_replaying and not self._is_finishing:
             batch = self._journal.next_to_write()
             if batch is None:
@@ -342,12 +346,12 @@ class Feed:
         return self._journal.size >= self._journal_limit
 
     async def _wait_journal(self) -> None:
-        """Wait until another batch may be kept."""
+        """Wait until the journal has room for another batch."""
         while self._is_journal_full and not self._is_finishing:
             await self.ticks.wait_change()
 
     def flush(self) -> None:
-        """Write what waits, if the chain takes it at once; otherwise `run` does when it can."""
+        """Write the waiting events if the pipe has room now; otherwise `run` writes them later."""
         if not self._waiting:
             return
         if self._pipe is None or self._rest or self._journal.size >= self._journal_limit:
@@ -367,7 +371,7 @@ class Feed:
             self._settle(self.ticks.written)
 
     def _take_batch(self) -> bytes:
-        """What waits, with its tick; with one in between where it is much."""
+        """Take the waiting events, closed by a tick, with further ticks in between after each BATCH_EVENTS."""
         events, self._waiting = self._waiting, []
         charges, self._charges = self._charges, []
         self._size = 0
@@ -375,7 +379,7 @@ class Feed:
             self._room.unpark_all()
         parts = []
         while len(events) > BATCH_EVENTS:
-            # This tick has no number of its own, but that of the event before it.
+            # Such a tick has the number of the event before it, and none of its own.
             seq = decode_frame(events[BATCH_EVENTS - 1])["seq"]
             parts.append(self._keep(events[:BATCH_EVENTS], seq, []))
             del events[:BATCH_EVENTS]
@@ -408,20 +412,20 @@ class Feed:
             self._room.unpark_all()
 
     def has_written(self, tick: object) -> bool:
-        """Whether a tick of this number can come back: what else comes has been made up by a filter."""
+        """Whether this is the number of a tick that was written; a filter has made up any other."""
         return type(tick) is int and tick <= self.ticks.written
 
     @property
     def last_event(self) -> int:
-        """The number of the last event that there has been."""
+        """The number of the last event or tick."""
         return self._seq
 
     def has_settled(self, seq: int) -> bool:
-        """Whether the events up to this number are through the chain; they may wait for Redis still."""
+        """Whether the events up to this number are through the chain; they may still wait for Redis."""
         return self.ticks.settled >= seq
 
     def acknowledge(self, seq: int, *, is_confirmed: bool = True) -> None:
-        """A tick that was written has come back; `is_confirmed`: nothing before it waits for Redis."""
+        """Note that a tick has come back. `is_confirmed`: nothing before it waits for Redis."""
         self.untracked = 0
         self.ticks.note_back()
         _release(self._journal.acknowledge(seq, is_confirmed=is_confirmed))
@@ -430,7 +434,7 @@ class Feed:
         self._settle(seq)
 
     def confirm(self, seq: int) -> None:
-        """Nothing before this tick, which is back, waits for Redis any more; an old one is a sign of life."""
+        """Note that nothing before a returned tick waits for Redis any more. A repetition is a sign of life."""
         self.ticks.note_life()
         _release(self._journal.acknowledge(seq))
         self._note_done(seq)
@@ -441,34 +445,34 @@ class Feed:
         self.departures.forget_until(self.ticks.done)
 
     async def wait_idle(self) -> None:
-        """Wait until every tick that was written is back; for ever with a chain that swallows them."""
+        """Wait until every tick is back; for ever with a chain that swallows them."""
         while self.ticks.are_swallowed or self._journal.awaited is not None:
             await self.ticks.wait_change()
 
     def owner_of(self, seq: int) -> Client | None:
-        """The client whose event has this number, as long as the chain is at work on it."""
+        """The client whose event has this number; None unless the event is in the chain."""
         return self._journal.owner_of(seq)
 
     def owners_of(self, seqs: Iterable[object]) -> list[Client | None]:
-        """The clients whose events have these numbers, as `owner_of`; None also for what is no number."""
+        """The clients of many numbers, as `owner_of`; None also where the element is no number."""
         return self._journal.owners_of(seqs)
 
     @property
     def unfinished(self) -> int:
-        """How many events the chain has not been seen to be done with."""
+        """Events that the chain is not known to have finished."""
         return self._journal.events + len(self._waiting)
 
     async def wait_settled(self, seq: int | None = None) -> None:
-        """Wait until the events up to the number `seq` (None: all that have been put so far) are through the chain.
+        """Wait until the events up to the number `seq` are through the chain; None: all that have been queued so far.
 
-        Of a chain that swallows ticks: until they are written.
+        With a chain that swallows ticks: until they are written.
         """
         target = self._seq if seq is None else seq
         while not self.has_settled(target) and self._door is not Door.CLOSED:
             await self.ticks.wait_change()
 
     async def wait_stalled(self, timeout_s: float) -> None:
-        """Wait until the chain, though it owes a tick, has returned none for `timeout_s` seconds; 0: for ever."""
+        """Wait until the chain owes a tick and has returned none for `timeout_s` seconds; 0: for ever."""
         await self.ticks.wait_stalled(timeout_s, lambda: self._journal.awaited)
 
     @property
@@ -477,15 +481,15 @@ class Feed:
         return self._journal.awaited, self.ticks.written
 
     def nudge(self) -> None:
-        """Write a tick now: it waits before a stage that does not read, which shows which one that is."""
+        """Write a tick now: it will wait in front of the stage that has stopped reading, and so show which."""
         self._is_nudged = True
         self._work.set()
 
     def restart(self, clients: Iterable[Client], *, has_died: bool = True) -> Restart:
-        """The chain has died, or has made room for another one: prepare what the next one gets.
+        """Prepare what the next chain gets, after the last one has died or was replaced.
 
-        First a snapshot: an `open` with `replay` for each client whose own one is not kept. Then all that is kept. A
-        client that still waits at the gate is new to the next chain: no other will answer it.
+        That is a snapshot (an `open` with `replay` for each client whose own `open` is not kept), then all kept events.
+        A client that still waits at the gate is new to the next chain, which has to answer it.
 
         Raises ImpossibleEventError while `run` is still at work.
         """
@@ -500,7 +504,7 @@ class Feed:
         culprit = finding.culprit if finding is not None else None
         if culprit is not None and culprit.barred is not None:
             self._bar(culprit.barred)
-        self.untracked = 0  # they were lost with the chain, which was told
+        self.untracked = 0  # they were lost with the chain, and the log says so
         self._snapshot = {}
         for client in [*clients, *self.departures]:
             self._reintroduce(client)
@@ -510,7 +514,7 @@ class Feed:
         return Restart(self.unfinished, finding is not None and finding.is_careful, culprit)
 
     def _reintroduce(self, client: Client) -> None:
-        """Let the next chain hear of a client, unless it gets its own `open` again."""
+        """Let the next chain hear of a client, unless the client's own `open` is replayed."""
         event = opening_of(client)
         if event is None or event["seq"] > self.ticks.done:
             return
@@ -520,18 +524,18 @@ class Feed:
             self.put_at_once({name: event[name] for name in event if name not in ("seq", "time")}, client)
 
     def _find(self, client_id: object) -> Client | None:
-        """The client of an id, also one that is leaving; None where there is none."""
+        """The client with an id, also one that is leaving; None if there is none."""
         return next((client for client in [*self._clients, *self.departures] if client.id == client_id), None)
 
     def _bar(self, client: Client) -> None:
-        """Let no chain hear of a client again: whatever else it has sent makes no sense without its `open`."""
+        """Let no chain hear of a client again: its events make no sense without its `open`."""
         client.has_ended = True
         client.open_event = b""
         self.departures.discard(client)
         self._journal.leave_out(client.id)
         self._waiting = [raw for event, raw in frames_of(self._waiting) if event.get("id") != client.id]
         self._size = sum(map(len, self._waiting))
-        self._is_nudged = True  # somebody may wait for the tick behind what is left out
+        self._is_nudged = True  # a task may wait for the tick behind the events that are left out
 
 
 def _weight(event: Frame) -> int:

@@ -1,8 +1,8 @@
-"""What a new chain must hear of the clients before it gets events: a snapshot.
+"""The snapshot from which a new chain learns of the clients before it gets events.
 
-For each client that an earlier chain has been told of it is an `open` with `replay`, as things are now, but
-for what is remembered (clients/remembered.py). Also for those
-that have left, as long as their `disconnect` is kept: a chain must not hear of a departure before it hears of a client.
+It has an `open` with `replay` for each client that an earlier chain knew, with the client's present groups and
+authentication, and its settled remembered values (clients/remembered.py). A client that has left is in it as long as
+its `disconnect` is kept: a chain must hear of a client before it hears of its departure.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def opening_of(client: Client) -> Frame | None:
-    """The `open` that told the chain of a client; None where none has, or may."""
+    """The `open` that told the chain of a client; None if there was none, or no chain may hear of the client again."""
     return decode_frame(client.open_event) if client.open_event else None
 
 
 def snapshot_of(client: Client, opening: Frame) -> bytes:
-    """The same as a new chain gets it."""
+    """A client's `open` as a new chain gets it: encoded, and brought up to date."""
     now = {
         "auth": client.auth,
         "subprotocol": client.subprotocol,
@@ -38,9 +38,10 @@ def snapshot_of(client: Client, opening: Frame) -> bytes:
 def news(
     snapshot: Mapping[str, bytes], known: Mapping[str, bytes], seq: int, time: float
 ) -> Iterator[tuple[str, bytes]]:
-    """What a chain that knows so much (`known`, by client) must still hear: ids and frames.
+    """Yield the client ids and frames that bring a chain from the snapshot `known` to `snapshot`, both by client id.
 
-    A client that has changed since goes, and comes again. `seq` and `time` are those of the departures.
+    A client that has changed leaves and comes again. The `disconnect` events get the number `seq` and the `time`
+    (seconds since the epoch).
     """
     for client_id, opening in snapshot.items():
         if known.get(client_id) != opening:
@@ -58,13 +59,13 @@ def _farewell(client_id: str, seq: int, time: float) -> bytes:
 
 
 class Departures:
-    """The clients that have left, and whose `disconnect` is kept."""
+    """The clients that have left and whose `disconnect` is still kept."""
 
     def __init__(self) -> None:
         self._departed: OrderedDict[str, tuple[Client, int]] = OrderedDict()
-        """By id, with the number of the `disconnect`; the oldest first.
+        """Client and number of its `disconnect`, by client id; the oldest first.
 
-        A plain dict takes longer to find its first key the more have been deleted before it.
+        An OrderedDict, since a plain dict finds its first key more slowly the more keys before it were deleted.
         """
 
     def __iter__(self) -> Iterator[Client]:
@@ -74,20 +75,20 @@ class Departures:
         return client.id in self._departed
 
     def add(self, client: Client, seq: int) -> None:
-        """A client has left; `seq` is its `disconnect`."""
+        """Add a client that has left; `seq` is the number of its `disconnect`."""
         self._departed[client.id] = client, seq
 
     def get(self, client_id: str) -> Client | None:
-        """The client of an id, or None."""
+        """The client with an id, or None."""
         client, _ = self._departed.get(client_id, (None, 0))
         return client
 
     def discard(self, client: Client) -> None:
-        """Forget one, if it is there."""
+        """Remove a client, if it is there."""
         self._departed.pop(client.id, None)
 
     def forget_until(self, seq: int) -> None:
-        """Events up to this number are not kept any more."""
+        """Remove the clients whose `disconnect` has this number or a lower one."""
         while self._departed:
             client, departure = next(iter(self._departed.values()))
             if departure > seq:

@@ -1,4 +1,4 @@
-"""What has been written to the chain, until its tick is back. No I/O.
+"""Keeps the events that were written to the chain until the tick behind them is back. No I/O.
 
 Why nothing is lost and nothing is answered twice
 -------------------------------------------------
@@ -11,26 +11,26 @@ out of the sink:
 
 The invariant: an event is forgotten only when every action that it has caused has been executed. It holds because pipes
 keep the order, every filter passes ticks on behind what it has made of the events before them, and the front executes
-a block of actions before it acknowledges the tick at its end. So what a death can take away is behind the last tick
-that is back, and all of that is still here.
+a block of actions before it acknowledges the tick at its end. So a death can only take events behind the last tick that
+is back, and the journal still has all of these.
 
 The schedule that tries to break it: the chain has answered e4, the answer has been executed, and a stage dies before t5
-comes back. The next chain gets e4 again, and answers it again. That the second answer is not executed is the work of
-progress.py, which remembers what has been executed behind the last tick, by the `seq` that each action has from its
-event. Events keep their numbers when they are written again; so e4 of the second run is e4 of the first.
+comes back. The next chain gets e4 again, and answers it again. progress.py leaves the second answer out: it remembers
+the actions that were executed behind the last tick, by the `seq` that each action has from its event. Events keep their
+numbers when they are written again, so e4 has the same number in both runs.
 
-A tick may be back before Redis has confirmed what was published before it. Then local service goes on, but the event is
-not yet forgotten: a sink that dies now would lose the publish. Such a batch no longer counts as under way, and stays
+A tick may be back before Redis has confirmed the publishes before it. Then local service goes on, but the events are
+not yet forgotten: a sink that dies now would lose the publish. Their batch no longer counts as under way, and stays
 until the sink confirms it.
 
     to be written -> under way -> (back, but unconfirmed ->) forgotten
           ^------------ a new run of the chain -----'
 
-When the chain dies all that is kept is written again, in order. Where one event may be what kills (blame.py), those
+When the chain dies, all kept events are written again, in order. If one of them may be the cause (blame.py), the events
 that were in the chain are written one at a time, each with a tick of its own.
 
-Batches are kept as the bytes that were written, so keeping them costs a few objects each, however many events they
-hold; only where the chain has died are some of them taken apart again.
+Batches are kept as the bytes that were written, so each costs only a few objects, however many events it holds. Some of
+them are decoded again, but only after a death.
 """
 
 from __future__ import annotations
@@ -46,20 +46,21 @@ from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
 OwnerT = TypeVar("OwnerT")
 
 BATCH_BYTES = 500
-"""What a batch takes beside its text: some objects of Python's. So that many small ones don't exceed a limit unseen."""
+"""What a batch counts beside its text, for Python's objects: so many small batches don't exceed the limit unnoticed."""
 
 
 class Charge(NamedTuple, Generic[OwnerT]):
-    """How many bytes and events of a batch are an owner's, and the number of the first; the others follow it."""
+    """The part of a batch that is charged to one owner: `size` bytes in consecutive `events`."""
 
     owner: OwnerT
     size: int
     events: int
     first: int
+    """The number of the first event."""
 
 
 class Batch(NamedTuple, Generic[OwnerT]):
-    """Events that are written at once, closed by the tick `seq`; `events` counts them, the tick left out."""
+    """Events that are written at once, closed by the tick `seq`; `events` counts them without the tick."""
 
     data: bytes
     seq: int
@@ -68,7 +69,7 @@ class Batch(NamedTuple, Generic[OwnerT]):
 
     @property
     def size(self) -> int:
-        """What it takes, in bytes."""
+        """Its memory in bytes."""
         return len(self.data) + BATCH_BYTES
 
 
@@ -87,21 +88,21 @@ class Journal(Generic[OwnerT]):
         self._under_way: deque[Batch[OwnerT]] = deque()
         self._to_write: deque[Batch[OwnerT]] = deque()
         self._alone_until = 0
-        """Up to this tick each batch is alone in the chain."""
+        """Batches up to this tick are written one at a time."""
         self.size = 0
-        """What is kept, in bytes."""
+        """The memory of all kept batches, in bytes."""
 
     # What is written.
 
     def add(self, data: bytes, seq: int, events: int, charges: Sequence[Charge[OwnerT]]) -> None:
-        """Keep a batch that is being written. Only when `is_replaying` is over."""
+        """Keep a new batch, which is being written. Not while `is_replaying`."""
         batch = Batch(data, seq, events, charges)
         self._under_way.append(batch)
         self.size += batch.size
 
     @property
     def is_replaying(self) -> bool:
-        """Whether what is kept must still be written, or something is under way that must be alone."""
+        """Whether kept batches must still be written, or the one under way must be alone."""
         return bool(self._to_write) or self._is_one_alone
 
     @property
@@ -121,9 +122,10 @@ class Journal(Generic[OwnerT]):
     # What comes back.
 
     def acknowledge(self, seq: int, *, is_confirmed: bool = True) -> list[Charge[OwnerT]]:
-        """The tick `seq` is back. Returns what the owners of all before it are free of.
+        """Note that the tick `seq` is back. Returns the charges that end with it.
 
-        Forgets these batches, unless something before the tick waits for Redis to confirm it: then a later call does.
+        Forgets the batches up to this tick if `is_confirmed`; otherwise something in them waits for Redis, and a later
+        call forgets them.
         """
         charges: list[Charge[OwnerT]] = []
         if is_confirmed:
@@ -140,18 +142,18 @@ class Journal(Generic[OwnerT]):
 
     @property
     def awaited(self) -> int | None:
-        """The oldest tick that is not back, or None."""
+        """The number of the oldest tick that is not back, or None."""
         return self._under_way[0].seq if self._under_way else None
 
     def owner_of(self, seq: int) -> OwnerT | None:
-        """The owner of the event of this number; None where it has none, or is not in the chain."""
+        """The owner of the event of this number; None if it has no owner, or isn't in the chain."""
         charge = self._charge_of(seq)
         return None if charge is None else charge.owner
 
     def owners_of(self, seqs: Iterable[object]) -> list[OwnerT | None]:
-        """Whose events in the chain have these numbers, one each; None also for what is no number.
+        """The owner for each of these numbers, as `owner_of`; None also for an element that is no number.
 
-        A client's events mostly follow each other, so one look finds the owner of many.
+        A client's events mostly follow each other, so one search finds the owner of many.
         """
         owners: list[OwnerT | None] = []
         owner: OwnerT | None = None
@@ -199,7 +201,7 @@ class Journal(Generic[OwnerT]):
 
     @property
     def newest_under_way(self) -> int:
-        """The last tick that has been written and is not back; 0: there is none."""
+        """The number of the newest tick that is not back; 0: there is none."""
         return self._under_way[-1].seq if self._under_way else 0
 
     def oldest_under_way(self) -> Kept | None:
@@ -208,7 +210,7 @@ class Journal(Generic[OwnerT]):
         return None if batch is None else next(frames_of([batch.data]))
 
     def restart(self, *, careful_until: int = 0) -> None:
-        """There is a new chain: all will be written again, up to the tick `careful_until` one at a time, each alone."""
+        """Prepare all batches to be written again, events up to the tick `careful_until` one at a time."""
         self._alone_until = max(self._alone_until, careful_until)
         kept = [batch for batches in self._all for batch in batches]
         self._unconfirmed.clear()
@@ -223,7 +225,7 @@ class Journal(Generic[OwnerT]):
             before = batch.seq
 
     def skip(self, seq: int) -> None:
-        """Leave out an event that is to be written again and that has a batch of its own; its tick stays."""
+        """Leave out an event that has a batch of its own and is to be written again; the batch's tick stays."""
         for index, batch in enumerate(self._to_write):
             if batch.seq >= seq:
                 *_, tick = frames_of([batch.data])
@@ -232,7 +234,7 @@ class Journal(Generic[OwnerT]):
                 return
 
     def leave_out(self, client_id: str) -> None:
-        """Leave out a client's events of what is to be written again; the ticks stay."""
+        """Leave out a client's events from the batches to be written again; the ticks stay."""
         for index, batch in enumerate(self._to_write):
             frames = [kept for kept in frames_of([batch.data]) if kept.event.get("id") != client_id]
             data = b"".join(kept.raw for kept in frames)
@@ -249,7 +251,7 @@ def _first_of(charge: Charge[OwnerT]) -> int:
 
 
 def _parts_of(batch: Batch[OwnerT]) -> list[Batch[OwnerT]]:
-    """A batch for each event, closed by a tick of its number; the last one keeps the batch's tick and charges."""
+    """A batch for each event, closed by a tick of the event's number; the last keeps its tick and charges."""
     *events, tick = frames_of([batch.data])
     parts: list[Batch[OwnerT]] = [
         Batch(raw + encode({**tick.event, "seq": event["seq"]}), event["seq"], 1, ()) for event, raw in events[:-1]
@@ -258,7 +260,7 @@ def _parts_of(batch: Batch[OwnerT]) -> list[Batch[OwnerT]]:
 
 
 def frames_of(blocks: Iterable[bytes]) -> Iterator[Kept]:
-    """Take blocks of whole frames of our own apart."""
+    """Decode blocks of whole frames that this server has encoded."""
     decoder = FrameDecoder("our own journal")
     for block in blocks:
         decoder.feed(block)

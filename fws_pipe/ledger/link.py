@@ -1,11 +1,11 @@
 r"""A link: one chain's side of the front.
 
-    clients -> feed -> the chain -> what it answers -> execution -> clients
+    clients -> feed -> the chain -> its actions -> execution -> clients
                  \-- journal, blame, quarantine --/    progress
 
-It has the chain's own book (feed, progress, quarantine), the clients that this chain knows of, and what they say; and
-it executes the actions that come back. Another chain is another link. The supervisor drives it as its `Exchange`.
-Never: user code, Redis, or a byte of a connection.
+A link owns the chain's records (feed, progress, quarantine), the clients that the chain has been told of, and their
+conversations; and it executes the actions that come back. Another chain is another link. The supervisor drives it as
+its `Exchange`. Never: user code, Redis, or a byte of a connection.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class LinkLimits:
     max_groups: int = 0
     slow_client: SlowClient = SlowClient.CLOSE
     quarantine: str | None = None
-    """The folder for events that kill the chain."""
+    """The folder for events that kill the chain; None: they are not kept."""
     checks_actions: bool = True
-    """Whether no sink has checked what comes back."""
+    """Whether the link checks the fields of actions; False where a sink has done so."""
 
 
 class Surroundings(Protocol):
@@ -62,10 +62,10 @@ class Surroundings(Protocol):
         """Start a task that may outlive the chain."""
 
     def begin_turn(self) -> None:
-        """Clients are about to find room: those go on at once for which a turn has time."""
+        """Clients are about to find room: resume as many of them at once as one turn has time for."""
 
     async def read_all(self, inlet: Inlet, consume: Callable[[bytes], object]) -> None:
-        """Give each block of a pipe to `consume`, to its end. Raises what that raises."""
+        """Give each block of a pipe to `consume`, until the pipe ends. Raises whatever `consume` raises."""
 
 
 class Link:
@@ -80,7 +80,7 @@ class Link:
         log: Log,
         files_name: str | None = None,
     ) -> None:
-        """`files_name` is part of the names of the files in quarantine; None: the server's name."""
+        """`files_name` is the part of quarantine file names that tells whose they are; None: the server's name."""
         self._name = name
         self._limits = limits
         self._surroundings = surroundings
@@ -91,51 +91,51 @@ class Link:
         self.clients = Clients(counters, limits.slow_client, self.feed.owners_of, limits.max_groups)
         """All clients that the chain has been told of."""
         self.conversations: dict[Client, Conversation[Client]] = {}
-        """The conversations with those of them whose handshake is over."""
+        """The conversation of each client whose handshake is over."""
         self._held_at_the_gate: set[Client] = set()
-        """Those that a filter has put on hold before their handshake was over."""
+        """Clients that a filter has put on hold before their handshake was over."""
         self._flushing: set[Client] = set()
-        """Those of which a filter waits to hear that all is written that has been sent to them."""
+        """Clients whose outbox is awaited empty, because a filter has asked with `flush`."""
         self._quarantine = Quarantine(limits.quarantine, files_name or name)
         self.taps: Taps = ()
-        """Each gets the actions, and whatever else comes back, as whole frames."""
+        """Each gets all frames that come back from the chain, in whole frames."""
         self.wants_data = False
         """Whether the chain wants `data` events."""
         self._wants_are_old = False
-        """Whether that is what the chain before this one has wanted."""
+        """Whether `wants_data` is still the wish of the chain before this one."""
         self._unsettled: dict[Client, Remembered] = {}
-        """What is remembered of clients that a crash takes back in part."""
+        """Clients with remembered values that a crash would take back."""
         self._tick_before = 0
-        """The last tick that has come back; also one that is not acknowledged yet."""
+        """The number of the last tick that has come back, acknowledged or not."""
         self._last_tick: Frame | None = None
         """The last tick of the block that is being executed."""
         self.publishes_lost = 0
-        """Publishes that the sink has given up, at its end."""
+        """Publishes that the sink has given up when it ended."""
 
     # Clients.
 
     async def announce(self, client: Client, event: Frame) -> None:
-        """Tell the chain of a client; waits while the chain is full."""
+        """Tell the chain of a client; waits while the feed is full."""
         await self.feed.put(event, client)
-        # No checkpoint between the two: the chain's first action for this client must find it.
+        # No checkpoint in between: the chain's first action for this client must find it.
         self.clients.add(client)
 
     def converse(self, client: Client, conversation: Conversation[Client]) -> None:
-        """Note the conversation with a client whose handshake is over."""
+        """Register the conversation of a client whose handshake is over."""
         self.conversations[client] = conversation
 
     def depart(self, client: Client, code: int, reason: str, *, clean: bool) -> None:
         """Forget a client and tell the chain, once."""
         if client in self.clients:
             self.clients.remove(client)
-            has_come = self.conversations.pop(client, None) is not None
+            was_accepted = self.conversations.pop(client, None) is not None
             self._held_at_the_gate.discard(client)
             self.feed.put_disconnect(events.disconnect_event(client.id, code=code, reason=reason, clean=clean), client)
-            if has_come:  # of a client that is refused at the gate there is a line already
+            if was_accepted:  # a refusal at the gate has been logged already
                 self._log.debug(f"{client.id} has gone: {code} {reason!r}")
 
     def hold_as_asked(self, client: Client) -> None:
-        """Put a client on hold whose conversation has just begun, if a filter has asked for that at the gate."""
+        """Hold a client whose conversation has just begun, if a filter has asked for that at the gate."""
         if client in self._held_at_the_gate:
             self._held_at_the_gate.discard(client)
             self._hold(client)
@@ -154,7 +154,7 @@ class Link:
             conversation.resume()
 
     def put_data(self, client: Client, block: bytes) -> None:
-        """Queue a `data` event: bytes of a client as they came."""
+        """Queue a `data` event: bytes as the client has sent them."""
         self.feed.put_at_once(events.data_event(client.id, block), client)
 
     def _set_wants(self, wanted: list[str]) -> None:
@@ -168,27 +168,27 @@ class Link:
             conversation.tap(is_wanted=wants_data)
 
     def close(self) -> None:
-        """End all waiting for the chain: there is no time left."""
+        """End all waiting for the chain: the server's time is up."""
         self.feed.close(self.clients)
 
     # The chain's two pipes, as a supervisor drives them.
 
     @property
     def ready(self) -> trio.Event:
-        """Set once a tick has come back through the chain that runs now."""
+        """Set once a tick has come back through the chain that is running."""
         return self.feed.ticks.ready
 
     async def write_events(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
-        """Write events to a chain that has been told so much, until `finish_events` is called."""
+        """Write events to a chain until `finish_events` is called. `known` is what `introduce` has told it."""
         await self.feed.run(pipe, known)
 
     @property
     def returns_ticks(self) -> bool:
-        """Whether a tick has ever come back."""
+        """Whether any tick has ever come back."""
         return self.feed.ticks.are_returned
 
     async def wait_stalled(self) -> None:
-        """Wait until the chain has returned no tick for the stall timeout though it owes one."""
+        """Wait until the chain owes a tick and has returned none for the stall timeout."""
         await self.feed.wait_stalled(self._limits.stall_timeout)
 
     @property
@@ -197,57 +197,57 @@ class Link:
         return self.feed.ticks_under_way
 
     def nudge(self) -> None:
-        """Write a tick now: it waits before a stage that does not read."""
+        """Write a tick now: it will wait in front of the stage that has stopped reading."""
         self.feed.nudge()
 
     def give_up_on_ticks(self) -> None:
-        """The chain lets no tick through: serve all the same."""
+        """Serve without ticks: the chain lets none through."""
         self.feed.ticks.give_up()
         self.progress.expect_no_ticks()
         self._settle_remembered()
 
     def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
-        """What a chain gets first that is to show that it serves, and what that tells of whom."""
+        """The first bytes for a chain that must prove that it serves, and the snapshot in them by client id."""
         return self.feed.introduce(self.clients)
 
     async def wait_idle(self) -> None:
-        """Wait until the chain owes nothing."""
+        """Wait until every tick is back."""
         await self.feed.wait_idle()
 
     def finish_events(self) -> None:
-        """Let `write_events` end where a frame ends."""
+        """Let `write_events` return after the frame that it is writing."""
         self.feed.finish()
 
     def prepare_restart(self, *, is_replaced: bool, is_changed: bool) -> list[str]:
-        """The chain has died, or (`is_replaced`) gives way to another, which may work otherwise (`is_changed`).
+        """Prepare the link for the next run. The chain has died, or (`is_replaced`) a new one takes over.
 
-        Returns what people should know of what that means.
+        `is_changed`: the next chain's text may differ. Returns notes for the log.
         """
-        # The next chain says itself what it wants, before its first tick. Until then the old wants hold: bytes that
-        # arrive in between may be wanted.
+        # The next chain states its wants before its first tick. Until then the old ones hold, since it may want bytes
+        # that arrive in between.
         self._wants_are_old = True
-        self.resume_all()  # the next chain says anew whom it holds, too: it gets again what made this one do so
+        self.resume_all()  # the next chain gets the events that led to each hold again, and asks again
         self._take_back_remembered()
         restart = self.feed.restart(self.clients, has_died=not is_replaced)
         self.progress.begin_replay(
             self.feed.ticks.settled, returns_ticks=not self.feed.ticks.are_swallowed, may_regroup=is_changed
         )
         if not self.feed.ticks.are_swallowed:
-            self.publishes_lost = 0  # by the sink that has ended; the next one gets them again
+            self.publishes_lost = 0  # the next sink gets what the last one gave up
         said = []
         if restart.culprit is not None:
             if restart.culprit.barred is not None:
                 self._turn_away(restart.culprit.barred)
             self._surroundings.spawn(functools.partial(self._put_into_quarantine, restart.culprit))
         if self.feed.ticks.are_swallowed and not is_replaced:
-            said.append("what was under way is lost: the chain lets no tick through")
+            said.append("unfinished events are lost: the chain lets no tick through")
         elif restart.events:
             manner = ", one at a time" if restart.is_careful else ""
-            said.append(f"{counted(restart.events, 'event waits', 'events wait')} for the next one{manner}")
+            said.append(f"the next run gets {counted(restart.events, 'unfinished event')} again{manner}")
         return said
 
     def _turn_away(self, client: Client) -> None:
-        """Close a client of which the chain does not hear any more, or refuse it at the gate."""
+        """Close a client that the chain can't be told of any more, or refuse it at the gate."""
         self._counters.add(Count.NOT_SERVED)
         conversation = self.conversations.get(client)
         if conversation is None:
@@ -259,17 +259,19 @@ class Link:
         kept = culprit.kept
         whose = f" of {kept.event['id']}" if "id" in kept.event else ""
         what = f"event {kept.event['seq']} ({kept.event['type']}{whose}, {len(kept.raw)} bytes)"
-        skipped = "is skipped" if culprit.barred is None else "is skipped, its client turned away"
-        with trio.CancelScope(shield=True):  # also at the server's end
-            # In a thread: a disk may take its time.
+        skipped = "is skipped" if culprit.barred is None else "is skipped, and its client turned away"
+        with trio.CancelScope(shield=True):  # also while the server ends
+            # In a thread: a disk may be slow.
             fate = await trio.to_thread.run_sync(self._quarantine.keep, kept.event["seq"], culprit.opening + kept.raw)
         self._counters.add(Count.QUARANTINED if fate.is_kept else Count.SKIPPED)
-        self._log.always(f"{what} has killed the chain {DEATHS_ALONE} times, alone in it, and {skipped}; {fate.text}")
+        self._log.always(
+            f"{what} has killed the chain {DEATHS_ALONE} times while alone in it; it {skipped}; {fate.text}"
+        )
 
     # Actions.
 
     async def execute_all(self, inlet: Inlet, source: str) -> None:
-        """Execute the action frames of a stream to its end. Raises FrameError for what isn't frames."""
+        """Execute the action frames of a pipe until it ends. Raises FrameError for bytes that aren't frames."""
         decoder = FrameDecoder(source)
 
         def consume(block: bytes) -> None:
@@ -288,17 +290,17 @@ class Link:
         decoder.finish()
 
     def execute_block(self, frames: list[Frame]) -> None:
-        """Execute actions, and write what they send; the clients are free of what they sent only when that is done."""
+        """Execute actions, write the messages that they send, and only then acknowledge the last tick among them."""
         if self.progress.is_replaying:
             frames = list(self.progress.without_done(frames))
         for frame in frames:
             self.execute(frame)
-        self.clients.flush()  # before the bookkeeping, for which no client waits
-        if self.feed.ticks.are_swallowed and frames:
-            self.feed.ticks.ready.set()  # an answer shows as well that the chain serves
-        if (
-            not self.feed.ticks.are_swallowed
-        ):  # of such a chain nothing is replayed, and nothing would end the remembering
+        self.clients.flush()  # before the bookkeeping, since clients wait for this
+        if self.feed.ticks.are_swallowed:
+            # Nothing is replayed for such a chain, and no tick would let progress forget.
+            if frames:
+                self.feed.ticks.ready.set()  # any answer proves that the chain serves
+        else:
             self.progress.note(frames)
         if self._last_tick is not None:
             self._surroundings.begin_turn()
@@ -306,7 +308,7 @@ class Link:
             self._last_tick = None
 
     def execute(self, frame: Frame) -> None:
-        """Execute one action; what it sends is written by `clients.flush`."""
+        """Execute one action. Messages that it sends wait for `clients.flush`."""
         kind = type_of(frame)
         if kind == actions.SEND and not self._limits.checks_actions:
             self.clients.send(frame)
@@ -335,13 +337,13 @@ class Link:
             self._counters.add(Count.UNKNOWN_TYPE)
 
     def _note_tick(self, tick: Frame) -> None:
-        """Note the last tick of a block: it stands for those before it."""
+        """Note the last tick of a block, which stands for all before it."""
         if self._was_written(tick) and (self._last_tick is None or tick["seq"] >= self._last_tick["seq"]):
             self._last_tick = tick
             self._tick_before = tick["seq"]
 
     def _was_written(self, tick: Frame) -> bool:
-        """Whether a tick, or a frame that confirms one, has a number that was written; counts those that have not."""
+        """Whether the number of a tick, or of a `confirm`, has been written. Counts the others."""
         was_written = self.feed.has_written(tick.get("seq"))
         if not was_written:
             self._counters.add(Count.MADE_UP_TICKS)
@@ -399,17 +401,17 @@ class Link:
             self._unsettled[client] = client.remembered
 
     def _comes_again(self, seq: object) -> bool:
-        """Whether the event of this number comes again if the chain dies now."""
+        """Whether the event of this number would be replayed if the chain died now."""
         ticks = self.feed.ticks
         return type(seq) is int and ticks.done < seq <= self.feed.last_event and not ticks.are_swallowed
 
     def _refuse_to_remember(self, client: Client, name: str) -> None:
         if self._counters.add(Count.NOT_REMEMBERED) == 1:
-            limit = f"{client.id} would have more than {REMEMBERED_LIMIT_BYTES} bytes of names and values"
+            limit = f"{client.id} would exceed {REMEMBERED_LIMIT_BYTES} bytes of names and values"
             self._log.always(f"dropped remember {describe(name)}: {limit}; further ones are only counted")
 
     def _settle_remembered(self) -> None:
-        """Settle what is remembered, as far as no event comes again that has led to it."""
+        """Settle remembered values whose events will not be replayed any more."""
         if self._unsettled:
             done = math.inf if self.feed.ticks.are_swallowed else self.feed.ticks.done
             for remembered in self._unsettled.values():
@@ -417,7 +419,7 @@ class Link:
             self._unsettled = {client: each for client, each in self._unsettled.items() if not each.is_settled}
 
     def _take_back_remembered(self) -> None:
-        """The next chain gets the events again that have led to what is not settled."""
+        """Forget unsettled values: the next chain gets their events again."""
         self._settle_remembered()
         for remembered in self._unsettled.values():
             remembered.forget_unsettled()
@@ -463,10 +465,12 @@ class Link:
             self.feed.put_at_once(events.flushed_event(client.id), client)
 
     def _put_consumer(self, event: Frame, seq: object = None) -> None:
-        """Queue an event that the chain has caused, on behalf of whose event `seq` is."""
+        """Queue an event that the chain has caused, charged to the client whose event `seq` is."""
         client = self.feed.owner_of(seq) if type(seq) is int else None
         if not self.feed.put_nowait(event, client) and self.feed.dropped == 1:
-            self._log.always("dropped a consumer event: the chain makes more of them than it reads")
+            self._log.always(
+                "dropped a consumer event: the chain makes more of them than it reads; further ones are only counted"
+            )
 
     _actions: ClassVar[dict[str, Callable[[Link, Frame], None]]] = {
         actions.SEND: lambda self, action: self.clients.send(action),

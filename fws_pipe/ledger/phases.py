@@ -1,14 +1,14 @@
-"""The phases of a feed, as a table: where the chain of now is in what it is written. No I/O and no clock.
+"""The phases of a feed as a table: what the running chain is given at the moment. No I/O and no clock.
 
     RESTING --BEGINS--> INTRODUCING --INTRODUCED--> REPLAYING --REPLAYED--> FLOWING
     these three --FINISH--> FINISHING;  each of the four --ENDS--> RESTING, but INTRODUCING to CUT_OFF
     CUT_OFF --RESTARTS--> RESTING
 
-A chain gets a snapshot of the clients, then again what the one before it had not finished, then what comes. If it dies
-of the snapshot, a client is to blame, and if it dies later, an event: CUT_OFF remembers that until `Feed.restart` has
-found out which.
+A chain gets a snapshot of the clients, then the events that the last chain had not finished, then new events. If it
+dies during the snapshot a client is to blame, and if it dies later an event is: CUT_OFF remembers the first case until
+`Feed.restart` has found the client.
 
-The table has a cell for each phase and each event. IMPOSSIBLE says that our own code is wrong: `after` raises then.
+The table has a cell for each phase and each event. IMPOSSIBLE stands for a fault of our own: `after` raises then.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from fws_pipe.websocket.states import row
 
 
 class Phase(enum.Enum):
-    """What the chain of now is written."""
+    """What the running chain is given."""
 
     RESTING = enum.auto()
-    """Nothing: there is no chain, or it takes no more. Events wait for the next one."""
+    """Nothing: there is no chain, or it takes no more. Events wait for the next chain."""
     INTRODUCING = enum.auto()
-    """The clients that it must hear of before any event; until the tick behind them is back."""
+    """The snapshot of the clients, until the tick behind it is back."""
     REPLAYING = enum.auto()
-    """What the chain before it had not finished, once a tick is back."""
+    """The events that the last chain had not finished."""
     FLOWING = enum.auto()
-    """Events as they come."""
+    """New events."""
     FINISHING = enum.auto()
-    """Only what has been begun: another chain gets the rest."""
+    """The rest of what is being written: another chain gets what follows."""
     CUT_OFF = enum.auto()
-    """Nothing: it ended before it had heard of all clients, one of which may have killed it."""
+    """Nothing: the chain ended before it had heard of all clients, one of which may have killed it."""
 
-    __hash__ = object.__hash__  # there is one object for each: no need to hash its name
+    __hash__ = object.__hash__  # each member is a single object, so its name need not be hashed
 
 
 class PhaseEvent(enum.Enum):
     """What happens to a feed."""
 
     BEGINS = enum.auto()
-    """A new chain takes what is written."""
+    """`run` begins to write to a new chain."""
     INTRODUCED = enum.auto()
-    """The chain has outlived the introduction, or there was none to make."""
+    """The chain has survived the snapshot, or the snapshot is empty."""
     REPLAYED = enum.auto()
-    """What is kept has been written."""
+    """The kept events have been written."""
     FINISH = enum.auto()
-    """The chain is to get nothing more; perhaps it has gone already."""
+    """The chain is to get nothing more; it may have gone already."""
     ENDS = enum.auto()
-    """Writing is over: the chain has gone, or gets nothing more."""
+    """`run` ends: the chain has gone, or gets nothing more."""
     RESTARTS = enum.auto()
-    """The next chain is prepared."""
+    """The next chain is being prepared."""
 
     __hash__ = object.__hash__
 
@@ -64,7 +64,7 @@ TRANSITIONS: dict[Phase, dict[PhaseEvent, Phase | None]] = {
     _P.INTRODUCING: row(PhaseEvent, {_E.INTRODUCED: _P.REPLAYING, _E.FINISH: _P.FINISHING, _E.ENDS: _P.CUT_OFF}),
     _P.REPLAYING: row(
         PhaseEvent,
-        # Where there is nobody to introduce this is said at once, and then again when the first tick is back.
+        # With an empty snapshot INTRODUCED comes at once, and again when the first tick is back.
         {_E.INTRODUCED: _P.REPLAYING, _E.REPLAYED: _P.FLOWING, _E.FINISH: _P.FINISHING, _E.ENDS: _P.RESTING},
     ),
     _P.FLOWING: row(PhaseEvent, {_E.FINISH: _P.FINISHING, _E.ENDS: _P.RESTING}),

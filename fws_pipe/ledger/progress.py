@@ -1,16 +1,16 @@
-"""Which actions of a replay have been executed before it, so that none is executed twice and none is left out. No I/O.
+"""Remembers executed actions, so that a replay executes none of them twice and leaves none out. No I/O.
 
-An action carries the `seq` of the event that caused it. When a chain dies, the events that were not through it are
-written to the next one, whose answers come back once more. What has been executed of these is known exactly:
+An action carries the `seq` of the event that caused it. When a chain dies, the next one gets the unfinished events
+again, and answers them again. Which of these answers have been executed is known exactly:
 
-- Of an event whose tick is back everything has been executed: its actions had come out before the tick.
-- Of an event behind that tick the executed actions are remembered, by their receivers: a count for each. A filter that
-  answers several clients may list them in another order the second time, or without those that have left, and each of
-  them still gets its own answer once. The data is not compared: an answer that tells the time differs in each run.
+- For an event whose tick is back, all of them: its actions had come out before the tick.
+- For a later event the executed actions are counted by receiver. So a filter that answers several clients may list them
+  in another order the second time, or without the ones that have left, and each client still gets its answer once. The
+  data isn't compared, since an answer that tells the time differs in each run.
 
-Remembering costs the hot path nothing: blocks of frames are kept as they were executed, and looked into only when the
-chain has died, or when the tick is long in coming. Actions without a `seq`, as foreign filters make them, are never
-suppressed; those with a `seq` that no event has are taken for such (a time stamp, a count of the filter's own).
+Remembering costs the hot path nothing: executed blocks of frames are kept as they are, and read only when the chain has
+died, or when a tick takes long to come back. Actions without a `seq`, which foreign filters make, are never suppressed;
+neither are actions with a `seq` that no event has, such as a time stamp or a filter's own count.
 """
 
 from __future__ import annotations
@@ -23,56 +23,60 @@ from fws_pipe.protocol.codec import Frame, type_of
 from fws_pipe.protocol.events import CONFIRM, TICK
 
 _NO_ACTIONS = frozenset({TICK, CONFIRM})
-"""What has a `seq` and is caused by no event."""
+"""Types of frames that have a `seq` and are caused by no event."""
 
 _OF_ONE_RUN = frozenset({WANT, HOLD, RESUME, FLUSH, REMEMBER})
-"""What holds until the chain ends, or is taken back with the event when it dies: the next one says it anew."""
+"""Actions whose effect ends with the chain, or is taken back with the event when the chain dies: the next chain has to
+repeat them.
+"""
 
 _UNREAD_BLOCKS = 16
-"""How many executed blocks are kept before they are looked into: 4 MiB of frames at most."""
+"""The most executed blocks that are kept unread: 4 MiB of frames at most."""
 
 REMEMBERED_ACTIONS = 1 << 17
-"""How many receivers of unfinished events are remembered, some 250 bytes each. What goes beyond may be repeated."""
+"""The most pairs of event and receiver that are remembered, some 250 bytes each. Actions beyond that may be repeated.
+"""
 
 _RECEIVER_FIELDS = ("to", "group", "except", "id", "channel", "name")
-"""The fields that say whom or what an action is for."""
+"""The fields that name an action's receivers, or what else it is for."""
 
 
 class Progress:
-    """What has been executed of the events whose tick is not back.
+    """The executed actions of the events whose tick is not back.
 
-    `last_event` returns the number of the last event that there has been: a larger one is not believed.
+    `last_event` gives the number of the last event; a `seq` above it is taken for a number of the filter's own.
     """
 
     def __init__(self, last_event: Callable[[], int]) -> None:
         self._last_event = last_event
         self.is_replaying = False
-        """Whether actions may come back that have been executed: while this is false there is nothing to ask."""
+        """Whether executed actions may come back; while False, `without_done` need not be called."""
         self._acknowledged = 0
-        """The last tick that is back."""
+        """The number of the last tick that is back."""
         self._unread: list[Sequence[Frame]] = []
-        """Executed blocks since then, the oldest first."""
+        """Blocks that were executed since that tick and not read, the oldest first."""
         self._executed: Counter[tuple[int, int]] = Counter()
-        """What older blocks held: how many actions by event and receiver, of the events behind that tick."""
+        """Executed actions of the events behind that tick, from the blocks that were read: counts by (event, receiver).
+        """
         self._done: Counter[tuple[int, int]] = Counter()
-        """During a replay: those of them that have not come back yet."""
+        """During a replay: the executed actions that have not come back yet, counted likewise."""
         self._horizon = 0
-        """The last event of which anything had been executed when the replay began."""
+        """The last event with an executed action when the replay began."""
         self._returns_ticks = True
         self._may_regroup = False
         self._passing: frozenset[str] = frozenset()
-        """Types of what is never suppressed."""
+        """Types of frames that are never suppressed."""
         self.suppressed = 0
-        """Actions that were not executed because they had been before."""
+        """Actions that were left out because they had been executed before."""
 
     def note(self, frames: Sequence[Frame]) -> None:
-        """These frames have been executed, in this order. To be called for each block that was read."""
+        """Note the frames of an executed block, in order. To be called for each block."""
         self._unread.append(frames)
         if len(self._unread) > _UNREAD_BLOCKS:
             self._read_all()
 
     def acknowledge(self, tick: int) -> None:
-        """The tick of this number is back, and the block that it stands in has been noted."""
+        """Note that a tick is back. The block that contains it must have been noted before."""
         if tick <= self._acknowledged:
             return
         self._acknowledged = tick
@@ -82,12 +86,12 @@ class Progress:
             self._executed = Counter({key: count for key, count in self._executed.items() if key[0] > tick})
 
     def begin_replay(self, acknowledged: int, *, returns_ticks: bool = True, may_regroup: bool = False) -> None:
-        """A new chain gets again what is kept; the ticks up to `acknowledged` are back.
+        """Begin a replay: a new chain gets the kept events again; the ticks up to `acknowledged` are back.
 
-        `returns_ticks`: the chain lets ticks through, so one of them ends the replay. `may_regroup`: it may be another
-        chain, which puts the clients that it hears of into groups of its own.
+        `returns_ticks`: the chain lets ticks through, so that one of them ends the replay. `may_regroup`: the chain's
+        text may have changed, and with it the groups into which it puts clients.
         """
-        # One that dies before it is through with that leaves it to the next.
+        # A chain that dies before its replay is over leaves the regrouping to the next one.
         self._may_regroup = may_regroup or (self.is_replaying and self._may_regroup)
         self._passing = _NO_ACTIONS | _OF_ONE_RUN | ({JOIN, LEAVE} if self._may_regroup else frozenset())
         self._acknowledged = max(self._acknowledged, acknowledged)
@@ -98,12 +102,12 @@ class Progress:
         self.is_replaying = True
 
     def expect_no_ticks(self) -> None:
-        """The chain lets no tick through: an action of a new event ends the replay."""
+        """Let an action of a new event end the replay: the chain lets no tick through."""
         self._returns_ticks = False
         self._unread.clear()
 
     def without_done(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """Leave out of a replay's frames the actions that have been executed."""
+        """Yield a replay's frames without the actions that have been executed."""
         for frame in frames:
             kind = type_of(frame)
             seq = frame.get("seq")
@@ -117,12 +121,15 @@ class Progress:
                 yield left
 
     def _is_end(self, kind: str | None, seq: int) -> bool:
-        """Whether all that had been executed has come back once this frame has."""
+        """Whether this frame shows that all executed actions have come back."""
         ends = kind == TICK if self._returns_ticks else kind not in _NO_ACTIONS
         return ends and self._horizon < seq <= self._last_event()
 
     def _left_of(self, frame: Frame, seq: object) -> Frame | None:
-        """What of an action has not been executed: all, for some of its receivers, or nothing. Ask once for each."""
+        """The part of an action that has not been executed: all of it, some of its receivers, or None.
+
+        Counts the rest as come back, so it may be called once for each action.
+        """
         if type(seq) is not int or seq > self._last_event():
             return frame
         keys = _receivers_of(frame) if seq > self._acknowledged else []
@@ -133,14 +140,14 @@ class Progress:
         return {**frame, "to": [frame["to"][index] for index in left]} if left else None
 
     def _take_done(self, seq: int, key: int) -> bool:
-        """Whether a receiver has had an answer to this event that has not come back yet; now it has."""
+        """Whether an executed answer to this event and receiver has not come back yet; if so, it now counts as back."""
         if not self._done[seq, key]:
             return False
         self._done[seq, key] -= 1
         return True
 
     def _rest_of(self, send: Frame) -> Iterator[Frame]:
-        """Those messages of a joined send that have not been sent, or not to all."""
+        """Yield what of a joined send has not been sent: all of it, or its messages that some client lacks."""
         numbered = zip(send["data"], send["seq"], strict=True)
         single = [self._left_of({**send, "data": data, "seq": seq}, seq) for data, seq in numbered]
         left = [frame for frame in single if frame is not None]
@@ -152,7 +159,7 @@ class Progress:
             yield from left
 
     def _read_all(self) -> None:
-        """Look into the blocks that are kept: all that counts is who has got how many answers to what."""
+        """Read the unread blocks, and count their actions by event and receiver."""
         last_event = self._last_event()
         for frames in self._unread:
             for frame in frames:
@@ -168,7 +175,7 @@ class Progress:
 
 
 def _numbers_of(frame: Frame) -> Sequence[int]:
-    """The events that have caused an action, one for each of its messages."""
+    """The numbers of the events that have caused an action, one for each of its messages."""
     seq = frame.get("seq")
     if type_of(frame) in _NO_ACTIONS:
         return ()
@@ -178,9 +185,9 @@ def _numbers_of(frame: Frame) -> Sequence[int]:
 
 
 def _receivers_of(frame: Frame) -> Sequence[int]:
-    """A number for each client that an action names, or one for whom or what else it is for.
+    """A number for each client that an action names, or a single one for any other receiver.
 
-    Actions have it in common that are of one type and for the same receivers, in whatever order they name them.
+    Two actions of one type with the same receivers have the same numbers, in whatever order they name them.
     """
     kind, to = frame.get("type"), frame.get("to")
     if type(to) is list:
@@ -191,12 +198,12 @@ def _receivers_of(frame: Frame) -> Sequence[int]:
 
 
 def _in_order(value: object) -> object:
-    """A list of ids as something that is the same in any order."""
+    """A list of ids as a set, so that its order doesn't matter; any other value as it is."""
     return frozenset(value) if type(value) is list and all(type(item) is str for item in value) else value
 
 
 def _hash_of(*values: object) -> int:
     try:
         return hash(values)
-    except TypeError:  # a value that no right action has
+    except TypeError:  # no valid action has such a value
         return 0

@@ -1,6 +1,6 @@
-"""Where events go that kill the chain: a file each, as frames, so that `cat FILE | FILTER` shows the crash.
+"""Writes each event that kills the chain to a file of frames, so that `cat FILE | FILTER` reproduces the crash.
 
-Never: hurts the server. A disk that is full, or a folder without permission to write, costs the file, no more.
+Never: hurts the server. A full disk, or a folder that can't be written to, costs the file and nothing else.
 """
 
 from __future__ import annotations
@@ -12,31 +12,37 @@ from typing import NamedTuple
 from fws_pipe.errors import SystemRefusedError, UsageError
 
 LIMIT_BYTES = 256 * 1024 * 1024
-"""How much one run writes for a route: a client that sends such events on purpose must not fill the disk."""
+"""The most that one run of the server writes for a route: a client that sends such events on purpose must not fill the
+disk.
+"""
 
 
 class Fate(NamedTuple):
-    """What has become of an event, and how people are told."""
+    """What has become of an event."""
 
     is_kept: bool
     text: str
+    """For the log."""
 
 
 def check_folder(folder: str) -> None:
-    """See whether events could be kept there, and make nothing. Raises UsageError, SystemRefusedError."""
+    """Check that a folder could keep events, without making it. Raises UsageError, SystemRefusedError."""
     path = os.path.abspath(folder)
     if not os.path.lexists(path):
         path = os.path.dirname(path)
         if not os.path.isdir(path):
-            raise UsageError(f"--quarantine {folder}: {path}, where the server would make it, is no folder")
+            raise UsageError(f"--quarantine {folder}: {path}, where the server would make it, is not a folder")
     elif not os.path.isdir(path):
-        raise UsageError(f"--quarantine {folder}: expected a folder, and that is none")
+        raise UsageError(f"--quarantine {folder}: it is not a folder")
     if not os.access(path, os.W_OK | os.X_OK):
         raise SystemRefusedError(f"--quarantine {folder}: this user may not write in {path}")
 
 
 class Quarantine:
-    """A folder, which is made when it is needed; None: nothing is kept. `name` is the server's, and its route's."""
+    """Keeps events in `folder`, which is made when it is needed; None: keeps nothing.
+
+    `name` is the part of the file names that tells the server and its route.
+    """
 
     def __init__(self, folder: str | None, name: str) -> None:
         self._folder = folder
@@ -44,11 +50,11 @@ class Quarantine:
         self._room = LIMIT_BYTES
 
     def keep(self, seq: int, frames: bytes) -> Fate:
-        """Write the frames that kill the chain, the last of them the event `seq`. Takes as long as the disk does."""
+        """Write the frames that kill the chain, of which the last is the event `seq`. Blocks while the disk is slow."""
         if self._folder is None:
             return Fate(False, "it is not kept (--quarantine DIR keeps such events)")
         if len(frames) > self._room:
-            return Fate(False, f"it is not kept: {LIMIT_BYTES} bytes are in quarantine, and more may not be")
+            return Fate(False, f"it is not kept: the quarantine has reached its limit of {LIMIT_BYTES} bytes")
         path = os.path.join(self._folder, f"{time.strftime('%Y%m%dT%H%M%S')}-{self._name}-{seq}.mp")
         try:
             os.makedirs(self._folder, exist_ok=True)
@@ -60,7 +66,7 @@ class Quarantine:
 
 
 def _write(path: str, data: bytes) -> None:
-    """Write a file that only we may read: it holds what a client has sent. A part of it is of no use."""
+    """Write a file that only this user may read, since it holds a client's data. A partial file is deleted."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""What a chain's death means for the next one: what it gets again, how carefully, and which event it never gets."""
+"""Decides after a death which events the next chain gets again, whether one at a time, and which it never gets."""
 
 from __future__ import annotations
 
@@ -15,18 +15,17 @@ if TYPE_CHECKING:
 
 
 class Culprit(NamedTuple):
-    """An event that is skipped because it kills the chain; `opening` is its client's `open` as a snapshot has it.
-
-    `barred`: the client of which no chain hears any more, where the event is its `open`.
-    """
+    """An event that is skipped because it kills the chain."""
 
     kept: Kept
     opening: bytes
+    """Its client's `open` as in a snapshot; empty if the event is that `open`, or has no client."""
     barred: Client | None = None
+    """The client, if the event is its `open`: no chain hears of it any more."""
 
 
 class Finding(NamedTuple):
-    """The event to blame, if any, and whether what is kept is written again one at a time."""
+    """The event to blame, if any, and whether the kept events are written again one at a time."""
 
     culprit: Culprit | None
     is_careful: bool
@@ -36,7 +35,7 @@ _NOTHING = Finding(None, is_careful=False)
 
 
 class Recovery:
-    """Prepares a link's journal for its next chain. `find` gives the client of an id, also one that is leaving."""
+    """Prepares a link's journal for its next chain. `find` gives the client with an id, also one that is leaving."""
 
     def __init__(self, journal: Journal[Client], find: Callable[[object], Client | None]) -> None:
         self._journal = journal
@@ -46,16 +45,16 @@ class Recovery:
 
     @property
     def last_chance(self) -> int:
-        """The event that is skipped if the chain dies once more while it is alone there; 0: there is none."""
+        """The number of the event that is skipped if it is alone in the chain at one more death; 0: there is none."""
         return self._blame.last_chance
 
     def after_replacement(self) -> None:
-        """The chain has given way to another: all that it had not finished is written again, as it was."""
+        """Let the next chain get all unfinished events, in batches as before: the last one was replaced."""
         self._journal.restart()
         self.introductions.at_hand = None
 
     def after_death(self, *, is_introduced: bool) -> Finding:
-        """The chain has died; `is_introduced`: having heard of all clients."""
+        """Decide what the next chain gets after a death. `is_introduced`: the dead chain had heard of all clients."""
         victim = self.introductions.note_death(is_over=is_introduced)
         if victim is not None:
             self._journal.restart()

@@ -1,13 +1,13 @@
-"""What ticks tell: how far the chain is, whether it serves, and whether it hangs.
+"""Ticks: they tell how far the chain has got, whether it serves, and whether it hangs.
 
 A tick stands behind each batch of events, and every filter passes it on. So when the tick `n` comes back from the end
-of the chain, everything before it has been through the whole chain, and what the chain has answered has been executed.
+of the chain, all events before it have been through the whole chain, and the chain's answers have been executed.
 
     written >= settled (back) >= done (back, and nothing before it waits for Redis)
 
-The numbers only rise. A chain may turn out to let no tick through, as one with `jq` that holds its output back does:
-then what is written counts as done, and what a crash interrupts is lost. Whether ticks come back has a state of its
-own, with a total table.
+The numbers only rise. A chain may let no tick through, such as one with a `jq` that buffers its output: then a written
+event counts as done, and a crash loses the events under way. Whether ticks come back is a state of its own, with a
+total table.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import trio
 from fws_pipe.websocket.frames import event_time, tick_frame
 
 _STALL_CHECKS = 10
-"""How many times within a stall timeout the oldest tick is looked at. Counted, not timed: when the server itself has
-been stopped for a while, the chain may have been as well.
+"""Checks of the oldest tick per stall timeout. The checks are counted and not timed, because whatever stopped the
+server for a while may have stopped the chain as well.
 """
 
 FIRST = 1
@@ -35,17 +35,17 @@ class Returning(enum.Enum):
     """Whether ticks come back."""
 
     UNKNOWN = enum.auto()
-    """None has, yet: how long the chain's start takes is not known."""
+    """None has come back yet: the chain may take long to start."""
     RETURNS = enum.auto()
-    """One has: a chain that now returns none hangs."""
+    """One has come back: a chain that stops returning them hangs."""
     SWALLOWS = enum.auto()
-    """None has within the time for that: nothing is kept for a replay."""
+    """None has come back in time: nothing is kept for a replay."""
 
-    __hash__ = object.__hash__  # there is one object for each: no need to hash its name for each batch
+    __hash__ = object.__hash__  # each member is a single object, so its name need not be hashed for each batch
 
 
 class Finding(enum.Enum):
-    """What is found out about ticks."""
+    """An observation about ticks."""
 
     COMES_BACK = enum.auto()
     """A tick has come back."""
@@ -60,14 +60,14 @@ FINDINGS = MappingProxyType(
         (Returning.UNKNOWN, Finding.COMES_BACK): Returning.RETURNS,
         (Returning.UNKNOWN, Finding.GIVEN_UP): Returning.SWALLOWS,
         (Returning.RETURNS, Finding.COMES_BACK): Returning.RETURNS,
-        # One has come back in the very moment in which the time was over.
+        # A tick has come back at the very moment at which the time was over.
         (Returning.RETURNS, Finding.GIVEN_UP): Returning.RETURNS,
-        # It was only slow; or there is another chain now.
+        # The chain was only slow, or another one runs now.
         (Returning.SWALLOWS, Finding.COMES_BACK): Returning.RETURNS,
         (Returning.SWALLOWS, Finding.GIVEN_UP): Returning.SWALLOWS,
     }
 )
-"""What each finding leads to: total."""
+"""The state to which each finding leads; total."""
 
 
 class Ticks:
@@ -76,24 +76,24 @@ class Ticks:
     def __init__(self) -> None:
         self._returning = Returning.UNKNOWN
         self.are_swallowed = False
-        """Whether the chain has been found to let none through: nothing is kept for the next one."""
+        """Whether the chain is known to let no tick through: nothing is kept for a replay."""
         self.written = FIRST
-        """The last one that was written."""
+        """The number of the last tick that was written."""
         self.settled = FIRST
-        """The last one that is back, or that was written to a chain which swallows them."""
+        """The number of the last tick that is back, or that was written to a chain which swallows ticks."""
         self.done = FIRST
-        """The last one before which nothing need be kept."""
+        """The number of the last tick before which nothing need be kept."""
         self.ready = trio.Event()
-        """Set once a tick of this run has come back, or is not waited for any more; a new one for each run."""
+        """Set once a tick of this run has come back, or is given up; each run has a new one."""
         self.count = 0
-        """How many have come back."""
+        """Ticks that have come back."""
         self._signs_of_life = 0
-        """Other than ticks."""
+        """Signs of life other than ticks."""
         self._changed = trio.lowlevel.ParkingLot()
 
     @property
     def are_returned(self) -> bool:
-        """Whether one has ever come back: then a chain that returns none hangs."""
+        """Whether any has ever come back: then a chain that returns none hangs."""
         return self._returning is Returning.RETURNS
 
     @property
@@ -106,42 +106,42 @@ class Ticks:
         self.are_swallowed = self._returning is Returning.SWALLOWS
 
     def first(self) -> bytes:
-        """A tick that tells, when it is back, that a chain serves.
+        """The tick that proves, once it is back, that a new chain serves.
 
-        It repeats a number that is done with: what filters make of old numbers is suppressed.
+        Its number is repeated from a finished tick, since answers to old numbers are suppressed.
         """
         return tick_frame(self.done, event_time(time.time()))
 
     def begin_run(self) -> None:
-        """There is a new chain: whether it serves is not known."""
+        """Begin with a new chain, which isn't known to serve yet."""
         self.ready = trio.Event()
 
     def note_back(self) -> None:
-        """A tick that was written has come back."""
+        """Note that a tick has come back."""
         self._find(Finding.COMES_BACK)
         self.count += 1
         self.ready.set()
 
     def give_up(self) -> None:
-        """The time for the first one is over: serve all the same."""
+        """Serve without ticks: the time for the first one is over."""
         self._find(Finding.GIVEN_UP)
         self.ready.set()
 
     def note_life(self) -> None:
-        """A filter waits for something else: the chain doesn't hang."""
+        """Note that the chain doesn't hang, though ticks are late: a filter says that it waits for something else."""
         self._signs_of_life += 1
 
     def settle(self, seq: int) -> None:
-        """What stands before this tick has been through the chain."""
+        """Note that the events before this tick have been through the chain."""
         self.settled = max(seq, self.settled)
         self.tell()
 
     def note_done(self, seq: int) -> None:
-        """Nothing before this tick need be kept."""
+        """Note that nothing before this tick need be kept."""
         self.done = max(seq, self.done)
 
     def tell(self) -> None:
-        """Wake those who wait for a change."""
+        """Wake the tasks in `wait_change`."""
         if self._changed:
             self._changed.unpark_all()
 
@@ -150,9 +150,9 @@ class Ticks:
         await self._changed.park()
 
     async def wait_stalled(self, timeout_s: float, oldest: Callable[[], int | None]) -> None:
-        """Wait until no tick has come back for `timeout_s` seconds though one is owed; 0: for ever.
+        """Wait until the chain owes a tick and has returned none for `timeout_s` seconds; 0: for ever.
 
-        `oldest` gives the oldest tick that is not back.
+        `oldest` gives the number of the oldest tick that is not back.
         """
         seen, checks = self._progress(oldest), 0
         while not timeout_s or checks < _STALL_CHECKS:
@@ -162,7 +162,7 @@ class Ticks:
             seen = now
 
     def _progress(self, oldest: Callable[[], int | None]) -> tuple[int | None, int]:
-        """The tick that is owed, if any, and what shows that the chain goes on."""
+        """The tick that is owed, if any, and the pulse."""
         owed = None
         if self.are_returned:
             owed = oldest() if self.ready.is_set() else self.done

@@ -149,7 +149,7 @@ def test_what_a_dead_chain_had_not_read_waits_for_the_next(servers: Servers) -> 
         (servers.folder / "wake").open("w").close()
         assert [client.recv(30) for _ in range(100)] == [str(number) for number in range(100)]
     server.stderr.wait_for(r'stage 1 "lazy" exited with status 7')
-    server.stderr.wait_for("101 events wait for the next one")
+    server.stderr.wait_for("gets 101 unfinished events again")
     assert server.stop() == 0
 
 

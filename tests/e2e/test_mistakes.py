@@ -218,7 +218,7 @@ def test_a_quarantine_that_is_no_folder_is_told_at_the_start(servers: Servers) -
     (servers.folder / "full").write_text("a file, where a folder would be needed")
     result = shell("fws-pipe --port 0 --quarantine full mirror", cwd=servers.folder)
     assert (result.returncode, result.stderr.decode()) == (
-        2, "fws-pipe: --quarantine full: expected a folder, and that is none\n"
+        2, "fws-pipe: --quarantine full: it is not a folder\n"
     )  # fmt: skip
 
 

@@ -488,7 +488,7 @@ def test_a_chain_that_dies_while_redis_is_away_publishes_all_when_it_is_back(
             client.send(str(number))
             assert client.recv(PATIENCE_S) == str(number), "local service goes on"
         os.kill(stage_of(server.pid, "fws_pipe.chain.sink"), signal.SIGKILL)
-        server.stderr.wait_for(r"\d+ events wait for the next one")
+        server.stderr.wait_for(r"gets \d+ unfinished events again")
         client.send("50")
         assert client.recv(PATIENCE_S) == "50"
         os.kill(redis_server.pid, signal.SIGCONT)

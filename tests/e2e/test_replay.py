@@ -386,7 +386,7 @@ def test_what_kills_the_chain_is_quarantined_and_the_rest_flows(servers: Servers
         for text in messages:
             if text not in poison:
                 assert client.recv(PATIENCE_S) == text
-        server.stderr.wait_for("and is skipped; it is kept in quarantine/", count=len(poison))
+        server.stderr.wait_for("it is skipped; it is kept in quarantine/", count=len(poison))
         other.send("others notice nothing")
         assert other.recv(PATIENCE_S) == "others notice nothing"
         client.send("nor does who sent it")
@@ -410,7 +410,7 @@ def test_what_hangs_the_chain_is_quarantined_and_the_rest_flows(servers: Servers
         for text in ("a", "hang", "b"):
             client.send(text)
         assert [client.recv(PATIENCE_S), client.recv(PATIENCE_S)] == ["a", "b"]
-        assert "and is skipped; it is kept in quarantine/" in server.stderr.text
+        assert "it is skipped; it is kept in quarantine/" in server.stderr.text
     [path] = quarantined(servers)
     assert '"data":"hang"' in shell(f"fws-cat {path}").stdout.decode()
     assert server.stop() == 0
@@ -496,7 +496,7 @@ def test_an_event_that_can_not_be_kept_is_skipped_all_the_same(servers: Servers)
         client.send("exit")
         client.send("on")
         assert client.recv(PATIENCE_S) == "on"
-        server.stderr.wait_for("and is skipped; it is not kept: late/")
+        server.stderr.wait_for("it is skipped; it is not kept: late/")
     assert server.stop() == 0
     server.stderr.wait_for("counted events skipped and not kept: 1$")
 
@@ -518,7 +518,7 @@ def test_a_chain_that_swallows_ticks_says_what_a_crash_costs(servers: Servers) -
         client.send("before")
         assert client.recv(PATIENCE_S) == "before"
         os.kill(stage_of(server.pid, "mirror"), signal.SIGKILL)
-        server.stderr.wait_for("what was under way is lost: the chain lets no tick through")
+        server.stderr.wait_for("unfinished events are lost: the chain lets no tick through")
         server.stderr.wait_for("the chain serves again")
         client.send("after")
         assert client.recv(PATIENCE_S) == "after"

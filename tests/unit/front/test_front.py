@@ -685,7 +685,9 @@ async def die_of_an_open(served: Served, clock: trio.testing.MockClock) -> None:
         nursery.cancel_scope.cancel()
 
 
-TURNED_AWAY = "has killed the chain 3 times, alone in it, and is skipped, its client turned away; it is not kept"
+TURNED_AWAY = (
+    "has killed the chain 3 times while alone in it; it is skipped, and its client turned away; it is not kept"
+)
 
 
 def test_a_client_at_the_gate_whose_open_kills_the_chain_is_refused(tmp_path: Path) -> None:

@@ -323,7 +323,7 @@ def test_a_client_remembers_so_much(tmp_path: Path) -> None:
         scenario,
         tmp_path,
         said=(
-            "dropped remember str 'c': a would have more than 16384 bytes of names and values",
+            "dropped remember str 'c': a would exceed 16384 bytes of names and values",
             "dropped an action: remember.value: expected what msgpack can carry in at most 16384 bytes, got str 'xxx",
         ),
     )
@@ -452,7 +452,7 @@ def test_people_are_told_what_waits_for_the_next_chain(tmp_path: Path, is_replac
         await linked.come("a")
         await linked.chain.die()
         told = linked.link.prepare_restart(is_replaced=is_replaced, is_changed=False)
-        assert told == ["1 event waits for the next one"]
+        assert told == ["the next run gets 1 unfinished event again"]
         await linked.start()
         await linked.chain.die()
         [told_then] = linked.link.prepare_restart(is_replaced=is_replaced, is_changed=False)
@@ -473,7 +473,7 @@ def test_people_are_told_what_a_chain_without_ticks_has_lost(tmp_path: Path) -> 
         link.give_up_on_ticks()
         assert not link.returns_ticks
         assert link.prepare_restart(is_replaced=False, is_changed=False) == [
-            "what was under way is lost: the chain lets no tick through"
+            "unfinished events are lost: the chain lets no tick through"
         ]
         assert link.prepare_restart(is_replaced=True, is_changed=True) == []
 
@@ -511,7 +511,7 @@ def test_a_client_whose_message_kills_is_served_on_and_one_whose_open_kills_is_t
                 await trio.sleep(1)
 
     folder = tmp_path / "quarantine"
-    said = ("is skipped; it is kept in", "is skipped, its client turned away; it is kept in")
+    said = ("is skipped; it is kept in", "is skipped, and its client turned away; it is kept in")
     run(scenario, tmp_path, LinkLimits(quarantine=str(folder)), said)
     kept = sorted(folder.iterdir())
     assert [types(decode(file.read_bytes()))[-1] for file in kept] == ["message", "open"]

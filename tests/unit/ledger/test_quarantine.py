@@ -25,10 +25,10 @@ def test_a_folder_that_is_there_or_may_be_made(tmp_path: Path, name: str) -> Non
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("file", "expected a folder, and that is none"),
-        ("dangling", "expected a folder, and that is none"),
-        ("not/there", "{}/not, where the server would make it, is no folder"),
-        ("file/there", "{}/file, where the server would make it, is no folder"),
+        ("file", "it is not a folder"),
+        ("dangling", "it is not a folder"),
+        ("not/there", "{}/not, where the server would make it, is not a folder"),
+        ("file/there", "{}/file, where the server would make it, is not a folder"),
     ],
 )
 def test_a_folder_that_can_not_be(tmp_path: Path, name: str, problem: str) -> None:
@@ -98,6 +98,6 @@ def test_the_disk_is_not_filled_by_those_who_do_it_on_purpose(tmp_path: Path, mo
     keeper.keep(1, b"1234567")
     fate = keeper.keep(2, b"1234567")
     assert not fate.is_kept
-    assert "more may not be" in fate.text
+    assert "reached its limit" in fate.text
     keeper.keep(3, b"123")
     assert [path.name.rsplit("-")[-1] for path in files_in(tmp_path)] == ["1.mp", "3.mp"]
