@@ -7,9 +7,8 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-import trio
-
 from fws_pipe.app.backend import Reload
+from fws_pipe.app.stopping import Stopping
 from fws_pipe.config.options import CONTROL_AUTO, CONTROL_OFF, Config
 from fws_pipe.control.requests import Controls, Reporter, Requests
 from fws_pipe.control.server import ControlServer
@@ -55,19 +54,19 @@ def control_of(
     chains: Callable[[], Sequence[Chain]],
     beside: Sequence[Reporter],
     reload: Reload,
-    stopping: trio.Event,
+    stopping: Stopping,
     log: Log,
 ) -> Control:
     """Make what answers the peers of a listener: for a front, its chains and what is beside them. A drain sets
     `stopping`.
     """
 
-    def drain() -> bool:
-        if stopping.is_set():
-            return False
-        log.info("fws-ctl drain: draining")
-        stopping.set()
-        return True
+    def drain(over_s: float | None) -> bool:
+        has_begun = stopping.begin(over_s)
+        if has_begun:
+            over = f"closing the clients over {stopping.over_s:g} s, then " if stopping.over_s else ""
+            log.info(f"fws-ctl drain: {over}draining")
+        return has_begun
 
     def control(urls: Sequence[str]) -> ControlServer:
         controls = Controls(

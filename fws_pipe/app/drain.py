@@ -1,17 +1,30 @@
-"""The end of a server, in order: what was read goes through, the clients are closed, the chain finishes."""
+"""The end of a server, in order: what was read goes through, the clients are closed, the chain finishes.
+
+With --drain-over the clients are closed one after the other before that, so that they don't all come back at once. Each
+is told the same time to wait, that over which they are closed: so they return as they were closed, one after the other,
+and the first of them when the last one has been closed.
+"""
 
 from __future__ import annotations
+
+import math
+import random
+from collections import deque
+from dataclasses import replace
+from typing import NamedTuple
 
 import trio
 
 from fws_pipe.app.backend import Backend
+from fws_pipe.app.stopping import Stopping
+from fws_pipe.clients.client import Client
 from fws_pipe.config.options import Config
 from fws_pipe.counters import Count
 from fws_pipe.errors import UnfinishedError
 from fws_pipe.front.front import Front
 from fws_pipe.front.route import Route
 from fws_pipe.http.handshake import CLOSING, Refusal
-from fws_pipe.websocket.rfc6455 import GOING_AWAY
+from fws_pipe.websocket.rfc6455 import GOING_AWAY, SERVICE_RESTART
 from fws_pipe.wording import counted
 
 CHAINS_SHARE_S = 2.0
@@ -27,11 +40,41 @@ _HANDSHAKES_SHARE = 0.1
 """Share of the drain timeout for the handshakes under way, so that their clients are refused in order."""
 
 
-_REASON = "the server is shutting down"
+_STEP_S = 0.1
+"""The least time between two steps of a spread close: of thousands of clients each step closes many."""
+
+_SETTLE_S = 1.0
+"""How long a step waits for the replies to what has been read: a slow chain must not stretch the whole."""
 
 
-async def drain(config: Config, front: Front, backend: Backend) -> None:
-    """Let everything that was read go through, close the clients, and stop the backend, within --drain-timeout."""
+class Farewell(NamedTuple):
+    """What clients are told at the end: those that ask to come in, and those that are here."""
+
+    refusal: Refusal
+    code: int
+    reason: str
+
+
+GOODBYE = Farewell(CLOSING, GOING_AWAY, "the server is shutting down")
+
+
+def see_you_in(seconds: float) -> Farewell:
+    """Tell the clients when to come back; docs/operations.md says how they read that."""
+    hint = math.ceil(seconds)
+    refusal = replace(CLOSING, headers=(("Retry-After", str(hint)),))
+    return Farewell(refusal, SERVICE_RESTART, f"the server restarts: try again in {hint} s")
+
+
+async def drain(config: Config, front: Front, backend: Backend, stopping: Stopping) -> None:
+    """Close the clients over the time that was asked for; then end the rest in order, within --drain-timeout.
+
+    Everything that was read goes through, the clients that are left are closed, and the backend stops.
+    """
+    farewell = see_you_in(stopping.over_s) if stopping.over_s else GOODBYE
+    if stopping.over_s and backend.serving.is_set():
+        with stopping.spread():
+            await _close_over(front, stopping.over_s, farewell)
+        stopping.end_spread()
     deadline = trio.current_time() + config.drain_timeout
     backend.expect_stop()
     if backend.serving.is_set():
@@ -43,13 +86,38 @@ async def drain(config: Config, front: Front, backend: Backend) -> None:
                 await backend.wait_taken_in()
             async with trio.open_nursery() as nursery:
                 for route in front.open_routes:
-                    nursery.start_soon(finish_clients, route, config.drain_timeout, CLOSING, _REASON)
+                    nursery.start_soon(finish_clients, route, config.drain_timeout, farewell)
     front.abort_all()
     backend.stop(max(deadline - trio.current_time(), 0.0))
 
 
-async def finish_clients(route: Route, drain_timeout: float, refusal: Refusal, reason: str) -> None:
-    """Let what a route's clients have sent go through, close them with 1001, and let the chain hear of that.
+async def _close_over(front: Front, over_s: float, farewell: Farewell) -> None:
+    """Close the clients that are here one after the other, the last ones when `over_s` seconds have passed.
+
+    Those that finish their handshake meanwhile stay.
+    """
+    clients = [client for link in front.links for client in link.clients if client.is_open]
+    random.shuffle(clients)  # no route's clients before another's
+    waiting = deque(clients)
+    end = trio.current_time() + over_s
+    while waiting:
+        left_s = max(end - trio.current_time(), 0.0)
+        count = math.ceil(len(waiting) * min(_STEP_S / left_s, 1.0)) if left_s else len(waiting)
+        await trio.sleep(left_s * count / len(waiting))
+        with trio.move_on_after(_SETTLE_S):
+            for link in front.links:
+                await link.feed.wait_settled()  # replies to what has been read go out before the Close frames do
+        for _ in range(count):
+            _close(waiting.popleft(), farewell)
+
+
+def _close(client: Client, farewell: Farewell) -> None:
+    if not client.has_ended:
+        client.wire.begin_close(farewell.code, farewell.reason)
+
+
+async def finish_clients(route: Route, drain_timeout: float, farewell: Farewell) -> None:
+    """Let what a route's clients have sent go through, close them, and let the chain hear of that.
 
     Clients that come meanwhile are refused.
     """
@@ -58,7 +126,7 @@ async def finish_clients(route: Route, drain_timeout: float, refusal: Refusal, r
         await route.laggards.wait_none()
     feed = route.link.feed
     await feed.wait_settled()  # replies to what has been read go out before the Close frames do
-    await route.close(refusal, GOING_AWAY, reason)
+    await route.close(*farewell)
     feed.shut_out()  # no client is left to hear it
     await feed.wait_settled()
 

@@ -15,7 +15,7 @@ from functools import partial
 
 import trio
 
-from fws_pipe.app.drain import CHAINS_SHARE_S, finish_clients
+from fws_pipe.app.drain import CHAINS_SHARE_S, Farewell, finish_clients
 from fws_pipe.app.route_backend import RouteBackend, RouteMaker
 from fws_pipe.chain.resolver import Command
 from fws_pipe.chain.spawn import Program, wait_for_any
@@ -25,7 +25,7 @@ from fws_pipe.http.handshake import CHAIN_FAILED, NO_ROUTE
 from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.ledger.feed import Feed
 from fws_pipe.log import Log
-from fws_pipe.websocket.rfc6455 import INTERNAL_ERROR
+from fws_pipe.websocket.rfc6455 import GOING_AWAY, INTERNAL_ERROR
 from fws_pipe.wording import counted
 
 _SLOW_START_S = 2.0
@@ -33,6 +33,9 @@ _SLOW_START_S = 2.0
 
 _GAVE_UP_S = 2.0
 """How long clients may take for their Close frames when their chain has failed."""
+
+
+_NOT_SERVED = Farewell(NO_ROUTE, GOING_AWAY, "this path is not served any more")
 
 
 class Routes:
@@ -185,7 +188,7 @@ class Routes:
         deadline = trio.current_time() + self._drain_timeout
         backend.expect_stop()
         with trio.move_on_at(deadline - min(CHAINS_SHARE_S, self._drain_timeout / 2)):
-            await finish_clients(backend.route, self._drain_timeout, NO_ROUTE, "this path is not served any more")
+            await finish_clients(backend.route, self._drain_timeout, _NOT_SERVED)
         backend.route.abort_all()
         backend.stop(max(deadline - trio.current_time(), 0.0))
         await backend.has_ended.wait()

@@ -19,6 +19,7 @@ from fws_pipe.app.route_backend import RouteMaker
 from fws_pipe.app.routes import Routes
 from fws_pipe.app.serving import serve
 from fws_pipe.app.standard_streams import StandardStreams
+from fws_pipe.app.stopping import Stopping
 from fws_pipe.app.surroundings import name_in_redis, own_folder, stage_surroundings
 from fws_pipe.app.together import Together
 from fws_pipe.app.watching import watch_files
@@ -60,7 +61,7 @@ async def run_pipe(
             inputs = Inputs(configured_inputs(config, front, routes.feeds, surroundings, log), routes.serving)
             backend = Together([routes, inputs], surroundings.stdout, front.counters)
             reload = Reloads(_reload_of(routes, read_chains, front, log), handover.notifier)
-            stopping = trio.Event()
+            stopping = Stopping(config.drain_over)
             async with trio.open_nursery() as watching:
                 if config.watch:
                     watching.start_soon(watch_files, config, chains, read_chains, reload, stopping, log)
@@ -106,7 +107,7 @@ def _only_route(front: Front) -> Route:
 
 async def run_front(config: Config, handover: Handover, log: Log) -> None:
     """Serve clients with events on stdout and actions on stdin until a signal. Raises FwsError."""
-    stopping = trio.Event()
+    stopping = Stopping(config.drain_over)
     async with configured_front(config, config.name or secrets.token_hex(3), log, checks_actions=True) as front:
         backend = StandardStreams(_only_route(front).link, stopping, log)
 

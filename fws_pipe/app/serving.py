@@ -1,8 +1,8 @@
 """From listening to the exit code.
 
 Start: listen, start what is behind the front, wait until it serves, accept. End (docs/promises.md): stop accepting,
-let what was read go through, close the clients with 1001, end the chain's input, wait for the sink. A second signal
-skips the waiting.
+(close clients one after the other, with 1012), let what was read go through, close the clients with 1001, end the
+chain's input, wait for the sink. A second signal skips the waiting.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fws_pipe.app.control_socket import Control
 from fws_pipe.app.drain import check_finished, drain
 from fws_pipe.app.reloads import Reloads
 from fws_pipe.app.signals import watch_signals
+from fws_pipe.app.stopping import Stopping
 from fws_pipe.app.watchdog import feed_watchdog
 from fws_pipe.config.options import Config
 from fws_pipe.errors import FrameError, GaveUpError
@@ -41,7 +42,7 @@ async def serve(
     front: Front,
     backend: Backend,
     handover: Handover,
-    stopping: trio.Event,
+    stopping: Stopping,
     reload: Reloads,
     log: Log,
     control: Control | None = None,
@@ -108,7 +109,7 @@ async def _accept_and_drain(
     listeners: Sequence[socket.socket],
     notifier: Notifier,
     reload: Reloads,
-    stopping: trio.Event,
+    stopping: Stopping,
     log: Log,
 ) -> None:
     async with trio.open_nursery() as accepting:
@@ -126,9 +127,9 @@ async def _accept_and_drain(
     notifier.stopping()
     for listener in listeners:
         listener.close()
-    await drain(config, front, backend)
+    await drain(config, front, backend, stopping)
 
 
-async def _cancel_when(event: trio.Event, nursery: trio.Nursery) -> None:
-    await event.wait()
+async def _cancel_when(stopping: Stopping, nursery: trio.Nursery) -> None:
+    await stopping.wait()
     nursery.cancel_scope.cancel()

@@ -6,23 +6,24 @@ import os
 import signal
 from collections.abc import AsyncIterator
 
-import trio
-
 from fws_pipe.app.backend import Backend, Reload
+from fws_pipe.app.stopping import Stopping
 from fws_pipe.front.front import Front
 from fws_pipe.log import Log
 
 
 async def watch_signals(
     signals: AsyncIterator[int],
-    stopping: trio.Event,
+    stopping: Stopping,
     drain_timeout: float,
     backend: Backend,
     front: Front,
     reload: Reload,
     log: Log,
 ) -> None:
-    """SIGHUP reloads; the first SIGTERM or SIGINT sets `stopping`, the second ends what is still going on.
+    """SIGHUP reloads; the first SIGTERM or SIGINT begins `stopping`, the second ends what is still going on.
+
+    While clients are closed one after the other, a signal closes the rest at once, and the next one is the second.
 
     `drain_timeout`, in seconds, is only told.
     """
@@ -36,8 +37,13 @@ async def watch_signals(
             else:
                 reload(name)
         elif not stopping.is_set():
-            log.info(f"{name}: draining for up to {drain_timeout:g} s; a second signal stops the server now")
-            stopping.set()
+            over = f"closing the clients over {stopping.over_s:g} s, then " if stopping.over_s else ""
+            hint = "closes the rest at once" if stopping.over_s else "stops the server now"
+            log.info(f"{name}: {over}draining for up to {drain_timeout:g} s; a second signal {hint}")
+            stopping.begin()
+        elif stopping.is_spreading:
+            log.info(f"{name}: closing the clients that are left, and draining for up to {drain_timeout:g} s")
+            stopping.hurry()
         elif not hurrying:
             hurrying = True
             log.info(f"{name} again: stopping now")

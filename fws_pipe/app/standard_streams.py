@@ -9,6 +9,7 @@ import os
 
 import trio
 
+from fws_pipe.app.stopping import Stopping
 from fws_pipe.chain.successor import TICK_TIMEOUT_S
 from fws_pipe.errors import GaveUpError
 from fws_pipe.ledger.link import Link
@@ -25,7 +26,7 @@ class StandardStreams:
     Both may be anything, and shared with others: a thread reads and a thread writes, and no flag of theirs is changed.
     """
 
-    def __init__(self, link: Link, interrupted: trio.Event, log: Log) -> None:
+    def __init__(self, link: Link, interrupted: Stopping, log: Log) -> None:
         self._link = link
         self._interrupted = interrupted
         self._log = log

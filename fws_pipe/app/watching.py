@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import trio
 
 from fws_pipe.app.backend import ReadChains, Reload
+from fws_pipe.app.stopping import Stopping
 from fws_pipe.chain.resolver import Command
 from fws_pipe.chain.watch import RestlessFiles, Watch, programs_named_in
 from fws_pipe.config.options import Config
@@ -20,7 +21,7 @@ async def watch_files(
     chains: Mapping[str, Sequence[Command]],
     read_chains: ReadChains,
     reload: Reload,
-    stopping: trio.Event,
+    stopping: Stopping,
     log: Log,
 ) -> None:
     """Reload whenever a file behind a chain, or the config file, has changed, until the server stops."""

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 
 from fws_pipe.cli.control_client import WINDOW, ControlClient, RefusedRequestError, connect_to
-from fws_pipe.config.arguments import Parser, parse_all
+from fws_pipe.config.arguments import Parser, parse_all, parse_drain_over
 from fws_pipe.errors import EXIT_UNFINISHED, UsageError
 from fws_pipe.pipes.blocks import STDIN, BlockWriter, ReadBuffer, lines_of_blocks, run_program, say
 from fws_pipe.protocol.actions import CLOSE, EVERYONE, SEND
@@ -72,7 +72,11 @@ def _parser() -> Parser:
     add(STAGES, _list, "print each process behind the front as a line of JSON")
     add(STATUS, _list, "print counters, gauges and what the server is as JSON")
     add(RELOAD, _ask, "replace the chain, as SIGHUP does, and wait until the new one serves")
-    add(DRAIN, _ask, "end the server in order, as SIGTERM does")
+    drain = add(DRAIN, _drain, "end the server in order, as SIGTERM does")
+    drain.add_argument(
+        "--over", type=_drain_over, metavar="TIME",
+        help="close the clients one after the other over this time (30s, 5m), with 1012 and a hint when to return",
+    )  # fmt: skip
     tap = add(TAP, _tap, "copy live frames to stdout")
     tap.add_argument(
         "stage", metavar="STAGE", nargs="?", help="what it writes: front, a stage's number or name, or sink"
@@ -93,6 +97,13 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text}")
 
 
+def _drain_over(text: str) -> float:
+    try:
+        return parse_drain_over(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{error}, got {text!r}") from None
+
+
 def _run(arguments: argparse.Namespace) -> None:
     timeout_s = arguments.timeout or (_RELOAD_TIMEOUT_S if arguments.command == RELOAD else _TIMEOUT_S)
     client = connect_to(arguments.control, timeout_s)
@@ -104,6 +115,10 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _ask(client: ControlClient, arguments: argparse.Namespace) -> None:
     client.ask({"type": arguments.command})
+
+
+def _drain(client: ControlClient, arguments: argparse.Namespace) -> None:
+    client.ask({"type": DRAIN} if arguments.over is None else {"type": DRAIN, "over": arguments.over})
 
 
 def _list(client: ControlClient, arguments: argparse.Namespace) -> None:

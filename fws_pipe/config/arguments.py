@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Sequence
 from typing import NoReturn
 
 from fws_pipe.broker.settings import without_passwords
 from fws_pipe.errors import UsageError
+from fws_pipe.protocol.control import LONGEST_DRAIN_S
 from fws_pipe.terminal import one_line
 
 
@@ -44,6 +46,18 @@ def refuse_rest(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:
     near = difflib.get_close_matches(name, parser._option_string_actions, 1)
     hint = f"did you mean {near[0]}? See" if near else "see"
     raise UsageError(f"unknown option {_shown(name)}; {hint} {parser.prog} --help")
+
+
+_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_drain_over(text: str) -> float:
+    """The seconds over which a drain closes the clients: 30, 30s, 5m. Raises ValueError."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text, re.ASCII)
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else -1.0
+    if not 0 <= seconds <= LONGEST_DRAIN_S:
+        raise ValueError("expected a time such as 30s or 5m, 24h at most")
+    return seconds
 
 
 def _shown(text: str) -> str:

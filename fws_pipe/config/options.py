@@ -20,7 +20,7 @@ from fws_pipe.admission.origins import OriginPattern, parse_origin
 from fws_pipe.admission.proxies import Proxy, parse_proxy
 from fws_pipe.broker.settings import RedisSettings, check_channels, check_url
 from fws_pipe.clients.slow_client import SlowClient
-from fws_pipe.config.arguments import Parser, parse_all
+from fws_pipe.config.arguments import Parser, parse_all, parse_drain_over
 from fws_pipe.config.file import LOUDNESS, ConfigFile, Given, chain_of, load_config_file
 from fws_pipe.config.routes import RouteOption, chains_of, parse_route
 from fws_pipe.config.topics import add_help, topics_epilog
@@ -523,6 +523,11 @@ OPTIONS = (
         "how long clients and chain have to finish after SIGTERM or SIGINT", "SECONDS", _LIMITS,
     ),
     Option(
+        "drain-over", parse_drain_over, 0.0, "0",
+        "close clients one after the other over this time before that, with 1012 and a hint when to return; "
+        "0: all at once, with 1001", "SECONDS", _LIMITS,
+    ),
+    Option(
         "intake", member_of(Intake), Intake.EPOLL, "epoll",
         "how clients are read: epoll, tasks (one each, as where there is no epoll), library (all by trio-websocket)",
         "NAME", _LIMITS,
@@ -666,6 +671,7 @@ class Config:
     journal_limit: int
     stall_timeout: float
     drain_timeout: float
+    drain_over: float
     intake: Intake
     stdin: bool
     source: Sequence[SourceCommand]

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeGuard
 
 import trio
 
@@ -41,6 +41,7 @@ from fws_pipe.protocol.control import (
     COPY,
     DRAIN,
     FRONT,
+    LONGEST_DRAIN_S,
     RELOAD,
     SINK,
     STAGE,
@@ -87,8 +88,9 @@ class Controls:
     """Where the server listens."""
     reload: Callable[[], Outcome]
     """Replaces the chain."""
-    drain: Callable[[], bool]
-    """Ends the server in order; False: it does so already."""
+    drain: Callable[[float | None], bool]
+    """Ends the server in order, its clients closed over so many seconds (None: as configured); False: it ends already.
+    """
 
 
 class Requests:
@@ -188,7 +190,13 @@ class Requests:
             receiver(frames, time_passed)
 
     async def _drain(self, request: Frame, connection: Connection) -> None:
-        self._controls.drain()
+        over = request.get("over")
+        if not _is_drain_time(over):
+            longest = f"{LONGEST_DRAIN_S:.0f}"
+            problem = f"drain.over: expected seconds from 0 to {longest}, got {describe(over)}"
+            await connection.answer(refused(EXIT_USAGE, problem))
+            return
+        self._controls.drain(over)
         await connection.answer(done())
 
     _handlers: ClassVar[dict[str, Callable[[Requests, Frame, Connection], Awaitable[None]]]] = {
@@ -238,6 +246,10 @@ async def _copy(tap: Tap, connection: Connection) -> None:
     with contextlib.suppress(PeerError):
         while True:
             await connection.write(await tap.take())
+
+
+def _is_drain_time(over: object) -> TypeGuard[float | None]:
+    return over is None or (type(over) in (int, float) and 0 <= over <= LONGEST_DRAIN_S)  # type: ignore[operator]
 
 
 def _nobody(action: Frame) -> str:

@@ -11,6 +11,9 @@ RELOAD = "reload"
 DRAIN = "drain"
 TAP = "tap"
 
+LONGEST_DRAIN_S = 24 * 3600.0
+"""The longest time over which a drain closes the clients, in seconds."""
+
 FRONT = "front"
 SINK = "sink"
 """The two ends of a chain, as a tap names them."""

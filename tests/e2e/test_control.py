@@ -170,6 +170,17 @@ def test_reload_waits_until_the_new_chain_serves_or_tells_why_it_does_not(desk: 
         assert client.recv(PATIENCE_S) == "hello"
 
 
+def test_drain_over_a_time_closes_each_client_with_a_hint(desk: Desk) -> None:
+    server = desk.start("mirror")
+    assert "expected a time such as 30s or 5m, 24h at most, got 'soon'" in desk.ctl("drain", "--over", "soon", code=2)
+    with connect(server.url) as client:
+        desk.ctl("drain", "--over", "0.5s")
+        with pytest.raises(ConnectionClosed):
+            client.recv(PATIENCE_S)
+        assert (client.close_code, client.close_reason) == (1012, "the server restarts: try again in 1 s")
+    assert server.wait() == 0
+
+
 def test_drain_ends_the_server_in_order_and_removes_its_socket(desk: Desk) -> None:
     server = desk.start("mirror")
     path = desk.path

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
+import socket
 import threading
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 
-from websockets.sync.client import connect
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
+from websockets.sync.client import ClientConnection, connect
 
 from tests.e2e.raw import CLOSE, RawClient, frame
 from tests.harness import PATIENCE_S, Servers, eventually
@@ -128,3 +134,55 @@ def test_many_clients_that_answer_at_once_have_all_closed_in_order(servers: Serv
         assert server.wait() == 0
     gone = server.events("disconnect", 300)
     assert [(event["code"], event["clean"]) for event in gone] == [(1001, True)] * 300
+
+
+def test_clients_are_closed_one_after_the_other_and_told_when_to_return(servers: Servers) -> None:
+    server = servers.start("--drain-over", "2s", "mirror")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(server.url)) for _ in range(8)]
+        server.signal(signal.SIGTERM)
+        ended = threading.Semaphore(0)
+        closed: list[float] = []
+        seen: list[tuple[int, str]] = []
+        heard: list[str | bytes] = []
+
+        def follow(client: ClientConnection) -> None:
+            with suppress(ConnectionClosed):
+                while True:
+                    heard.append(client.recv(PATIENCE_S))
+            closed.append(time.monotonic())
+            assert client.close_code is not None
+            seen.append((client.close_code, client.close_reason or ""))
+            ended.release()
+
+        threads = [threading.Thread(target=follow, args=(client,)) for client in clients]
+        for thread in threads:
+            thread.start()
+        assert ended.acquire(timeout=PATIENCE_S)
+        last = next(client for client in clients if client.state is State.OPEN)
+        last.send("still served")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port))
+        for thread in threads:
+            thread.join(PATIENCE_S)
+        assert server.wait() == 0
+    assert seen == [(1012, "the server restarts: try again in 2 s")] * 8
+    assert heard == ["still served"]
+    gaps = [after - before for before, after in itertools.pairwise(sorted(closed))]
+    assert min(gaps) > 0.02, "one by one"
+
+
+def test_a_signal_closes_the_clients_that_are_left_at_once(servers: Servers) -> None:
+    server = servers.start("--drain-over", "5m", "mirror")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(server.url)) for _ in range(3)]
+        server.signal(signal.SIGTERM)
+        server.stderr.wait_for("closing the clients over 300 s, then draining for up to 10 s")
+        clients[0].send("1")
+        assert clients[0].recv(PATIENCE_S) == "1"
+        server.signal(signal.SIGTERM)
+        for client in clients:
+            with pytest.raises(ConnectionClosed):
+                client.recv(PATIENCE_S)
+            assert (client.close_code, client.close_reason) == (1012, "the server restarts: try again in 300 s")
+        assert server.wait() == 0

@@ -40,6 +40,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "control_socket",
         "reloads",
         "watchdog",
+        "stopping",
         "backend",
         "configured_front",
         "configured_inputs",

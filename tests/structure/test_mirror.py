@@ -24,6 +24,7 @@ ELSEWHERE = {
     "app.serving": "e2e/test_drain.py",
     "app.signals": "e2e/test_processes.py",
     "app.standard_streams": "e2e/test_chain.py",
+    "app.stopping": "e2e/test_drain.py",
     "app.surroundings": "e2e/test_stage_environment.py",
     "app.together": "e2e/test_drain.py",
     "app.watching": "e2e/test_reload.py",

@@ -381,6 +381,19 @@ def test_a_wrong_value_names_where_it_came_from() -> None:
         parse_pipe([], {"FWS_PORT": "x"})
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0.0), ("30", 30.0), ("30s", 30.0), ("1.5m", 90.0), ("24h", 86400.0)]
+)
+def test_the_time_of_a_drain(text: str, seconds: float) -> None:
+    assert pipe("--drain-over", text).drain_over == seconds
+
+
+@pytest.mark.parametrize("text", ["-1", "25h", "5 m", "s", "1e9", "inf", "nan", "٣"])
+def test_what_is_no_time_of_a_drain(text: str) -> None:
+    with pytest.raises(UsageError, match="expected a time such as 30s or 5m, 24h at most"):
+        pipe(f"--drain-over={text}")
+
+
 def test_every_error_has_a_documented_exit_code() -> None:
     todo: list[type[FwsError]] = [FwsError]
     while todo:

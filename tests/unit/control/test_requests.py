@@ -32,7 +32,7 @@ requests = st.fixed_dictionaries(
     },
     optional={
         name: st.sampled_from(["*", "front", "x", 1000]) | values
-        for name in ("to", "group", "except", "data", "code", "reason", "stage", "key", "seq", "everywhere")
+        for name in ("to", "group", "except", "data", "code", "reason", "stage", "key", "seq", "everywhere", "over")
     },
 )
 
@@ -64,7 +64,7 @@ async def answers_to(asked: Sequence[dict[str, Any]]) -> list[Frame]:
     async with trio.open_nursery() as nursery:
         front = Front(LIMITS, LINK_LIMITS, log, "test", Entrance(EntranceSettings()), nursery)
         open_route(front)
-        answering = Requests(Controls(front, list, (), "path", (), decided, lambda: True))
+        answering = Requests(Controls(front, list, (), "path", (), decided, lambda over: True))
         connection = Connection(ours)
         theirs.sendall(b"".join(map(encode, asked)))
         theirs.shutdown(socket.SHUT_WR)
