@@ -122,7 +122,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "proxies",
         "origins",
     ),
-    "http": ("request", "refusals", "handshake", "routes", "head", "site"),
+    "http": ("request", "refusals", "handshake", "responses", "routes", "head", "site"),
     "websocket": (
         "readers",
         "conversation",
@@ -224,7 +224,7 @@ SANS_IO = {
     "ledger": ("phases", "journal", "blame", "progress"),
     "clients": ("remembered", "memory", "slow_client"),
     "admission": ("key_forms", "proxy_protocol", "proxies", "origins"),
-    "http": ("handshake", "routes", "head", "site"),
+    "http": ("handshake", "responses", "routes", "head", "site"),
     "websocket": ("states", "backlog", "meter", "frames", "rates", "intake", "outbox", "rfc6455", "busy_polling"),
     "chain": ("buffering", "first_line", "parser", "resolver", "lifecycle", "delay", "environment"),
     "sdk": ("contract", "joined_sends"),
