@@ -9,8 +9,9 @@ from functools import partial
 
 from fws_pipe.app.backend import Reload
 from fws_pipe.app.stopping import Stopping
+from fws_pipe.chain.figures import Reporter
 from fws_pipe.config.options import CONTROL_AUTO, CONTROL_OFF, Config
-from fws_pipe.control.requests import Controls, Reporter, Requests
+from fws_pipe.control.requests import Controls, Requests
 from fws_pipe.control.server import ControlServer
 from fws_pipe.control.stage_taps import Chain
 from fws_pipe.errors import SystemRefusedError

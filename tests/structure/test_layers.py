@@ -143,6 +143,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "chain": (
         "rehearsal",
         "supervisor",
+        "figures",
         "tap_stage",
         "successor",
         "spawn",
@@ -174,7 +175,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "counters": (),
     "log": (),
     "pipes": ("ends", "json_lines", "blocks"),
-    "system": ("first_process", "service_manager", "runtime_folder", "signals"),
+    "system": ("processes", "first_process", "service_manager", "runtime_folder", "signals"),
     "protocol": ("outgoing", "json_form", "control", "life", "actions", "events", "codec"),
     "errors": (),
     "terminal": (),
