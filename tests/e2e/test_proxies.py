@@ -271,6 +271,7 @@ backend back
   server one 127.0.0.1:{port} check inter 100ms {options}
 """
 
+
 @pytest.fixture
 def listener() -> Iterator[socket.socket]:
     """What a proxy is to listen on: so no port is guessed."""
