@@ -118,6 +118,8 @@ class Lobby:
         self._unheard: OrderedDict[Newcomer, float] = OrderedDict()
         """The newcomers that had sent nothing at the last look, oldest first, and the time when each came."""
         self._changed = trio.lowlevel.ParkingLot()
+        self._is_shut = False
+        """Whether nobody comes in."""
         self.pauses = 0
         """How often accepting has paused because the lobby was full."""
         self.silent_turned_out = 0
@@ -130,7 +132,18 @@ class Lobby:
 
     def room(self, at_most: int) -> int:
         """How many more connections may come in now, `at_most` at most."""
+        if self._is_shut:
+            return 0
         return min(at_most, self._limit - len(self._groups)) if self._limit else at_most
+
+    def shut(self) -> None:
+        """Let nobody in until `reopen`: connections wait in the kernel's queue."""
+        self._is_shut = True
+
+    def reopen(self) -> None:
+        """Let connections in again."""
+        self._is_shut = False
+        self._changed.unpark_all()
 
     def enter(self, newcomer: Newcomer, host: str | None) -> None:
         """Add a new connection. `host` is its client's address; None while only that of its proxy is known."""

@@ -8,20 +8,24 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from fws_pipe.app.backend import Reload
+from fws_pipe.app.handing_over import HandingOver
+from fws_pipe.app.routes import Routes
 from fws_pipe.app.stopping import Stopping
-from fws_pipe.chain.figures import Reporter
 from fws_pipe.config.options import CONTROL_AUTO, CONTROL_OFF, Config
-from fws_pipe.control.requests import Controls, Requests
+from fws_pipe.control.requests import Controls, Reporter, Requests
 from fws_pipe.control.server import ControlServer
-from fws_pipe.control.stage_taps import Chain
 from fws_pipe.errors import SystemRefusedError
 from fws_pipe.front.front import Front
+from fws_pipe.front.listener import Listener, url_of
 from fws_pipe.front.unix_socket import UnixListener, listen_unix
 from fws_pipe.log import Log
 from fws_pipe.system.runtime_folder import CONTROL_NAME
 
-Control = Callable[[Sequence[str]], ControlServer]
-"""Makes what serves the control socket of a server that listens at these URLs."""
+Control = Callable[[Sequence[Listener]], ControlServer]
+"""Makes what serves the control socket of a server that listens on these sockets, as they are at each moment."""
+
+_BESIDE = ".new"
+"""Behind the path of the control socket of a server that takes over one with the same path."""
 
 _MODE = 0o600
 _BACKLOG = 64
@@ -41,7 +45,8 @@ def control_listener(config: Config, folder: str | None, log: Log) -> Iterator[U
         except SystemRefusedError as error:
             log.info(f"fws-ctl can't reach this server: {error}")
     elif config.control != CONTROL_OFF:
-        listener = listen_unix(config.control, _MODE, _BACKLOG, "--control")
+        is_taken = config.control == config.takeover  # until that server has handed over
+        listener = listen_unix(config.control + _BESIDE * is_taken, _MODE, _BACKLOG, "--control")
     try:
         yield listener
     finally:
@@ -52,7 +57,7 @@ def control_listener(config: Config, folder: str | None, log: Log) -> Iterator[U
 def control_of(
     listener: UnixListener,
     front: Front,
-    chains: Callable[[], Sequence[Chain]],
+    routes: Routes,
     beside: Sequence[Reporter],
     reload: Reload,
     stopping: Stopping,
@@ -69,9 +74,16 @@ def control_of(
             log.info(f"fws-ctl drain: {over}draining")
         return has_begun
 
-    def control(urls: Sequence[str]) -> ControlServer:
+    def control(listeners: Sequence[Listener]) -> ControlServer:
         controls = Controls(
-            front, chains, beside, listener.getsockname(), urls, partial(reload, "fws-ctl reload"), drain
+            front,
+            routes.chains,
+            beside,
+            listener.getsockname(),
+            lambda: [url_of(each, front.entrance.has_tls) for each in listeners],
+            partial(reload, "fws-ctl reload"),
+            drain,
+            HandingOver(front, routes, listeners, stopping, log).answer,
         )
         return ControlServer(listener, Requests(controls), front.spawn, log)
 

@@ -195,6 +195,19 @@ class Routes:
         if lost := _unfinished(backend):
             backend.log.always(f"the route is gone; {lost.removesuffix('; ')}")
 
+    # Another server takes over.
+
+    async def suspend(self) -> None:
+        """Let all chains finish their events and end, and start none before `resume`."""
+        async with trio.open_nursery() as nursery:
+            for backend in self._all:
+                nursery.start_soon(backend.suspend)
+
+    def resume(self) -> None:
+        """Start them again. Idempotent."""
+        for backend in self._all:
+            backend.resume()
+
     # The end.
 
     def expect_stop(self) -> None:

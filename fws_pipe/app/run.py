@@ -17,10 +17,11 @@ from fws_pipe.app.control_socket import control_listener, control_of
 from fws_pipe.app.reloads import Reloads
 from fws_pipe.app.route_backend import RouteMaker
 from fws_pipe.app.routes import Routes
-from fws_pipe.app.serving import serve
+from fws_pipe.app.serving import TakeOver, serve
 from fws_pipe.app.standard_streams import StandardStreams
 from fws_pipe.app.stopping import Stopping
 from fws_pipe.app.surroundings import name_in_redis, own_folder, stage_surroundings
+from fws_pipe.app.taking_over import find_old_server, take_over
 from fws_pipe.app.together import Together
 from fws_pipe.app.watching import watch_files
 from fws_pipe.chain.resolver import Command
@@ -28,7 +29,9 @@ from fws_pipe.chain.successor import Outcome, decided
 from fws_pipe.config.options import DEFAULT_CHAIN, Config
 from fws_pipe.errors import FwsError
 from fws_pipe.front.front import Front
+from fws_pipe.front.listener import Listener
 from fws_pipe.front.route import Route
+from fws_pipe.front.unix_socket import UnixListener
 from fws_pipe.inputs.inputs import Inputs
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import STDIN
@@ -66,11 +69,26 @@ async def run_pipe(
                 if config.watch:
                     watching.start_soon(watch_files, config, chains, read_chains, reload, stopping, log)
                 watching.start_soon(_tell_guesses, config, routes.serving, log)
-                control = (
-                    control_of(listener, front, routes.chains, [inputs], reload, stopping, log) if listener else None
-                )
-                await serve(config, front, backend, handover, stopping, reload, log, control)
+                control = control_of(listener, front, routes, [inputs], reload, stopping, log) if listener else None
+                takeover = _takeover_of(config, front, listener, log)
+                await serve(config, front, backend, handover, stopping, reload, log, control, takeover)
                 watching.cancel_scope.cancel()
+
+
+def _takeover_of(config: Config, front: Front, control: UnixListener | None, log: Log) -> TakeOver | None:
+    """What takes over from the server that the configuration names; None: nothing. Raises FwsError without a server."""
+    if not config.takeover:
+        return None
+    path = find_old_server(config.takeover, control.file if control is not None else None)
+
+    async def take() -> Sequence[Listener]:
+        taken = await take_over(path, front, log)
+        if control is not None and config.control == path:
+            control.move_to(path)
+        taken.begin()
+        return taken.listeners
+
+    return take
 
 
 async def _tell_guesses(config: Config, serving: trio.Event, log: Log) -> None:

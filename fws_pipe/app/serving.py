@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import trio
 
 from fws_pipe.app.backend import Backend
 from fws_pipe.app.control_socket import Control
 from fws_pipe.app.drain import check_finished, drain
+from fws_pipe.app.handing_over import leave
 from fws_pipe.app.reloads import Reloads
 from fws_pipe.app.signals import watch_signals
 from fws_pipe.app.stopping import Stopping
@@ -37,6 +38,10 @@ _GAVE_UP_S = 2.0
 """How long the clients may take for their Close frames when the chain has failed."""
 
 
+TakeOver = Callable[[], Awaitable[Sequence[socket.socket]]]
+"""Takes over from another server: its clients go on here. Returns its listeners. Raises SystemRefusedError."""
+
+
 async def serve(
     config: Config,
     front: Front,
@@ -46,30 +51,43 @@ async def serve(
     reload: Reloads,
     log: Log,
     control: Control | None = None,
+    takeover: TakeOver | None = None,
 ) -> None:
-    """Serve until a signal, or until the backend ends. Raises FwsError."""
+    """Serve until a signal, or until the backend ends. Raises FwsError.
+
+    `takeover` gets the listeners and the clients of another server; None: this one opens its own.
+    """
     quiet_libraries()
     minded = [number for number in (signal.SIGINT, signal.SIGHUP) if not is_ignored(number)]
     with trio.open_signal_receiver(signal.SIGTERM, *minded) as signals:
-        listeners = await _open_all(config, handover.listeners)
+        listeners = [] if takeover else await _open_all(config, handover.listeners)
         async with _closing(listeners), trio.open_nursery() as nursery:
             nursery.start_soon(watch_signals, signals, stopping, config.drain_timeout, backend, front, reload, log)
             nursery.start_soon(feed_watchdog, handover.notifier, front)
-            urls = [url_of(listener, front.entrance.has_tls) for listener in listeners]
             if control is not None:
-                nursery.start_soon(control(urls).run)
+                nursery.start_soon(control(listeners).run)
             try:
                 async with trio.open_nursery() as serving:
                     serving.start_soon(_run_backend, backend, front)
                     serving.start_soon(
-                        _accept_and_drain, config, front, backend, listeners, handover.notifier, reload, stopping, log
+                        _accept_and_drain,
+                        config,
+                        front,
+                        backend,
+                        listeners,
+                        handover.notifier,
+                        reload,
+                        stopping,
+                        log,
+                        takeover,
                     )
             finally:
                 front.abort_all()
             nursery.cancel_scope.cancel()
     counts = front.statistics().describe()
     log.info("stopped" + (f"; counted {counts}" if counts else ""))
-    check_finished(front, backend)
+    if not stopping.has_handed_over:
+        check_finished(front, backend)
 
 
 async def _open_all(config: Config, inherited: Sequence[socket.socket]) -> list[socket.socket]:
@@ -106,15 +124,19 @@ async def _accept_and_drain(
     config: Config,
     front: Front,
     backend: Backend,
-    listeners: Sequence[socket.socket],
+    listeners: list[socket.socket],
     notifier: Notifier,
     reload: Reloads,
     stopping: Stopping,
     log: Log,
+    takeover: TakeOver | None,
 ) -> None:
     async with trio.open_nursery() as accepting:
         accepting.start_soon(_cancel_when, stopping, accepting)
         await backend.serving.wait()
+        if takeover is not None:
+            listeners += await takeover()
+            notifier.become_main()
         accepting.start_soon(front.bounds.close_idle)
         accepting.start_soon(front.bounds.bound_memory)
         log.always("listening on " + ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners))
@@ -124,10 +146,14 @@ async def _accept_and_drain(
             accepting.start_soon(accept_all, listener, front.serve, log, front.lobby)
         notifier.ready()
         accepting.start_soon(reload.tell_ends)
-    notifier.stopping()
+    if not stopping.has_handed_over:
+        notifier.stopping()
     for listener in listeners:
         listener.close()
-    await drain(config, front, backend, stopping)
+    if stopping.has_handed_over:
+        await leave(front, backend)
+    else:
+        await drain(config, front, backend, stopping)
 
 
 async def _cancel_when(stopping: Stopping, nursery: trio.Nursery) -> None:

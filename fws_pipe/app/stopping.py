@@ -11,6 +11,8 @@ class Stopping:
     def __init__(self, over_s: float = 0.0) -> None:
         self.over_s = over_s
         """The seconds over which the clients are closed; 0: all at once."""
+        self.has_handed_over = False
+        """Whether another server has the clients, and the listening sockets."""
         self._begun = trio.Event()
         self._spread: trio.CancelScope | None = None
         """Where the clients are being closed one after the other; None: they aren't."""
@@ -23,6 +25,11 @@ class Stopping:
             self.over_s = over_s
         self._begun.set()
         return True
+
+    def hand_over(self) -> None:
+        """End the server since another one has its clients."""
+        self.has_handed_over = True
+        self._begun.set()
 
     def is_set(self) -> bool:
         """Whether the server has been asked to end."""

@@ -177,6 +177,23 @@ class Supervisor:
         self._grace_s = 0.0
         self._delay = Delay()
         self._successor = Successor(surroundings, exchange, log)
+        self._suspended = trio.Event()
+        """Set while no run may go on: another server is about to take over."""
+        self._resumed = trio.Event()
+        self._resting = trio.Event()
+        """Set once no run goes on, and until `resume` none will."""
+
+    async def suspend(self) -> None:
+        """Let the chain finish its events as if another replaced it, and start none before `resume`."""
+        self._resumed = trio.Event()
+        self._suspended.set()
+        await self._resting.wait()
+
+    def resume(self) -> None:
+        """Start the chain again. Idempotent."""
+        self._suspended = trio.Event()
+        self._resting = trio.Event()
+        self._resumed.set()
 
     def reload(self, programs: Sequence[Program]) -> Outcome:
         """Start a chain of these programs beside the current one, which it replaces as soon as it serves."""
@@ -191,7 +208,7 @@ class Supervisor:
         """What its processes are doing."""
         state = self._state.name.lower()
         if self._chain is None:
-            return [StageReport(program.label, None, state, self._restarts) for program in self._programs]
+            return [StageReport(program.label, None, state, self._restarts, None) for program in self._programs]
         return self._chain.report(state, self._restarts)
 
     def stop(self, grace_s: float) -> None:
@@ -232,12 +249,16 @@ class Supervisor:
                     failure, served = await self._run_once()
                     self._move_on(self._conclude(failure, served, started))
             nursery.cancel_scope.cancel()
+        self._resting.set()
         if self._error is not None:
             raise self._error
 
     async def _wait_due(self) -> Event:
         with trio.move_on_at(self._due):
             await self._stopping.wait()
+        while self._suspended.is_set() and not self._stopping.is_set():
+            self._resting.set()
+            await wait_for_any(self._stopping.wait, self._resumed.wait)
         return Event.STOP if self._stopping.is_set() else Event.DUE
 
     def _conclude(self, failure: str, served: bool, started: float) -> Event:
@@ -373,6 +394,7 @@ class Supervisor:
             nursery.start_soon(wait, Event.DIES, chain.failed.wait)
             nursery.start_soon(wait, Event.STALLS, self._exchange.wait_stalled)
             nursery.start_soon(wait, Event.REPLACE, self._successor.wait_ready)
+            nursery.start_soon(wait, Event.REPLACE, self._suspended.wait)
             if starting:
                 nursery.start_soon(wait, Event.SERVES, self._exchange.ready.wait)
                 if not self._exchange.returns_ticks:

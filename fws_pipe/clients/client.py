@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import trio
 
 from fws_pipe.clients.remembered import Remembered
 from fws_pipe.clients.sender import Load, Sender
-from fws_pipe.http.responses import Refusal
+from fws_pipe.http.handshake import Refusal
 from fws_pipe.websocket.frames import event_tail
 from fws_pipe.websocket.wire import Wire
 
@@ -37,6 +38,7 @@ class Client(Sender):
         "addressed",
         "auth",
         "event_tail",
+        "expires",
         "gate_answer",
         "groups",
         "has_ended",
@@ -61,6 +63,8 @@ class Client(Sender):
         """Its `open` event, as it was written to the chain; snapshots repeat it."""
         self.auth: dict[str, Any] | None = None
         """The claims of its token, or those that the gate has given it; None: there are none."""
+        self.expires: float | None = None
+        """When its token expires (seconds since the epoch); None: never, or it has none."""
         self.subprotocol: str | None = None
         """The subprotocol that was agreed on; None: none was."""
         self.is_open = False
@@ -74,6 +78,13 @@ class Client(Sender):
         """The last keep-alive ping; None: there was none."""
         self.addressed = -math.inf
         """The time of the last keep-alive check that found bytes sent to it, or waiting (trio's clock)."""
+
+    def recall(self, values: Mapping[str, Any]) -> None:
+        """Remember values that another server had it remember."""
+        if values:
+            self.remembered = Remembered()
+            for name, value in values.items():
+                self.remembered.note(name, value, None)
 
     def join(self, group: str) -> None:
         """Add a group to its groups."""

@@ -577,6 +577,11 @@ OPTIONS = (
         _CONTROL, for_front=False,
     ),
     Option(
+        "takeover", parse_text, "", "off",
+        "take over the clients and the listening sockets of the server with this control socket; "
+        "auto: of the only one of this user", "PATH", _CONTROL, for_front=False, has_variable=False,
+    ),
+    Option(
         "token", parse_group, None, "none",
         "the group of clients that have chosen none, for broadcast_by_token and class-based filters", "NAME",
         _CHAIN, for_front=False, old_flags=("-token",),
@@ -682,6 +687,7 @@ class Config:
     pass_env: Sequence[str]
     clean_env: bool
     control: str
+    takeover: str
     token: str | None
     storage: str
     redis_url: str | None
@@ -745,7 +751,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Query:
-    """A question to answer on stdout: `list`, `filters-dir`, `deploy-dir` or `check` (of `chain`, by `shell`)."""
+    """A question to answer on stdout in place of serving: `list`, `filters-dir` or `check` (of `chain`, by `shell`)."""
 
     kind: str
     chain: str = ""
@@ -762,18 +768,12 @@ def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | 
     asked = parser.add_argument_group("instead of serving").add_mutually_exclusive_group()
     asked.add_argument("--list", action="store_true", help="list the filters, with a line about each")
     asked.add_argument("--filters-dir", action="store_true", help="print the filters' directory, for a shell's PATH")
-    asked.add_argument(
-        "--deploy-dir", action="store_true",
-        help="print the folder of files for systemd, containers, nginx, Caddy and HAProxy",
-    )  # fmt: skip
     asked.add_argument("--check", metavar="CHAIN", help="parse and resolve a chain, print its stages, start nothing")
     arguments = parse_all(parser, argv)
     if arguments.list:
         return Query("list")
     if arguments.filters_dir:
         return Query("filters-dir")
-    if arguments.deploy_dir:
-        return Query("deploy-dir")
     if arguments.check is not None:
         shell: str = arguments.shell or environment.get("FWS_SHELL") or Query.shell
         return Query("check", arguments.check, shell)

@@ -6,6 +6,7 @@ import contextlib
 import math
 import socket
 from collections import deque
+from collections.abc import Sequence
 
 import trio
 
@@ -84,14 +85,18 @@ class Connection:
         """Write frames. Raises PeerError."""
         await self.write(b"".join(map(encode, frames)), _ANSWER_S)
 
-    async def write(self, data: bytes, timeout_s: float = math.inf) -> None:
-        """Write bytes, within so many seconds. Raises PeerError."""
+    async def write(self, data: bytes, timeout_s: float = math.inf, descriptors: Sequence[int] = ()) -> None:
+        """Write bytes, within so many seconds, and descriptors with the first of them. Raises PeerError."""
         rest = memoryview(data)
         self._is_inside_frame = True
         with trio.move_on_after(timeout_s):
             while rest:
                 try:
-                    rest = rest[self._socket.send(rest) :]
+                    if descriptors:
+                        rest = rest[socket.send_fds(self._socket, [rest], descriptors) :]
+                        descriptors = ()
+                    else:
+                        rest = rest[self._socket.send(rest) :]
                 except BlockingIOError:
                     await trio.lowlevel.wait_writable(self._socket)
                 except OSError:
@@ -99,6 +104,11 @@ class Connection:
             self._is_inside_frame = False
             return
         raise PeerError("it does not read its answers")
+
+    def shut_reading(self) -> None:
+        """Let the peer write nothing more; what it has written can be read."""
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RD)
 
     def say_at_last(self, frame: Frame) -> None:
         """Write a frame if a frame may follow, and there is room for it at once: the connection ends."""

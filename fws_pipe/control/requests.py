@@ -9,13 +9,12 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import ClassVar, TypeGuard
+from typing import ClassVar, Protocol, TypeGuard
 
 import trio
 
 from fws_pipe import __version__
-from fws_pipe.chain.figures import Reporter, StageFigures, figures_of
-from fws_pipe.chain.spawn import wait_for_any
+from fws_pipe.chain.spawn import StageReport, wait_for_any
 from fws_pipe.chain.successor import Outcome
 from fws_pipe.clients.client import Client
 from fws_pipe.control.connection import Connection, PeerError
@@ -53,7 +52,7 @@ from fws_pipe.protocol.control import (
     done,
     refused,
 )
-from fws_pipe.system.processes import Usage
+from fws_pipe.protocol.takeover import TAKEOVER
 
 EXIT_NO_CLIENT = 1
 """There is no such client, or none in the group."""
@@ -68,6 +67,13 @@ _SLICE = 128
 """How many clients are described before others have a turn."""
 
 
+class Reporter(Protocol):
+    """Has processes."""
+
+    def report(self) -> list[StageReport]:
+        """What they are doing."""
+
+
 @dataclass(frozen=True)
 class Controls:
     """What the control socket acts on."""
@@ -79,13 +85,15 @@ class Controls:
     """What else is behind the front."""
     path: str
     """Of the control socket."""
-    urls: Sequence[str]
+    urls: Callable[[], Sequence[str]]
     """Where the server listens."""
     reload: Callable[[], Outcome]
     """Replaces the chain."""
     drain: Callable[[float | None], bool]
     """Ends the server in order, its clients closed over so many seconds (None: as configured); False: it ends already.
     """
+    hand_over: Callable[[Frame, Connection], Awaitable[None]]
+    """Answers another server that wants to take over."""
 
 
 class Requests:
@@ -135,7 +143,7 @@ class Requests:
             "pid": os.getpid(),
             "version": __version__,
             "started": self._started,
-            "listening": list(self._controls.urls),
+            "listening": list(self._controls.urls()),
             "counters": {name: count for name, count in statistics.counts.items() if count},
             "gauges": {gauge.value: value for gauge, value in statistics.gauges.items()},
         }
@@ -143,7 +151,8 @@ class Requests:
 
     async def _list_stages(self, request: Frame, connection: Connection) -> None:
         reporters = [*self._controls.chains(), *self._controls.beside]
-        await connection.answer(*({"type": STAGE, **_fields_of(one)} for one in await figures_of(reporters)), done())
+        reports = [report for reporter in reporters for report in reporter.report()]
+        await connection.answer(*({"type": STAGE, **report._asdict()} for report in reports), done())
 
     async def _reload(self, request: Frame, connection: Connection) -> None:
         problem = await self._controls.reload().wait()
@@ -193,6 +202,9 @@ class Requests:
         self._controls.drain(over)
         await connection.answer(done())
 
+    async def _hand_over(self, request: Frame, connection: Connection) -> None:
+        await self._controls.hand_over(request, connection)
+
     _handlers: ClassVar[dict[str, Callable[[Requests, Frame, Connection], Awaitable[None]]]] = {
         actions.SEND: _act,
         actions.CLOSE: _act,
@@ -203,6 +215,7 @@ class Requests:
         TAP: _tap,
         COPY: _take_copy,
         DRAIN: _drain,
+        TAKEOVER: _hand_over,
     }
 
 
@@ -213,27 +226,6 @@ def _execute(action: Frame, link: Link) -> int:
         link.execute(action)
         link.clients.flush()
     return receivers
-
-
-_NOTHING_KNOWN = dict.fromkeys(Usage._fields)
-
-
-def _fields_of(figures: StageFigures) -> Frame:
-    """A stage's figures as `stages` tells them: None for what isn't known."""
-    report, usage = figures.report, figures.usage
-    return {
-        "name": report.name,
-        "pid": report.pid,
-        "state": report.state,
-        "restarts": report.restarts,
-        "brake": figures.is_brake,
-        "events": report.events,
-        "unread": report.input and report.input.waiting,
-        "capacity": report.input and report.input.capacity,
-        "output": report.output and report.output.waiting,
-        "output_capacity": report.output and report.output.capacity,
-        **(usage._asdict() if usage else _NOTHING_KNOWN),
-    }
 
 
 def _joints_of(link: Link, stage: object) -> list[Joint]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
 import trio
 
@@ -21,14 +22,14 @@ from fws_pipe.front.bounds import Bounds
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.reception import Reception
 from fws_pipe.front.route import Route
+from fws_pipe.http import handshake
 from fws_pipe.http.refusals import Refusals
-from fws_pipe.http.responses import Refusal
 from fws_pipe.http.routes import EVERY_PATH, RouteTable
 from fws_pipe.ledger.link import Link, LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.websocket.intake import Intake
 from fws_pipe.websocket.readers import HAS_EPOLL, SharedWait
-from fws_pipe.websocket.transport import SocketAddress
+from fws_pipe.websocket.transport import PlainTransport, SocketAddress, Transport
 from fws_pipe.websocket.wire import OverdueWires, Wire
 
 
@@ -65,7 +66,7 @@ class Front:
         self.routes: RouteTable[Route] = RouteTable()
         """The routes that new clients get, by their patterns."""
         refusals = Refusals(log, nursery.start_soon)
-        self._reception = Reception(limits, entrance, self.routes, self._forget_wire, refusals, self.counters, log)
+        self._reception = Reception(limits, entrance, self.routes, self.forget, refusals, self.counters, log)
         self.bounds = Bounds(limits, lambda: self.links, self._wires, self.counters, log)
         nursery.start_soon(self._overdue.run)
 
@@ -90,10 +91,13 @@ class Front:
     def serve(self, connection: socket.socket, remote: SocketAddress) -> None:
         """Serve an accepted connection, to its end."""
         self._accepted += 1
-        transport = self.entrance.transport_of(connection, remote)
+        wire = self._wire_on(self.entrance.transport_of(connection, remote))
+        self._reception.receive(f"{self.name}-{self._accepted:x}", wire)
+
+    def _wire_on(self, transport: Transport) -> Wire:
         wire = Wire(transport, self._limits.outbox, self.spawn, self._overdue.add)
         self._wires.add(wire)
-        self._reception.receive(f"{self.name}-{self._accepted:x}", wire)
+        return wire
 
     def spawn(self, task: Callable[[], Awaitable[object]]) -> None:
         """Start a task whose errors are logged, and end nothing but the task."""
@@ -112,10 +116,30 @@ class Front:
     def leave(self, client: Client) -> None:
         """The connection of a client that had a place has been closed."""
         self._reception.take_back_place(client)
-        self._forget_wire(client.wire)
+        self.forget(client.wire)
 
-    def _forget_wire(self, wire: Wire) -> None:
+    def forget(self, wire: Wire) -> None:
+        """A connection is not ours any more."""
         self._wires.discard(wire)
+
+    # Clients of another server, which this one continues (moving.py).
+
+    @property
+    def accepted(self) -> int:
+        """How many connections there have been: the last one's number is in the id of its client."""
+        return self._accepted
+
+    def continue_from(self, accepted: int) -> None:
+        """Number the next connection higher than this one."""
+        self._accepted = max(self._accepted, accepted)
+
+    def wire_of(self, connection: socket.socket, remote: SocketAddress) -> Wire:
+        """The wire of a client without TLS whose handshake is over."""
+        return self._wire_on(PlainTransport(connection, remote))
+
+    def readmit(self, client: Client, route: Route, state: Mapping[str, Any]) -> None:
+        """Let a client go on that another server had let in."""
+        self._reception.readmit(client, route, state)
 
     # All clients.
 
@@ -129,7 +153,7 @@ class Front:
         """The connections that are no clients yet."""
         return self._reception.lobby
 
-    async def close_all(self, refusal: Refusal, code: int, reason: str) -> None:
+    async def close_all(self, refusal: handshake.Refusal, code: int, reason: str) -> None:
         """Close the clients of all routes, as `Route.close` does, and wait until they are gone."""
         async with trio.open_nursery() as nursery:
             for route in self.open_routes:

@@ -12,7 +12,7 @@ import trio
 from fws_pipe.admission.lobby import Lobby
 from fws_pipe.admission.proxies import UNIX
 from fws_pipe.errors import SystemRefusedError
-from fws_pipe.front.unix_socket import listen_unix
+from fws_pipe.front.unix_socket import UnixListener, listen_unix
 from fws_pipe.log import Log
 
 _BACKLOG = 4096
@@ -48,6 +48,31 @@ def open_unix_listeners(paths: Sequence[str], mode: int) -> list[socket.socket]:
             listener.close()
         raise
     return listeners
+
+
+Listener = socket.socket
+
+
+def file_of(listener: Listener) -> str | None:
+    """The path of the file that goes with a listener; None: there is none, or it is not ours."""
+    return listener.file if isinstance(listener, UnixListener) else None
+
+
+def let_go_of_file(listener: Listener) -> None:
+    """Another server has this listener, and its file."""
+    if isinstance(listener, UnixListener):
+        listener.let_go_of_file()
+
+
+def listener_of(descriptor: int, file: str | None) -> Listener:
+    """The listener with this descriptor, which another server had, and its file. Raises OSError."""
+    if file is None:
+        listener = socket.socket(fileno=descriptor)
+    else:
+        listener = UnixListener(descriptor)
+        listener.own(file)
+    listener.setblocking(False)
+    return listener
 
 
 async def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[object, ...]]]:

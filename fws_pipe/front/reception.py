@@ -7,7 +7,8 @@ PROXY header -> request -> answer: a page, a refusal, or an upgrade -> its route
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import trio
 
@@ -23,7 +24,6 @@ from fws_pipe.front.route import Route
 from fws_pipe.http import handshake
 from fws_pipe.http.refusals import Refusals
 from fws_pipe.http.request import Request, read_block, read_request
-from fws_pipe.http.responses import Page, Refusal
 from fws_pipe.http.routes import EVERY_PATH, RouteTable
 from fws_pipe.log import Level, Log
 from fws_pipe.protocol import events
@@ -99,9 +99,9 @@ class Reception:
             await self._refuse_unheard(wire, is_late=deadline.cancelled_caught)
             return False
         answer = self._decide(request.answer, route, wire, peer)
-        if isinstance(answer, Page):
+        if isinstance(answer, handshake.Page):
             await self._respond(wire, answer)
-        elif isinstance(answer, Refusal):
+        elif isinstance(answer, handshake.Refusal):
             await self._refuse(wire, answer, request.origins)
         if route is None or client is None or not isinstance(answer, Admission):
             return False
@@ -142,12 +142,12 @@ class Reception:
 
     def _decide(
         self, asked: handshake.Answer, route: Route | None, wire: Wire, peer: SocketAddress
-    ) -> Admission | Refusal | Page:
+    ) -> Admission | handshake.Response:
         """Whether the client may come in; the cheap questions first."""
-        if isinstance(asked, Refusal | Page):
+        if isinstance(asked, handshake.Response):
             return asked
         remote = self._entrance.client_of(asked, wire.remote, peer)
-        if isinstance(remote, Refusal):
+        if isinstance(remote, handshake.Refusal):
             return remote
         request = self._entrance.with_site(asked, peer[0])
         self._recognise(wire, remote)
@@ -161,7 +161,7 @@ class Reception:
             wire.transport.remote = remote
             self.lobby.recognise(wire, self._entrance.known_host(remote))
 
-    async def _refuse(self, wire: Wire, refusal: Refusal, origins: Sequence[str]) -> None:
+    async def _refuse(self, wire: Wire, refusal: handshake.Refusal, origins: Sequence[str]) -> None:
         """Refuse a client, which has named these pages."""
         self._counters.add_refusal(refusal.status)
         self._refusals.tell(wire.remote, f"{refusal.status}, {refusal.reason or refusal.text}", origins)
@@ -178,7 +178,7 @@ class Reception:
             self._counters.add(Count.TLS_FAILED)
             self._refusals.tell(wire.remote, wire.transport.problem)
 
-    async def _respond(self, wire: Wire, response: Refusal | Page) -> None:
+    async def _respond(self, wire: Wire, response: handshake.Response) -> None:
         if wire.is_closed or not wire.transport.has_begun:
             return  # with TLS nothing can be said before its handshake
         wire.send_response(response.encode())
@@ -245,7 +245,9 @@ class Reception:
             return None
         return said_meanwhile
 
-    async def _turn_away(self, client: Client, route: Route, refusal: Refusal, request: handshake.Upgrade) -> None:
+    async def _turn_away(
+        self, client: Client, route: Route, refusal: handshake.Refusal, request: handshake.Upgrade
+    ) -> None:
         """Refuse a client of which the chain has been told."""
         route.link.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
         await self._refuse(client.wire, refusal, request.origins)
@@ -272,7 +274,7 @@ class Reception:
             nursery.cancel_scope.cancel()
         return early
 
-    def _refusal_of(self, client: Client, offers: Collection[str]) -> Refusal | None:
+    def _refusal_of(self, client: Client, offers: Collection[str]) -> handshake.Refusal | None:
         answer = client.gate_answer
         if answer is None:
             return handshake.NO_ANSWER
@@ -298,13 +300,13 @@ class Reception:
         wire.send_response(handshake.accept(admission.request, client.subprotocol))
         if wire.is_closed:
             return False
-        if admission.expires is not None:
-            wire.run_beside(self._fail_when_expired, wire, admission.expires)
+        client.expires = admission.expires
+        self._watch_expiry(client)
         link.clients.open(client)
         wire.release()
         if wire.is_closed:
             return False
-        conversation = Conversation(client, wire, route.readers_for(wire), link.feed, route, self._meter())
+        conversation = self._conversation_with(client, route)
         if self._log.level >= Level.DEBUG:
             self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]}")
         link.converse(client, conversation)
@@ -315,6 +317,28 @@ class Reception:
         if early:
             link.feed.flush()
         return True
+
+    def readmit(self, client: Client, route: Route, state: Mapping[str, Any]) -> None:
+        """Go on with a client of another server (moving.py), which the chain hears of already."""
+        wire, link = client.wire, route.link
+        self._quota.add(wire.remote[0])
+        route.note_admitted()
+        self._watch_expiry(client)
+        conversation = self._conversation_with(client, route)
+        if conversation.meter is not None and state["meter"] is not None:
+            conversation.meter.restore(state["meter"], trio.current_time())
+        link.converse(client, conversation)
+        conversation.start(state["unread"])  # a chain that wants `data` has had that as such
+        conversation.tap(is_wanted=link.wants_data)
+        link.hold_as_asked(client)
+        wire.flush()
+
+    def _conversation_with(self, client: Client, route: Route) -> Conversation[Client]:
+        return Conversation(client, client.wire, route.readers_for(client.wire), route.link.feed, route, self._meter())
+
+    def _watch_expiry(self, client: Client) -> None:
+        if client.expires is not None:
+            client.wire.run_beside(self._fail_when_expired, client.wire, client.expires)
 
     def _meter(self) -> Meter | None:
         """What counts a client's messages, where anything depends on that."""

@@ -19,12 +19,12 @@ from fws_pipe.clients.keep_alive import KeepAlive
 from fws_pipe.clients.sender import Load
 from fws_pipe.counters import Count, Counters
 from fws_pipe.front.limits import Limits
-from fws_pipe.http.responses import Refusal
+from fws_pipe.http.handshake import Refusal
 from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.ledger.link import Link, LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.pipes.ends import Inlet
-from fws_pipe.websocket.conversation import Readers
+from fws_pipe.websocket.conversation import Conversation, Readers
 from fws_pipe.websocket.readers import EpollReaders, Laggards, SharedWait, TaskReaders, readers_for
 from fws_pipe.websocket.rfc6455 import ABNORMAL
 from fws_pipe.websocket.wire import Wire
@@ -126,6 +126,13 @@ class Route:
         """A client's connection has been closed: called once, last of all."""
         self.link.depart(client, ABNORMAL, "", clean=False)
         self._front.leave(client)
+        self._present -= 1
+        self._left.unpark_all()
+
+    def let_go(self, conversation: Conversation[Client]) -> None:
+        """Another server goes on with a client."""
+        conversation.let_go()
+        self.link.let_go(conversation.client)
         self._present -= 1
         self._left.unpark_all()
 

@@ -32,13 +32,29 @@ _NO_SOCKET = "there is a file that is no socket; remove it if it may go"
 class UnixListener(socket.socket):
     """A listening Unix socket. Its file is removed with it, unless another has taken its place."""
 
-    def __init__(self) -> None:
-        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM)
+    def __init__(self, descriptor: int | None = None) -> None:
+        """`descriptor` is that of a socket which listens already; None: of a new one."""
+        super().__init__(socket.AF_UNIX, socket.SOCK_STREAM, fileno=descriptor)
         self._file: tuple[str, tuple[int, int]] | None = None
 
     def own(self, path: str) -> None:
         """The file that has just been bound is ours."""
         self._file = path, _identity(os.lstat(path))
+
+    @property
+    def file(self) -> str | None:
+        """The path of the file that goes with this socket; None: it stays, or there is none."""
+        return None if self._file is None else self._file[0]
+
+    def let_go_of_file(self) -> None:
+        """The file is another server's from now on."""
+        self._file = None
+
+    def move_to(self, path: str) -> None:
+        """Take the place of the socket at this path, which is no more in use. Raises OSError."""
+        if self._file is not None:
+            os.rename(self._file[0], path)
+            self.own(path)
 
     def close(self) -> None:
         """Close the socket and remove its file. Idempotent."""

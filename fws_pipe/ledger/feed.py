@@ -100,11 +100,11 @@ class Feed:
         self._charges: list[Charge[Client]] = []
         self._size = 0
         self._seq = FIRST
-        self._batches = 0
-        """How many batches have been made: the last tick of each has a number of its own."""
         self._work = trio.Event()
         self._room = trio.lowlevel.ParkingLot()
         self._door = Door.OPEN
+        self._is_frozen = False
+        """Whether no client is read, and nothing taken from outside, since another server is about to take over."""
         self._is_nudged = False
         """Whether to write a tick though no event waits."""
         self._pipe: Outlet | None = None
@@ -146,7 +146,7 @@ class Feed:
     async def put(self, event: Frame, client: Client) -> None:
         """Queue a client's event; waits while the chain, or this client's share of it, is full."""
         size = _weight(event)
-        while self._door is not Door.CLOSED and ((must_wait := client.must_wait(size)) or self.is_full):
+        while self._door is not Door.CLOSED and ((must_wait := client.must_wait(size)) or self._has_no_room):
             await (client.wait_share() if must_wait else self._room.park())
         self.put_at_once(event, client)
 
@@ -165,9 +165,31 @@ class Feed:
         self._add(client, len(frame), 1)
         self._work.set()
 
+    def freeze(self) -> None:
+        """Let no client be read, and take nothing from outside; what has been read goes on."""
+        self._is_frozen = True
+
+    def thaw(self) -> None:
+        """Let them be read again."""
+        self._is_frozen = False
+        self._room.unpark_all()
+
+    @property
+    def waiting(self) -> list[Frame]:
+        """The events that have not been written to a chain."""
+        return [decode_frame(event) for event in self._waiting]
+
+    def continue_from(self, seq: int) -> None:
+        """Number the next event higher than `seq`, the last one of a server that this one continues."""
+        self._seq = max(self._seq, seq)
+
     @property
     def is_full(self) -> bool:
         """Whether no client may be read, since the chain is behind."""
+        return self._is_frozen or self._has_no_room
+
+    @property
+    def _has_no_room(self) -> bool:
         return self._size >= WAITING_LIMIT_BYTES or self._journal.size >= self._journal_limit
 
     @property
@@ -386,7 +408,6 @@ class Feed:
             parts.append(self._keep(events[:BATCH_EVENTS], seq, []))
             del events[:BATCH_EVENTS]
         self._seq += 1
-        self._batches += 1
         last = self._keep(events, self._seq, charges)
         if self._is_journal_full:
             self.times_full += 1
@@ -422,11 +443,6 @@ class Feed:
     def last_event(self) -> int:
         """The number of the last event or tick."""
         return self._seq
-
-    @property
-    def events(self) -> int:
-        """How many events there have been, ticks left out."""
-        return self._seq - FIRST - self._batches
 
     def has_settled(self, seq: int) -> bool:
         """Whether the events up to this number are through the chain; they may still wait for Redis."""

@@ -25,7 +25,6 @@ from fws_pipe.clients.remembered import Remembered
 from fws_pipe.clients.slow_client import SlowClient
 from fws_pipe.counters import Count, Counters
 from fws_pipe.http import handshake
-from fws_pipe.http.responses import Refusal
 from fws_pipe.ledger.blame import DEATHS_ALONE
 from fws_pipe.ledger.feed import JOURNAL_LIMIT_BYTES, Feed, Taps, copy_to
 from fws_pipe.ledger.progress import Progress
@@ -134,6 +133,11 @@ class Link:
             self.feed.put_disconnect(events.disconnect_event(client.id, code=code, reason=reason, clean=clean), client)
             if was_accepted:  # a refusal at the gate has been logged already
                 self._log.debug(f"{client.id} has gone: {code} {reason!r}")
+
+    def let_go(self, client: Client) -> None:
+        """Forget a client that another server has, and tell the chain nothing."""
+        self.clients.remove(client)
+        del self.conversations[client]
 
     def hold_as_asked(self, client: Client) -> None:
         """Hold a client whose conversation has just begun, if a filter has asked for that at the gate."""
@@ -436,7 +440,7 @@ class Link:
         client = self.clients.of(action["id"])
         if client is not None:
             status, text = action.get("status", 403), action.get("reason") or "Not allowed."
-            client.answer(GateAnswer(Refusal(status, text, reason="the chain has rejected it")))
+            client.answer(GateAnswer(handshake.Refusal(status, text, reason="the chain has rejected it")))
 
     def _execute_count(self, action: Frame) -> None:
         self._counters.add_named(action["name"], action.get("by", 1))

@@ -91,6 +91,10 @@ class Notifier:
         """Tell that a reload begins; `ready` tells its end. Type=notify-reload wants to know since when."""
         self._tell(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
+    def become_main(self) -> None:
+        """Tell that this process is the service's main one from now on: it has taken over from another."""
+        self._tell(f"MAINPID={os.getpid()}")
+
     def alive(self) -> None:
         """Tell the manager's watchdog that the server is at work."""
         self._tell("WATCHDOG=1")

@@ -55,11 +55,15 @@ class Backlog:
 
 
 class FragmentedMessage:
-    """How much of a message has come, in how many fragments; trio-websocket holds them."""
+    """A message of which only some fragments have come.
 
-    __slots__ = ("fragments", "size")
+    trio-websocket puts them together; they are kept for a server that takes over the connection, which begins anew.
+    """
+
+    __slots__ = ("_frames", "fragments", "size")
 
     def __init__(self) -> None:
+        self._frames: list[bytes] = []
         self.fragments = 0
         self.size = 0
         """Bytes of payload, without frame headers."""
@@ -67,9 +71,15 @@ class FragmentedMessage:
     @property
     def weight(self) -> int:
         """About how much memory it takes, in bytes."""
-        return self.size + self.fragments * OBJECT_BYTES
+        return 2 * (self.size + self.fragments * OBJECT_BYTES)
 
-    def add(self, size: int) -> None:
-        """Add a fragment of `size` bytes."""
+    @property
+    def frames(self) -> bytes:
+        """The fragments as they came, as WebSocket frames."""
+        return b"".join(self._frames)
+
+    def add(self, frame: bytes, size: int) -> None:
+        """Add a fragment, whose payload has `size` bytes."""
+        self._frames.append(frame)
         self.fragments += 1
         self.size += size

@@ -29,7 +29,7 @@ from fws_pipe.websocket.library import Library
 from fws_pipe.websocket.meter import Meter, ends_of_messages
 from fws_pipe.websocket.rates import RatePolicy
 from fws_pipe.websocket.rfc6455 import ABNORMAL, CLOSE, POLICY_VIOLATION, PONG, TOO_BIG, encode_frame
-from fws_pipe.websocket.states import CONVERSATION_TRANSITIONS, DEPARTED, HOLDS, OVER, after
+from fws_pipe.websocket.states import CONVERSATION_TRANSITIONS, DEPARTED, HOLDS, MOVABLE, OVER, after
 from fws_pipe.websocket.states import ConversationEvent as Event
 from fws_pipe.websocket.states import ConversationState as State
 from fws_pipe.websocket.wire import CloseCode, Wire
@@ -146,6 +146,9 @@ class Readers(Protocol):
 
     async def wait_removed(self, conversation: Conversation[Any]) -> None:
         """Wait until another task may read the connection."""
+
+    def unreceived(self, conversation: Conversation[Any]) -> bytes:
+        """What has been read from the connection and not been received by the conversation."""
 
 
 class Host(Protocol[SenderT_contra]):
@@ -364,6 +367,24 @@ class Conversation(Generic[SenderT]):
     def weight(self) -> int:
         """About how much memory an unfinished message takes, or what is held back, in bytes."""
         return self._backlog.weight + (self._fragmented.weight if self._fragmented is not None else 0)
+
+    # Another server.
+
+    @property
+    def is_movable(self) -> bool:
+        """Whether another server could go on with this connection: `unread` is all that is under way."""
+        return self.state in MOVABLE and (self._library is None or not self._library.has_rest)
+
+    def unread(self) -> bytes:
+        """What the client has sent and no event tells of yet, from the beginning of a message: bytes as they came."""
+        begun = self._fragmented.frames if self._fragmented is not None else b""
+        return begun + self._backlog.look() + self._readers.unreceived(self)
+
+    def let_go(self) -> None:
+        """Another server goes on with the connection: read and write it no more, and tell nobody of an end."""
+        self._follow(Event.MOVED)
+        self._stop_reading()
+        self.wire.let_go()
 
     # Room, and turns.
 
@@ -614,7 +635,7 @@ class Conversation(Generic[SenderT]):
             return
         if kind is Kind.FRAGMENT:
             self._fragmented = self._fragmented or FragmentedMessage()
-            self._fragmented.add(head.size)
+            self._fragmented.add(frames.block[frames.position : head.end], head.size)
         elif kind is Kind.LAST_FRAGMENT:
             self._fragmented = None
         ends_message = kind in (Kind.MESSAGE, Kind.LAST_FRAGMENT)

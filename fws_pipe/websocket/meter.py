@@ -8,6 +8,7 @@ size is allowed, as long as those before it are made good.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fws_pipe.websocket.frames import Kind, head_at
@@ -57,6 +58,18 @@ class Meter:
             self._frames.spend(frames)
         if self._bytes is not None:
             self._bytes.spend(size)
+
+    def exported(self, now: float) -> list[float | None]:
+        """What another process can `restore`: the tokens left of frames and bytes, and how long it has been idle."""
+        left = [None if bucket is None else bucket.left(now) for bucket in (self._frames, self._bytes)]
+        return [*left, now - self.last_message]
+
+    def restore(self, state: Sequence[float | None], now: float) -> None:
+        """Go on where a meter in another process has stopped, as far as both have the same limits."""
+        for bucket, tokens in zip((self._frames, self._bytes), state, strict=False):
+            if bucket is not None and tokens is not None:
+                bucket.restore(tokens)
+        self.last_message = now - (state[2] or 0.0)
 
     def wait_s(self) -> float:
         """Seconds, as of the last `room`, until it is read again; 0: one more frame may come now."""

@@ -11,7 +11,8 @@ Whose a frame is has to be found out only for a client that is behind. What was 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from fws_pipe.websocket.rfc6455 import count_frames, end_of_frame
 
@@ -181,6 +182,27 @@ class Outbox:
         waiting = self._response + b"".join(self._frames)[self._written_of_first :]
         self._clear()
         return waiting
+
+    def exported(self) -> dict[str, Any]:
+        """What waits, as another process can `restore` it: whole frames, and how much of the first one has left."""
+        self._forget_others_before(self._gone)
+        return {
+            "response": self._response,
+            "frames": list(self._frames),
+            "written": self._written_of_first,
+            "others": [[begin - self._gone, end - self._gone] for begin, end in self._others or ()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take over what waited in another process; nothing waits yet. Frames of many clients count as this one's."""
+        self._response = state["response"]
+        self._frames.extend(state["frames"])
+        self._written_of_first = state["written"]
+        self.size = len(self._response) + sum(map(len, self._frames)) - self._written_of_first
+        self.weight = self.size
+        if state["others"]:
+            self._others = deque((self._gone + begin, self._gone + end) for begin, end in state["others"])
+            self._others_size = sum(end - begin for begin, end in self._others)
 
     def make_room(self, size: int) -> int:
         """Drop the oldest of others' frames until `size` bytes find room; returns how many messages were dropped.

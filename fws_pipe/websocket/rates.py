@@ -81,6 +81,10 @@ class TokenBucket:
         self._as_of = now
         return self._tokens + _SLACK
 
+    def restore(self, tokens: float) -> None:
+        """Have as many tokens as another bucket had, as of now."""
+        self._tokens = min(tokens, self._capacity)
+
     def spend(self, amount: int) -> None:
         """Take tokens, as of the last `left`."""
         self._tokens -= amount

@@ -157,6 +157,10 @@ class EpollReaders:
     async def wait_removed(self, conversation: Conversation) -> None:
         """No-op: no task reads it."""
 
+    def unreceived(self, conversation: Conversation) -> bytes:
+        """Nothing: what is read is received at once."""
+        return b""
+
     async def read_pipe(self, descriptor: int, consume: Callable[[bytes], object]) -> None:
         """Read a pipe to its end, and give each block to `consume`. Raises what that raises."""
         pipe = self._pipes[descriptor] = _Pipe(consume, self._buffer)
@@ -426,6 +430,11 @@ class TaskReaders:
         if task is not None:
             await task.has_ended.wait()
 
+    def unreceived(self, conversation: Conversation) -> bytes:
+        """The block with which its task waits for room."""
+        task = self._tasks.get(conversation)
+        return task.unreceived if task is not None else b""
+
     async def _read(self, conversation: Conversation, task: _Task) -> None:
         try:
             with task.scope:
@@ -433,8 +442,10 @@ class TaskReaders:
                     await task.may_read.wait()  # others get their turn here, whether or not it has been paused
                     await task.wait_may_read()
                     block = await _receive(conversation)
+                    task.unreceived = block or b""
                     await self._feed.wait_room()
                     await task.wait_may_read()  # a filter may have put it on hold meanwhile
+                    task.unreceived = b""
                     if not block:
                         break
                     conversation.receive(block, trio.current_time())
@@ -458,6 +469,8 @@ class _Task:
         self.may_read = trio.Event()
         self.may_read.set()
         self.has_ended = trio.Event()
+        self.unreceived = b""
+        """What has been read while there was no room for it."""
 
     async def wait_may_read(self) -> None:
         """Wait while it is paused, also when it is paused again between its wake-up and its turn."""

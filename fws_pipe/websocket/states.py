@@ -3,6 +3,7 @@
     conversation   READING -> ADVANCING -> READING | CROWDED | LAGGING | IN_LIBRARY | HELD_BACK -> ADVANCING -> ...
                    any of these but ADVANCING -> ON_HOLD -> LAGGING, or IN_LIBRARY -> ON_HOLD_IN_LIBRARY -> ...
                    any of these -> LAST_WORDS, DESERTED, ENDED -> GONE
+                   those that wait for nothing of ours -> GONE, when another server takes over
     wire           HELD -> OPEN -> CLOSING -> CLOSED, or CLOSED from any of them
 
 Each table has a cell for each state and each event. A cell says what comes next; IMPOSSIBLE says that our own code is
@@ -42,7 +43,7 @@ class ConversationState(enum.Enum):
     ENDED = enum.auto()
     """The chain knows that the client has gone; the wire is still to be closed."""
     GONE = enum.auto()
-    """The chain knows, and the wire is closed: nothing happens any more."""
+    """The chain knows, and the wire is closed, or both are another server's: nothing happens any more."""
 
     __hash__ = object.__hash__  # there is one object for each: no need to hash its name
 
@@ -80,6 +81,8 @@ class ConversationEvent(enum.Enum):
     """The chain has been told that the client has gone."""
     WIRE_CLOSED = enum.auto()
     """The connection is closed, by whichever side."""
+    MOVED = enum.auto()
+    """Another server goes on with the connection."""
 
     __hash__ = object.__hash__
 
@@ -139,6 +142,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.LOST: _C.LAST_WORDS,
             _E.DEPARTED: _C.ENDED,
             _E.WIRE_CLOSED: _C.DESERTED,
+            _E.MOVED: _C.GONE,
         },
     ),
     _C.ADVANCING: row(
@@ -162,6 +166,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.HOLD: _C.ON_HOLD,
             _E.DEPARTED: _C.ENDED,
             _E.WIRE_CLOSED: _C.DESERTED,
+            _E.MOVED: _C.GONE,
         },
     ),
     _C.LAGGING: row(
@@ -171,6 +176,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.HOLD: _C.ON_HOLD,
             _E.DEPARTED: _C.ENDED,
             _E.WIRE_CLOSED: _C.DESERTED,
+            _E.MOVED: _C.GONE,
         },
     ),
     _C.IN_LIBRARY: row(
@@ -190,6 +196,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.LOST: _C.LAST_WORDS,
             _E.DEPARTED: _C.ENDED,
             _E.WIRE_CLOSED: _C.DESERTED,
+            _E.MOVED: _C.GONE,
         },
     ),
     _C.ON_HOLD: row(
@@ -200,6 +207,7 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
             _E.RESUME: _C.LAGGING,
             _E.DEPARTED: _C.ENDED,
             _E.WIRE_CLOSED: _C.DESERTED,
+            _E.MOVED: _C.GONE,
         },
     ),
     _C.ON_HOLD_IN_LIBRARY: row(
@@ -254,6 +262,9 @@ CONVERSATION_TRANSITIONS: dict[ConversationState, dict[ConversationEvent, Conver
 
 HOLDS = frozenset({_C.ON_HOLD, _C.ON_HOLD_IN_LIBRARY})
 """The states in which a filter keeps the client from being read."""
+
+MOVABLE = frozenset({_C.READING, _C.CROWDED, _C.LAGGING, _C.HELD_BACK, _C.ON_HOLD})
+"""The states in which another server can go on with the connection: nobody is at work on what the client has sent."""
 
 OVER = frozenset({_C.LAST_WORDS, _C.DESERTED, _C.ENDED, _C.GONE})
 """The states in which nothing is read any more, ever."""

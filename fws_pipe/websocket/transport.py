@@ -38,6 +38,10 @@ class Transport(Protocol):
     """Writes what can be written without waiting; returns how many bytes that were. Raises BlockingIOError when it is
     nothing, another OSError when the client is gone."""
 
+    @property
+    def own_send_now(self) -> Callable[[bytes | memoryview], int]:
+        """What `send_now` is unless a wire has replaced it."""
+
     problem: str
     """Why `begin` has failed; empty where the client has just gone."""
 
@@ -94,6 +98,11 @@ class PlainTransport:
         self.has_begun = True
         self.problem = ""
         self.send_now: Callable[[bytes | memoryview], int] = connection.send
+
+    @property
+    def own_send_now(self) -> Callable[[bytes | memoryview], int]:
+        """The socket's."""
+        return self._socket.send
 
     async def receive_first(self, max_bytes: int) -> bytes:
         """There is no TLS: the same as `receive_some`."""
@@ -171,9 +180,14 @@ class TlsTransport:
         self.descriptor: int | None = None
         self.has_begun = False
         self.problem = ""
-        self.send_now: Callable[[bytes | memoryview], int] = _takes_a_task
+        self.send_now: Callable[[bytes | memoryview], int] = takes_a_task
         # https_compatible: many clients end TCP without a word; WebSocket has its own end, so nothing is lost by it.
         self._stream = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+
+    @property
+    def own_send_now(self) -> Callable[[bytes | memoryview], int]:
+        """Only a task can write."""
+        return takes_a_task
 
     async def receive_first(self, max_bytes: int) -> bytes:
         """Some bytes of TCP."""
@@ -266,7 +280,8 @@ def _tells(connection: socket.socket | trio.socket.SocketType, events: int) -> b
     return bool(poll.poll(0))
 
 
-def _takes_a_task(data: bytes | memoryview) -> int:
+def takes_a_task(data: bytes | memoryview) -> int:
+    """Write nothing, as a full connection does: `write_more` must."""
     raise BlockingIOError
 
 

@@ -11,8 +11,8 @@ Never: reads, but to throw away what still arrives at the end.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Protocol, TypeVarTuple
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVarTuple
 
 import trio
 
@@ -21,7 +21,7 @@ from fws_pipe.websocket.rfc6455 import encode_close
 from fws_pipe.websocket.states import WIRE_TRANSITIONS, after
 from fws_pipe.websocket.states import WireEvent as Event
 from fws_pipe.websocket.states import WireState as State
-from fws_pipe.websocket.transport import Transport
+from fws_pipe.websocket.transport import Transport, takes_a_task
 
 CLOSE_TIMEOUT_S = 5.0
 """How long a client may take to answer a Close frame, or to read what stands before it."""
@@ -65,6 +65,7 @@ class Wire:
     __slots__ = (
         "_all_written",
         "_held",
+        "_is_frozen",
         "_note_room",
         "_on_close_sent",
         "_owner",
@@ -96,6 +97,8 @@ class Wire:
         self._held: Outbox | None = None
         """What the chain sends to a client before it accepts the client."""
         self.state = _HELD
+        self._is_frozen = False
+        """Whether nothing is written to the connection: another server is about to take it over."""
         self._owner: Owner | None = None
         self._note_room: Callable[[], object] = _nothing
         """The owner's, by itself: it is called for each write."""
@@ -263,13 +266,13 @@ class Wire:
             self._note_all_written()
 
     def _start_draining(self) -> None:
-        if self.blocked_since is None:
+        if self.blocked_since is None and not self._is_frozen:
             self.blocked_since = trio.current_time()
             self.run_beside(self._drain)
 
     async def _drain(self) -> None:
         try:
-            while self.outbox and not self.is_closed:
+            while self.outbox and not self.is_closed and not self._is_frozen:
                 await self.transport.write_more(self.outbox)
                 self.has_sent = True
                 self.blocked_since = trio.current_time()
@@ -291,6 +294,34 @@ class Wire:
             if self._all_written is None:
                 self._all_written = trio.lowlevel.ParkingLot()
             await self._all_written.park()
+
+    # Another server.
+
+    def freeze(self) -> None:
+        """Write nothing to the connection until `thaw`: what is sent meanwhile is queued."""
+        self._is_frozen = True
+        self._send_now = self.transport.send_now = takes_a_task
+
+    def thaw(self) -> None:
+        """Write again: no other server has taken the connection over."""
+        if self._is_frozen:
+            self._is_frozen = False
+            self._send_now = self.transport.send_now = self.transport.own_send_now
+            self.flush()
+
+    def let_go(self) -> None:
+        """Another server has the connection: close our descriptor, and say nothing to the client or to the owner."""
+        self._owner = None
+        self.abort()
+
+    def restore(self, outbox: Mapping[str, Any], close: CloseCode | None) -> None:
+        """Be open, or closing, as the wire was that another server had; nothing is written before `flush`."""
+        self._follow(Event.RELEASE)
+        self.outbox.restore(outbox)
+        if close is not None:
+            self._follow(Event.CLOSE)
+            self.close_sent = close
+            self._on_close_sent(self)
 
     # The end.
 
@@ -350,6 +381,8 @@ class Wire:
             self.abort()
 
     async def _say_goodbye(self, lingers: bool) -> None:
+        if self._is_frozen:
+            return  # the other server's clients must not see an end
         try:
             await (self.transport.linger() if lingers else self.transport.say_goodbye())
         except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):

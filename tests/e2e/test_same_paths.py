@@ -34,9 +34,10 @@ from fws_pipe.admission.entrance import Entrance, EntranceSettings
 from fws_pipe.front.front import Front
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.listener import accept_all, open_listeners
+from fws_pipe.front.moving import Arriving, Leaving, unmovable
 from fws_pipe.ledger.link import Link, LinkLimits
 from fws_pipe.log import Log
-from fws_pipe.protocol.codec import FrameDecoder
+from fws_pipe.protocol.codec import FrameDecoder, pack, unpack
 from fws_pipe.websocket.frames import Kind, head_at, payload_of
 from fws_pipe.websocket.intake import Intake
 from fws_pipe.websocket.meter import Pace
@@ -66,6 +67,8 @@ class Way(NamedTuple):
     """Whether the chain takes its time and a client has little room in it, so that it is held back again and again."""
     is_holding: bool = False
     """Whether the chain puts a client on hold for each message, and lets it resume after a while."""
+    is_moving: bool = False
+    """Whether another server takes the clients over between any two writes, twice, and back again."""
 
 
 SLOW = Way(Intake.LIBRARY)
@@ -80,6 +83,9 @@ WAYS = (
     Way(Intake.EPOLL, is_holding=True),
     Way(Intake.TASKS, is_paced=True, is_tight=True, is_holding=True),
     Way(Intake.LIBRARY, is_holding=True),
+    Way(Intake.EPOLL, is_moving=True),
+    Way(Intake.TASKS, is_paced=True, is_moving=True),
+    Way(Intake.LIBRARY, is_tight=True, is_moving=True),
 )
 TIGHT_BYTES = 150
 """Less than the larger messages have."""
@@ -142,6 +148,7 @@ class Mirror:
 
     def __init__(self, *, takes_its_time: bool, holds: bool) -> None:
         self.link: Link
+        self.front: Front
         self._takes_its_time = takes_its_time
         self._holds = holds
         self._on_hold: set[str] = set()
@@ -198,6 +205,8 @@ class Mirror:
 
     def _take(self, event: dict[str, Any]) -> None:
         client = event["id"]
+        if event.get("replay"):
+            return  # another server has told of it
         if event["type"] == "open":
             port = event["remote"][1]
             self._ids[port] = client
@@ -209,6 +218,10 @@ class Mirror:
                 self._hold(client)
         elif event["type"] == "disconnect":
             self._gone[client].set()
+
+    def share_with(self, other: Mirror) -> None:
+        """Write down in one book what happens to clients that move between two servers."""
+        other._events, other._ids, other._come, other._gone = self._events, self._ids, self._come, self._gone
 
     async def wait_gone(self, port: int) -> list[Event]:
         """The events of the client with this port, once it has gone; they are forgotten here.
@@ -223,6 +236,34 @@ class Mirror:
         return self._events.pop(client)
 
 
+class Mover:
+    """Lets clients move from one front to the other, as they do between two processes, and back with the next call."""
+
+    def __init__(self, here: Front, there: Front) -> None:
+        self._here = here
+        self._there = there
+        self.moves = 0
+
+    async def move(self) -> None:
+        """Move all clients, unless one of them can't for long: it is about to end."""
+        for _ in range(10 * TURNS):
+            if not unmovable(self._here):
+                self._move_now()
+                return
+            await trio.lowlevel.checkpoint()
+
+    def _move_now(self) -> None:
+        leaving, arriving = Leaving(self._here), Arriving(self._there)
+        for route in leaving.routes:
+            arriving.add_route(unpack(pack(route)))
+        for state, descriptor in leaving.clients:
+            arriving.add(unpack(pack(state)), socket.socket(fileno=os.dup(descriptor)))
+        self.moves += len(arriving)
+        leaving.let_go()
+        arriving.begin()
+        self._here, self._there = self._there, self._here
+
+
 class Fronts:
     """A front for each intake, all in one event loop, in a thread of its own: none is started for a single example."""
 
@@ -230,7 +271,8 @@ class Fronts:
         self._ready = threading.Event()
         self._token: trio.lowlevel.TrioToken
         self._stop: trio.Event
-        self._running: dict[Way, tuple[int, Mirror]] = {}
+        self.movers: dict[Way, Mover] = {}
+        self._running: dict[Way, tuple[int, Mirror, Mover | None]] = {}
         self._thread = threading.Thread(target=trio.run, args=(self._run,))
 
     def __enter__(self) -> Fronts:
@@ -250,25 +292,34 @@ class Fronts:
         with contextlib.ExitStack() as stack:
             async with trio.open_nursery() as nursery:
                 for way in WAYS:
-                    mirror = Mirror(takes_its_time=way.is_tight, holds=way.is_holding)
-                    limits = dataclasses.replace(LIMITS, pace=PACE) if way.is_paced else LIMITS
-                    limits = dataclasses.replace(limits, outbox=TIGHT_BYTES) if way.is_tight else limits
-                    front = Front(
-                        limits, LinkLimits(), log, "test", Entrance(EntranceSettings()), nursery, intake=way.intake
-                    )
-                    mirror.link = open_route(front).link
+                    mirror = await self._start(way, log, nursery)
+                    mover = None
+                    if way.is_moving:
+                        other = await self._start(way, log, nursery)
+                        mirror.share_with(other)
+                        mover = self.movers[way] = Mover(mirror.front, other.front)
                     [listener] = await open_listeners(["127.0.0.1"], 0)
                     stack.enter_context(listener)
-                    nursery.start_soon(mirror.link.write_events, mirror)
-                    nursery.start_soon(mirror.acknowledge_late)
-                    nursery.start_soon(mirror.resume_late)
-                    await mirror.link.ready.wait()
-                    nursery.start_soon(accept_all, listener, front.serve, log)
-                    self._running[way] = listener.getsockname()[1], mirror
+                    nursery.start_soon(accept_all, listener, mirror.front.serve, log)
+                    self._running[way] = listener.getsockname()[1], mirror, mover
                 self._ready.set()
                 await self._stop.wait()
                 nursery.cancel_scope.cancel()
         log.close()
+
+    async def _start(self, way: Way, log: Log, nursery: trio.Nursery) -> Mirror:
+        """Start a front, and its chain, which writes to the mirror."""
+        mirror = Mirror(takes_its_time=way.is_tight, holds=way.is_holding)
+        limits = dataclasses.replace(LIMITS, pace=PACE) if way.is_paced else LIMITS
+        limits = dataclasses.replace(limits, outbox=TIGHT_BYTES) if way.is_tight else limits
+        entrance = Entrance(EntranceSettings())
+        mirror.front = Front(limits, LinkLimits(), log, "test", entrance, nursery, intake=way.intake)
+        mirror.link = open_route(mirror.front).link
+        nursery.start_soon(mirror.link.write_events, mirror)
+        nursery.start_soon(mirror.acknowledge_late)
+        nursery.start_soon(mirror.resume_late)
+        await mirror.link.ready.wait()
+        return mirror
 
     def talk(self, blocks: Sequence[bytes], *, is_polite: bool) -> dict[Way, Seen]:
         """Send these blocks, one write each, by all ways; returns what comes of it.
@@ -281,8 +332,8 @@ class Fronts:
         seen: dict[Way, Seen] = {}
 
         async def one(way: Way) -> None:
-            port, mirror = self._running[way]
-            seen[way] = await _converse(port, mirror, blocks, is_polite)
+            port, mirror, mover = self._running[way]
+            seen[way] = await _converse(port, mirror, mover, blocks, is_polite)
 
         with trio.fail_after(PATIENCE_S):
             async with trio.open_nursery() as nursery:
@@ -291,7 +342,7 @@ class Fronts:
         return seen
 
 
-async def _converse(port: int, mirror: Mirror, blocks: Sequence[bytes], is_polite: bool) -> Seen:
+async def _converse(port: int, mirror: Mirror, mover: Mover | None, blocks: Sequence[bytes], is_polite: bool) -> Seen:
     with socket.create_connection(("127.0.0.1", port), PATIENCE_S) as sock:
         own_port = sock.getsockname()[1]
         sock.setblocking(False)
@@ -303,8 +354,12 @@ async def _converse(port: int, mirror: Mirror, blocks: Sequence[bytes], is_polit
         try:
             for block in blocks:
                 sock.sendall(block)  # all of it together is less than the kernel's buffers hold
+                if mover is not None:
+                    await mover.move()  # before the block is read
                 for _ in range(TURNS):
                     await trio.lowlevel.checkpoint()
+                if mover is not None:
+                    await mover.move()
             while is_polite and not _is_over(received):
                 received += await _receive(sock) or _raise(ConnectionError(f"no last word: {received!r}"))
             sock.shutdown(socket.SHUT_WR)
@@ -344,6 +399,7 @@ def _seen(events: list[Event], received: bytes) -> Seen:
 def fronts() -> Iterator[Fronts]:
     with Fronts() as running:
         yield running
+        assert all(mover.moves > 100 for mover in running.movers.values())
 
 
 @pytest.mark.timeout(0 if EXAMPLES > 1000 else 120)

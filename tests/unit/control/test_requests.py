@@ -18,6 +18,7 @@ from fws_pipe.control.requests import Controls, Requests
 from fws_pipe.front.front import Front
 from fws_pipe.log import Log
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
+from fws_pipe.protocol.control import refused
 from tests.unit.front.test_front import LIMITS, LINK_LIMITS, open_route
 
 values = st.recursive(
@@ -27,7 +28,9 @@ values = st.recursive(
 )
 requests = st.fixed_dictionaries(
     {
-        "type": st.sampled_from(["send", "close", "clients", "stages", "status", "reload", "drain", "tap", "copy"])
+        "type": st.sampled_from(
+            ["send", "close", "clients", "stages", "status", "reload", "drain", "tap", "copy", "takeover"]
+        )
         | values
     },
     optional={
@@ -56,6 +59,11 @@ def count_of_answers(asked: Sequence[dict[str, Any]]) -> int:
     return count
 
 
+async def refuse(request: Frame, connection: Connection) -> None:
+    """What a server answers that can't hand over."""
+    await connection.answer(refused(5, "not now"))
+
+
 async def answers_to(asked: Sequence[dict[str, Any]]) -> list[Frame]:
     """What a peer gets that asks all this, and then ends the connection."""
     log = Log("test", descriptor=os.open(os.devnull, os.O_WRONLY))
@@ -64,7 +72,7 @@ async def answers_to(asked: Sequence[dict[str, Any]]) -> list[Frame]:
     async with trio.open_nursery() as nursery:
         front = Front(LIMITS, LINK_LIMITS, log, "test", Entrance(EntranceSettings()), nursery)
         open_route(front)
-        answering = Requests(Controls(front, list, (), "path", (), decided, lambda over: True))
+        answering = Requests(Controls(front, list, (), "path", list, decided, lambda over: True, refuse))
         connection = Connection(ours)
         theirs.sendall(b"".join(map(encode, asked)))
         theirs.shutdown(socket.SHUT_WR)

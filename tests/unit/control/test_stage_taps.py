@@ -33,7 +33,7 @@ class FakeChain:
         self.programs = programs
         return decided()
 
-    def reports(self) -> list[list[StageReport]]:
+    def report(self) -> list[StageReport]:
         return []
 
     @property

@@ -44,6 +44,12 @@ def test_the_manager_is_told(manager: tuple[socket.socket, str]) -> None:
     assert receiver.recv(100) == b"STOPPING=1"
 
 
+def test_a_server_that_has_taken_over_is_the_main_process(manager: tuple[socket.socket, str]) -> None:
+    receiver, address = manager
+    Notifier({"NOTIFY_SOCKET": address}).become_main()
+    assert receiver.recv(100) == f"MAINPID={os.getpid()}".encode()
+
+
 def test_a_reload_says_since_when(manager: tuple[socket.socket, str]) -> None:
     """By the clock of CLOCK_MONOTONIC in microseconds, as Type=notify-reload wants it."""
     receiver, name = manager

@@ -134,6 +134,9 @@ class Readers:
     async def wait_removed(self, conversation: Conversation[Any]) -> None:
         assert self.is_removed
 
+    def unreceived(self, conversation: Conversation[Any]) -> bytes:
+        return b""
+
 
 class Laggards:
     """Those that wait for their turn."""

@@ -45,7 +45,8 @@ def test_many_small_blocks_weigh_more_than_their_bytes() -> None:
 
 def test_fragments_of_nothing_weigh_as_well() -> None:
     message = FragmentedMessage()
-    message.add(0)
-    message.add(5)
+    message.add(b"header", 0)
+    message.add(b"header12345", 5)
     assert (message.fragments, message.size) == (2, 5)
-    assert message.weight == 5 + 2 * OBJECT_BYTES
+    assert message.frames == b"headerheader12345"
+    assert message.weight == 2 * (5 + 2 * OBJECT_BYTES)

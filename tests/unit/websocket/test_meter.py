@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,3 +60,16 @@ def test_without_a_rate_it_only_knows_the_time() -> None:
     assert meter.may_send(7.0)
     assert meter.wait_s() == 0
     assert meter.last_message == 7.0
+
+
+@given(st.integers(1, 50), st.integers(0, 200), st.integers(0, 5000), st.floats(0, 100), st.floats(0, 100))
+def test_a_meter_goes_on_where_that_of_another_server_has_stopped(
+    amount: int, frames: int, size: int, now: float, other_now: float
+) -> None:
+    pace = Pace(frames=Rate(amount), bytes=Rate(1000))
+    meter, other = Meter(pace, now=0.0), Meter(pace, now=other_now)
+    meter.room(now)
+    meter.charge(frames, size)
+    other.restore(meter.exported(now), other_now)
+    assert other.room(other_now) == pytest.approx(meter.room(now), abs=0.01)
+    assert other_now - other.last_message == pytest.approx(now - meter.last_message)

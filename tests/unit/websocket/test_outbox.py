@@ -8,6 +8,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fws_pipe.protocol.codec import pack, unpack
 from fws_pipe.websocket.outbox import Outbox
 from fws_pipe.websocket.rfc6455 import encode_message, end_of_frame
 
@@ -69,6 +70,7 @@ class Entry(NamedTuple):
         st.one_of(
             st.tuples(st.sampled_from(["own", "others"]), st.integers(0, 300)),
             st.tuples(st.just("write"), st.integers(1, 400)),
+            st.tuples(st.just("move"), st.just(0)),
         ),
         max_size=40,
     )
@@ -77,7 +79,9 @@ def test_how_much_is_others_is_exact(steps: list[tuple[str, int]]) -> None:
     outbox = Outbox(limit=10**6)
     stream: list[bool] = []
     for step, size in steps:
-        if step == "write":
+        if step == "move":
+            outbox = moved(outbox)
+        elif step == "write":
             count = min(size, outbox.size)
             while count:
                 part = min(count, len(outbox.next_bytes()))
@@ -170,6 +174,13 @@ def test_nothing_of_the_clients_own_is_dropped() -> None:
     assert outbox.pop_all() == begun[10:] + small + small
 
 
+def moved(outbox: Outbox) -> Outbox:
+    """The outbox of the server that takes over."""
+    other = Outbox(outbox.limit)
+    other.restore(unpack(pack(outbox.exported())))
+    return other
+
+
 def whole_messages(stream: bytes) -> list[bytes]:
     """The frames of a stream of binary messages."""
     frames = []
@@ -187,7 +198,7 @@ steps_of_an_outbox = st.lists(
         st.tuples(st.sampled_from(["append", "append others"]), st.integers(1, 300)),
         st.tuples(st.just("write"), st.integers(1, 400)),
         st.tuples(st.just("make room"), st.integers(1, 400)),
-        st.tuples(st.just("drop"), st.just(0)),
+        st.tuples(st.sampled_from(["drop", "move"]), st.just(0)),
     ),
     max_size=30,
 )
@@ -207,6 +218,8 @@ def test_the_stream_stays_whole_behind_a_response(response_size: int, steps: lis
             (outbox.append if step == "append" else outbox.append_others)(appended[-1])
         elif step == "make room":
             dropped += outbox.make_room(size)
+        elif step == "move":
+            outbox = moved(outbox)
         elif step == "drop":
             outbox.drop_unstarted()
         elif outbox:

@@ -57,6 +57,7 @@ CHANGES: dict[Event, dict[str, bool]] = {
     Event.LOST: {"sends_no_more": True},
     Event.DEPARTED: {"has_departed": True},
     Event.WIRE_CLOSED: {"is_closed": True},
+    Event.MOVED: {"has_departed": True, "is_closed": True},
 }
 """What each event makes so, as long as the client sends."""
 
