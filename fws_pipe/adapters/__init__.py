@@ -2,9 +2,9 @@
 
     stdin, frames -> adapter -> lines -> the program -> lines -> adapter -> frames, stdout
 
-A single thread waits for all pipes at once (`loop`). `program` is one run of a command, in a process group of its own,
-which ends with the adapter however that ends (`guard`). What a program needs to know is in `lines` and `arguments`.
+A single thread waits for all pipes at once (`loop`). `program` is one run of a command in a process group of its own,
+and `guard` ends it when the adapter is killed.
 
-Rule: a program sees no tick, and no frame; what waits for it is bounded, since the adapter reads no further frames
-meanwhile; and it has ended when the adapter has.
+Rule: a program sees no tick and no frame. Its backlog is bounded: when it is full the adapter reads no more frames. A
+program never outlives its adapter.
 """

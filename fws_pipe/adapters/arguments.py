@@ -1,6 +1,6 @@
-"""The words of an adapter: options, and then the command that it runs. No I/O.
+"""An adapter's command line: options, then the command that it runs. No I/O.
 
-argparse would take the options of the command for its own, and longer to load than all else.
+argparse would take the command's options for the adapter's, and would load more slowly than everything else.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ from fws_pipe.errors import UsageError
 
 
 class Option(NamedTuple):
-    """`flag` is what is written, without a `value` name it takes none; `check` says what was expected, or None."""
+    """An option of an adapter."""
 
     flag: str
     help: str
     value: str = ""
+    """What the help calls its value; empty: it takes none."""
     default: str = ""
     check: Callable[[str], str | None] = lambda value: None
+    """Returns what was expected of a wrong value; None: the value is right."""
 
 
 def one_of(*choices: str) -> Callable[[str], str | None]:
-    """A check for an option that takes one of these words."""
+    """A check that accepts these words."""
     return lambda value: None if value in choices else f"{', '.join(choices[:-1])} or {choices[-1]}"
 
 
 def a_count(value: str) -> str | None:
-    """A check for an option that takes a number from 1."""
+    """A check that accepts whole numbers from 1."""
     return None if value.isdecimal() and value.isascii() and int(value) > 0 else "a whole number from 1"
 
 
@@ -38,22 +40,23 @@ STDBUF = Option("--stdbuf", "run it with stdbuf -oL, for the same")
 
 
 class Words(NamedTuple):
-    """What was asked for: the value of each option by its flag, "" and "yes" for one that takes none."""
+    """A parsed command line."""
 
     values: dict[str, str]
+    """Values by flag; for an option without a value "yes" if it was given, else ""."""
     command: list[str]
 
     def has(self, option: Option) -> bool:
-        """Whether an option was given that takes no value."""
+        """Whether an option without a value was given."""
         return bool(self.values[option.flag])
 
     def value(self, option: Option) -> str:
-        """The value of an option, given or not."""
+        """An option's value, or its default."""
         return self.values[option.flag]
 
 
 def parse_words(options: Sequence[Option], words: Sequence[str]) -> Words:
-    """Read options up to the first word that is none, or `--`; the rest is the command. Raises UsageError."""
+    """Parse options up to the first other word, or `--`; the rest is the command. Raises UsageError."""
     by_flag = {option.flag: option for option in options}
     values = {option.flag: option.default for option in options}
     rest = list(words)
@@ -63,7 +66,7 @@ def parse_words(options: Sequence[Option], words: Sequence[str]) -> Words:
             break
         flag, has_value, value = word.partition("=")
         if flag not in by_flag:
-            raise UsageError(f"{flag}: no such option; there are {', '.join(by_flag)}")
+            raise UsageError(f"{flag}: no such option; expected one of {', '.join(by_flag)}")
         option = by_flag[flag]
         if option.value and not has_value:
             if not rest:
@@ -87,7 +90,7 @@ def _without_value(flag: str, has_value: str) -> str:
 
 
 def help_text(name: str, summary: str, options: Sequence[Option]) -> str:
-    """What `--help` prints."""
+    """The text of `--help`."""
     rows = [(f"{option.flag} {option.value}".rstrip(), option) for option in options]
     width = max(len(shown) for shown, _ in rows)
     lines = [
@@ -97,5 +100,5 @@ def help_text(name: str, summary: str, options: Sequence[Option]) -> str:
     return "\n".join([f"{name} [OPTION…] CMD…", "", summary, "", *lines, "", _MORE]) + "\n"
 
 
-_MORE = """CMD is a program and its arguments, or one word with blanks, which /bin/sh runs.
-fws-pipe --help adapters tells what its lines are, and what happens when it fails."""
+_MORE = """CMD is a program and its arguments, or one quoted word with blanks, which /bin/sh runs.
+fws-pipe --help adapters describes the lines that CMD reads and writes, and what happens when it fails."""

@@ -1,10 +1,10 @@
-"""What a program learns of its client's request: the environment of CGI (RFC 3875), as websocketd gives it.
+"""The request of a client as its program's environment, with the variables of CGI (RFC 3875) as websocketd sets them.
 
-- A header becomes `HTTP_NAME`; one that is there more than once is joined by ", ". Values have no NUL and no newline.
-- `Proxy` does not: many programs take HTTP_PROXY for the proxy that they must use (CVE-2016-5385, "httpoxy"). Nor does
-  a name with an underscore, which would pass for another header's (`X_User` for `X-User`), nor Host, which is in
-  SERVER_NAME and SERVER_PORT.
-- Nothing of the kind is inherited from the server's own environment, nor what makes a process a stage.
+- A header becomes `HTTP_NAME`; the values of a repeated header are joined by ", ". Values have no NUL and no newline.
+- Three kinds of headers are left out: `Proxy`, since many programs take HTTP_PROXY for the proxy that they must use
+  (CVE-2016-5385, "httpoxy"); a name with an underscore, which could forge another header (`X_User` for `X-User`); and
+  Host, which is in SERVER_NAME and SERVER_PORT.
+- Programs inherit none of these variables, and none that mark a process as a stage, from the server's own environment.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 from fws_pipe import __version__
 
 _EMPTY = ("AUTH_TYPE", "CONTENT_LENGTH", "CONTENT_TYPE", "REMOTE_IDENT", "REMOTE_USER")
-"""Part of CGI, and nothing that a WebSocket connection has; websocketd sets them to nothing, too."""
+"""Variables of CGI that a WebSocket connection has no value for; websocketd sets them to empty strings, too."""
 
 _REPLACED = frozenset(
     {*_EMPTY, "SERVER_SOFTWARE", "GATEWAY_INTERFACE", "SERVER_PROTOCOL", "REQUEST_METHOD", "SCRIPT_NAME", "PATH_INFO",
@@ -31,12 +31,12 @@ _NAME = re.compile("[-a-z0-9]+")
 
 
 def without_requests(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment without anything that tells of a request, or of a stage."""
+    """An environment without the variables of a request or of a stage."""
     return {name: environment[name] for name in environment if name not in _REPLACED and not name.startswith("HTTP_")}
 
 
 def request_environment(opened: Mapping[str, Any]) -> dict[str, str]:
-    """The variables that tell of the request of an `open` event."""
+    """The variables for the request in an `open` event."""
     path, query = str(opened.get("path", "/")), str(opened.get("query", ""))
     headers = _headers_of(opened)
     host, port = _split_host(", ".join(headers.get("host", [])), "443" if opened.get("tls") else "80")
@@ -77,7 +77,7 @@ def _passed(headers: Mapping[str, list[str]]) -> list[tuple[str, list[str]]]:
 
 
 def _split_host(host: str, default_port: str) -> tuple[str, str]:
-    """The two parts of a Host header (RFC 9110, section 7.2); an IPv6 address loses its brackets if there is a port."""
+    """Host and port in a Host header (RFC 9110, section 7.2); an IPv6 address loses its brackets if there is a port."""
     name, colon, port = host.rpartition(":")
     if not colon or port.endswith("]"):
         return host, default_port
@@ -94,10 +94,10 @@ def _decoded(path: str) -> str:
 
 
 def _bytes_of(text: str) -> bytes:
-    """The bytes as the client has sent them: the front reads the request as Latin-1."""
+    """The bytes of the request, which the front has decoded as Latin-1."""
     try:
         return text.encode("latin-1")
-    except UnicodeEncodeError:  # a filter has put something else there
+    except UnicodeEncodeError:  # a filter has changed the event
         return text.encode(errors="replace")
 
 

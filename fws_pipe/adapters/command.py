@@ -1,4 +1,4 @@
-"""What an adapter runs: the user's command, and how it writes out its lines in time."""
+"""The command that an adapter runs, and whether a terminal or stdbuf(1) keeps its output from being buffered."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from fws_pipe.errors import SystemRefusedError, UsageError
 _STDBUF = ["stdbuf", "-oL"]
 
 _NAME_LIMIT = 40
-"""How many characters of a command messages show."""
+"""Messages show at most this many characters of a command."""
 
 
 class Command(NamedTuple):
-    """`name` is for messages, `environment` what the program sees; `has_terminal`: its stdout is a pseudo-terminal."""
+    """A command that can be started any number of times."""
 
     argv: list[str]
     name: str
+    """For messages."""
     environment: Mapping[str, str]
     has_terminal: bool = False
+    """Whether its stdout is a pseudo-terminal."""
 
 
 def command_of(words: Sequence[str], *, has_terminal: bool = False, is_line_buffered: bool = False) -> Command:
-    """The command of these words: a program and its arguments, or one word with blanks, which is for /bin/sh.
+    """The command from these words: a program and its arguments, or one word with blanks, which /bin/sh runs.
 
-    `is_line_buffered` has stdbuf(1) run it. Raises UsageError where there is nothing to run.
+    `is_line_buffered`: stdbuf(1) runs it. Raises UsageError if there is no command, or its script can't be started.
     """
     if not words or not words[0].strip():
         raise UsageError("expected a command to run")
@@ -48,21 +50,21 @@ def _name_of(words: Sequence[str]) -> str:
 
 
 def _check_first_line(program: str) -> None:
-    """Raise UsageError for a script that the system can't start by its first line, with the mend."""
+    """Raise UsageError, with the mend, for a script whose first line keeps the system from starting it."""
     path = shutil.which(program)
     if path is None:
-        return  # what there is to say of that comes when it is started
+        return  # the error comes when the command is started
     with contextlib.suppress(OSError), open(path, "rb") as file:
         start = file.read(START_BYTES)
         problem = problem_of(program, start, lambda name: shutil.which(name) is not None)
         if problem is None and start and not start.startswith(b"#!") and b"\0" not in start:
-            problem = "its first line is not #!: put #!/bin/sh above all else, or the program that runs it"
+            problem = "its first line does not begin with #!; begin it with #!/bin/sh, or the program that runs it"
         if problem is not None:
             raise UsageError(f"{program}: {problem}")
 
 
 def check_command(command: Command) -> None:
-    """Find the program of a command that is to be started later. Raises UsageError where there is none to be found."""
+    """Check that the program of a command exists, before it is started. Raises UsageError."""
     program = command.argv[0]
     folders = [""] if "/" in program else os.get_exec_path(command.environment)
     paths = [os.path.join(folder, program) for folder in folders]
@@ -71,14 +73,14 @@ def check_command(command: Command) -> None:
 
 
 def start_error(command: Command, error: OSError) -> SystemRefusedError | UsageError:
-    """What to say of a command that the system has not started."""
+    """The error for a command that the system could not start, with the mend."""
     program = command.argv[0]
     if isinstance(error, FileNotFoundError) and command.argv[:2] == _STDBUF:
-        return UsageError("--stdbuf: there is no stdbuf on PATH (it is part of GNU coreutils); --pty does without")
+        return UsageError("--stdbuf: there is no stdbuf on PATH (it is part of GNU coreutils); --pty needs none")
     if isinstance(error, FileNotFoundError | PermissionError):
         return UsageError(_why_not(program))
     if error.errno == errno.ENOEXEC:
-        return UsageError(f"{program}: it is no program, and its first line is not one such as #!/bin/sh")
+        return UsageError(f"{program}: it is neither a program nor a script with a first line such as #!/bin/sh")
     return SystemRefusedError(f"can't start {program}: {error.strerror}")
 
 

@@ -1,4 +1,4 @@
-"""What an adapter says about a program, or about its own work, without filling the log."""
+"""Complaints of an adapter about a program, limited in rate so that they don't fill the log."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from fws_pipe.pipes.blocks import say
 from fws_pipe.wording import counted
 
 _AT_ONCE = 5
-"""How many are told within a second."""
+"""The most lines within a second."""
 
 _INTERVAL_S = 1.0
 
 
 class Complaints:
-    """Lines on stderr, in the name of a program: a few a second, and the number of the others."""
+    """Writes lines about the program `name` to stderr: a few per second, then the number of the others."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -23,7 +23,7 @@ class Complaints:
         self._until = 0.0
 
     def tell(self, text: str) -> None:
-        """Tell it, or count it."""
+        """Write a line, or count it."""
         now = time.monotonic()
         if now >= self._until:
             self.finish()
@@ -35,7 +35,7 @@ class Complaints:
             self._untold += 1
 
     def finish(self) -> None:
-        """Say how many have not been told."""
+        """Write the number of lines that were only counted."""
         if self._untold:
-            say(f"{self._name}: {counted(self._untold, 'line')} more like that")
+            say(f"{self._name}: {counted(self._untold, 'similar line')} left out")
             self._untold = 0

@@ -1,4 +1,4 @@
-"""Messages with a header each, as the Language Server Protocol frames them (its section "Header Part"). No I/O."""
+"""Messages with a Content-Length header, as in the Language Server Protocol (section "Header Part"). No I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HEADER_LIMIT_BYTES = 4096
 
 
 def with_header(message: bytes) -> bytes:
-    """A message as the program reads it."""
+    """A message with its header, as the program reads it."""
     return b"Content-Length: %d\r\n\r\n%b" % (len(message), message)
 
 
@@ -21,12 +21,12 @@ class MessageCutter:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._length: int | None = None
-        """That of the message whose header has been read."""
+        """The length of the message whose header has been read; None: none has."""
         self.dropped = 0
-        """Always 0: without its length the end of a message is unknown."""
+        """Always 0: a message over the limit is an error."""
 
     def feed(self, block: bytes) -> list[bytes]:
-        """Take the next block; returns the messages that end in it. Raises ProgramError for what is no header."""
+        """Take the next block; returns the messages that end in it. Raises ProgramError for an invalid header."""
         self._buffer += block
         messages = []
         while self._has_header() and len(self._buffer) >= (self._length or 0):
@@ -37,11 +37,11 @@ class MessageCutter:
         return messages
 
     def finish(self) -> list[bytes]:
-        """Always nothing: half a message is none."""
+        """Always empty: half a message is dropped."""
         return []
 
     def _has_header(self) -> bool:
-        """Whether a header has been read, now or before."""
+        """Whether the next message's header has been read; reads it if it is whole."""
         if self._length is not None:
             return True
         header, end, _ = bytes(self._buffer[: _HEADER_LIMIT_BYTES + 4]).partition(b"\r\n\r\n")

@@ -1,12 +1,11 @@
-"""How events are given to a program, and so what is promised of them when it dies. No I/O.
+"""Two ways to give events to a program, which decide what is promised of an event when the program dies. No I/O.
 
-At most once: a tick goes on ahead of the events that it covers. What the program makes of an event leaves behind that
-tick in the same pipe, so once anything of it has been carried out the event counts as done, and no later program gets
-it again. What the program was at work on when it died is lost.
+At most once: the program gets an event only after the tick that covers it has passed on. The program's answers follow
+that tick in the pipe, so once any of them is executed the event counts as done, and no later program gets it again. The
+events that a program is working on when it dies are lost.
 
-Exactly: the program says after each event that it is done with it, and frames behind the event wait for that, ticks
-too. What it makes of an event gets the event's `seq`. So it is replayed as through any filter, and nothing is carried
-out twice.
+Exactly: the program acknowledges each event, and the frames behind the event, ticks included, wait for that. The
+program's answers get the event's `seq`. So an event is replayed as through any filter, and no action is executed twice.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fws_pipe.adapters.arguments import Option, Words
+from fws_pipe.adapters.lines import LINE_LIMIT_BYTES
 from fws_pipe.adapters.pending import Pending
 from fws_pipe.protocol.actions import ACTION_TYPES
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
@@ -24,71 +24,108 @@ from fws_pipe.protocol.outgoing import Outgoing
 from fws_pipe.wording import counted
 
 HELD_BYTES = 16 * 1024 * 1024
-"""How much may wait for a tick: more than any batch of the front has, so only what comes without ticks gets there."""
+"""The most that waits for a tick: more than any batch of the front, so only input without ticks gets there."""
 
 
 class Giving(Protocol):
-    """Takes what the program is to read, and what it has written."""
+    """Decides when the program gets a line, and when frames pass on."""
 
-    promise: str
-    """What is promised of an event when the program dies, for people."""
+    @property
+    def promise(self) -> str:
+        """For the log: what is promised of an event if the program dies."""
 
     @property
     def unanswered(self) -> int:
-        """How many bytes are kept until the program has answered."""
+        """Bytes that are kept until the program has acknowledged."""
 
     def pass_on(self, frame: Frame) -> None:
-        """The frame that the decoder has at hand passes on, in its turn."""
+        """Pass on the frame that the decoder has at hand, in its turn."""
 
     def give(self, frame: Frame, line: bytes) -> None:
-        """The program is to read this line about a frame."""
+        """Let the program read this line about a frame."""
 
     def end(self) -> None:
-        """No more frames come."""
+        """Note the end of stdin."""
 
     def write(self, frame: Frame) -> None:
-        """The program has made this frame. Raises TypeError or ValueError when it has no msgpack form."""
+        """Send out a frame that the program has made. Raises TypeError or ValueError if it has no msgpack form."""
 
     def acknowledge(self) -> None:
-        """The program says that it is done with the oldest event that it has not said this of."""
+        """Note that the program has finished its oldest unacknowledged event."""
 
     def lines(self) -> bytes:
-        """What the program is to read now."""
+        """Take the lines that the program is to read now."""
 
     def missing(self) -> str:
-        """What the program has still to acknowledge, for people; empty: nothing."""
+        """For the log: what the program has not acknowledged yet; empty: nothing."""
 
 
-ACK = Option("--ack", "the program says when it is done with an event, so that none is lost when it dies")
+class GivingTranslator:
+    """The part of a translator (`shared.Translator`) that does not depend on the form of the program's lines.
+
+    `tell` logs complaints about the program.
+    """
+
+    def __init__(self, giving: Giving, tell: Callable[[str], None]) -> None:
+        self._giving = giving
+        self._tell = tell
+
+    @property
+    def promise(self) -> str:
+        """For the log: what is promised of an event if the program dies."""
+        return self._giving.promise
+
+    @property
+    def unanswered(self) -> int:
+        """Bytes that are kept until the program has acknowledged."""
+        return self._giving.unanswered
+
+    def end(self) -> None:
+        """Note the end of stdin."""
+        self._giving.end()
+
+    def note_dropped(self, count: int) -> None:
+        """Complain of `count` dropped lines over the limit."""
+        self._tell(f"{counted(count, 'line')} over the limit of {LINE_LIMIT_BYTES} bytes; dropped")
+
+    def lines(self) -> bytes:
+        """Take the lines that the program is to read now."""
+        return self._giving.lines()
+
+    def missing(self) -> str:
+        """For the log: what the program has not acknowledged yet; empty: nothing."""
+        return self._giving.missing()
+
+
+ACK = Option("--ack", "the program acknowledges each event, so that none is lost when the program dies")
 
 
 def giving_of(words: Words, tell: Callable[[str], None], decoder: FrameDecoder, out: Outgoing) -> Giving:
-    """How events are given, as was asked for."""
+    """The way to give events that the command line asks for."""
     return Exactly(tell, decoder, out) if words.has(ACK) else AtMostOnce(out)
 
 
 class AtMostOnce:
-    """Gives an event when a tick that covers it has passed; at once where no ticks come at all."""
+    """Gives an event once a tick that covers it has passed on; at once if the input has no ticks."""
+
+    promise = "it gets each event at most once, and loses those it is working on when it dies; --ack loses none"
 
     def __init__(self, out: Outgoing) -> None:
-        self.promise = (
-            "it gets each event at most once: what it is at work on when it dies is lost; --ack makes it exact"
-        )
         self._out = out
         self._lines: list[bytes] = []
         self._held: deque[tuple[int, bytes]] = deque()
-        """Lines that wait for a tick, with the number of the event."""
+        """The number of the event, and the line, while they wait for a tick."""
         self._held_size = 0
         self._tick: int | None = None
-        """The last tick that has passed."""
+        """The number of the last tick that has passed on."""
 
     @property
     def unanswered(self) -> int:
-        """Always none: what is held waits for the front."""
+        """Always 0: held lines wait for the front, not for the program."""
         return 0
 
     def pass_on(self, frame: Frame) -> None:
-        """It passes; a tick lets go what it covers."""
+        """Pass on a frame; behind a tick give the lines that it covers."""
         self._out.pass_on()
         seq = frame.get("seq")
         if type_of(frame) == TICK and type(seq) is int:
@@ -97,7 +134,7 @@ class AtMostOnce:
                 self._let_go()
 
     def give(self, frame: Frame, line: bytes) -> None:
-        """Give it, or hold it until its tick."""
+        """Give a line, or hold it until its tick."""
         seq = frame.get("seq")
         number = seq if type(seq) is int and self._tick is not None else 0
         if not self._held and number <= (self._tick or 0):
@@ -109,7 +146,7 @@ class AtMostOnce:
             self.end()
 
     def end(self) -> None:
-        """Give all that is held: no tick will come."""
+        """Give all held lines: no tick will come."""
         while self._held:
             self._let_go()
 
@@ -119,69 +156,70 @@ class AtMostOnce:
         self._lines.append(line)
 
     def write(self, frame: Frame) -> None:
-        """It goes out."""
+        """Send out a frame."""
         self._out.add(encode(frame))
 
     def acknowledge(self) -> None:
         """No-op."""
 
     def lines(self) -> bytes:
-        """What has been let go."""
+        """Take the lines that the program is to read now."""
         lines, self._lines = self._lines, []
         return b"".join(lines)
 
     def missing(self) -> str:
-        """Always nothing: whether an event is being worked on is not known."""
+        """Always empty: which events the program is working on is unknown."""
         return ""
 
 
 class Exactly:
-    """Gives each event at once, and keeps what stands behind it until it is acknowledged. `tell` complains."""
+    """Gives each event at once, and keeps the frames behind it until it is acknowledged. `tell` logs complaints."""
+
+    promise = "events that it has not acknowledged when it dies come again (--ack)"
 
     def __init__(self, tell: Callable[[str], None], decoder: FrameDecoder, out: Outgoing) -> None:
-        self.promise = "what it has not acknowledged when it dies comes again (--ack)"
         self._tell = tell
         self._out = out
         self._pending: Pending[object] = Pending(decoder, out)
-        """The numbers of the events that are not acknowledged."""
+        """The numbers of the unacknowledged events, and the frames behind them."""
         self._lines: list[bytes] = []
 
     @property
     def unanswered(self) -> int:
-        """How many bytes wait for acknowledgements."""
+        """Bytes that wait for acknowledgements."""
         return self._pending.size
 
     def pass_on(self, frame: Frame) -> None:
-        """It passes when all before it is acknowledged."""
+        """Pass on a frame once all events before it are acknowledged."""
         self._pending.pass_on()
 
     def give(self, frame: Frame, line: bytes) -> None:
-        """Give it."""
+        """Give a line."""
         self._lines.append(line)
         self._pending.ask(frame.get("seq"), len(line))
 
     def end(self) -> None:
-        """No-op: the acknowledgements come all the same."""
+        """No-op: the acknowledgements still come."""
 
     def write(self, frame: Frame) -> None:
-        """It goes out, an action as one that the oldest event has caused."""
+        """Send out a frame; an action gets the `seq` of the oldest unacknowledged event."""
         seq = self._pending.oldest
         if type(seq) is int and "seq" not in frame and type_of(frame) in ACTION_TYPES:
             frame["seq"] = seq
         self._out.add(encode(frame))
 
     def acknowledge(self) -> None:
-        """Let pass what stands behind the oldest event."""
+        """Pass on the frames behind the oldest event."""
         if self._pending:
             self._pending.settle()
         else:
-            self._tell("it acknowledges an event that it has not got: expected one acknowledgement for each")
+            self._tell("it has acknowledged more events than it has read; expected one acknowledgement for each")
 
     def lines(self) -> bytes:
-        """What has been given since the last call."""
+        """Take the lines that the program is to read now."""
         lines, self._lines = self._lines, []
         return b"".join(lines)
 
     def missing(self) -> str:
-        """How many events are not acknowledged."""
+        """For the log: the number of unacknowledged events; empty: none."""
         return f"{counted(len(self._pending), 'event')} not acknowledged" if self._pending else ""

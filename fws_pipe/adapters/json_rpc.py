@@ -1,8 +1,8 @@
-"""jsonrpc: one JSON-RPC program on stdio serves all clients, such as a server of MCP or LSP. No I/O.
+"""jsonrpc: one JSON-RPC program on stdio, such as an MCP or LSP server, serves all clients. No I/O.
 
-A request of a client goes to the program under a number of its own, and the answer back to who has asked, under the
-id that the client has chosen. A notification of the program goes to all; one about the progress or the cancellation of
-a request to the client at the other end of it. When a client leaves, the program is told to cancel what it had asked.
+A client's request goes to the program under a number of the adapter's own, and the answer goes back to that client
+under the id that it has chosen. A notification of the program goes to all clients, but one about the progress or the
+cancellation of a request only to the client concerned. When a client leaves, its unanswered requests are cancelled.
 
 Specifications: JSON-RPC 2.0 (https://www.jsonrpc.org/specification), the Model Context Protocol
 (https://modelcontextprotocol.io), the Language Server Protocol.
@@ -17,87 +17,85 @@ from typing import Any, NamedTuple
 
 from fws_pipe.adapters.arguments import Option, Words
 from fws_pipe.adapters.content_length import MessageCutter, with_header
-from fws_pipe.adapters.giving import AtMostOnce
-from fws_pipe.adapters.lines import LINE_LIMIT_BYTES, LineCutter
+from fws_pipe.adapters.giving import AtMostOnce, GivingTranslator
+from fws_pipe.adapters.lines import LINE_LIMIT_BYTES
+from fws_pipe.pipes.line_cutter import LineCutter
 from fws_pipe.protocol.actions import CLOSE, SEND
 from fws_pipe.protocol.codec import Frame, FrameDecoder, describe
 from fws_pipe.protocol.events import DISCONNECT, MESSAGE, OPEN, REQUIRED_FIELDS
 from fws_pipe.protocol.outgoing import Outgoing
-from fws_pipe.wording import counted
 
 Message = dict[str, Any]
 """A request, a notification or an answer."""
 
-HEADERS = Option("--headers", "each message has a Content-Length header, as LSP wants it; else it is a line, as in MCP")
+HEADERS = Option("--headers", "each message has a Content-Length header, as in LSP; without it is a line, as in MCP")
 
 REQUESTS_LIMIT = 1024
-"""How many requests of one client may be unanswered; a further one is answered with an error."""
+"""The most unanswered requests of one client; a further one is answered with an error."""
 
 PARSE_ERROR = -32700
 INVALID_REQUEST = -32600
 UNAVAILABLE = -32000
-"""Error codes of JSON-RPC 2.0, section 5.1; the last one is the first of those that a server defines."""
+"""Error codes of JSON-RPC 2.0, section 5.1; UNAVAILABLE is from the range that servers define."""
 
 SERVICE_RESTART = 1012
 UNACCEPTABLE = 1003
 """Close codes (RFC 6455, section 7.4.1, and the IANA registry)."""
 
 _CANCELLATIONS = {"notifications/cancelled": "requestId", "$/cancelRequest": "id"}
-"""The notifications that cancel a request, in MCP and LSP, and the field that says which."""
+"""The notifications that cancel a request, in MCP and LSP, and their field for its id."""
 
 _PROGRESS = {"notifications/progress": "progressToken", "$/progress": "token"}
 _TOKENS = ("workDoneToken", "partialResultToken")
-"""The notifications of progress, with their field, and where a request of LSP names its tokens."""
+"""The notifications of progress, with their field for the token; and the fields for tokens in an LSP request."""
 
 _OUR_TOKEN = "fws-"
-"""What our progress tokens begin with."""
+"""The beginning of our progress tokens."""
 
 
 class _Request(NamedTuple):
-    """A request of a client that the program has not answered."""
+    """An unanswered request of a client."""
 
     client: str
     own_id: Any
-    """As the client has it."""
+    """The id that the client has chosen."""
     method: str
     tokens: list[str]
-    """Our progress tokens in it."""
+    """Our progress tokens in the request."""
 
 
 class _Question(NamedTuple):
-    """A request of the program that a client has not answered."""
+    """An unanswered request of the program, which was sent to `client`."""
 
     client: str
     own_id: Any
-    """As the program has it."""
+    """The id that the program has chosen."""
 
 
-class JsonRpc:
-    """`tell` complains of the program. `has_headers`: its messages are framed as in LSP, and it is a server of that."""
+class JsonRpc(GivingTranslator):
+    """The translator of jsonrpc. `tell` logs complaints; `has_headers`: the program is an LSP server."""
 
     def __init__(self, tell: Callable[[str], None], out: Outgoing, *, has_headers: bool) -> None:
-        self.promise = "when it dies its clients are closed with 1012, and begin again with the next one"
-        self._giving = AtMostOnce(out)
-        self._tell = tell
+        super().__init__(AtMostOnce(out), tell)
         self._has_headers = has_headers
         self._numbers = itertools.count(1)
         self._clients: dict[str, dict[str, int]] = {}
-        """The clients that are served, and for each its unanswered requests: our number by the client's id as JSON."""
+        """For each client that is served its unanswered requests: our number by the client's id as JSON."""
         self._requests: dict[int, _Request] = {}
         self._questions: dict[int, _Question] = {}
         self._tokens: dict[str, tuple[str, Any]] = {}
-        """The client of each of our progress tokens, and its own token."""
+        """The client and its own token, by our progress token."""
         self._once = _Once()
 
     # Events.
 
     @property
-    def unanswered(self) -> int:
-        """Always none: too many requests are refused, so that answers and cancellations are still read."""
-        return self._giving.unanswered
+    def promise(self) -> str:
+        """For the log: what happens to the clients if the program dies."""
+        return "when it dies its clients are closed with 1012, and begin again with the next one"
 
     def take(self, frame: Frame) -> None:
-        """A frame has come."""
+        """Take a frame from stdin."""
         self._giving.pass_on(frame)
         kind = frame.get("type")
         if type(kind) is not str or any(name not in frame for name in REQUIRED_FIELDS.get(kind, ())):
@@ -111,7 +109,7 @@ class JsonRpc:
 
     def _note_open(self, event: Frame) -> None:
         if event.get("replay"):
-            # It has talked to a program that is no more. No `seq`: this is no answer that may have been given before.
+            # The client has talked to an earlier program. No `seq`, since the close answers no event.
             reason = "the program has started anew"
             self._giving.write({"type": CLOSE, "to": event["id"], "code": SERVICE_RESTART, "reason": reason})
         else:
@@ -120,7 +118,7 @@ class JsonRpc:
     def _note_gone(self, event: Frame) -> None:
         for number in self._clients.pop(event["id"], {}).values():
             request = self._forget(number)
-            if request.method != "initialize":  # MCP forbids to cancel that
+            if request.method != "initialize":  # MCP forbids cancelling it
                 self._give(event, self._cancellation(number))
         for number in [number for number, question in self._questions.items() if question.client == event["id"]]:
             error = {"code": UNAVAILABLE, "message": "the client has gone"}
@@ -141,7 +139,7 @@ class JsonRpc:
         reply: Frame = {"type": SEND, "to": event["id"], "data": _dump(message)}
         self._giving.write({**reply, "seq": event["seq"]} if "seq" in event else reply)
 
-    # What a client sends.
+    # Messages of clients.
 
     def _take_message(self, event: Frame) -> None:
         if not isinstance(event["data"], str):
@@ -198,18 +196,18 @@ class JsonRpc:
         requests, key = self._clients[event["id"]], _dump(params[field])
         if key in requests:
             self._give(event, {**message, "params": {**params, field: requests[key]}})
-            if not self._has_headers:  # in MCP it has no answer; in LSP it has one all the same
+            if not self._has_headers:  # MCP doesn't answer a cancelled request, LSP does
                 self._forget(requests.pop(key))
 
     def _take_client_answer(self, event: Frame, message: Message) -> None:
         number = message.get("id")
         question = self._questions.get(number) if type(number) is int else None
         if question is not None and question.client == event["id"]:
-            del self._questions[number]  # type: ignore[arg-type]  # it is one of ours
+            del self._questions[number]  # type: ignore[arg-type]  # it is an int: the question was found
             self._give(event, {**message, "id": question.own_id})
 
     def _replace_tokens(self, client: str, params: object) -> list[str]:
-        """Put our own progress tokens in place of a client's, which another may have chosen too; returns ours."""
+        """Replace a client's progress tokens, which another client may have chosen too, by ours; returns ours."""
         places: list[tuple[Message, str]] = []
         if isinstance(params, dict):
             places += [(params, name) for name in _TOKENS if name in params]
@@ -230,10 +228,10 @@ class JsonRpc:
             del self._tokens[token]
         return request
 
-    # What the program writes.
+    # Messages of the program.
 
     def take_lines(self, lines: list[bytes]) -> None:
-        """The program has written these messages."""
+        """Take messages of the program."""
         for line in lines:
             if not line.strip():
                 continue
@@ -248,7 +246,7 @@ class JsonRpc:
 
     def _take_from_program(self, message: object) -> None:
         if not isinstance(message, dict) or not ({"method", "id"} & message.keys()):
-            self._tell(f"expected a message of JSON-RPC, got {describe(message)}; dropped")
+            self._tell(f"expected a JSON-RPC message, got {describe(message)}; dropped")
         elif "method" not in message:
             self._take_answer(message)
         elif "id" in message:
@@ -259,14 +257,14 @@ class JsonRpc:
     def _take_answer(self, message: Message) -> None:
         number = message["id"]
         if type(number) is not int or number not in self._requests:
-            return  # its client has gone meanwhile, or has cancelled the request
+            return  # the client has left, or has cancelled the request
         request = self._forget(number)
         del self._clients[request.client][_dump(request.own_id)]
         self._once.note_answer(request.method, message)
         self._send(request.client, {**message, "id": request.own_id})
 
     def _take_question(self, message: Message) -> None:
-        """A request of the program is for the client whose own request is the oldest, or else for the oldest client."""
+        """Send a request of the program to the client with the oldest unanswered request, or to the oldest client."""
         oldest = next(iter(self._requests.values()), None)
         client = oldest.client if oldest is not None else next(iter(self._clients), None)
         if client is None:
@@ -283,7 +281,7 @@ class JsonRpc:
             field = _PROGRESS[method]
             token = params.get(field)
             if isinstance(token, str) and token.startswith(_OUR_TOKEN):
-                if token in self._tokens:  # else its request has been answered
+                if token in self._tokens:  # otherwise its request has been answered
                     client, own_token = self._tokens[token]
                     self._send(client, {**message, "params": {**params, field: own_token}})
                 return
@@ -302,27 +300,9 @@ class JsonRpc:
     def _send(self, client: str, message: Message) -> None:
         self._giving.write({"type": SEND, "to": client, "data": _dump(message)})
 
-    def note_dropped(self, count: int) -> None:
-        """So many lines over the limit were left out."""
-        self._tell(f"{counted(count, 'line')} over the limit of {LINE_LIMIT_BYTES} bytes; dropped")
-
-    # As of every translator.
-
-    def end(self) -> None:
-        """No more frames come."""
-        self._giving.end()
-
-    def lines(self) -> bytes:
-        """What the program is to read now."""
-        return self._giving.lines()
-
-    def missing(self) -> str:
-        """Always nothing: a request may stay unanswered."""
-        return ""
-
 
 class _Once:
-    """What a server of LSP hears once, however many clients say it, and never: one of them must not end it for all."""
+    """Lets only one client initialize an LSP server, and none shut it down, since the server serves all clients."""
 
     def __init__(self) -> None:
         self._initialized: Message | None = None
@@ -330,20 +310,20 @@ class _Once:
         self._has_been_told = False
 
     def answer_to(self, request: Message) -> Message | None:
-        """The answer to a request that the program doesn't get."""
+        """The adapter's own answer to a request; None: the program has to answer it."""
         if request["method"] == "shutdown":
             return {"jsonrpc": "2.0", "result": None}
         return self._initialized if request["method"] == "initialize" else None
 
     def has_had(self, notification: Message) -> bool:
-        """Whether the program doesn't get a notification."""
+        """Whether to keep a notification from the program, since it has had it, or must never get it."""
         if notification["method"] == "initialized":
             has_been_told, self._has_been_told = self._has_been_told, True
             return has_been_told
         return bool(notification["method"] == "exit")
 
     def note_answer(self, method: str, answer: Message) -> None:
-        """The program has answered a request."""
+        """Note the program's answer to a request."""
         if method == "initialize" and "result" in answer:
             self._initialized = answer
 
@@ -353,15 +333,15 @@ def _answer(message_id: Any, *, error: Message) -> Message:
 
 
 def _dump(value: object) -> str:
-    """As one line of ASCII. Raises ValueError for a number that JSON has no form for."""
+    """A value as one line of JSON in ASCII. Raises ValueError for a number without a form in JSON."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
 def make(words: Words, tell: Callable[[str], None], decoder: FrameDecoder, out: Outgoing) -> JsonRpc:
-    """For the filter jsonrpc."""
+    """Make the translator of the filter jsonrpc."""
     return JsonRpc(tell, out, has_headers=words.has(HEADERS))
 
 
 def cutter(words: Words) -> LineCutter | MessageCutter:
-    """What cuts the program's output into messages."""
-    return MessageCutter() if words.has(HEADERS) else LineCutter()
+    """Make the cutter for the program's output."""
+    return MessageCutter() if words.has(HEADERS) else LineCutter(LINE_LIMIT_BYTES)

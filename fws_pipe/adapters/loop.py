@@ -1,7 +1,7 @@
-"""One thread that waits for descriptors, deadlines, signals and the ends of children, and calls who asked for them.
+"""An event loop: one thread waits for descriptors, deadlines, signals and exiting children, and calls back for each.
 
-A filter of this room is a process of its own that does little for each message, so this is no more than epoll(7), or
-poll(2) where there is none.
+An adapter is a process of its own that does little per message, so the loop is a thin layer over epoll(7), or over
+poll(2) where there is no epoll.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NO_WAIT_S = 0.0
 
 
 class Deadline:
-    """Something that is to happen at a point in time, unless it is cancelled before."""
+    """A callback that is due at a point in time, unless it is cancelled."""
 
     __slots__ = ("callback",)
 
@@ -30,16 +30,16 @@ class Deadline:
         self.callback: Callable[[], None] | None = callback
 
     def cancel(self) -> None:
-        """Let it not happen. Idempotent."""
+        """Don't call back. Idempotent."""
         self.callback = None
 
 
 class Loop:
-    """Calls back, one after the other, until `stop`. One at a time in a process, as a context manager.
+    """Calls callbacks one after the other, until `stop`. A context manager; a process has at most one at a time.
 
-    It owns what signals do, and takes the status of each child of the process.
+    It owns the signal handlers, and takes the exit status of each child of the process.
 
-    A callback may be called without cause: who reads or writes then must not wait.
+    A callback may be called without cause, so it must not read or write in a way that may block.
     """
 
     def __init__(self) -> None:
@@ -47,10 +47,10 @@ class Loop:
         self._ready: dict[int, Callable[[], None]] = {}
         self._deadlines: list[tuple[float, int, Deadline]] = []
         self._order = itertools.count()
-        """Tells deadlines of the same time apart."""
+        """Orders deadlines of the same time."""
         self._signals: dict[int, Callable[[], None]] = {}
         self._handlers: dict[int, object] = {}
-        """What a signal has done before."""
+        """The handlers before this loop, by signal."""
         self._children: dict[int, Callable[[int], None]] = {}
         self._wakeup, self._waker = os.pipe()
         self._is_stopped = False
@@ -72,36 +72,36 @@ class Loop:
         os.close(self._waker)
 
     def watch(self, descriptor: int, readiness: int, callback: Callable[[], None]) -> None:
-        """Call back whenever a descriptor is READABLE or WRITABLE, or has come to its end. One watch a descriptor."""
+        """Call back whenever a descriptor is READABLE or WRITABLE, or at its end. One watch per descriptor."""
         self._ready[descriptor] = callback
         self._poller.add(descriptor, readiness)
 
     def unwatch(self, descriptor: int) -> None:
-        """Watch a descriptor no more; to be called before it is closed. Idempotent."""
+        """Stop watching a descriptor, before it is closed. Idempotent."""
         if self._ready.pop(descriptor, None) is not None:
             self._poller.remove(descriptor)
 
     def call_later(self, delay_s: float, callback: Callable[[], None]) -> Deadline:
-        """Call back once, in so many seconds."""
+        """Call back once, in `delay_s` seconds."""
         deadline = Deadline(callback)
         heapq.heappush(self._deadlines, (time.monotonic() + delay_s, next(self._order), deadline))
         return deadline
 
     def on_signal(self, number: signal.Signals, callback: Callable[[], None]) -> None:
-        """Call back when a signal has come, instead of what it would do."""
+        """Handle a signal with this callback, which the loop calls when the signal has come."""
         self._signals[number] = callback
         self._handlers.setdefault(number, signal.signal(number, _note))
 
     def on_exit(self, pid: int, callback: Callable[[int], None]) -> None:
-        """Call back once when a child has ended, with its exit status, or minus the signal that killed it."""
+        """Call back once when a child has exited, with its exit status, or with minus the signal that killed it."""
         self._children[pid] = callback
 
     def forget_child(self, pid: int) -> None:
-        """Call nobody back when this child has ended. Idempotent."""
+        """Drop the callback of `on_exit`. Idempotent."""
         self._children.pop(pid, None)
 
     def stop(self) -> None:
-        """Let `run` return once the callback that calls this has."""
+        """Let `run` return after the current callback."""
         self._is_stopped = True
 
     def run(self, before_wait: Callable[[], None]) -> None:
@@ -112,7 +112,7 @@ class Loop:
                 break
             for descriptor in self._poller.wait(self._time_left()):
                 callback = self._ready.get(descriptor)
-                if callback is not None:  # one before it may have unwatched it
+                if callback is not None:  # an earlier callback may have unwatched it
                     callback()
             self._pass_deadlines()
 
@@ -136,7 +136,7 @@ class Loop:
                     self._signals[number]()
 
     def _reap(self) -> None:
-        """Take the status of each child that has ended: one SIGCHLD may stand for several (signal(7))."""
+        """Take the status of each child that has exited; one SIGCHLD may stand for several (signal(7))."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -184,7 +184,7 @@ class _Poller:
             self._epoll.close()
 
     def wait(self, timeout_s: float | None) -> list[int]:
-        """The descriptors that are ready, after at most so many seconds; None: however long it takes."""
+        """The descriptors that are ready, after waiting for at most `timeout_s` seconds; None: without limit."""
         if self._always_ready:
             timeout_s = _NO_WAIT_S
         if self._epoll is not None:

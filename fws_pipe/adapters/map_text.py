@@ -1,8 +1,8 @@
-"""map: the text of each message is replaced by what the program answers, line for line. No I/O.
+"""map: replaces the text of each message by the program's answer, line for line. No I/O.
 
-A message of one line is answered by one line; with `keep` one of three lines by three, which are joined again. Frames
-behind a message wait for its answer, ticks too, so all that is promised of filters is true of this one. What is no text
-message passes on as it is.
+A message of one line is answered by one line. With `keep` a message of three lines is answered by three, which are
+joined again. Frames behind a message, ticks included, wait for its answer; so map keeps every promise of a filter.
+Anything but a text message passes on unchanged.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UNACCEPTABLE = 1003
 
 NEWLINE = Option(
     "--newline",
-    "a message of several lines: keep, one answer for each line; escape, one line with %0A; reject, close 1003",
+    "for messages of several lines: keep (one answer per line), escape (one line with %0A) or reject (close 1003)",
     "|".join(NEWLINES), "keep", one_of(*NEWLINES),
 )  # fmt: skip
 
@@ -42,7 +42,7 @@ class _Asked:
 
 
 class MapText:
-    """`newline` is keep, escape or reject: what becomes of newlines in a message. `tell` complains."""
+    """The translator of map. `newline`: keep, escape or reject newlines in a message. `tell` logs complaints."""
 
     def __init__(self, newline: str, tell: Callable[[str], None], decoder: FrameDecoder, out: Outgoing) -> None:
         self.promise = ""
@@ -54,11 +54,11 @@ class MapText:
 
     @property
     def unanswered(self) -> int:
-        """How many bytes of messages are unanswered, and of frames behind them."""
+        """Bytes of the unanswered messages, and of the frames that wait behind them."""
         return self._pending.size
 
     def take(self, frame: Frame) -> None:
-        """A frame has come."""
+        """Take a frame from stdin."""
         text = frame.get("data")
         if frame.get("type") != MESSAGE or type(text) is not str or "id" not in frame:
             self._pending.pass_on()
@@ -73,22 +73,22 @@ class MapText:
         self._pending.ask(_Asked(message, line.count(b"\n"), b"\r" in line), len(line))
 
     def _reject(self, message: Frame) -> None:
-        """Drop a message of several lines, and its client."""
-        close = {"type": CLOSE, "to": message["id"], "code": UNACCEPTABLE, "reason": "one line a message"}
+        """Drop a message of several lines, and close its client."""
+        close = {"type": CLOSE, "to": message["id"], "code": UNACCEPTABLE, "reason": "a message must be a single line"}
         self._pending.add(encode({**close, "seq": message["seq"]} if "seq" in message else close))
 
     def end(self) -> None:
-        """No-op: the answers come all the same."""
+        """No-op: the answers still come."""
 
     def take_lines(self, lines: list[bytes]) -> None:
-        """The program has answered with these. Raises ProgramError for one that nobody has asked for."""
+        """Take lines of answers. Raises ProgramError for a line that answers no message."""
         for line in lines:
             asked = self._pending.oldest
             if asked is None:
                 raise ProgramError(
-                    f"a line that answers no message: {describe(line)}; expected one for each of its lines"
+                    f"a line that answers no message: {describe(line)}; expected one line for each line it reads"
                 )
-            # A line that was sent with a CR comes back with it; others only from a program that writes CR LF.
+            # If the message has no CR, one at the end of a line comes from a program that writes CR LF.
             asked.answers.append(line if asked.has_returns else without_return(line))
             asked.missing -= 1
             if not asked.missing:
@@ -104,23 +104,23 @@ class MapText:
         try:
             return answer.decode()
         except UnicodeDecodeError:
-            self._tell(f"an answer that is not UTF-8: {describe(answer)}; sent with replacement characters")
+            self._tell(f"an answer is not UTF-8: {describe(answer)}; sent with replacement characters")
             return answer.decode(errors="replace")
 
     def note_dropped(self, count: int) -> None:
-        """An answer that is left out leaves a message unanswered for ever. Raises ProgramError."""
+        """Raise ProgramError: without the dropped answer its message would stay unanswered for ever."""
         raise ProgramError(f"a line of the program is over the limit of {LINE_LIMIT_BYTES} bytes")
 
     def lines(self) -> bytes:
-        """The text of messages that the program has not been asked about."""
+        """Take the lines that the program is to read now."""
         lines, self._lines = self._lines, []
         return b"".join(lines)
 
     def missing(self) -> str:
-        """How many messages are unanswered."""
+        """For the log: the number of unanswered messages; empty: none."""
         return f"{counted(len(self._pending), 'message')} unanswered" if self._pending else ""
 
 
 def make(words: Words, tell: Callable[[str], None], decoder: FrameDecoder, out: Outgoing) -> MapText:
-    """For the filter map."""
+    """Make the translator of the filter map."""
     return MapText(words.value(NEWLINE), tell, decoder, out)

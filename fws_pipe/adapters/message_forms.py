@@ -1,8 +1,8 @@
-"""What a message is on a program's stdin, and on its stdout. No I/O.
+"""The forms of a message on a program's stdin and stdout. No I/O.
 
-TextLines    a message is a line; text both ways
-RawBytes     a message is its bytes, with nothing between two of them; each block that is read is a binary message
-Netstrings   "5:hello," (cr.yp.to/proto/netstrings.txt): messages keep their boundaries, whatever is in them
+TextLines    a message is a line of text
+RawBytes     messages are bytes with nothing in between; each block that the program writes is a binary message
+Netstrings   "5:hello," (https://cr.yp.to/proto/netstrings.txt): messages with any content keep their boundaries
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from fws_pipe.adapters.lines import LINE_LIMIT_BYTES, LineCutter, escape, unescape, without_return
+from fws_pipe.adapters.lines import LINE_LIMIT_BYTES, escape, unescape, without_return
+from fws_pipe.pipes.line_cutter import LineCutter
 
 Message = str | bytes
 
 
 class NoSuchMessageError(Exception):
-    """A message that this form can't carry; the text says why, to the client that has sent it."""
+    """This form can't carry a message. The text tells the client why."""
 
 
 class BrokenOutputError(Exception):
-    """What a program has written is not in this form, and where the next message begins is unknown.
+    """The program's output is not in this form, so that the next message's beginning is unknown.
 
-    `before` are the messages that end before that.
+    `before` has the messages that end before the fault.
     """
 
     def __init__(self, problem: str, before: Sequence[Message] = ()) -> None:
@@ -35,16 +36,16 @@ class MessageForm(Protocol):
     """One program's messages, in both directions."""
 
     def to_input(self, message: Message) -> bytes:
-        """What the program reads of a message. Raises NoSuchMessageError."""
+        """The bytes of a message for the program's stdin. Raises NoSuchMessageError."""
 
     def from_output(self, block: bytes) -> list[Message]:
-        """The messages that end in the next block that it has written. Raises BrokenOutputError."""
+        """The messages that end in the next block of the program's output. Raises BrokenOutputError."""
 
     def finish(self) -> list[Message]:
-        """What is left at the end of its output. Raises BrokenOutputError."""
+        """The rest at the end of the program's output. Raises BrokenOutputError."""
 
     def complaint(self) -> str:
-        """What was wrong with its output since the last call, if anything; empty: nothing."""
+        """For the log: faults in the program's output since the last call; empty: none."""
 
 
 def _bytes_of(message: Message) -> bytes:
@@ -52,25 +53,25 @@ def _bytes_of(message: Message) -> bytes:
 
 
 class TextLines:
-    """`newline`: what becomes of a newline within a message, `keep`, `escape` (as %0A, in lines.py) or `reject`."""
+    """A message is a line. `newline` tells how a newline within a message is treated: keep, escape (%0A) or reject."""
 
     def __init__(self, newline: str = "keep") -> None:
         self._newline = newline
-        self._cutter = LineCutter()
+        self._cutter = LineCutter(LINE_LIMIT_BYTES)
         self._dropped = 0
         self._mended = 0
 
     def to_input(self, message: Message) -> bytes:
-        """A line; with `keep` as many as the message has."""
+        """One line; with `keep` as many as the message has."""
         line = _bytes_of(message)
         if self._newline == "escape":
             line = escape(line.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
         elif self._newline == "reject" and b"\n" in line:
-            raise NoSuchMessageError("a message may have one line only")
+            raise NoSuchMessageError("a message must be a single line")
         return line + b"\n"
 
     def from_output(self, block: bytes) -> list[Message]:
-        """A message for each line, without LF or CR LF; what is not UTF-8 becomes U+FFFD."""
+        """A message for each line, without LF or CR LF; bytes that aren't UTF-8 become U+FFFD."""
         return [self._text_of(line) for line in self._cutter.feed(block)]
 
     def finish(self) -> list[Message]:
@@ -87,34 +88,34 @@ class TextLines:
         return unescape(text) if self._newline == "escape" else text
 
     def complaint(self) -> str:
-        """Lines that were too long, or not UTF-8."""
+        """For the log: lines that were too long, or not UTF-8."""
         dropped, self._dropped = self._cutter.dropped - self._dropped, self._cutter.dropped
         mended, self._mended = self._mended, 0
         parts = []
         if dropped:
-            parts.append(f"a line over {LINE_LIMIT_BYTES} bytes is dropped")
+            parts.append(f"dropped a line over {LINE_LIMIT_BYTES} bytes")
         if mended:
-            parts.append("what it writes is not UTF-8; a text message has to be, so U+FFFD replaces it (see --binary)")
+            parts.append("its output is not UTF-8, as a text message must be: U+FFFD replaces it (see --binary)")
         return "; ".join(parts)
 
 
 class RawBytes:
-    """Both ways as the bytes come."""
+    """Messages are bytes without boundaries."""
 
     def to_input(self, message: Message) -> bytes:
-        """Its bytes."""
+        """The message's bytes."""
         return _bytes_of(message)
 
     def from_output(self, block: bytes) -> list[Message]:
-        """One message."""
+        """The block as one binary message."""
         return [block]
 
     def finish(self) -> list[Message]:
-        """Nothing is left."""
+        """Always empty."""
         return []
 
     def complaint(self) -> str:
-        """Nothing can be wrong."""
+        """Always empty."""
         return ""
 
 
@@ -128,21 +129,21 @@ def _shown(data: bytes | bytearray) -> str:
 
 
 class Netstrings:
-    """`is_binary`: what the program writes goes out as binary messages; otherwise as text, as far as it is UTF-8."""
+    """Messages are netstrings. `is_binary`: the program's are binary messages; otherwise those in UTF-8 are text."""
 
     def __init__(self, *, is_binary: bool = False) -> None:
         self._is_binary = is_binary
         self._rest = bytearray()
         self._needed = 1
-        """How many bytes there must be before it is worth to look again."""
+        """The bytes that must be there before the next message can be whole."""
 
     def to_input(self, message: Message) -> bytes:
-        """A netstring."""
+        """The message as a netstring."""
         data = _bytes_of(message)
         return b"%d:%s," % (len(data), data)
 
     def from_output(self, block: bytes) -> list[Message]:
-        """A message for each netstring that is whole now."""
+        """A message for each netstring that ends in this block."""
         self._rest += block
         messages: list[Message] = []
         try:
@@ -161,22 +162,23 @@ class Netstrings:
                 self._needed = end - position
                 break
             if self._rest[end - 1 : end] != b",":
-                raise BrokenOutputError(f"it has written {_shown(self._rest[end - 1 : end])} for a netstring's comma")
+                found = _shown(self._rest[end - 1 : end])
+                raise BrokenOutputError(f"expected a comma behind a netstring, got {found}")
             messages.append(self._message_of(bytes(self._rest[begin : end - 1])))
             position, self._needed = end, 1
         del self._rest[:position]
 
     def _bounds_at(self, position: int) -> tuple[int, int] | None:
-        """Where the data begins and the netstring ends; None while its length is not whole."""
+        """The beginning of the data, and the end of the netstring; None while its length is incomplete."""
         head = self._rest[position : position + _LONGEST_HEAD]
         found = _HEAD.match(head)
         if found is None:
             if _BEGUN_HEAD.fullmatch(head):
                 return None
-            raise BrokenOutputError(f"it has written what is no netstring: {_shown(head)}")
+            raise BrokenOutputError(f"expected a netstring, got {_shown(head)}")
         size = int(found[1])
         if size > LINE_LIMIT_BYTES:
-            raise BrokenOutputError(f"it has written a netstring of {size} bytes; {LINE_LIMIT_BYTES} are the limit")
+            raise BrokenOutputError(f"a netstring of {size} bytes is over the limit of {LINE_LIMIT_BYTES} bytes")
         begin = position + found.end()
         return begin, begin + size + 1
 
@@ -189,11 +191,11 @@ class Netstrings:
         return data
 
     def finish(self) -> list[Message]:
-        """Nothing may be left."""
+        """Always empty. Raises BrokenOutputError for a netstring without its end."""
         if self._rest:
-            raise BrokenOutputError("it has ended within a netstring")
+            raise BrokenOutputError("its output ended within a netstring")
         return []
 
     def complaint(self) -> str:
-        """Nothing can be wrong that can be mended."""
+        """Always empty: a fault raises BrokenOutputError."""
         return ""

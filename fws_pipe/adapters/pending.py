@@ -1,4 +1,4 @@
-"""Frames in their order, of which some wait for the program's answer, and those behind them for theirs. No I/O."""
+"""Keeps frames in order while the program has yet to answer one of them. No I/O."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ Asked = TypeVar("Asked")
 
 
 class Pending(Generic[Asked]):
-    """Passes frames on to `out`, or keeps them until what stands before them is answered.
+    """Passes frames on to `out`, or keeps them until all questions before them are answered.
 
-    So a tick tells the front that all before it is answered, as it does behind any filter.
+    So a tick tells the front that everything before it is answered, as it does behind any filter.
     """
 
     def __init__(self, decoder: FrameDecoder, out: Outgoing) -> None:
         self._decoder = decoder
         self._out = out
         self._asked: deque[tuple[Asked, int, list[bytes]]] = deque()
-        """What waits for an answer, its size, and the frames behind it as bytes."""
+        """Each unanswered question, its size in bytes, and the encoded frames behind it."""
         self.size = 0
-        """How many bytes are kept."""
+        """The bytes of all of these."""
 
     def __len__(self) -> int:
         return len(self._asked)
 
     def pass_on(self) -> None:
-        """The frame that the decoder has at hand passes on, in its turn."""
+        """Pass on the frame that the decoder has at hand, in its turn."""
         if not self._asked:
             self._out.pass_on()
             return
         self._keep(self._decoder.raw())
 
     def add(self, frame: bytes) -> None:
-        """A new frame goes out, in its turn."""
+        """Send out a new, encoded frame in its turn."""
         if self._asked:
             self._keep(frame)
         else:
@@ -47,17 +47,17 @@ class Pending(Generic[Asked]):
         self.size += len(frame)
 
     def ask(self, asked: Asked, size: int) -> None:
-        """The program has been asked, in so many bytes: frames from here on wait for its answer."""
+        """Add a question of `size` bytes: the frames behind it wait for its answer."""
         self._asked.append((asked, size, []))
         self.size += size
 
     @property
     def oldest(self) -> Asked | None:
-        """What waits for the next answer; None: nothing does."""
+        """The oldest unanswered question; None: there is none."""
         return self._asked[0][0] if self._asked else None
 
     def settle(self) -> None:
-        """The oldest has been answered: what stands behind it passes on."""
+        """Note that the oldest question is answered: the frames behind it pass on."""
         _, size, behind = self._asked.popleft()
         self.size -= size
         for raw in behind:

@@ -1,18 +1,19 @@
 """The main loop of `per_client`: a program for each client.
 
-    open        -> a program is started
-    message     -> its stdin                 its stdout -> send
-    disconnect  -> its end of input          its end    -> close
+    open        -> starts the program
+    message     -> the program's stdin       the program's stdout -> send
+    disconnect  -> the end of its input      the program's end    -> close
 
-Reads: frames on stdin, what the programs write. Writes: frames on stdout, to the programs what they are to read. All
-frames pass on at once, ticks included: what a program has been sent and has not dealt with is lost if it dies.
+Reads: frames on stdin, and the programs' output. Writes: frames on stdout, and the programs' input. All frames pass on
+at once, ticks included: messages that a program has not finished are lost if it dies.
 
-One that does not read holds back its own client only: when more than 256 KiB (BACKLOG_BYTES) wait for it the client is
-put on hold until it has read them. What had become events by then still comes, so what waits is bounded by that and
-the client's share of the chain (--outbox-limit), or, where the client has left, by what the kernel holds of it.
+A program that does not read holds back its own client only: when its backlog exceeds 256 KiB (BACKLOG_BYTES) the client
+is put on hold until the backlog is written. Messages that were events by then still arrive, so the backlog is bounded
+by these 256 KiB and the client's share of the chain (--outbox-limit); for a client that has left, by the kernel's
+buffers.
 
-One that writes is read as fast as its client reads: after every 64 KiB (FLUSH_BYTES) it waits in its write until the
-server has written them. Only where no more events come, at the end, it does not wait.
+A program's output is read as fast as its client reads: after every 64 KiB (FLUSH_BYTES) the program waits until the
+server has written them to the client. Only at the end, when no more events come, it doesn't wait.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from fws_pipe.adapters.complaints import Complaints
 from fws_pipe.adapters.guard import Guard
 from fws_pipe.adapters.loop import READABLE, Deadline, Loop
 from fws_pipe.adapters.message_forms import BrokenOutputError, Message, MessageForm, NoSuchMessageError
-from fws_pipe.adapters.program import Program, describe_status
+from fws_pipe.adapters.program import Program
 from fws_pipe.adapters.start import die_of
 from fws_pipe.errors import FrameError, FwsError, SystemRefusedError
 from fws_pipe.pipes.blocks import STDIN, STDOUT, BlockWriter, ReadBuffer, identity_of, input_source, say
@@ -36,6 +37,7 @@ from fws_pipe.protocol.actions import CLOSE, FLUSH, HOLD, RESUME, SEND
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
 from fws_pipe.protocol.events import DISCONNECT, EVENT_TYPES, FLUSHED, MESSAGE, OPEN, TICK
 from fws_pipe.protocol.outgoing import Outgoing
+from fws_pipe.system.signals import ending_of
 
 _NORMAL = 1000
 _UNSUPPORTED = 1003
@@ -43,28 +45,26 @@ _INTERNAL_ERROR = 1011
 _TRY_AGAIN_LATER = 1013
 """Close codes (RFC 6455, section 7.4.1, and the IANA registry)."""
 
-
 FLUSH_BYTES = 64 * 1024
-"""How much a program may write before its client has got it."""
-
+"""A program may write this much ahead of its client."""
 
 GATHER_S = 0.0005
-"""How long what one program has written may wait for the answers of others, so that many go out as one block."""
+"""Output of one program may wait this long for the output of others, so that many messages go out as one block."""
 
 
 class Rules(NamedTuple):
-    """What all programs have in common."""
+    """The settings of all programs."""
 
     command: Command
     make_form: Callable[[], MessageForm]
     max_programs: int
-    """How many may run at a time."""
+    """The most that run at a time."""
     shows_errors: bool = False
-    """Whether clients get what their programs write on stderr, and not the log."""
+    """Whether a program's stderr goes to its client; otherwise it goes to the log."""
 
 
 class PerClient:
-    """All clients and their programs, and the way in and out."""
+    """Runs a program for each client."""
 
     def __init__(self, loop: Loop, guard: Guard, rules: Rules) -> None:
         self.loop = loop
@@ -77,24 +77,24 @@ class PerClient:
         self._output = BlockWriter()
         self._out = Outgoing(self._decoder, self._output.add)
         self._is_last = os.environ.get("FWS_SINK_PIPE") == identity_of(STDOUT)
-        """Whether only the sink reads what we write: it drops all events but ticks."""
+        """Whether our reader is the sink, which drops all events but ticks: then none are written."""
         self._sessions: dict[str, Session] = {}
-        """Those whose client is here and whose program runs."""
+        """By client id, the sessions whose client is connected and whose program runs."""
         self._running: set[Session] = set()
-        """Those whose program runs."""
+        """The sessions whose program runs."""
         self._written: dict[Session, None] = {}
-        """Those that the block at hand has messages for."""
+        """The sessions that the current block has messages for."""
         self._unanswered: set[Session] = set()
-        """Those that have been written to and have not written since."""
+        """The sessions whose program was written to and has not written since."""
         self._gathering: Deadline | None = None
-        """When what there is goes out at the latest; None: nothing waits."""
+        """The time at which the gathered output is written at the latest; None: none is gathered."""
         self.is_at_end = False
         """Whether no more frames come: the server stops, or another chain takes over."""
         self._failure: FrameError | None = None
         self._is_terminated = False
 
     def run(self) -> None:
-        """Run until all has ended. Raises FwsError for what has gone wrong, OutputClosedError."""
+        """Run until stdin and all programs have ended. Raises FwsError, OutputClosedError."""
         try:
             self.loop.on_signal(signal.SIGTERM, self._terminate)
             self.loop.watch(STDIN, READABLE, self._read_frames)
@@ -109,7 +109,7 @@ class PerClient:
             raise self._failure
 
     def _flush_in_time(self) -> None:
-        """Write what there is, unless programs are about to answer: the stages behind work by the block."""
+        """Write the gathered output, or wait for programs that are about to answer: large blocks cost less."""
         if not self._unanswered:
             self._flush()
         elif self._gathering is None:
@@ -138,7 +138,7 @@ class PerClient:
                 return
             self._decoder.finish()
         except FrameError as error:
-            self._failure = error  # told when the programs have ended
+            self._failure = error  # raised once the programs have ended
         self._end_input()
 
     def _take_block(self, block: bytes) -> None:
@@ -171,7 +171,7 @@ class PerClient:
             session.leave()
 
     def _write_all(self) -> None:
-        """Write to each program what the block had for it."""
+        """Write the current block's messages to each program."""
         written, self._written = self._written, {}
         self._unanswered.update(written)
         for session in written:
@@ -179,21 +179,24 @@ class PerClient:
 
     def _open(self, client: str, opened: Frame) -> None:
         if len(self._running) >= self.rules.max_programs:
-            self.complaints.tell(f"{self.rules.max_programs} programs run, as many as --max allows; 1013 for {client}")
-            self.close(client, _TRY_AGAIN_LATER, "too many programs run already")
+            limit = f"{self.rules.max_programs} programs run, as many as --max allows"
+            self.complaints.tell(f"{limit}; {client} is closed with 1013")
+            self.close(client, _TRY_AGAIN_LATER, "too many programs are running")
             return
         command = self.rules.command._replace(environment={**self._environment, **request_environment(opened)})
         try:
             session = Session(self, client, command)
         except FwsError as error:
-            self.complaints.tell(f"{error}; 1011 for {client}")
+            self.complaints.tell(f"{error}; {client} is closed with 1011")
             self.close(client, _INTERNAL_ERROR, "the program can't be started")
             return
         self._sessions[client] = session
         self._running.add(session)
 
     def _end_input(self) -> None:
-        """No more frames come: the programs write their last, and nobody is closed by us."""
+        """End all programs' input. Clients aren't closed when their programs exit: the server or another chain serves
+        on.
+        """
         self.loop.unwatch(STDIN)
         self.is_at_end = True
         for session in list(self._running):
@@ -212,14 +215,14 @@ class PerClient:
         if self.is_at_end and not self._running:
             self.loop.stop()
 
-    # What sessions ask for.
+    # For sessions.
 
     def note_answer(self, session: Session) -> None:
-        """A program has written something."""
+        """Note that a program has written something."""
         self._unanswered.discard(session)
 
     def forget(self, session: Session) -> None:
-        """A program has ended."""
+        """Remove a session whose program has ended."""
         self._unanswered.discard(session)
         self._running.discard(session)
         if self._sessions.get(session.client) is session:
@@ -227,7 +230,7 @@ class PerClient:
         self._stop_if_done()
 
     def send(self, client: str, messages: list[Message]) -> None:
-        """Send these to a client."""
+        """Send messages to a client."""
         if self._is_last and len(messages) > 1:
             self._act({"type": SEND, "to": client, "data": messages})
         else:
@@ -239,11 +242,11 @@ class PerClient:
         self._act({"type": CLOSE, "to": client, "code": code, "reason": reason})
 
     def flush(self, client: str) -> None:
-        """Ask to hear when a client has been sent all."""
+        """Ask the server for a `flushed` event once a client's outbox is empty."""
         self._act({"type": FLUSH, "id": client})
 
     def hold(self, client: str, *, is_held: bool) -> None:
-        """Let the server read a client no more, or again."""
+        """Put a client on hold, or resume it."""
         self._act({"type": HOLD if is_held else RESUME, "id": client})
 
     def _act(self, action: Mapping[str, Any]) -> None:
@@ -251,19 +254,19 @@ class PerClient:
 
 
 class Session:
-    """One client and its program, which is started when this is made. Raises FwsError when it can't be."""
+    """One client and its program, which the constructor starts. Raises FwsError if the program can't be started."""
 
     def __init__(self, adapter: PerClient, client: str, command: Command) -> None:
         self.client = client
         self._adapter = adapter
         self._form = adapter.rules.make_form()
         self._waiting: list[bytes] = []
-        """What the block at hand has for the program."""
+        """The current block's messages for the program."""
         self._is_held = False
         self._unflushed = 0
-        """How many bytes the client has been sent since it was last known to have got all."""
+        """Bytes sent to the client since its outbox was last known to be empty."""
         self._has_left = False
-        """Whether the client has gone, or has been closed: nothing more is sent to it."""
+        """Whether the client has left or was closed: nothing more is sent to it."""
         self._program = Program(
             adapter.loop, adapter.guard, command,
             on_output=self._take_output, on_end=self._note_end, on_room=self._note_room, on_error_line=self._take_error,
@@ -273,14 +276,14 @@ class Session:
     # From the client.
 
     def take(self, message: Message) -> None:
-        """The client has sent a message."""
+        """Take a message of the client; `write` passes it on."""
         try:
             self._waiting.append(self._form.to_input(message))
         except NoSuchMessageError as error:
             self._fail(_UNSUPPORTED, str(error))
 
     def write(self) -> None:
-        """Write what has been taken."""
+        """Write the taken messages to the program."""
         waiting, self._waiting = self._waiting, []
         self._program.write(b"".join(waiting))
         if self._program.is_full and not self._is_held and not self._has_left:
@@ -293,23 +296,23 @@ class Session:
             self._adapter.hold(self.client, is_held=False)
 
     def leave(self) -> None:
-        """The client has gone."""
+        """Note that the client has left, and end the program."""
         self._has_left = True
         self.end()
 
     def end(self) -> None:
-        """Nothing more comes: let the program end."""
+        """End the program's input; unless it exits, signals follow."""
         self.write()
         self._program.resume_output()
         self._program.end()
 
     def terminate(self) -> None:
-        """Let the program end soon."""
+        """Send the program SIGTERM, and SIGKILL later."""
         self._program.resume_output()
         self._program.terminate()
 
     def kill(self) -> None:
-        """End the program at once, and say nothing of it."""
+        """Kill the program. The client isn't told."""
         self._program.kill()
 
     # From the program.
@@ -336,7 +339,7 @@ class Session:
             self._adapter.flush(self.client)
 
     def note_flushed(self) -> None:
-        """The client has been sent all."""
+        """Read the program's output again: the client's outbox is empty."""
         self._unflushed = 0
         self._program.resume_output()
 
@@ -351,7 +354,7 @@ class Session:
         self._adapter.complaints.tell(f"{self.client}: {text}")
 
     def _fail(self, code: int, reason: str) -> None:
-        """Close the client, and let the program end."""
+        """Close the client, and end the program."""
         if not self._has_left:
             self._adapter.close(self.client, code, reason)
         self._has_left = True
@@ -364,7 +367,7 @@ class Session:
         except BrokenOutputError as error:
             self._complain(str(error))
         if not self._has_left and not self._adapter.is_at_end:
-            ending = f"the program {describe_status(status)}"
+            ending = f"the program {ending_of(status)}"
             self._adapter.close(self.client, _INTERNAL_ERROR if status else _NORMAL, ending if status else "")
         self._has_left = True
         self._adapter.forget(self)

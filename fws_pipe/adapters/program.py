@@ -1,10 +1,10 @@
 """One run of a command: a child in a process group of its own, its pipes, and its end.
 
-Reads: what the program writes, block by block. Writes: what it is to read, as far as it reads; the rest waits here, and
-the owner stops making more of it (`is_full`). Never: waits.
+Reads: the program's output, block by block. Writes: the program's input as fast as it reads; the rest is the backlog,
+and the owner adds nothing to it while it `is_full`. Never: blocks.
 
-The way to the end is a ladder: end of its input, SIGTERM after 1 s, SIGKILL after 3 s, each for the whole group. When
-the program itself has exited, what it has started gets 1 s to close the output, and then SIGKILL.
+A program is ended by a ladder: end of its input, SIGTERM after 1 s, SIGKILL after 3 s, each for the whole group. After
+the program itself has exited, the processes that it has started get 1 s to close the output, and then SIGKILL.
 """
 
 from __future__ import annotations
@@ -18,51 +18,51 @@ from collections.abc import Callable
 
 from fws_pipe.adapters.command import Command, start_error
 from fws_pipe.adapters.guard import Guard
-from fws_pipe.adapters.lines import LineCutter
 from fws_pipe.adapters.loop import READABLE, WRITABLE, Deadline, Loop
 from fws_pipe.pipes.blocks import ReadBuffer
-from fws_pipe.system.signals import name_of
+from fws_pipe.pipes.line_cutter import LineCutter
 
 BACKLOG_BYTES = 256 * 1024
-"""How much may wait for a program, beside what its pipe holds, before its owner stops making more."""
+"""The size at which the backlog is full; its pipe holds more."""
 
 TERM_S = 1.0
 KILL_S = 3.0
-"""When the signals of the ladder come, in seconds after the end of input."""
+"""The times of the ladder's signals, in seconds after the end of input."""
 
 LEFTOVERS_S = 1.0
-"""How long processes that a program has started may outlive it, if they hold its output."""
+"""Processes that a program has started may hold its output open for this long after it has exited."""
 
 _LAST_READS = 4
-"""How many blocks are read of an output that does not end: more than its pipe holds."""
+"""The blocks that are read from an output that doesn't end; together they are more than a pipe holds."""
 
 _ERRORS_BYTES = 8 * 1024
 _ERRORS_PAUSE_S = 0.05
-"""How much of a program's stderr is read at once, and how long it then waits: 160 KiB a second. Each line is one of the
-server's log, in which others stand as well.
+"""The bytes of a program's stderr that are read at once, and the pause behind them: 160 KiB a second, since each line
+becomes a line of the server's log, which others share.
 """
 
 _STDERR_PIPE_BYTES = 64 * 1024
-"""What the pipe of stderr holds when the program has ended."""
+"""The most that stderr's pipe holds when the program has ended."""
 
 STDERR_LINE_BYTES = 8 * 1024
-"""A longer line on stderr is passed on in pieces of this size."""
+"""Longer lines on stderr are passed on in pieces of this size."""
 
 _SIGNALS = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-"""What Python ignores or an adapter handles; a program gets the default (execve(2))."""
+"""Signals that Python ignores or an adapter handles; the program gets their default action (execve(2))."""
 
 _buffer = ReadBuffer(64 * 1024)
 
 
 class Program:
-    """One run of a command, started when it is made. Owns the process, its group and our ends of its pipes.
+    """One run of a command, which the constructor starts. Owns the process, its group and our ends of its pipes.
 
-    `on_output(block)` gets what it writes. `on_end(status)` is called once, when it has exited, its output has come to
-    its end and nothing of its group is left; the status is minus the signal that has killed it. `on_room()` is called
-    when all that waited has been written. `on_error_line(line)` gets each line of its stderr, in pieces where it is
-    long; without it stderr is ours. One that closes its output is ended, unless it `may_close_output`.
+    `on_output(block)` gets the program's output. `on_end(status)` is called once, when the program has exited, its
+    output has ended and its group is empty; the status is the exit status, or minus the signal that has killed the
+    program. `on_room()` is called when the backlog has been written. `on_error_line(line)` gets each line of the
+    program's stderr, long ones in pieces; without it the program inherits our stderr. A program that closes its output
+    is ended, unless it `may_close_output`.
 
-    Raises UsageError or SystemRefusedError when the command can't be started.
+    Raises UsageError or SystemRefusedError if the command can't be started.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Program:
         self._status: int | None = None
         self._deadlines: list[Deadline] = []
         self._errors_pause: Deadline | None = None
-        """After it stderr is read again."""
+        """The end of the pause in which stderr isn't read."""
         self._is_ending = False
         self._is_over = False
         self._start(command)
@@ -100,7 +100,7 @@ class Program:
     def _start(self, command: Command) -> None:
         try:
             self._spawn(command)
-        except OSError as error:  # of the command, or of pipes: there are no descriptors left
+        except OSError as error:  # the command's fault, or no descriptors are left for the pipes
             raise start_error(command, error) from None
         self._guard.add(self.pid)
         self._loop.on_exit(self.pid, self._exited)
@@ -122,25 +122,25 @@ class Program:
             )  # fmt: skip
             undo.pop_all()
 
-    # What it reads.
+    # The program's input.
 
     @property
     def is_full(self) -> bool:
-        """Whether more waits than BACKLOG_BYTES: make no more for it until `on_room`."""
+        """Whether the backlog exceeds BACKLOG_BYTES: the owner should write no more until `on_room`."""
         return self._backlog_size > BACKLOG_BYTES
 
     @property
     def backlog(self) -> int:
-        """How many bytes wait that its pipe has not taken."""
+        """Bytes that the input pipe had no room for."""
         return self._backlog_size
 
     @property
     def is_reading(self) -> bool:
-        """Whether it can still be written to: it has not closed its input, and we have not ended it."""
+        """Whether the program's input is open: the program has not closed it, and `end_input` was not called."""
         return self._input >= 0 and not self._is_input_ending
 
     def write(self, data: bytes) -> None:
-        """Write this, now or when there is room. What comes after the end of its input is thrown away."""
+        """Write to the program's input, now or when there is room. No-op once the input has ended."""
         if not self.is_reading or not data:
             return
         rest = memoryview(data)
@@ -157,7 +157,7 @@ class Program:
             return os.write(self._input, data)
         except BlockingIOError:
             return 0
-        except OSError:  # it has closed its input: what it doesn't read is its own business
+        except OSError:  # the program has closed its input, and needs no more
             self._close_input()
             return 0
 
@@ -178,7 +178,7 @@ class Program:
         self._on_room()
 
     def end_input(self) -> None:
-        """Let it see the end of its input, behind what waits. Idempotent."""
+        """End the program's input behind the backlog. Idempotent."""
         self._is_input_ending = True
         if not self._backlog:
             self._close_input()
@@ -191,17 +191,17 @@ class Program:
         self._backlog.clear()
         self._backlog_size = 0
 
-    # What it writes.
+    # The program's output.
 
     def hold_output(self) -> None:
-        """Read no more of what it writes, until `resume_output`: its pipes fill, and it waits. Idempotent."""
+        """Read no output and no stderr until `resume_output`: the pipes fill, and the program waits. Idempotent."""
         if not self._is_held:
             self._loop.unwatch(self._output)
             self._loop.unwatch(self._errors)
         self._is_held = True
 
     def resume_output(self) -> None:
-        """Read again what it writes. Idempotent."""
+        """Read the program's output and stderr again. Idempotent."""
         if not self._is_held:
             return
         self._is_held = False
@@ -211,7 +211,7 @@ class Program:
 
     @property
     def has_exited(self) -> bool:
-        """Whether all that it may still write is in its pipes."""
+        """Whether the program has exited; its last output may still be in its pipes."""
         return self._status is not None
 
     def _watch_output(self) -> None:
@@ -223,7 +223,7 @@ class Program:
             block = _buffer.read(self._output)
         except BlockingIOError:
             return
-        except OSError:  # EIO: nobody has the terminal open any more (pty(7))
+        except OSError:  # EIO: no process has the terminal open any more (pty(7))
             block = b""
         if block:
             self._on_output(block)
@@ -237,18 +237,18 @@ class Program:
             self._output = -1
         if self._status is None:
             if not self._may_close_output:
-                self.end()  # nothing can come of it any more
+                self.end()  # it can't answer any more
         else:
             self._finish()
 
     def _watch_errors(self) -> None:
         if self._errors >= 0 and not self._is_held:
             os.set_blocking(self._errors, False)
-            self._loop.unwatch(self._errors)  # a pause may end after a hold has
+            self._loop.unwatch(self._errors)  # if a pause outlasts a hold, stderr is watched already
             self._loop.watch(self._errors, READABLE, self._read_some_errors)
 
     def _read_some_errors(self) -> None:
-        """Read some of stderr, and no more for a while: a flood of it is the program's own business."""
+        """Read some of stderr, then pause: a program that floods it waits."""
         self._loop.unwatch(self._errors)
         self._errors_pause = self._loop.call_later(_ERRORS_PAUSE_S, self._watch_errors)
         self._read_errors(_ERRORS_BYTES)
@@ -275,10 +275,10 @@ class Program:
         for line in lines:
             self._on_error_line(line)
 
-    # Its end.
+    # The program's end.
 
     def end(self) -> None:
-        """Begin the ladder: end of input now, SIGTERM and SIGKILL later unless it has ended. Idempotent."""
+        """Begin the ladder: end of input now, SIGTERM and SIGKILL later. Idempotent."""
         if self._is_ending or self._is_over:
             return
         self._is_ending = True
@@ -287,14 +287,14 @@ class Program:
         self._signal_later(KILL_S, signal.SIGKILL)
 
     def terminate(self) -> None:
-        """Begin the ladder at SIGTERM: there is little time."""
+        """Begin the ladder at SIGTERM, for a server that has little time left."""
         self._is_ending = True
         self._close_input()
         self._signal_group(signal.SIGTERM)
         self._signal_later(TERM_S, signal.SIGKILL)
 
     def kill(self) -> None:
-        """End it at once, with its group; `on_end` is not called. Idempotent."""
+        """Kill the program and its group, and wait for it; `on_end` is not called. Idempotent."""
         if self._is_over:
             return
         self._signal_group(signal.SIGKILL)
@@ -314,14 +314,14 @@ class Program:
     def _exited(self, status: int) -> None:
         self._status = status
         if self._is_held:
-            self.resume_output()  # its last words are bounded by its pipe
+            self.resume_output()  # the rest of its output is bounded by its pipe
         if self._output < 0:
             self._finish()
         else:
             self._deadlines.append(self._loop.call_later(LEFTOVERS_S, self._cut_off))
 
     def _cut_off(self) -> None:
-        """Kill what it has started and left behind, and read what that has written before."""
+        """Kill the processes that the program has left behind, and read what they have written."""
         self._signal_group(signal.SIGKILL)
         for _ in range(_LAST_READS):
             if self._output >= 0:
@@ -332,7 +332,7 @@ class Program:
         if self._is_over:
             return
         assert self._status is not None
-        self._signal_group(signal.SIGKILL)  # what it has started and has not ended with it
+        self._signal_group(signal.SIGKILL)  # processes that the program has left behind
         if self._errors >= 0:
             self._read_errors(_STDERR_PIPE_BYTES)
         self._release()
@@ -352,15 +352,8 @@ class Program:
         self._close_errors()
 
 
-def describe_status(status: int) -> str:
-    """How a program has ended: "ended with status 1", "was killed by SIGKILL"."""
-    if status >= 0:
-        return f"ended with status {status}"
-    return f"was killed by {name_of(-status)}"
-
-
 def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack, *, child_reads: bool = False) -> tuple[int, int]:
-    """A pipe, read end first, each end closed by the stack of its owner; ours is non-blocking if it is written."""
+    """A pipe, read end first. Each end is closed by its owner's stack; ours is non-blocking if the child reads."""
     read_end, write_end = os.pipe()
     reader.callback(os.close, read_end)
     writer.callback(os.close, write_end)
@@ -370,7 +363,7 @@ def _pipe(reader: contextlib.ExitStack, writer: contextlib.ExitStack, *, child_r
 
 
 def _terminal(childs_ends: contextlib.ExitStack, undo: contextlib.ExitStack) -> tuple[int, int]:
-    """A pseudo-terminal, our end first, that passes on each byte as it is (termios(3))."""
+    """A pseudo-terminal that passes bytes on unchanged (termios(3)); our end first."""
     ours, child_end = os.openpty()
     undo.callback(os.close, ours)
     childs_ends.callback(os.close, child_end)

@@ -1,11 +1,12 @@
 """The main loop of an adapter that runs one program for all clients.
 
-Reads: frames on stdin, lines of the program. Writes: frames on stdout, lines to the program. What they mean is a
-`Translator`'s business.
+Reads: frames on stdin, and the program's lines. Writes: frames on stdout, and lines to the program. A `Translator`
+turns one into the other.
 
-No more frames are read while more than 256 KiB (BACKLOG_BYTES) wait for the program to read, or 1 MiB for its answers:
-all else waits in the pipe, and so for the client. At the end of input the program gets its own, and as long as it
-needs; a server that ends sends SIGTERM after 2 s, which the program gets, and SIGKILL after one more.
+The adapter reads no more frames while the program has yet to read more than 256 KiB (BACKLOG_BYTES), or to answer more
+than 1 MiB: the rest waits in the pipe, and back-pressure reaches the client. At the end of its input the adapter ends
+the program's input, and gives the program as long as it needs. A server that stops sends SIGTERM after 2 s, which is
+passed on to the program, and SIGKILL one second later.
 """
 
 from __future__ import annotations
@@ -19,70 +20,73 @@ from fws_pipe.adapters.arguments import PTY, STDBUF, Option, Words
 from fws_pipe.adapters.command import Command, command_of
 from fws_pipe.adapters.complaints import Complaints
 from fws_pipe.adapters.guard import Guard
-from fws_pipe.adapters.lines import LineCutter
+from fws_pipe.adapters.lines import LINE_LIMIT_BYTES
 from fws_pipe.adapters.loop import READABLE, Loop
-from fws_pipe.adapters.program import Program, describe_status
+from fws_pipe.adapters.program import Program
 from fws_pipe.adapters.start import die_of, run_adapter
 from fws_pipe.chain.buffering import cure_for
 from fws_pipe.errors import FrameError, ProgramError, SystemRefusedError
 from fws_pipe.pipes.blocks import STDIN, BlockWriter, ReadBuffer, input_source, say
+from fws_pipe.pipes.line_cutter import LineCutter
 from fws_pipe.protocol.codec import Frame, FrameDecoder
 from fws_pipe.protocol.outgoing import Outgoing
+from fws_pipe.system.signals import ending_of
 
 UNANSWERED_BYTES = 1024 * 1024
-"""How much may wait for a program's answers before no more frames are read."""
+"""No more frames are read while the program's answer to more than this is missing."""
 
 SILENCE_S = 1.0
-"""How long a program may write nothing at all before that is told: most that do hold their lines back."""
+"""The log tells of a program that has written nothing for this long: most such programs buffer their lines."""
 
 
 class Translator(Protocol):
-    """Says what frames are to the program, and what its lines are in frames. Never waits."""
+    """Turns frames into the program's lines, and its lines into frames. Never waits."""
 
     @property
     def promise(self) -> str:
-        """What is promised of an event when the program dies, where that is less than of any filter's."""
+        """For the log: what is promised of an event if the program dies; empty: as much as of any filter's."""
 
     @property
     def unanswered(self) -> int:
-        """How many bytes are kept until the program has answered."""
+        """Bytes that are kept until the program has answered."""
 
     def take(self, frame: Frame) -> None:
-        """A frame has come."""
+        """Take a frame from stdin."""
 
     def end(self) -> None:
-        """No more frames come."""
+        """Note the end of stdin."""
 
     def take_lines(self, lines: list[bytes]) -> None:
-        """The program has written these lines. Raises ProgramError for what can't be mended."""
+        """Take lines that the program has written. Raises ProgramError for one after which it can't go on."""
 
     def note_dropped(self, count: int) -> None:
-        """So many lines over the limit were left out. Raises ProgramError where that can't be mended."""
+        """Note that `count` lines over the limit were dropped. Raises ProgramError if it can't go on without them."""
 
     def lines(self) -> bytes:
-        """What the program is to read now."""
+        """Take the lines that the program is to read now."""
 
     def missing(self) -> str:
-        """What the program has still to answer, for people; empty: nothing."""
+        """For the log: what the program has not answered yet; empty: nothing."""
 
 
 class Cutter(Protocol):
-    """Cuts what the program writes into lines, or into other messages."""
+    """Cuts the program's output into lines, or into messages with headers."""
 
     dropped: int
-    """How many were left out, for being too long."""
+    """Lines or messages that were left out, since they were over the limit."""
 
     def feed(self, block: bytes) -> list[bytes]:
-        """Take the next block; returns those that end in it. Raises ProgramError for what can't be cut."""
+        """Take the next block; returns the lines that end in it. Raises ProgramError for an invalid header."""
 
     def finish(self) -> list[bytes]:
-        """The last one, if it is whole without an end."""
+        """The last line, if it lacks a newline."""
 
 
 class Shared:
-    """One program, and the way in and out of it.
+    """Runs one program for all clients.
 
-    `name` is the filter's; `tell` complains of the program; `make` gets the decoder of stdin and what goes out.
+    `name` is the filter's; `tell` logs complaints about the program; `make` makes the translator from the decoder of
+    stdin and the queue of outgoing frames.
     """
 
     def __init__(
@@ -109,13 +113,13 @@ class Shared:
         self._was_asked = self._has_answered = False
         self._is_reading = False
         self._is_at_end = False
-        """Whether stdin has come to its end."""
+        """Whether stdin has ended."""
         self._failure: FrameError | None = None
         self._is_terminated = False
         self._status: int | None = None
 
     def run(self) -> None:
-        """Run until both ends have come. Raises FwsError for what has gone wrong, OutputClosedError."""
+        """Run until both stdin and the program have ended. Raises FwsError, OutputClosedError."""
         self._program = Program(
             self._loop, self._guard, self._command,
             on_output=self._take_output, on_end=self._note_end, on_room=self._read_on,
@@ -131,7 +135,7 @@ class Shared:
         self._judge()
 
     def _flush(self) -> None:
-        """Write what there is, frames first: a tick is on its way before what it covers may be lost."""
+        """Write all that waits. Frames go first, so that a tick has left before the program can fail on new lines."""
         self._output.add(self._out.pop_all())
         self._output.flush()
         lines = self._translator.lines()
@@ -146,7 +150,7 @@ class Shared:
             self._read_on()
 
     def _read_on(self) -> None:
-        """Read frames, unless the program has enough to do."""
+        """Read frames, unless the program is behind."""
         must_wait = self._program.is_full or self._translator.unanswered > UNANSWERED_BYTES
         if must_wait == self._is_reading:
             self._is_reading = not must_wait
@@ -159,7 +163,7 @@ class Shared:
         try:
             block = self._buffer.read(STDIN)
         except BlockingIOError:
-            return  # whoever shares the descriptor has made it non-blocking, and reads as well
+            return  # another process shares the descriptor, has made it non-blocking, and has read first
         except OSError as error:
             raise SystemRefusedError(f"can't read from {self._decoder.source}: {error.strerror}") from None
         try:
@@ -170,7 +174,7 @@ class Shared:
                 return
             self._decoder.finish()
         except FrameError as error:
-            self._failure = error  # told when the program has answered what came before it
+            self._failure = error  # raised once the program has answered the frames before it
         self._end_input()
 
     def _end_input(self) -> None:
@@ -188,7 +192,7 @@ class Shared:
     def _check_silence(self) -> None:
         if not self._has_answered:
             cure = f"{cure_for(self._command.name)}, or try {self._name} --pty"
-            self._tell(f"it has been given lines, and has written none for {SILENCE_S:g} s; if it should: {cure}")
+            self._tell(f"it has read lines, and has written none for {SILENCE_S:g} s; if it should have: {cure}")
 
     def _note_end(self, status: int) -> None:
         self._translator.take_lines(self._cutter.finish())
@@ -200,7 +204,7 @@ class Shared:
         self._program.terminate()
 
     def _judge(self) -> None:
-        """The program has ended: may it?"""
+        """Raise the failure, if any, once the program has ended."""
         if self._is_terminated:
             die_of(signal.SIGTERM)
         if self._failure is not None:
@@ -208,22 +212,22 @@ class Shared:
         missing = self._translator.missing()
         if missing or not self._is_at_end:
             assert self._status is not None
-            end = f"{self._command.name} {describe_status(self._status)}"
+            end = f"{self._command.name} {ending_of(self._status)}"
             raise ProgramError(f"{end}, with {missing}" if missing else end)
 
 
 Make = Callable[[Words, Callable[[str], None], FrameDecoder, Outgoing], Translator]
-"""Makes a translator: of what was asked for, what complains about the program, the decoder of stdin, what goes out."""
+"""Makes a translator from the command line, the complaint function, the decoder of stdin and the outgoing frames."""
 
 
 def _line_cutter(words: Words) -> Cutter:
-    return LineCutter()
+    return LineCutter(LINE_LIMIT_BYTES)
 
 
 def run_shared(
     name: str, summary: str, options: Sequence[Option], make: Make, cutter: Callable[[Words], Cutter] = _line_cutter
 ) -> NoReturn:
-    """Be a filter that runs one command for all clients, and leave nothing of it behind."""
+    """Run a filter that runs one command for all clients, and exit."""
 
     def main(words: Words) -> None:
         command = command_of(words.command, has_terminal=words.has(PTY), is_line_buffered=words.has(STDBUF))

@@ -1,4 +1,4 @@
-"""From the words of a filter of this room to its end."""
+"""Starts an adapter from its command line, and ends its process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fws_pipe.pipes.blocks import run_program
 
 
 def run_adapter(name: str, summary: str, options: Sequence[Option], main: Callable[[Words], None]) -> NoReturn:
-    """Run `main` with what was asked for, and end as every filter does. `--help` prints the options."""
+    """Run `main` with the parsed command line, and exit as every filter does. `--help` prints the options."""
     words = sys.argv[1:]
     if words[:1] in (["--help"], ["-h"]):
         sys.stdout.write(help_text(name, summary, options))
@@ -22,7 +22,7 @@ def run_adapter(name: str, summary: str, options: Sequence[Option], main: Callab
 
 
 def die_of(number: signal.Signals) -> NoReturn:
-    """End as a process ends that doesn't handle this signal."""
+    """End this process by a signal, as if it did not handle it."""
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-    os._exit(128 + number)  # it is blocked
+    os._exit(128 + number)  # the signal is blocked

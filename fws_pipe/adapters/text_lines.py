@@ -1,9 +1,9 @@
-"""lines: events as lines of fields between tabs, and lines of such fields as actions. No I/O.
+"""lines: events as lines of tab-separated fields, and such lines as actions. No I/O.
 
-The program reads `message⇥ID⇥TEXT` and its sisters, and writes `send⇥ID⇥TEXT` and its. In a field `%0A`, `%0D`, `%09`
-and `%25` stand for LF, CR, TAB and the percent sign; a text that the program has not escaped may hold tabs and percent
-signs all the same. Events pass on round the program. With acknowledgements it writes an empty line behind what it makes
-of each line.
+The program reads lines such as `message⇥ID⇥TEXT`, and writes lines such as `send⇥ID⇥TEXT`. In a field `%0A`, `%0D`,
+`%09` and `%25` stand for LF, CR, TAB and the percent sign; the last field of a line from the program may also hold tabs
+and percent signs as they are. Events bypass the program on their way to the next stage. With acknowledgements the
+program writes an empty line behind its answers to each line.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from fws_pipe.adapters.arguments import Words
-from fws_pipe.adapters.giving import Giving, giving_of
-from fws_pipe.adapters.lines import LINE_LIMIT_BYTES, escape, unescape, without_return
+from fws_pipe.adapters.giving import GivingTranslator, giving_of
+from fws_pipe.adapters.lines import escape, unescape, without_return
 from fws_pipe.protocol.actions import (
     ACCEPT,
     CLOSE,
@@ -30,40 +30,21 @@ from fws_pipe.protocol.codec import Frame, FrameDecoder, describe
 from fws_pipe.protocol.events import CONSUMER, DISCONNECT, MESSAGE, OPEN, REQUIRED_FIELDS
 from fws_pipe.protocol.json_form import value_to_json
 from fws_pipe.protocol.outgoing import Outgoing
-from fws_pipe.wording import counted
 
 
-class TextLines:
-    """`tell` complains of lines that are no action."""
-
-    def __init__(self, giving: Giving, tell: Callable[[str], None]) -> None:
-        self._giving = giving
-        self._tell = tell
-
-    @property
-    def promise(self) -> str:
-        """What is promised of an event when the program dies."""
-        return self._giving.promise
-
-    @property
-    def unanswered(self) -> int:
-        """How many bytes are kept until the program has acknowledged."""
-        return self._giving.unanswered
+class TextLines(GivingTranslator):
+    """The translator of lines."""
 
     def take(self, frame: Frame) -> None:
-        """A frame has come."""
+        """Take a frame from stdin."""
         self._giving.pass_on(frame)
         kind = frame.get("type")
         if type(kind) is str and kind in _LINES and all(name in frame for name in REQUIRED_FIELDS[kind]):
             fields = [escape(field) for field in _LINES[kind](frame)]
             self._giving.give(frame, ("\t".join(fields) + "\n").encode(errors="surrogateescape"))
 
-    def end(self) -> None:
-        """No more frames come."""
-        self._giving.end()
-
     def take_lines(self, lines: list[bytes]) -> None:
-        """The program has written these: actions, acknowledgements, and what is neither."""
+        """Take lines of the program: actions, acknowledgements, and lines that are dropped with a complaint."""
         for line in lines:
             text = without_return(line)
             if not text:
@@ -76,21 +57,9 @@ class TextLines:
             else:
                 self._giving.write(action)
 
-    def note_dropped(self, count: int) -> None:
-        """So many lines over the limit were left out."""
-        self._tell(f"{counted(count, 'line')} over the limit of {LINE_LIMIT_BYTES} bytes; dropped")
-
-    def lines(self) -> bytes:
-        """What the program is to read now."""
-        return self._giving.lines()
-
-    def missing(self) -> str:
-        """What the program has still to acknowledge."""
-        return self._giving.missing()
-
 
 def make(words: Words, tell: Callable[[str], None], decoder: FrameDecoder, out: Outgoing) -> TextLines:
-    """For the filter lines."""
+    """Make the translator of the filter lines."""
     return TextLines(giving_of(words, tell, decoder, out), tell)
 
 
@@ -122,11 +91,11 @@ def _named(text_verb: str, binary_verb: str, name: str, data: object) -> list[st
 
 
 def _json_of(data: object) -> str:
-    """What the queue holds need not be text."""
+    """A value from the queue as JSON; a value nested too deeply as a description."""
     try:
         return value_to_json(data)
     except (ValueError, RecursionError):
-        return describe(data)  # too deep for any form
+        return describe(data)
 
 
 _LINES: dict[str, Callable[[Frame], list[str]]] = {
@@ -141,7 +110,7 @@ _LINES: dict[str, Callable[[Frame], list[str]]] = {
 
 
 def action_of(line: bytes) -> Frame:
-    """The action that a line asks for. Raises ValueError, which says what was expected."""
+    """The action of a line. Raises ValueError with what was expected."""
     try:
         text = line.decode()
     except UnicodeDecodeError:
@@ -149,8 +118,8 @@ def action_of(line: bytes) -> Frame:
     verb = text.split("\t", 1)[0]
     form = _FORMS.get(verb)
     if form is None:
-        raise ValueError(f"expected a line that begins with one of {', '.join(_FORMS)}, and a tab")
-    # The last field may hold tabs that the program has not escaped.
+        raise ValueError(f"expected one of {', '.join(_FORMS)} and a tab at the beginning of a line")
+    # The last field may hold tabs as they are.
     fields = [unescape(field) for field in text.split("\t", len(form.fields))[1:]]
     if len(fields) < form.required:
         raise ValueError(f"expected {'⇥'.join([verb, *form.fields])}")
@@ -199,7 +168,7 @@ def _bytes_of(encoded: str) -> bytes:
 
 
 _DIGITS = 10
-"""More has no number that is meant here."""
+"""No number in a line has as many digits."""
 
 
 def _number(text: str, default: int) -> int:
@@ -209,11 +178,14 @@ def _number(text: str, default: int) -> int:
 
 
 class _Form(NamedTuple):
-    """What a verb's fields are called, how many there must be, and what makes the action of them."""
+    """The form of a line, by its verb."""
 
     fields: tuple[str, ...]
+    """The fields behind the verb, as messages show them."""
     required: int
+    """The number of fields that must be there."""
     make: Callable[..., Frame]
+    """Makes the action from the fields."""
 
 
 _FORMS = {

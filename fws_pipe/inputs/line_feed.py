@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Sequence
 import trio
 
 from fws_pipe.counters import Count, Counters
-from fws_pipe.inputs.lines import Line, LineSplitter, TooLong
 from fws_pipe.ledger.feed import Feed
+from fws_pipe.pipes.line_cutter import LineCutter
 from fws_pipe.protocol.codec import Frame
 from fws_pipe.protocol.events import consumer_event
 from fws_pipe.wording import counted
@@ -69,39 +69,39 @@ class LineFeed:
         self._channel = channel
         self._feeds = feeds
         self._limit = limit
-        self._splitter = LineSplitter(limit)
+        self._cutter = LineCutter(limit)
         self._counters = counters
         self._say = say
         self._under_way: dict[Feed, _UnderWay] = {}
         self._putting = trio.Lock()
         """Held while a block is being put."""
+        self._dropped = 0
+        """Dropped lines that were counted: those of the cutter as of the last block."""
         self._untold = 0
-        """Lines that were left out and not told."""
+        """Dropped lines that the log has not told of."""
         self._complaint_due = 0.0
         self._lost = 0
         """Lines that came too late: the server ends."""
 
     async def put(self, block: bytes) -> None:
         """Put the lines that end in this block; waits while the chain is slow."""
-        await self._put_all(self._splitter.feed(block))
+        await self._put_all(self._cutter.feed(block))
 
     async def finish(self) -> None:
         """The input has ended: what stands behind the last newline is a line, too."""
-        await self._put_all(self._splitter.finish())
-        self._tell_left_out()
+        await self._put_all(self._cutter.finish())
+        self._tell_dropped()
 
     async def wait_idle(self) -> None:
         """Wait until what was given to `put` is in the feed."""
         async with self._putting:
             pass
 
-    async def _put_all(self, lines: Iterable[Line]) -> None:
+    async def _put_all(self, lines: Iterable[bytes]) -> None:
+        self._note_dropped()
         async with self._putting:
             for number, line in enumerate(lines, start=1):
-                if isinstance(line, TooLong):
-                    self._note_left_out()
-                else:
-                    await self._put(line)
+                await self._put(_text_of(line))
                 if number % _TURN_LINES == 0:
                     await trio.lowlevel.checkpoint()
         self._tell_lost()
@@ -113,13 +113,15 @@ class LineFeed:
         took = [await self._under_way[feed].put(event, len(line) + EVENT_BYTES) for feed in feeds]
         self._lost += not all(took)
 
-    def _note_left_out(self) -> None:
-        self._counters.add(Count.LINES_TOO_LONG)
-        self._untold += 1
-        if trio.current_time() >= self._complaint_due:
-            self._tell_left_out()
+    def _note_dropped(self) -> None:
+        dropped, self._dropped = self._cutter.dropped - self._dropped, self._cutter.dropped
+        if dropped:
+            self._counters.add(Count.LINES_TOO_LONG, dropped)
+            self._untold += dropped
+            if trio.current_time() >= self._complaint_due:
+                self._tell_dropped()
 
-    def _tell_left_out(self) -> None:
+    def _tell_dropped(self) -> None:
         if self._untold:
             self._complaint_due = trio.current_time() + _COMPLAINT_S
             self._say(f"dropped {counted(self._untold, 'line')} of more than {self._limit} bytes; see --max-message")
@@ -130,3 +132,11 @@ class LineFeed:
             self._counters.add(Count.LINES_LOST, self._lost)
             self._say(f"{counted(self._lost, 'line')} that had been read came too late: the server has stopped")
             self._lost = 0
+
+
+def _text_of(line: bytes) -> str | bytes:
+    """A line's text; its bytes if it isn't UTF-8."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line

@@ -76,7 +76,7 @@ def test_the_programs_end_is_its_clients(servers: Servers) -> None:
     server = servers.start("per_client 'echo hello; exit 7'")
     with connect(server.url) as client:
         assert client.recv(PATIENCE_S) == "hello"
-        with pytest.raises(ConnectionClosedError, match=r"1011.*the program ended with status 7"):
+        with pytest.raises(ConnectionClosedError, match=r"1011.*the program exited with status 7"):
             client.recv(PATIENCE_S)
     assert server.stop() == 0
 

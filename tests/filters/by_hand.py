@@ -1,4 +1,4 @@
-"""A filter by hand: frames go in as a test writes them, and come out while the filter runs on."""
+"""A filter that a test runs by hand: it writes frames to it, and reads frames while it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.harness import PATIENCE_S
 
 
 class Running:
-    """A filter that runs. `frames` are all that it has written so far."""
+    """A running filter. `frames` are all that it has written so far."""
 
     def __init__(self, argv: Iterable[str], folder: Path, environment: dict[str, str]) -> None:
         self._errors = (folder / f"stderr-{id(self)}").open("w+b")
@@ -25,14 +25,20 @@ class Running:
         )  # fmt: skip
         self._decoder = FrameDecoder("the filter")
         self.frames: list[Frame] = []
+        self._taken = 0
+        """The number of frames that `read` has returned."""
 
     def write(self, *frames: Frame) -> None:
-        """Write these, and read meanwhile: a filter that passes frames on must not wait for us."""
+        """Write frames, and read meanwhile: a filter that passes frames on must not wait for us."""
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         rest = memoryview(b"".join(map(encode, frames)))
         deadline = time.monotonic() + PATIENCE_S
         while rest:
-            if select.select([], [self.process.stdin], [], 0)[1]:
+            left = max(deadline - time.monotonic(), 0.0)
+            readable, writable, _ = select.select([self.process.stdout], [self.process.stdin], [], left)
+            assert readable or writable, self.said
+            if writable:
                 rest = rest[os.write(self.process.stdin.fileno(), rest[: select.PIPE_BUF]) :]
             else:
                 assert self._read(deadline), self.said
@@ -43,6 +49,15 @@ class Running:
         while not condition(self.frames):
             assert self._read(deadline), f"ended without {what}: {reprlib.repr(self.frames[-5:])} {self.said}"
         return self.frames
+
+    def read(self, count: int) -> list[Frame]:
+        """Wait for `count` further frames; returns all that have come since the last call."""
+        self.read_until(lambda frames: len(frames) >= self._taken + count, f"{count} frames")
+        return self._take()
+
+    def _take(self) -> list[Frame]:
+        frames, self._taken = self.frames[self._taken :], len(self.frames)
+        return frames
 
     def _read(self, deadline: float) -> bool:
         assert self.process.stdout is not None
@@ -55,23 +70,30 @@ class Running:
         return bool(block)
 
     def finish(self) -> list[Frame]:
-        """End its input; returns all that it has written when it has ended with 0."""
+        """End its input, and wait until it has exited with 0; returns all that it has written."""
+        _, _, status = self.ending()
+        assert status == 0, self.said
+        return self.frames
+
+    def ending(self) -> tuple[list[Frame], list[str], int]:
+        """End its input; returns the frames that it still writes, the lines of its stderr and its exit status."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         deadline = time.monotonic() + PATIENCE_S
         while self._read(deadline):
             pass
-        assert self.process.wait(PATIENCE_S) == 0, self.said
-        return self.frames
+        self._decoder.finish()
+        status = self.process.wait(PATIENCE_S)
+        return self._take(), self.said.splitlines(), status
 
     @property
     def said(self) -> str:
-        """What it has written on stderr."""
+        """Its stderr so far."""
         self._errors.seek(0)
         return self._errors.read().decode()
 
     def end(self) -> None:
-        """Kill it, if it still runs."""
+        """Kill it if it still runs."""
         self._errors.close()
         with self.process:
             self.process.kill()

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
+from fws_pipe.protocol.codec import Frame, encode
+from tests.filters.by_hand import Running
 from tests.harness import PATIENCE_S, Servers, eventually
 from tests.unit.adapters.conversation import TICK, message
 
@@ -27,48 +28,13 @@ CALL = message('{"method":"go"}')
 """A message that is one for every adapter."""
 
 
-class Adapter:
-    """A filter with a program behind it, by hand."""
-
-    def __init__(self, servers: Servers, *argv: str) -> None:
-        self.process = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0,
-            cwd=servers.folder, env=servers.environment(),
-        )  # fmt: skip
-        self._decoder = FrameDecoder()
-
-    def write(self, *frames: Frame) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(b"".join(map(encode, frames)))
-
-    def read(self, count: int) -> list[Frame]:
-        """Wait for so many frames, while stdin stays open."""
-        assert self.process.stdout is not None
-        frames: list[Frame] = []
-        while len(frames) < count:
-            block = os.read(self.process.stdout.fileno(), 65536)
-            assert block, "it has ended"
-            self._decoder.feed(block)
-            frames += self._decoder.frames()
-        return frames
-
-    def finish(self) -> tuple[list[Frame], list[str], int]:
-        """End its input; returns what it still writes, what it has said, and its exit status."""
-        stdout, stderr = self.process.communicate(timeout=PATIENCE_S)
-        self._decoder.feed(stdout)
-        frames = list(self._decoder.frames())
-        self._decoder.finish()
-        return frames, stderr.decode().splitlines(), self.process.returncode
-
-
 @pytest.fixture
-def started(tmp_path: Path) -> Iterator[tuple[Servers, list[Adapter]]]:
-    adapters: list[Adapter] = []
+def started(tmp_path: Path) -> Iterator[tuple[Servers, list[Running]]]:
+    adapters: list[Running] = []
     with Servers(tmp_path) as servers:
         yield servers, adapters
         for adapter in adapters:
-            with adapter.process:
-                adapter.process.kill()
+            adapter.end()
         # A guard ends after its adapter.
         eventually(lambda: not servers.processes(), "the end of all programs")
 
@@ -76,18 +42,18 @@ def started(tmp_path: Path) -> Iterator[tuple[Servers, list[Adapter]]]:
 class Starter:
     """Starts adapters for one test."""
 
-    def __init__(self, servers: Servers, adapters: list[Adapter]) -> None:
+    def __init__(self, servers: Servers, adapters: list[Running]) -> None:
         self.servers = servers
         self._adapters = adapters
 
-    def __call__(self, *argv: str) -> Adapter:
-        adapter = Adapter(self.servers, *argv)
+    def __call__(self, *argv: str) -> Running:
+        adapter = Running(argv, self.servers.folder, self.servers.environment())
         self._adapters.append(adapter)
         return adapter
 
 
 @pytest.fixture
-def start(started: tuple[Servers, list[Adapter]]) -> Starter:
+def start(started: tuple[Servers, list[Running]]) -> Starter:
     return Starter(*started)
 
 
@@ -96,13 +62,13 @@ def test_map(start: Starter) -> None:
     adapter.write(message("foo\nfoo"), message(b"foo"), TICK)
     assert adapter.read(3) == [message("bar\nbar"), message(b"foo"), TICK]
     adapter.write(message("é foo"))
-    assert adapter.finish() == ([message("é bar")], [], 0)
+    assert adapter.ending() == ([message("é bar")], [], 0)
 
 
 def test_map_answers_to_its_end_a_program_that_holds_its_lines_back(start: Starter) -> None:
     adapter = start("map", "rev | tr a b")
     adapter.write(*[message("abc", number) for number in range(1000)], TICK)
-    frames, said, status = adapter.finish()
+    frames, said, status = adapter.ending()
     assert frames == [*[message("cbb", number) for number in range(1000)], TICK]
     assert (said, status) == ([], 0)
 
@@ -114,17 +80,16 @@ def test_a_program_that_holds_its_lines_back_can_be_helped(start: Starter, optio
     adapter = start("map", option, "sed", "s/foo/bar/")
     adapter.write(message("foo"), TICK)
     assert adapter.read(2) == [message("bar"), TICK]
-    assert adapter.finish() == ([], [], 0)
+    assert adapter.ending() == ([], [], 0)
 
 
 def test_one_that_is_not_helped_is_told(start: Starter) -> None:
     adapter = start("map", "sed", "s/foo/bar/")
     adapter.write(message("foo"))
-    assert adapter.process.stderr is not None
-    assert b"none for 1 s; if it should: give sed the option -u, or try map --pty" in os.read(
-        adapter.process.stderr.fileno(), 4096
-    )
-    assert adapter.finish() == ([message("bar")], [], 0)
+    cure = "none for 1 s; if it should have: give sed the option -u, or try map --pty"
+    eventually(lambda: adapter.said.endswith(f"{cure}\n"), "the complaint")
+    frames, [_], status = adapter.ending()
+    assert (frames, status) == ([message("bar")], 0)
 
 
 @EVERY
@@ -134,12 +99,12 @@ def test_one_that_is_not_helped_is_told(start: Starter) -> None:
         (["nonesuch"], "nonesuch: no such command on PATH", 2),
         (["./plain"], "./plain: make it executable: chmod +x ./plain", 2),
         ([], "expected a command to run", 2),
-        (["--ptty", "cat"], "--ptty: no such option; there are --", 2),
-        (["false"], "false ended with status 1", 1),
-        (["true"], "true ended with status 0", 1),
-        (["read -r line"], "read -r line ended with status 0", 1),
+        (["--ptty", "cat"], "--ptty: no such option; expected one of --", 2),
+        (["false"], "false exited with status 1", 1),
+        (["true"], "true exited with status 0", 1),
+        (["read -r line"], "read -r line exited with status 0", 1),
         (["kill -9 $$"], "kill -9 $$ was killed by SIGKILL", 1),
-        (["exec >&-; read -r go"], "exec >&-; read -r go ended with status ", 1),
+        (["exec >&-; read -r go"], "exec >&-; read -r go exited with status ", 1),
     ],
 )
 def test_a_program_that_fails(start: Starter, name: str, words: list[str], said: str, status: int) -> None:
@@ -150,7 +115,7 @@ def test_a_program_that_fails(start: Starter, name: str, words: list[str], said:
     except BrokenPipeError:
         pass
     assert adapter.process.wait(PATIENCE_S) == status  # at once: it doesn't wait for the end of its input
-    frames, lines, _ = adapter.finish()
+    frames, lines, _ = adapter.ending()
     assert frames[:1] in ([], [TICK])
     assert lines[-1].startswith(f"{name}: {said}")
     assert len(lines) == 1 or "when it dies" in lines[0]
@@ -161,7 +126,7 @@ def test_map_with_a_program_that_answers_too_much(start: Starter, words: list[st
     adapter = start("map", *words)
     adapter.write(TICK, message("foo"))
     assert adapter.process.wait(PATIENCE_S) == 1
-    frames, [line], _ = adapter.finish()
+    frames, [line], _ = adapter.ending()
     assert frames[:1] in ([], [TICK])
     assert line.startswith("map: a line that answers no message: bytes b'")
 
@@ -176,14 +141,14 @@ def test_lines(start: Starter) -> None:
         {"type": "send", "to": "*", "except": "a-1", "data": "A\nB"},
         {"type": "send", "to": "*", "except": "a-1", "data": "AA=="},
     ]
-    assert adapter.finish()[2] == 0
+    assert adapter.ending()[2] == 0
 
 
 def test_json(start: Starter) -> None:
     adapter = start("json", 'jq -c --unbuffered \'select(.type == "message") | {type: "send", to: .id, data, seq}\'')
     adapter.write(TICK, {"type": "open", "id": "a-1"}, message(b"\0", 2), TICK)
     assert adapter.read(3) == [TICK, TICK, {"type": "send", "to": "a-1", "data": b"\0", "seq": 2}]
-    assert adapter.finish()[2] == 0
+    assert adapter.ending()[2] == 0
 
 
 @pytest.mark.parametrize("name", ["lines", "json"])
@@ -191,34 +156,34 @@ def test_what_has_not_been_acknowledged_is_missing(start: Starter, name: str) ->
     adapter = start(name, "--ack", "read -r event; exit 3")
     adapter.write(message("foo"), message("bar"), TICK)
     assert adapter.process.wait(PATIENCE_S) == 1
-    frames, said, _ = adapter.finish()
+    frames, said, _ = adapter.ending()
     assert frames == ([message("foo")] if name == "lines" else [])
     assert said == [
-        f"{name}: read -r event; exit 3: what it has not acknowledged when it dies comes again (--ack)",
-        f"{name}: read -r event; exit 3 ended with status 3, with 2 events not acknowledged",
+        f"{name}: read -r event; exit 3: events that it has not acknowledged when it dies come again (--ack)",
+        f"{name}: read -r event; exit 3 exited with status 3, with 2 events not acknowledged",
     ]
 
 
 def test_map_with_garbage_that_is_not_utf_8(start: Starter) -> None:
     adapter = start("map", "tr x '\\377'")
     adapter.write(message("axb"))
-    frames, [line], status = adapter.finish()
+    frames, [line], status = adapter.ending()
     assert (frames, status) == ([message("a\ufffdb")], 0)
-    assert "an answer that is not UTF-8: bytes b'a\\xffb'" in line
+    assert "an answer is not UTF-8: bytes b'a\\xffb'" in line
 
 
 def test_map_with_lines_of_10_mb(start: Starter) -> None:
     large = "x" * 10_000_000
     adapter = start("map", "cat")
     adapter.write(message(large), TICK)
-    assert adapter.finish() == ([message(large), TICK], [], 0)
+    assert adapter.ending() == ([message(large), TICK], [], 0)
 
 
 def test_a_line_that_has_no_end(start: Starter) -> None:
     adapter = start("map", "cat /dev/zero")
     adapter.write(message("foo"))
     assert adapter.process.wait(PATIENCE_S) == 1
-    _, [line], _ = adapter.finish()
+    _, [line], _ = adapter.ending()
     assert line == "map: a line of the program is over the limit of 16777216 bytes"
 
 
@@ -237,7 +202,7 @@ def test_garbage_is_told_and_dropped_and_what_comes_behind_it_is_not(start: Star
         frames += adapter.read(1)
     assert frames[-1] == expected
     adapter.write(TICK)
-    frames, said, status = adapter.finish()
+    frames, said, status = adapter.ending()
     assert (frames, status) == ([TICK], 0)
     assert sum("dropped" in line for line in said) == 3
     assert any("1 line over the limit of 16777216 bytes; dropped" in line for line in said)
@@ -292,7 +257,7 @@ def test_a_program_that_ignores_sigterm_gets_sigkill(start: Starter) -> None:
 def test_nothing_is_left_running_when_the_program_forks_and_leaves(start: Starter) -> None:
     adapter = start("map", "sleep 1000 & exit 0")
     assert adapter.process.wait(PATIENCE_S) == 1
-    assert adapter.finish()[1] == ["map: sleep 1000 & exit 0 ended with status 0"]
+    assert adapter.ending()[1] == ["map: sleep 1000 & exit 0 exited with status 0"]
     eventually(lambda: not start.servers.processes(), "the end of all that it has started")
 
 
@@ -300,7 +265,7 @@ def test_broken_framing_is_told_when_what_came_before_it_is_answered(start: Star
     adapter = start("map", "sed", "s/foo/bar/")
     assert adapter.process.stdin is not None
     adapter.process.stdin.write(encode(message("foo")) + b"\xc1")
-    frames, [line], status = adapter.finish()
+    frames, [line], status = adapter.ending()
     assert (frames, status) == ([message("bar")], 1)
     assert line.startswith("map: broken frame from stdin, at byte ")
 
@@ -309,5 +274,6 @@ def test_nobody_reads_its_output(start: Starter) -> None:
     adapter = start("map", "sleep 1000 & cat")
     assert adapter.process.stdout is not None
     adapter.process.stdout.close()
-    adapter.write(message("foo"))
+    assert adapter.process.stdin is not None
+    adapter.process.stdin.write(encode(message("foo")))
     assert adapter.process.wait(PATIENCE_S) == 0

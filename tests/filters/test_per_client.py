@@ -114,7 +114,7 @@ def test_a_program_for_each_client(start: Start) -> None:
     frames = adapter.finish()
     passed = [frame["type"] for frame in frames if frame["type"] != "send"]
     assert passed == ["open", "open", *["message"] * 5, "tick", "disconnect", "message"]
-    assert adapter.said.startswith("cat: b: what it writes is not UTF-8; ")
+    assert adapter.said.startswith("cat: b: its output is not UTF-8, ")
 
 
 def test_a_tick_waits_for_no_program(start: Start) -> None:
@@ -153,7 +153,7 @@ def test_options(start: Start, words: list[str], messages: list[str | bytes], an
 def test_a_message_of_two_lines_may_be_refused(start: Start) -> None:
     adapter = start("--newline", "reject", "cat")
     adapter.write(opened("a"), *said("a", "fine", "not\nso", "too late"))
-    assert adapter.closed("a") == (1003, "a message may have one line only")
+    assert adapter.closed("a") == (1003, "a message must be a single line")
     adapter.finish()
     assert _sent_to("a", adapter.frames) == []
 
@@ -165,7 +165,7 @@ def test_a_message_of_two_lines_may_be_refused(start: Start) -> None:
         (["./here"], "./here: make it executable: chmod +x ./here"),
         ([], "expected a command to run"),
         (["--max", "0", "cat"], "--max: expected a whole number from 1, got '0'"),
-        (["--newline", "escape", "--binary", "cat"], "--newline: a message is no line with --binary or --netstring"),
+        (["--newline", "escape", "--binary", "cat"], "--newline: it is of no use with --binary and --netstring, "),
     ],
 )
 def test_mistakes_are_told_at_the_start(tmp_path: Path, words: list[str], complaint: str) -> None:
@@ -203,11 +203,11 @@ def test_a_bad_program_is_its_own_clients_alone(start: Start) -> None:
     assert adapter.sent("good", 2) == ["hello", "again"]
     assert adapter.closed("succeeds") == (1000, "")
     assert _sent_to("succeeds", adapter.frames) == ["a", "last without newline"]
-    assert adapter.closed("fails") == (1011, "the program ended with status 3")
+    assert adapter.closed("fails") == (1011, "the program exited with status 3")
     assert _sent_to("fails", adapter.frames) == ["partly"]
     assert adapter.closed("crashes") == (1011, "the program was killed by SIGSEGV")
     assert _sent_to("crashes", adapter.frames) == ["partly"]
-    assert adapter.closed("middle") == (1011, "the program ended with status 1")
+    assert adapter.closed("middle") == (1011, "the program exited with status 1")
     assert _sent_to("middle", adapter.frames) == ["hello"]
     assert adapter.closed("long") == (1000, "")
     assert [len(text) for text in _sent_to("long", adapter.frames)] == [10_000_000, 5]
@@ -219,7 +219,7 @@ def test_a_bad_program_is_its_own_clients_alone(start: Start) -> None:
     assert _sent_to("forks", adapter.frames) == ["parent"]
     assert adapter.closed("stderr") == (1000, "")
     assert "\nstderr: one\nstderr: two\n" in "\n" + adapter.said
-    assert "endless: a line over 16777216 bytes is dropped" in adapter.said
+    assert "endless: dropped a line over 16777216 bytes" in adapter.said
     adapter.write(*said("good", "unharmed"), *said("fails", "nobody reads this"))
     assert adapter.sent("good", 3)[2] == "unharmed"
     adapter.write(*map(gone, bad))
@@ -276,13 +276,13 @@ def test_half_a_netstring_at_the_end_is_told(start: Start) -> None:
     adapter.write(opened("a"))
     assert adapter.closed("a") == (1000, "")
     assert _sent_to("a", adapter.frames) == ["abc"]
-    assert "it has ended within a netstring" in adapter.said
+    assert "its output ended within a netstring" in adapter.said
 
 
 def test_no_more_programs_than_allowed(start: Start) -> None:
     adapter = start("--max", "2", "cat")
     adapter.write(opened("a"), opened("b"), opened("c"), *said("c", "x"))
-    assert adapter.closed("c") == (1013, "too many programs run already")
+    assert adapter.closed("c") == (1013, "too many programs are running")
     adapter.write(gone("c"), gone("a"))
     numbers = itertools.count()
     eventually(lambda: _has_room(adapter, f"late-{next(numbers)}"), "room for one more")

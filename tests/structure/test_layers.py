@@ -50,7 +50,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "programs",
     ),
     "control": ("server", "requests", "connection", "stage_taps", "tap"),
-    "inputs": ("inputs", "command", "own_stdin", "line_feed", "lines"),
+    "inputs": ("inputs", "command", "own_stdin", "line_feed"),
     "front": (
         "source_link",
         "membership_changes",
@@ -176,7 +176,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "counters": (),
     "log": (),
-    "pipes": ("ends", "json_lines", "blocks"),
+    "pipes": ("ends", "json_lines", "blocks", "line_cutter"),
     "system": ("first_process", "service_manager", "runtime_folder", "signals"),
     "protocol": ("outgoing", "json_form", "control", "takeover", "life", "actions", "events", "codec"),
     "errors": (),
@@ -223,7 +223,6 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
 
 SANS_IO = {
     "config": ("arguments", "routes"),
-    "inputs": ("lines",),
     "ledger": ("phases", "journal", "blame", "progress"),
     "clients": ("remembered", "memory", "slow_client"),
     "admission": ("key_forms", "proxy_protocol", "proxies", "origins"),
@@ -246,6 +245,7 @@ SANS_IO = {
     "storage": ("stored_form",),
     "broker": ("relay",),
     "protocol": ("outgoing", "json_form", "control", "takeover", "life", "actions", "events", "codec"),
+    "pipes": ("line_cutter",),
     "counters": ("",),
     "terminal": ("",),
     "wording": ("",),

@@ -27,7 +27,7 @@ def test_or_at_two_dashes() -> None:
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--nwline", "keep"], "--nwline: no such option; there are --newline, --max, --pty"),
+        (["--nwline", "keep"], "--nwline: no such option; expected one of --newline, --max, --pty"),
         (["--newline"], "--newline: expected keep|escape|reject"),
         (["--newline", "drop"], "--newline: expected keep, escape or reject, got 'drop'"),
         (["--max=0"], "--max: expected a whole number from 1, got '0'"),

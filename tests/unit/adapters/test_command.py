@@ -60,6 +60,6 @@ def test_what_is_said_of_one_that_does_not_start(tmp_path: Path, monkeypatch: py
         "program": "program: no such command; a file of that name is here: did you mean ./program?",
         "./nonesuch": "./nonesuch: no such file",
         "./program": "./program: make it executable: chmod +x ./program",
-        "./x": "./x: it is no program, and its first line is not one such as #!/bin/sh",
+        "./x": "./x: it is neither a program nor a script with a first line such as #!/bin/sh",
         "cat": "can't start cat: Resource temporarily unavailable",
     }

@@ -20,4 +20,4 @@ def test_a_few_are_told_and_the_others_counted(
     complaints.tell("later\x1b[31m")
     complaints.finish()
     complaints.finish()
-    assert capsys.readouterr().err.splitlines() == ["lines: 3 lines more like that", r"lines: later\x1b[31m"]
+    assert capsys.readouterr().err.splitlines() == ["lines: 3 similar lines left out", r"lines: later\x1b[31m"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fws_pipe.adapters.arguments import parse_words
 from fws_pipe.adapters.content_length import MessageCutter
 from fws_pipe.adapters.json_rpc import HEADERS, REQUESTS_LIMIT, cutter, make
-from fws_pipe.adapters.lines import LineCutter
+from fws_pipe.pipes.line_cutter import LineCutter
 from fws_pipe.protocol.codec import Frame
 from tests.unit.adapters.conversation import Conversation, message
 
@@ -228,7 +228,7 @@ def test_garbage_of_the_program_is_told_and_dropped() -> None:
     assert talk.answer(b"", b"nonsense", b"5", b'{"x":1}', b"\xff") == []
     talk.translator.note_dropped(2)
     assert [line.split("(")[0].split(",")[0].strip() for line in talk.told] == [
-        "not JSON", "expected a message of JSON-RPC", "expected a message of JSON-RPC", "not JSON",
+        "not JSON", "expected a JSON-RPC message", "expected a JSON-RPC message", "not JSON",
         "2 lines over the limit of 16777216 bytes; dropped",
     ]  # fmt: skip
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.adapters.lines import LineCutter
 from fws_pipe.adapters.map_text import NEWLINE, make
 from fws_pipe.errors import ProgramError
+from fws_pipe.pipes.line_cutter import LineCutter
 from fws_pipe.protocol.codec import Frame
 from tests.unit.adapters.conversation import TICK, Conversation, message
 
@@ -26,7 +26,7 @@ def test_with_a_program_that_changes_nothing_nothing_changes(
 ) -> None:
     conversation = conversation_with(newline)
     program = b""
-    cutter = LineCutter()
+    cutter = LineCutter(1 << 20)
     for start in range(0, len(sent), batch):
         program += conversation.give(*sent[start : start + batch])
     for start in range(0, len(program), cut):
@@ -62,7 +62,7 @@ def test_reject_closes_the_sender_of_several_lines_in_its_turn() -> None:
     assert conversation.give(message("one"), message("two\nlines", 2), {**message("a\nb"), "seq": None}) == b"one\n"
     assert conversation.frames() == []
     conversation.translator.take_lines([b"ONE"])
-    close = {"type": "close", "to": "a-1", "code": 1003, "reason": "one line a message"}
+    close = {"type": "close", "to": "a-1", "code": 1003, "reason": "a message must be a single line"}
     assert conversation.frames() == [message("ONE"), {**close, "seq": 2}, {**close, "seq": None}]
 
 
@@ -71,7 +71,7 @@ def test_an_answer_that_is_not_utf_8_is_told_and_made_some() -> None:
     conversation.give(message("a"))
     conversation.translator.take_lines([b"\xff!"])
     assert conversation.frames() == [message("\ufffd!")]
-    assert conversation.told == ["an answer that is not UTF-8: bytes b'\\xff!'; sent with replacement characters"]
+    assert conversation.told == ["an answer is not UTF-8: bytes b'\\xff!'; sent with replacement characters"]
 
 
 def test_what_would_answer_the_wrong_message_ends_it() -> None:

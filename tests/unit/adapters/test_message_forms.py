@@ -75,14 +75,14 @@ def test_lines() -> None:
 def test_a_line_over_the_limit_is_dropped_and_told() -> None:
     form = TextLines()
     assert form.from_output(b"x" * LINE_LIMIT_BYTES + b"x\nb\n") == ["b"]
-    assert form.complaint() == f"a line over {LINE_LIMIT_BYTES} bytes is dropped"
+    assert form.complaint() == f"dropped a line over {LINE_LIMIT_BYTES} bytes"
     assert form.complaint() == ""
 
 
 def test_a_message_of_two_lines_may_be_no_message() -> None:
     form = TextLines("reject")
     assert form.to_input("one") == b"one\n"
-    with pytest.raises(NoSuchMessageError, match="one line"):
+    with pytest.raises(NoSuchMessageError, match="a single line"):
         form.to_input("one\ntwo")
 
 

@@ -14,7 +14,7 @@ import pytest
 from fws_pipe.adapters.command import command_of
 from fws_pipe.adapters.guard import Guard
 from fws_pipe.adapters.loop import Loop
-from fws_pipe.adapters.program import BACKLOG_BYTES, Program, describe_status
+from fws_pipe.adapters.program import BACKLOG_BYTES, Program
 from fws_pipe.errors import UsageError
 from tests.harness import PATIENCE_S, eventually
 
@@ -231,9 +231,3 @@ def test_descriptors_are_given_back(loop: Loop, guard: Guard) -> None:
         run.program.end()
         run.to_end()
     assert set(os.listdir("/proc/self/fd")) == before
-
-
-def test_how_it_has_ended() -> None:
-    assert [describe_status(status) for status in (0, 3, -9)] == [
-        "ended with status 0", "ended with status 3", "was killed by SIGKILL",
-    ]  # fmt: skip

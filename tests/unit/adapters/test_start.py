@@ -25,7 +25,7 @@ run_adapter("map", "What it does.", [PTY], main)
     ("words", "code", "stdout", "stderr"),
     [
         (["--pty", "rev"], 0, "True rev\n", ""),
-        (["--ptty", "rev"], 2, "", "map: --ptty: no such option; there are --pty\n"),
+        (["--ptty", "rev"], 2, "", "map: --ptty: no such option; expected one of --pty\n"),
         (["die"], -15, "False die\n", ""),
     ],
 )

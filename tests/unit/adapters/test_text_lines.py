@@ -89,8 +89,8 @@ def test_actions(line: str, action: Frame) -> None:
 @pytest.mark.parametrize(
     ("line", "expected"),
     [
-        (b"snd\ta\tb", "expected a line that begins with one of send, binary, close, join, leave, publish, "),
-        (b"hello", "expected a line that begins with one of send, "),
+        (b"snd\ta\tb", "expected one of send, binary, close, join, leave, publish, "),
+        (b"hello", "expected one of send, "),
         (b"send\ta", "expected send⇥ID|*|@GROUP|!ID⇥TEXT, got bytes b'send\\ta'; dropped"),
         (b"send", "expected send⇥ID|*|@GROUP|!ID⇥TEXT"),
         (b"binary\ta\tA", "expected base64 in its last field"),
