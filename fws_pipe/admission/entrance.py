@@ -15,7 +15,8 @@ from fws_pipe.admission.origins import OriginPattern, allows, can_be_rebound, pa
 from fws_pipe.admission.proxies import UNIX, ContradictionError, Proxy, client_of, is_loopback, is_trusted, site_of
 from fws_pipe.admission.tokens import Admission, Authenticator, AuthSettings
 from fws_pipe.errors import UsageError
-from fws_pipe.http.handshake import CONTRADICTION, Answer, Refusal, Upgrade, answer_to, wrong_origin
+from fws_pipe.http.handshake import CONTRADICTION, Answer, Upgrade, answer_to, wrong_origin
+from fws_pipe.http.responses import Refusal
 from fws_pipe.websocket.tls import TlsFiles, load_context
 from fws_pipe.websocket.transport import PlainTransport, SocketAddress, TlsTransport, Transport
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from fws_pipe.admission.proxies import UNIX, group_of
-from fws_pipe.http.handshake import FULL, Refusal, full_for_address
+from fws_pipe.http.handshake import FULL, full_for_address
+from fws_pipe.http.responses import Refusal
 
 
 class ClientQuota:

@@ -22,7 +22,8 @@ import msgpack
 from fws_pipe.admission.jwt_keys import BadTokenError, JwtKeys
 from fws_pipe.admission.key_forms import BYTE_ORDER_MARK, form_of
 from fws_pipe.errors import UsageError
-from fws_pipe.http.handshake import Refusal, Upgrade
+from fws_pipe.http.handshake import Upgrade
+from fws_pipe.http.responses import Refusal
 
 TOKEN_LIMIT_BYTES = 8 * 1024
 """The longest token, in bytes: half of the default --max-header. Longer ones are refused unread."""

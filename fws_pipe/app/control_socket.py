@@ -11,8 +11,9 @@ from fws_pipe.app.backend import Reload
 from fws_pipe.app.handing_over import HandingOver
 from fws_pipe.app.routes import Routes
 from fws_pipe.app.stopping import Stopping
+from fws_pipe.chain.figures import Reporter
 from fws_pipe.config.options import CONTROL_AUTO, CONTROL_OFF, Config
-from fws_pipe.control.requests import Controls, Reporter, Requests
+from fws_pipe.control.requests import Controls, Requests
 from fws_pipe.control.server import ControlServer
 from fws_pipe.errors import SystemRefusedError
 from fws_pipe.front.front import Front

@@ -23,7 +23,8 @@ from fws_pipe.counters import Count
 from fws_pipe.errors import UnfinishedError
 from fws_pipe.front.front import Front
 from fws_pipe.front.route import Route
-from fws_pipe.http.handshake import CLOSING, Refusal
+from fws_pipe.http.handshake import CLOSING
+from fws_pipe.http.responses import Refusal
 from fws_pipe.websocket.rfc6455 import GOING_AWAY, SERVICE_RESTART
 from fws_pipe.wording import counted
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +21,7 @@ from fws_pipe.front.route import Route
 from fws_pipe.front.source_link import SourceLink
 from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.log import Log
+from fws_pipe.protocol.control import FRONT
 
 ROUTE_VARIABLE = "FWS_ROUTE"
 """Tells the stages which paths they serve."""
@@ -103,10 +105,17 @@ class RouteBackend:
         """Start a chain of these programs beside the current one, which it replaces as soon as it serves."""
         return self._chain.reload(programs)
 
-    def report(self) -> list[StageReport]:
-        """What its processes are doing: the chain's first."""
-        reports = [report for backend in (self._chain, *self._sources) for report in backend.report()]
-        return [report._replace(name=f"{self.name}: {report.name}" if self.name else report.name) for report in reports]
+    def reports(self) -> list[list[StageReport]]:
+        """What its processes are doing: those of the chain with the front before them, then each source."""
+        stages = self._chain.report()
+        front = StageReport(
+            FRONT, os.getpid(), "up", 0, stages[-1].output, stages[0].input, self.route.link.feed.events
+        )
+        chains = [[front, *stages], *(source.report() for source in self._sources)]
+        return [[report._replace(name=self._named(report.name)) for report in reports] for reports in chains]
+
+    def _named(self, name: str) -> str:
+        return f"{self.name}: {name}" if self.name else name
 
     @property
     def name(self) -> str:

@@ -69,6 +69,19 @@ class Delay:
         return is_over
 
 
+def brake_of(shares: Sequence[float]) -> int | None:
+    """The index of the process that the others of its ring wait for; None where none leaves its input unread.
+
+    `shares` tells how full the input of each has lastingly been, the front's first. Back-pressure fills the pipes
+    before the brake and empties those behind it, so it is the last process whose input is about as full as the fullest.
+    """
+    fullest = max(shares)
+    if not fullest:
+        return None
+    filled = [index for index, share in enumerate(shares) if share >= fullest / 2]
+    return 0 if 0 in filled else filled[-1]  # what comes out at the end is the front's input
+
+
 def stage_waited_for(samples: Sequence[Sequence[int]]) -> int | None:
     """The index of the stage that events wait for; None where no stage leaves its input unread.
 

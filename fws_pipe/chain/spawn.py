@@ -12,6 +12,7 @@ the head's write end and the tail's read end; all others are closed as soon as t
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -28,7 +29,7 @@ from fws_pipe.chain.stderr import StderrCopier
 from fws_pipe.chain.stdout import ServerStdout, StdoutCopier
 from fws_pipe.log import Log
 from fws_pipe.pipes.blocks import identity_of
-from fws_pipe.pipes.ends import PipeGauge, PipeReader, PipeWriter, make_pipe
+from fws_pipe.pipes.ends import Fill, PipeGauge, PipeReader, PipeWriter, make_pipe
 from fws_pipe.system.signals import ending_of
 from fws_pipe.wording import counted
 
@@ -130,8 +131,12 @@ class StageReport(NamedTuple):
     state: str
     restarts: int
     """How often it has been started again after a failure."""
-    unread: int | None
-    """How many bytes wait on its stdin, where it has one to read."""
+    input: Fill | None = None
+    """How full the pipe on its stdin is; None where it has none, or the system doesn't tell."""
+    output: Fill | None = None
+    """The same for its stdout."""
+    events: int | None = None
+    """How many events have come out of it since the server started, where that is counted."""
 
 
 class RunningChain:
@@ -245,15 +250,10 @@ class RunningChain:
 
     def report(self, state: str, restarts: int) -> list[StageReport]:
         """What the processes are doing; `state` is that of those that run."""
+        fills = [*(stage.input_gauge.fill() for stage in self._stages), self.tail.fill()]
         return [
-            StageReport(
-                stage.label,
-                stage.process.pid,
-                "exited" if stage.has_exited else state,
-                restarts,
-                stage.input_gauge.measure(),
-            )
-            for stage in self._stages
+            StageReport(stage.label, stage.process.pid, "exited" if stage.has_exited else state, restarts, *pipes)
+            for stage, pipes in zip(self._stages, itertools.pairwise(fills), strict=True)
         ]
 
     def end_input(self) -> None:

@@ -208,7 +208,7 @@ class Supervisor:
         """What its processes are doing."""
         state = self._state.name.lower()
         if self._chain is None:
-            return [StageReport(program.label, None, state, self._restarts, None) for program in self._programs]
+            return [StageReport(program.label, None, state, self._restarts) for program in self._programs]
         return self._chain.report(state, self._restarts)
 
     def stop(self, grace_s: float) -> None:

@@ -69,7 +69,7 @@ def _parser() -> Parser:
     close.add_argument("code", metavar="CODE", nargs="?", type=int, default=1000)
     close.add_argument("reason", metavar="REASON", nargs="?", default="")
     add(CLIENTS, _list, "print each client as a line of JSON")
-    add(STAGES, _list, "print each process behind the front as a line of JSON")
+    add(STAGES, _list, "print each process, and what it uses, as a line of JSON")
     add(STATUS, _list, "print counters, gauges and what the server is as JSON")
     add(RELOAD, _ask, "replace the chain, as SIGHUP does, and wait until the new one serves")
     drain = add(DRAIN, _drain, "end the server in order, as SIGTERM does")

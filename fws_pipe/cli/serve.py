@@ -16,6 +16,7 @@ from fws_pipe.app.run import run_front, run_pipe
 from fws_pipe.chain.commands import SystemCommands, filter_paths, filter_summary, filters_dir, stage_path
 from fws_pipe.chain.resolver import Command, resolve_chain
 from fws_pipe.config.options import Config, Query, current_environment, parse_front, parse_pipe
+from fws_pipe.config.topics import DEPLOY
 from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, ChainError, FwsError, UsageError, first_error
 from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.ledger.quarantine import check_folder
@@ -233,6 +234,8 @@ def _raise_descriptor_limit() -> None:
 def _answer(query: Query, commands: SystemCommands) -> None:
     if query.kind == "filters-dir":
         print(filters_dir())
+    elif query.kind == "deploy-dir":
+        print(DEPLOY)
     elif query.kind == "list":
         width = max(len(name) for name in filter_paths())
         for name, path in filter_paths().items():

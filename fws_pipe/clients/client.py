@@ -10,7 +10,7 @@ import trio
 
 from fws_pipe.clients.remembered import Remembered
 from fws_pipe.clients.sender import Load, Sender
-from fws_pipe.http.handshake import Refusal
+from fws_pipe.http.responses import Refusal
 from fws_pipe.websocket.frames import event_tail
 from fws_pipe.websocket.wire import Wire
 

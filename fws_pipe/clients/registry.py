@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from fws_pipe.clients.client import Client, GateAnswer
 from fws_pipe.clients.slow_client import SlowClient
 from fws_pipe.counters import Count, Counters
-from fws_pipe.http.handshake import Refusal
+from fws_pipe.http.responses import Refusal
 from fws_pipe.protocol.actions import EVERYONE
 from fws_pipe.protocol.codec import Frame
 from fws_pipe.websocket.outbox import OBJECT_BYTES

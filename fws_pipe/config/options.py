@@ -751,7 +751,7 @@ class Config:
 
 @dataclass(frozen=True)
 class Query:
-    """A question to answer on stdout in place of serving: `list`, `filters-dir` or `check` (of `chain`, by `shell`)."""
+    """A question to answer on stdout: `list`, `filters-dir`, `deploy-dir` or `check` (of `chain`, by `shell`)."""
 
     kind: str
     chain: str = ""
@@ -768,12 +768,18 @@ def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | 
     asked = parser.add_argument_group("instead of serving").add_mutually_exclusive_group()
     asked.add_argument("--list", action="store_true", help="list the filters, with a line about each")
     asked.add_argument("--filters-dir", action="store_true", help="print the filters' directory, for a shell's PATH")
+    asked.add_argument(
+        "--deploy-dir", action="store_true",
+        help="print the folder of files for systemd, containers, nginx, Caddy and HAProxy",
+    )  # fmt: skip
     asked.add_argument("--check", metavar="CHAIN", help="parse and resolve a chain, print its stages, start nothing")
     arguments = parse_all(parser, argv)
     if arguments.list:
         return Query("list")
     if arguments.filters_dir:
         return Query("filters-dir")
+    if arguments.deploy_dir:
+        return Query("deploy-dir")
     if arguments.check is not None:
         shell: str = arguments.shell or environment.get("FWS_SHELL") or Query.shell
         return Query("check", arguments.check, shell)

@@ -28,6 +28,9 @@ TOPICS = {
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
+DEPLOY = DOCS / "deploy"
+"""The files for service managers, containers and proxies."""
+
 
 def text_of(topic: str) -> str:
     """The document about a topic, in Markdown. Raises UsageError for an unknown topic, with the nearest one."""

@@ -9,12 +9,13 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import ClassVar, Protocol, TypeGuard
+from typing import ClassVar, TypeGuard
 
 import trio
 
 from fws_pipe import __version__
-from fws_pipe.chain.spawn import StageReport, wait_for_any
+from fws_pipe.chain.figures import Reporter, StageFigures, figures_of
+from fws_pipe.chain.spawn import wait_for_any
 from fws_pipe.chain.successor import Outcome
 from fws_pipe.clients.client import Client
 from fws_pipe.control.connection import Connection, PeerError
@@ -53,6 +54,7 @@ from fws_pipe.protocol.control import (
     refused,
 )
 from fws_pipe.protocol.takeover import TAKEOVER
+from fws_pipe.system.processes import Usage
 
 EXIT_NO_CLIENT = 1
 """There is no such client, or none in the group."""
@@ -65,13 +67,6 @@ _FIELDS = {
 
 _SLICE = 128
 """How many clients are described before others have a turn."""
-
-
-class Reporter(Protocol):
-    """Has processes."""
-
-    def report(self) -> list[StageReport]:
-        """What they are doing."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +146,7 @@ class Requests:
 
     async def _list_stages(self, request: Frame, connection: Connection) -> None:
         reporters = [*self._controls.chains(), *self._controls.beside]
-        reports = [report for reporter in reporters for report in reporter.report()]
-        await connection.answer(*({"type": STAGE, **report._asdict()} for report in reports), done())
+        await connection.answer(*({"type": STAGE, **_fields_of(one)} for one in await figures_of(reporters)), done())
 
     async def _reload(self, request: Frame, connection: Connection) -> None:
         problem = await self._controls.reload().wait()
@@ -226,6 +220,27 @@ def _execute(action: Frame, link: Link) -> int:
         link.execute(action)
         link.clients.flush()
     return receivers
+
+
+_NOTHING_KNOWN = dict.fromkeys(Usage._fields)
+
+
+def _fields_of(figures: StageFigures) -> Frame:
+    """A stage's figures as `stages` tells them: None for what isn't known."""
+    report, usage = figures.report, figures.usage
+    return {
+        "name": report.name,
+        "pid": report.pid,
+        "state": report.state,
+        "restarts": report.restarts,
+        "brake": figures.is_brake,
+        "events": report.events,
+        "unread": report.input and report.input.waiting,
+        "capacity": report.input and report.input.capacity,
+        "output": report.output and report.output.waiting,
+        "output_capacity": report.output and report.output.capacity,
+        **(usage._asdict() if usage else _NOTHING_KNOWN),
+    }
 
 
 def _joints_of(link: Link, stage: object) -> list[Joint]:

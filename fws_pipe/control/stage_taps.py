@@ -37,7 +37,7 @@ class Chain(Protocol):
     def reload(self, programs: Sequence[Program]) -> Outcome:
         """Replace it."""
 
-    def report(self) -> list[StageReport]:
+    def reports(self) -> list[list[StageReport]]:
         """What its processes are doing."""
 
 

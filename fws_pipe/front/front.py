@@ -22,8 +22,8 @@ from fws_pipe.front.bounds import Bounds
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.reception import Reception
 from fws_pipe.front.route import Route
-from fws_pipe.http import handshake
 from fws_pipe.http.refusals import Refusals
+from fws_pipe.http.responses import Refusal
 from fws_pipe.http.routes import EVERY_PATH, RouteTable
 from fws_pipe.ledger.link import Link, LinkLimits
 from fws_pipe.log import Log
@@ -153,7 +153,7 @@ class Front:
         """The connections that are no clients yet."""
         return self._reception.lobby
 
-    async def close_all(self, refusal: handshake.Refusal, code: int, reason: str) -> None:
+    async def close_all(self, refusal: Refusal, code: int, reason: str) -> None:
         """Close the clients of all routes, as `Route.close` does, and wait until they are gone."""
         async with trio.open_nursery() as nursery:
             for route in self.open_routes:

@@ -24,6 +24,7 @@ from fws_pipe.front.route import Route
 from fws_pipe.http import handshake
 from fws_pipe.http.refusals import Refusals
 from fws_pipe.http.request import Request, read_block, read_request
+from fws_pipe.http.responses import Page, Refusal
 from fws_pipe.http.routes import EVERY_PATH, RouteTable
 from fws_pipe.log import Level, Log
 from fws_pipe.protocol import events
@@ -99,9 +100,9 @@ class Reception:
             await self._refuse_unheard(wire, is_late=deadline.cancelled_caught)
             return False
         answer = self._decide(request.answer, route, wire, peer)
-        if isinstance(answer, handshake.Page):
+        if isinstance(answer, Page):
             await self._respond(wire, answer)
-        elif isinstance(answer, handshake.Refusal):
+        elif isinstance(answer, Refusal):
             await self._refuse(wire, answer, request.origins)
         if route is None or client is None or not isinstance(answer, Admission):
             return False
@@ -142,12 +143,12 @@ class Reception:
 
     def _decide(
         self, asked: handshake.Answer, route: Route | None, wire: Wire, peer: SocketAddress
-    ) -> Admission | handshake.Response:
+    ) -> Admission | Refusal | Page:
         """Whether the client may come in; the cheap questions first."""
-        if isinstance(asked, handshake.Response):
+        if isinstance(asked, Refusal | Page):
             return asked
         remote = self._entrance.client_of(asked, wire.remote, peer)
-        if isinstance(remote, handshake.Refusal):
+        if isinstance(remote, Refusal):
             return remote
         request = self._entrance.with_site(asked, peer[0])
         self._recognise(wire, remote)
@@ -161,7 +162,7 @@ class Reception:
             wire.transport.remote = remote
             self.lobby.recognise(wire, self._entrance.known_host(remote))
 
-    async def _refuse(self, wire: Wire, refusal: handshake.Refusal, origins: Sequence[str]) -> None:
+    async def _refuse(self, wire: Wire, refusal: Refusal, origins: Sequence[str]) -> None:
         """Refuse a client, which has named these pages."""
         self._counters.add_refusal(refusal.status)
         self._refusals.tell(wire.remote, f"{refusal.status}, {refusal.reason or refusal.text}", origins)
@@ -178,7 +179,7 @@ class Reception:
             self._counters.add(Count.TLS_FAILED)
             self._refusals.tell(wire.remote, wire.transport.problem)
 
-    async def _respond(self, wire: Wire, response: handshake.Response) -> None:
+    async def _respond(self, wire: Wire, response: Refusal | Page) -> None:
         if wire.is_closed or not wire.transport.has_begun:
             return  # with TLS nothing can be said before its handshake
         wire.send_response(response.encode())
@@ -245,9 +246,7 @@ class Reception:
             return None
         return said_meanwhile
 
-    async def _turn_away(
-        self, client: Client, route: Route, refusal: handshake.Refusal, request: handshake.Upgrade
-    ) -> None:
+    async def _turn_away(self, client: Client, route: Route, refusal: Refusal, request: handshake.Upgrade) -> None:
         """Refuse a client of which the chain has been told."""
         route.link.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
         await self._refuse(client.wire, refusal, request.origins)
@@ -274,7 +273,7 @@ class Reception:
             nursery.cancel_scope.cancel()
         return early
 
-    def _refusal_of(self, client: Client, offers: Collection[str]) -> handshake.Refusal | None:
+    def _refusal_of(self, client: Client, offers: Collection[str]) -> Refusal | None:
         answer = client.gate_answer
         if answer is None:
             return handshake.NO_ANSWER

@@ -19,7 +19,7 @@ from fws_pipe.clients.keep_alive import KeepAlive
 from fws_pipe.clients.sender import Load
 from fws_pipe.counters import Count, Counters
 from fws_pipe.front.limits import Limits
-from fws_pipe.http.handshake import Refusal
+from fws_pipe.http.responses import Refusal
 from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.ledger.link import Link, LinkLimits
 from fws_pipe.log import Log

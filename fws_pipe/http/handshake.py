@@ -11,15 +11,13 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from http import HTTPStatus
-from typing import NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from fws_pipe.http.head import MalformedHeadError, RequestHead, parse_head
+from fws_pipe.http.responses import Page, Refusal, ResponseT, for_method
 from fws_pipe.http.site import Site
 from fws_pipe.protocol.actions import is_token
-
-END_OF_HEAD = b"\r\n\r\n"
 
 
 @dataclass(frozen=True)
@@ -53,46 +51,9 @@ class Upgrade:
         return _members(", ".join(value for name, value in self.headers if name == "sec-websocket-protocol"))
 
 
-@dataclass(frozen=True)
-class Response:
-    """The HTTP response to a request that is not upgraded."""
-
-    status: int
-    text: str
-    headers: tuple[tuple[str, str], ...] = ()
-    reason: str = ""
-    """The reason for the log, where `text` quotes the client; empty: `text` is the reason."""
-    has_body: bool = True
-    """Whether the text is sent: the answer to HEAD only has its length."""
-
-    def encode(self) -> bytes:
-        """The whole HTTP response; the connection ends after it (RFC 9112, section 9.6)."""
-        body = self.text.encode() + b"\n"
-        lines = [
-            f"HTTP/1.1 {self.status} {HTTPStatus(self.status).phrase}",
-            "Content-Type: text/plain; charset=utf-8",
-            f"Content-Length: {len(body)}",
-            *(_UPGRADE_REQUIRED if self.status == HTTPStatus.UPGRADE_REQUIRED else ("Connection: close",)),
-            *(f"{name}: {value}" for name, value in self.headers),
-        ]
-        return "\r\n".join(lines).encode() + END_OF_HEAD + (body if self.has_body else b"")
-
-
-_UPGRADE_REQUIRED = ("Connection: Upgrade, close", "Upgrade: websocket")
-"""Upgrade names the protocol to change to, and Connection names Upgrade (RFC 9110, sections 7.8 and 15.5.22)."""
-
-
-class Refusal(Response):
-    """The response to a request that is refused."""
-
-
-class Page(Response):
-    """The response to a request for a page, such as the health check."""
-
-
 Answer = Upgrade | Refusal | Page
 
-HEALTHY = Page(200, "fws-pipe serves.")
+HEALTHY = Page(200, b"fws-pipe serves.\n")
 
 TOO_SLOW = Refusal(408, "The request did not arrive in time.")
 CROWDED_OUT = Refusal(
@@ -127,7 +88,7 @@ NO_ANSWER = Refusal(503, "The chain has not answered this handshake in time. Try
 
 def too_large(head: bytes, limit: int) -> Refusal:
     """The refusal of a request head, whole or not, of more than `limit` bytes."""
-    return for_method(head, Refusal(431, f"The request's headers are larger than {limit} bytes."))
+    return _for_method(head, Refusal(431, f"The request's headers are larger than {limit} bytes."))
 
 
 def full_for_address(limit: int) -> Refusal:
@@ -177,17 +138,14 @@ def answer_to(head: bytes, health_path: str | None = None) -> Answer:
     try:
         request = parse_head(head)
     except MalformedHeadError as error:
-        return for_method(head, Refusal(400, f"This is not a valid HTTP request: {error}."))
+        return _for_method(head, Refusal(400, f"This is not a valid HTTP request: {error}."))
     answer = _answer_to_request(request, health_path)
-    return answer if isinstance(answer, Upgrade) else for_method(head, answer)
+    return answer if isinstance(answer, Upgrade) else _for_method(head, answer)
 
 
-ResponseT = TypeVar("ResponseT", bound=Response)
-
-
-def for_method(head: bytes, response: ResponseT) -> ResponseT:
-    """The response in the form for this request's method: without a body for HEAD (RFC 9110, section 9.3.2)."""
-    return replace(response, has_body=False) if head.startswith(b"HEAD ") else response
+def _for_method(head: bytes, response: ResponseT) -> ResponseT:
+    """The response in the form for the method of a request's head, whole or not, valid or not."""
+    return for_method(head.partition(b" ")[0].decode("latin-1"), response)
 
 
 def _answer_to_request(request: RequestHead, health_path: str | None) -> Answer:

@@ -45,8 +45,8 @@ class CommandInput:
         """What the command is doing."""
         state = "draining" if self._stopping.is_set() else "up" if self._running else "down"
         if self._running is None:
-            return [StageReport(self._program.label, None, state, self._restarts, None)]
-        return [report._replace(unread=None) for report in self._running.report(state, self._restarts)]
+            return [StageReport(self._program.label, None, state, self._restarts)]
+        return [report._replace(input=None) for report in self._running.report(state, self._restarts)]
 
     def stop(self) -> None:
         """Read no further, and end the command."""

@@ -55,9 +55,9 @@ class Inputs:
         for one in self._inputs:
             await one.lines.wait_idle()
 
-    def report(self) -> list[StageReport]:
-        """What they are doing."""
-        return [report for one in self._inputs for report in one.report()]
+    def reports(self) -> list[list[StageReport]]:
+        """What each of them is doing."""
+        return [one.report() for one in self._inputs]
 
     def expect_stop(self) -> None:
         """The server ends: read no further."""

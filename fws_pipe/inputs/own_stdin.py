@@ -42,7 +42,7 @@ class OwnStdin:
 
     def report(self) -> list[StageReport]:
         """Whether it is being read."""
-        return [StageReport("stdin", os.getpid(), "ended" if self._has_ended else "up", 0, None)]
+        return [StageReport("stdin", os.getpid(), "ended" if self._has_ended else "up", 0)]
 
     def hurry(self) -> None:
         """No-op: there is no process to end."""

@@ -100,6 +100,8 @@ class Feed:
         self._charges: list[Charge[Client]] = []
         self._size = 0
         self._seq = FIRST
+        self._batches = 0
+        """How many batches have been made: the last tick of each has a number of its own."""
         self._work = trio.Event()
         self._room = trio.lowlevel.ParkingLot()
         self._door = Door.OPEN
@@ -408,6 +410,7 @@ class Feed:
             parts.append(self._keep(events[:BATCH_EVENTS], seq, []))
             del events[:BATCH_EVENTS]
         self._seq += 1
+        self._batches += 1
         last = self._keep(events, self._seq, charges)
         if self._is_journal_full:
             self.times_full += 1
@@ -443,6 +446,11 @@ class Feed:
     def last_event(self) -> int:
         """The number of the last event or tick."""
         return self._seq
+
+    @property
+    def events(self) -> int:
+        """How many events there have been, ticks left out."""
+        return self._seq - FIRST - self._batches
 
     def has_settled(self, seq: int) -> bool:
         """Whether the events up to this number are through the chain; they may still wait for Redis."""

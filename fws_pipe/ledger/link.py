@@ -25,6 +25,7 @@ from fws_pipe.clients.remembered import Remembered
 from fws_pipe.clients.slow_client import SlowClient
 from fws_pipe.counters import Count, Counters
 from fws_pipe.http import handshake
+from fws_pipe.http.responses import Refusal
 from fws_pipe.ledger.blame import DEATHS_ALONE
 from fws_pipe.ledger.feed import JOURNAL_LIMIT_BYTES, Feed, Taps, copy_to
 from fws_pipe.ledger.progress import Progress
@@ -440,7 +441,7 @@ class Link:
         client = self.clients.of(action["id"])
         if client is not None:
             status, text = action.get("status", 403), action.get("reason") or "Not allowed."
-            client.answer(GateAnswer(handshake.Refusal(status, text, reason="the chain has rejected it")))
+            client.answer(GateAnswer(Refusal(status, text, reason="the chain has rejected it")))
 
     def _execute_count(self, action: Frame) -> None:
         self._counters.add_named(action["name"], action.get("by", 1))

@@ -37,6 +37,22 @@ def make_pipe(*, is_large: bool = True) -> Pipe:
     return pipe
 
 
+class Fill(NamedTuple):
+    """How full a pipe is."""
+
+    waiting: int
+    """Bytes that have been written and not yet read."""
+    capacity: int | None
+    """Bytes that it holds when it is full; None where the system doesn't tell (only Linux does)."""
+
+
+def fill_of(descriptor: int) -> Fill:
+    """How full a pipe is, by a descriptor of its read end (FIONREAD, ioctl_tty(2); F_GETPIPE_SZ, fcntl(2))."""
+    count = array.array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return Fill(count[0], fcntl.fcntl(descriptor, fcntl.F_GETPIPE_SZ) if hasattr(fcntl, "F_GETPIPE_SZ") else None)
+
+
 class Outlet(Protocol):
     """A destination of blocks of frames."""
 
@@ -96,7 +112,7 @@ class PipeGauge:
     """Measures how many bytes wait in a pipe whose ends belong to other processes. Owns a descriptor.
 
     The descriptor counts as neither end (O_PATH, open(2)), so it doesn't keep the pipe open. Only Linux has it:
-    elsewhere `measure` always returns 0.
+    elsewhere nothing is known.
     """
 
     def __init__(self, end: int) -> None:
@@ -106,18 +122,24 @@ class PipeGauge:
         except (OSError, AttributeError):
             self._descriptor = -1
 
-    def measure(self) -> int:
-        """The number of bytes that wait in the pipe (FIONREAD, ioctl_tty(2))."""
+    def fill(self) -> Fill | None:
+        """How full the pipe is; None where the system doesn't tell.
+
+        The pipe is opened for the moment that this takes, and never read.
+        """
         try:
             reader = os.open(f"/proc/self/fd/{self._descriptor}", os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
-            return 0
+            return None
         try:
-            count = array.array("i", [0])
-            fcntl.ioctl(reader, termios.FIONREAD, count)
-            return count[0]
+            return fill_of(reader)
         finally:
             os.close(reader)
+
+    def measure(self) -> int:
+        """The number of bytes that wait in the pipe; 0 where the system doesn't tell."""
+        fill = self.fill()
+        return fill.waiting if fill else 0
 
     def close(self) -> None:
         """Close the descriptor. Idempotent."""
@@ -145,6 +167,10 @@ class PipeReader:
                 return os.read(self.descriptor, BLOCK_BYTES)
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(self.descriptor)
+
+    def fill(self) -> Fill | None:
+        """How full the pipe is; None once the end is closed."""
+        return None if self.descriptor is None else fill_of(self.descriptor)
 
     def close(self) -> None:
         """Close the end. Idempotent."""

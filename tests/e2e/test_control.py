@@ -141,12 +141,45 @@ def test_clients_stages_and_status(desk: Desk) -> None:
         os.kill(stage_of(server.pid, "mirror"), signal.SIGKILL)
         server.stderr.wait_for("the chain serves again")
         stages = desk.ask("stages")
-        assert [stage["name"] for stage in stages] == ['stage 1 "cat"', 'stage 2 "mirror"', "sink", 'source "load"']
-        assert {stage["pid"] for stage in stages} == set(children_of(server.pid))
-        assert [(stage["state"], stage["restarts"]) for stage in stages] == [("up", 1)] * 3 + [("up", 0)]
+        names = ["front", 'stage 1 "cat"', 'stage 2 "mirror"', "sink", 'source "load"']
+        assert [stage["name"] for stage in stages] == names
+        assert {stage["pid"] for stage in stages} == {server.pid, *children_of(server.pid)}
+        assert [(stage["state"], stage["restarts"]) for stage in stages] == [
+            ("up", 0), ("up", 1), ("up", 1), ("up", 1), ("up", 0)
+        ]  # fmt: skip
         (status,) = desk.ask("status")
         assert (status["name"], status["pid"], status["listening"]) == ("mine", server.pid, [server.url])
         assert status["gauges"]["clients"] == 1
+
+
+def test_stages_tell_what_each_uses_how_full_its_pipes_are_and_which_one_is_the_brake(desk: Desk) -> None:
+    server = desk.start("--source", "load=sleep 1000", "cat | (cat; true) | mirror")
+
+    def stages() -> list[dict[str, Any]]:
+        return desk.ask("stages")
+
+    with connect(server.url) as client:
+        client.send("hello")
+        assert client.recv(PATIENCE_S) == "hello"
+        stopped = stages()[2]
+        assert stopped["processes"] >= 2
+        os.killpg(stopped["pid"], signal.SIGSTOP)
+        for _ in range(50):
+            client.send("x" * 5000)
+        eventually(lambda: stages()[2]["brake"] and stages()[2]["unread"] > 60_000, "the brake")
+        front, first, second, last, sink, source = stages()
+        assert [one["name"] for one in (front, first, second, last, sink, source) if one["brake"]] == [second["name"]]
+        assert front["pid"] == server.pid
+        assert front["events"] > 10
+        assert second["capacity"] == first["output_capacity"] >= second["unread"] == first["output"]
+        assert (last["unread"], sink["unread"], front["unread"], sink["output"]) == (0, 0, 0, 0)
+        assert first["read"] >= first["written"] > 60_000
+        assert front["written"] >= first["written"]
+        assert sink["user_s"] > 0
+        assert front["memory"] > sink["memory"] > 1_000_000
+        assert (source["unread"], source["output"]) == (None, 0)
+        os.killpg(stopped["pid"], signal.SIGCONT)
+        assert [len(client.recv(PATIENCE_S)) for _ in range(50)] == [5000] * 50
 
 
 # reload and drain
@@ -157,15 +190,15 @@ def test_reload_waits_until_the_new_chain_serves_or_tells_why_it_does_not(desk: 
     config.write_text('chain = "mirror"\n')
     server = desk.start("-c", "chat.toml")
     with connect(server.url) as client:
-        before = [stage["pid"] for stage in desk.ask("stages")]
+        before = [stage["pid"] for stage in desk.ask("stages")[1:]]
         desk.ctl("reload")
-        after = [stage["pid"] for stage in desk.ask("stages")]
+        after = [stage["pid"] for stage in desk.ask("stages")[1:]]
         assert not set(before) & set(after)
         config.write_text("chain = \"sh -c 'echo sorry >&2; exit 7'\"\n")
         assert 'stage 1 "sh" exited with status 7; its last words: sorry' in desk.ctl("reload", code=3)
         config.write_text('chain = "nosuch"\n')
         assert 'stage 1 "nosuch": no such filter' in desk.ctl("reload", code=3)
-        assert [stage["pid"] for stage in desk.ask("stages")] == after
+        assert [stage["pid"] for stage in desk.ask("stages")[1:]] == after
         client.send("hello")
         assert client.recv(PATIENCE_S) == "hello"
 
@@ -262,7 +295,7 @@ def test_a_tap_behind_a_stage_is_put_in_and_taken_out_by_a_reload(desk: Desk) ->
         ]
         server.stderr.wait_for("the chain is replaced", 2)
         names = [stage["name"] for stage in desk.ask("stages")]
-        assert names == ['stage 1 "cat"', "tap", 'stage 2 "mirror"', "tap", "sink"]
+        assert names == ["front", 'stage 1 "cat"', "tap", 'stage 2 "mirror"', "tap", "sink"]
         for number, victim in enumerate(["cat", "mirror", "tap_stage"], start=1):
             client.send(f"hello {victim}")
             assert client.recv(PATIENCE_S) == f"hello {victim}"
@@ -277,7 +310,7 @@ def test_a_tap_behind_a_stage_is_put_in_and_taken_out_by_a_reload(desk: Desk) ->
         taps[0].kill()
         server.stderr.wait_for("the chain is replaced", 3)
         desk.ctl("reload")  # which takes out what is left
-        assert [stage["name"] for stage in desk.ask("stages")] == ['stage 1 "cat"', 'stage 2 "mirror"', "sink"]
+        assert [stage["name"] for stage in desk.ask("stages")] == ["front", 'stage 1 "cat"', 'stage 2 "mirror"', "sink"]
         assert taps[1].wait(PATIENCE_S) == 0
         for tap in taps:
             tap.communicate(timeout=PATIENCE_S)

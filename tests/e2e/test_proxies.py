@@ -250,7 +250,7 @@ def test_of_many_refusals_the_rest_is_counted(servers: Servers) -> None:
     assert shown + hidden == 50
 
 
-# Real proxies, where they are installed.
+# A real proxy that sends PROXY headers, where it is installed; e2e/test_deploy.py has others.
 
 HAPROXY = """
 global
@@ -269,30 +269,6 @@ backend back
   option httpchk
   http-check send meth {method} uri /health
   server one 127.0.0.1:{port} check inter 100ms {options}
-"""
-
-NGINX = """
-daemon off;
-worker_processes 1;
-pid nginx.pid;
-error_log stderr;
-events {{}}
-http {{
-  access_log off;
-  {temporary}
-  server {{
-    listen 127.0.0.1:{own};
-    location / {{
-      proxy_pass http://127.0.0.1:{port};
-      proxy_http_version 1.1;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection upgrade;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_set_header X-Forwarded-Host $http_host;
-      proxy_set_header X-Forwarded-Proto $scheme;
-    }}
-  }}
-}}
 """
 
 
@@ -332,26 +308,3 @@ def test_haproxy_tells_where_clients_are_from_and_checks_health(
         assert remote_of_a_client(server, 1) == list(raw.getsockname())
     assert len(server.events("open", 1)) == 1
     assert "refused" not in server.stderr.text
-
-
-@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
-def test_nginx_tells_the_client_and_the_host(servers: Servers, listener: socket.socket) -> None:
-    server = servers.start("--trusted-proxy", "127.0.0.1", "--origin", "same", f"mirror | {servers.reporter()}")
-    own = listener.getsockname()[1]
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = " ".join(f"{kind}_temp_path {servers.folder}/{kind};" for kind in kinds)
-    text = NGINX.format(own=own, port=server.port, temporary=temporary)
-    (servers.folder / "nginx.conf").write_text(text)
-    servers.start_command(
-        "nginx", "-p", str(servers.folder), "-c", "nginx.conf", "-e", "stderr", descriptors=[listener.fileno()],
-        environment=servers.environment(NGINX=f"{listener.fileno()};"),
-    )  # fmt: skip
-    url = f"ws://127.0.0.1:{own}"
-    forged = {"X-Forwarded-For": "9.9.9.9", "X-Forwarded-Proto": "https"}
-    page = Origin(f"http://127.0.0.1:{own}")
-    with client_from("127.0.0.9", own) as raw, connect(url, sock=raw, origin=page, additional_headers=forged) as client:
-        client.send("hello")
-        assert client.recv(PATIENCE_S) == "hello"
-        assert remote_of_a_client(server, 1) == ["127.0.0.9", 0]
-    with pytest.raises(InvalidStatus, match="403"), connect(url, origin=Origin("http://elsewhere.example")):
-        pass

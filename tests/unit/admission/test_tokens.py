@@ -27,7 +27,8 @@ from hypothesis import strategies as st
 
 from fws_pipe.admission.tokens import TOKEN_LIMIT_BYTES, Admission, Authenticator, AuthSettings
 from fws_pipe.errors import UsageError
-from fws_pipe.http.handshake import Refusal, Upgrade
+from fws_pipe.http.handshake import Upgrade
+from fws_pipe.http.responses import Refusal
 from fws_pipe.protocol import codec
 
 NOW = 1_800_000_000.0

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.chain.delay import CHECK_S, REPEAT_S, TOLD_AFTER_S, Delay, stage_waited_for
+from fws_pipe.chain.delay import CHECK_S, REPEAT_S, TOLD_AFTER_S, Delay, brake_of, stage_waited_for
 
 samples = st.integers(1, 5).flatmap(
     lambda stages: st.lists(st.lists(st.integers(0, 3), min_size=stages, max_size=stages), min_size=1, max_size=4)
@@ -29,6 +29,25 @@ samples = st.integers(1, 5).flatmap(
 )
 def test_the_last_stage_that_leaves_its_input_unread(waiting: list[list[int]], stage: int | None) -> None:
     assert stage_waited_for(waiting) == stage
+
+
+@pytest.mark.parametrize(
+    ("shares", "brake"),
+    [
+        ([0, 0, 0, 0], None),
+        ([0], None),
+        ([0.3], 0),
+        ([0, 1.0, 0.95, 0], 2),
+        ([0, 1.0, 0, 0.01], 1),
+        ([0, 0, 0.002, 0], 2),
+        ([0.9, 1.0, 1.0, 1.0], 0),
+        ([0.01, 1.0, 0.6, 0.01], 2),
+    ],
+)
+def test_the_brake_is_the_last_of_those_whose_input_is_full_and_the_front_reads_what_comes_out(
+    shares: list[float], brake: int | None
+) -> None:
+    assert brake_of(shares) == brake
 
 
 @given(samples)

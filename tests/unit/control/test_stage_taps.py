@@ -33,7 +33,7 @@ class FakeChain:
         self.programs = programs
         return decided()
 
-    def report(self) -> list[StageReport]:
+    def reports(self) -> list[list[StageReport]]:
         return []
 
     @property

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.http.handshake import Refusal, Upgrade, answer_to, too_large, wrong_origin
+from fws_pipe.http.handshake import Upgrade, answer_to, too_large, wrong_origin
+from fws_pipe.http.responses import Refusal
 
 GOOD = {
     "Host": "localhost:9000",

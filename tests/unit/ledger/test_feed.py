@@ -486,6 +486,7 @@ def test_many_events_get_ticks_in_between() -> None:
         feed.flush()
         ticks = [event["seq"] for event in chain.frames if event["type"] == "tick"]
         assert ticks == [1, 1 + BATCH_EVENTS, 1 + 2 * BATCH_EVENTS, 2 + count]
+        assert feed.events == count
         events = [event["seq"] for event in chain.frames if event["type"] == "message"]
         assert events == list(range(2, 2 + count))
         position = [event["type"] for event in chain.frames].index("tick", 1)
