@@ -26,6 +26,10 @@ class Count(enum.StrEnum):
     SILENT_TURNED_OUT = "silent while others waited"
     CROWDED_OUT = "slow while others waited"
 
+    # Pages.
+    FILE_TOO_SLOW = "files read too slowly"
+    FILE_CUT_SHORT = "files that became shorter while they were sent"
+
     # Clients that are closed, or held back, for what they do.
     MESSAGE_TOO_LARGE = "message too large"
     TOO_MANY_FRAGMENTS = "too many fragments"

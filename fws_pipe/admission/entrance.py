@@ -15,8 +15,9 @@ from fws_pipe.admission.origins import OriginPattern, allows, can_be_rebound, pa
 from fws_pipe.admission.proxies import UNIX, ContradictionError, Proxy, client_of, is_loopback, is_trusted, site_of
 from fws_pipe.admission.tokens import Admission, Authenticator, AuthSettings
 from fws_pipe.errors import UsageError
-from fws_pipe.http.handshake import CONTRADICTION, Answer, Upgrade, answer_to, wrong_origin
+from fws_pipe.http.handshake import CONTRADICTION, Answer, PlainRequest, Upgrade, answer_to, wrong_origin
 from fws_pipe.http.responses import Refusal
+from fws_pipe.http.site import Site
 from fws_pipe.websocket.tls import TlsFiles, load_context
 from fws_pipe.websocket.transport import PlainTransport, SocketAddress, TlsTransport, Transport
 
@@ -102,7 +103,9 @@ class Entrance:
         host, proxies = remote[0], self._settings.proxies
         return None if host == UNIX or (proxies and is_trusted(host, proxies)) else host
 
-    def client_of(self, request: Upgrade, remote: SocketAddress, peer: SocketAddress) -> SocketAddress | Refusal:
+    def client_of(
+        self, request: Upgrade | PlainRequest, remote: SocketAddress, peer: SocketAddress
+    ) -> SocketAddress | Refusal:
         """The client's (host, port), as the trusted proxies tell it; a Refusal where they contradict each other.
 
         `peer` is the address of the connection itself, `remote` the one that a header of the PROXY protocol has told.
@@ -115,6 +118,11 @@ class Entrance:
         except ContradictionError:
             return CONTRADICTION
 
+    def site_of(self, request: Upgrade | PlainRequest, peer: str) -> Site:
+        """The host and scheme that the client connected to; `peer` is the host that the connection comes from."""
+        site = site_of(peer, request.headers, self._settings.proxies)
+        return site._replace(is_secure=True) if site.is_secure is None and self.has_tls else site
+
     def with_site(self, request: Upgrade, peer: str) -> Upgrade:
         """The request with its site: the host and scheme that the client connected to, as a trusted proxy tells them.
 
@@ -122,10 +130,7 @@ class Entrance:
         """
         if not self._settings.origins and self._authenticator is None:
             return request  # only the checks of origins and cookies need the site
-        proxies = self._settings.proxies
-        site = site_of(peer, request.headers, proxies)
-        if site.is_secure is None and self.has_tls:
-            site = site._replace(is_secure=True)
+        site, proxies = self.site_of(request, peer), self._settings.proxies
         # A page may point its own name at this machine (DNS rebinding). TLS reveals that: no certificate has that name.
         is_local = not self.has_tls and not is_trusted(peer, proxies) and is_loopback(peer)
         host = site.host or request.host

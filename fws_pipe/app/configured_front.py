@@ -13,6 +13,8 @@ from fws_pipe.config.options import Config
 from fws_pipe.errors import UsageError
 from fws_pipe.front.front import Front
 from fws_pipe.front.limits import Limits
+from fws_pipe.http.page_folder import PageFolder
+from fws_pipe.http.pages import Pages
 from fws_pipe.ledger.link import LinkLimits
 from fws_pipe.log import Log
 from fws_pipe.websocket.meter import Pace
@@ -30,6 +32,7 @@ async def configured_front(config: Config, name: str, log: Log, *, checks_action
         ping_timeout=config.ping_timeout,
         max_clients_per_address=config.max_clients_per_address,
         max_handshakes=config.max_handshakes,
+        max_downloads=config.max_downloads,
         max_header=config.max_header,
         handshake_timeout=config.handshake_timeout,
         max_fragments=config.max_fragments,
@@ -47,6 +50,7 @@ async def configured_front(config: Config, name: str, log: Log, *, checks_action
         checks_actions=checks_actions,
     )
     entrance = Entrance(_entrance_settings(config))
+    pages = Pages(PageFolder(config.page, log) if config.page else None, has_console=config.console)
     async with trio.open_nursery() as connections:
         yield Front(
             limits,
@@ -56,6 +60,7 @@ async def configured_front(config: Config, name: str, log: Log, *, checks_action
             entrance,
             connections,
             intake=config.intake,
+            pages=pages,
         )
         connections.cancel_scope.cancel()
 

@@ -38,7 +38,7 @@ _INPUTS_SHARE = 0.5
 """Share of the drain timeout for lines that inputs have read and for which the chain has no room yet."""
 
 _HANDSHAKES_SHARE = 0.1
-"""Share of the drain timeout for the handshakes under way, so that their clients are refused in order."""
+"""Share of the drain timeout for handshakes under way, whose clients are refused in order, and then for files."""
 
 
 _STEP_S = 0.1
@@ -83,6 +83,7 @@ async def drain(config: Config, front: Front, backend: Backend, stopping: Stoppi
         with trio.move_on_at(deadline - min(CHAINS_SHARE_S, config.drain_timeout / 2)):
             with trio.move_on_after(config.drain_timeout * _HANDSHAKES_SHARE):
                 await front.lobby.wait_empty()
+                await front.downloads.wait_empty()
             with trio.move_on_after(config.drain_timeout * _INPUTS_SHARE):
                 await backend.wait_taken_in()
             async with trio.open_nursery() as nursery:

@@ -324,6 +324,7 @@ class Option:
 
 
 _LISTENING = "listening"
+_PAGES = "pages"
 _TLS = "TLS"
 _ADMISSION = "admission"
 _LIMITS = "limits"
@@ -365,6 +366,15 @@ OPTIONS = (
         "health-path", parse_health_path, None, "none",
         "a path for health checks: GET, HEAD and OPTIONS get 200, and the chain gets no event",
         "PATH", _LISTENING,
+    ),
+    Option(
+        "page", parse_text, None, "none",
+        "a folder of pages, on the same port; / is its index.html; links in it and dot-files are not served",
+        "DIR", _PAGES,
+    ),
+    Option(
+        "console", parse_switch, True, "on",
+        "without --page, show browsers at / what this is, with a console to try it", "", _PAGES, is_flag=True,
     ),
     Option(
         "name", parse_name, None, "random", "this server's name: every client's id begins with it", "NAME", _LISTENING
@@ -454,6 +464,11 @@ OPTIONS = (
         "max-handshakes", parse_count, 1024, "1024",
         "connections at a time that are no clients yet; further ones wait to be accepted; 0: any number", "COUNT",
         _LIMITS,
+    ),
+    Option(
+        "max-downloads", parse_count, 256, "256",
+        "files of --page that are sent at a time; a further one may wait for 5 s, then gets 503; 0: any number",
+        "COUNT", _LIMITS,
     ),
     Option(
         "handshake-timeout", parse_time, 10.0, "10", "a request that takes longer to arrive gets 408", "SECONDS",
@@ -641,6 +656,8 @@ class Config:
     trusted_proxy: Sequence[Proxy]
     proxy_protocol: bool
     health_path: str | None
+    page: str | None
+    console: bool
     name: str | None
     cert: str | None
     key: str | None
@@ -661,6 +678,7 @@ class Config:
     max_clients: int
     max_clients_per_address: int
     max_handshakes: int
+    max_downloads: int
     handshake_timeout: float
     max_header: int
     max_fragments: int

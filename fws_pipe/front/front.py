@@ -19,9 +19,11 @@ from fws_pipe.admission.lobby import Lobby
 from fws_pipe.clients.client import Client
 from fws_pipe.counters import Count, Counters, Gauge, Statistics
 from fws_pipe.front.bounds import Bounds
+from fws_pipe.front.downloads import Downloads
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.reception import Reception
 from fws_pipe.front.route import Route
+from fws_pipe.http.pages import Pages
 from fws_pipe.http.refusals import Refusals
 from fws_pipe.http.responses import Refusal
 from fws_pipe.http.routes import EVERY_PATH, RouteTable
@@ -46,6 +48,7 @@ class Front:
         nursery: trio.Nursery,
         *,
         intake: Intake = Intake.EPOLL,
+        pages: Pages | None = None,
     ) -> None:
         self.name = name
         self.entrance = entrance
@@ -66,7 +69,18 @@ class Front:
         self.routes: RouteTable[Route] = RouteTable()
         """The routes that new clients get, by their patterns."""
         refusals = Refusals(log, nursery.start_soon)
-        self._reception = Reception(limits, entrance, self.routes, self.forget, refusals, self.counters, log)
+        self.downloads = Downloads(limits.max_downloads, self.forget, self.counters, refusals)
+        self._reception = Reception(
+            limits,
+            entrance,
+            self.routes,
+            pages or Pages(None, has_console=False),
+            self.downloads,
+            self.forget,
+            refusals,
+            self.counters,
+            log,
+        )
         self.bounds = Bounds(limits, lambda: self.links, self._wires, self.counters, log)
         nursery.start_soon(self._overdue.run)
 

@@ -18,6 +18,7 @@ class Limits:
     ping_timeout: float
     max_clients_per_address: int = 0
     max_handshakes: int = 0
+    max_downloads: int = 0
     max_header: int = 16 * 1024
     handshake_timeout: float = 10.0
     max_fragments: int = 65536

@@ -1,6 +1,7 @@
 """The way in: from an accepted connection to an open client, or to an answer that says why not.
 
-PROXY header -> request -> answer: a page, a refusal, or an upgrade -> its route; address, origin, place, token
+PROXY header -> request -> a plain one: its page (downloads sends files), or a refusal
+                        -> an upgrade -> its route; address, origin, place, token
              -> the route's chain is told -> (the gate: it is asked) -> 101, and the conversation begins
 """
 
@@ -19,12 +20,14 @@ from fws_pipe.admission.quotas import ClientQuota
 from fws_pipe.admission.tokens import Admission
 from fws_pipe.clients.client import Client
 from fws_pipe.counters import Count, Counters
+from fws_pipe.front.downloads import BUSY, Downloads
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.route import Route
 from fws_pipe.http import handshake
+from fws_pipe.http.pages import Pages
 from fws_pipe.http.refusals import Refusals
 from fws_pipe.http.request import Request, read_block, read_request
-from fws_pipe.http.responses import Page, Refusal
+from fws_pipe.http.responses import FileResponse, Page, Refusal, for_method
 from fws_pipe.http.routes import EVERY_PATH, RouteTable
 from fws_pipe.log import Level, Log
 from fws_pipe.protocol import events
@@ -49,6 +52,8 @@ class Reception:
         limits: Limits,
         entrance: Entrance,
         routes: RouteTable[Route],
+        pages: Pages,
+        downloads: Downloads,
         forget: Callable[[Wire], object],
         refusals: Refusals,
         counters: Counters,
@@ -57,6 +62,8 @@ class Reception:
         self._limits = limits
         self._entrance = entrance
         self._routes = routes
+        self._pages = pages
+        self._downloads = downloads
         self._forget = forget
         self._refusals = refusals
         self._counters = counters
@@ -99,6 +106,9 @@ class Reception:
         if request is None or wire.is_closed:
             await self._refuse_unheard(wire, is_late=deadline.cancelled_caught)
             return False
+        if isinstance(request.answer, handshake.PlainRequest):
+            await self._answer_plain(request.answer, wire, peer)
+            return False
         answer = self._decide(request.answer, route, wire, peer)
         if isinstance(answer, Page):
             await self._respond(wire, answer)
@@ -111,8 +121,10 @@ class Reception:
     def _route_of(self, request: Request | None) -> Route | None:
         """The route of a request; that of all other paths for what names no path, such as a client that says nothing.
 
-        None where there is none.
+        None where there is none, and for a request that asks for no WebSocket.
         """
+        if request is not None and isinstance(request.answer, handshake.PlainRequest):
+            return None
         if request is not None and isinstance(request.answer, handshake.Upgrade):
             return self._routes.find(request.answer.path)
         return self._routes.get(EVERY_PATH)
@@ -142,7 +154,7 @@ class Reception:
         return await read_request(wire.transport, limit, heard.append, self._entrance.answer_to)
 
     def _decide(
-        self, asked: handshake.Answer, route: Route | None, wire: Wire, peer: SocketAddress
+        self, asked: handshake.Upgrade | Refusal | Page, route: Route | None, wire: Wire, peer: SocketAddress
     ) -> Admission | Refusal | Page:
         """Whether the client may come in; the cheap questions first."""
         if isinstance(asked, Refusal | Page):
@@ -155,6 +167,33 @@ class Reception:
         refusal = handshake.NO_ROUTE if route is None else route.refusal
         refusal = refusal or self._entrance.refusal_of_page(request) or self._quota.refusal_for(remote[0])
         return refusal or self._entrance.admit(request, time.time())
+
+    async def _answer_plain(self, request: handshake.PlainRequest, wire: Wire, peer: SocketAddress) -> None:
+        """Answer a request for no WebSocket; no chain hears of it."""
+        remote = self._entrance.client_of(request, wire.remote, peer)
+        if isinstance(remote, Refusal):
+            await self._refuse(wire, for_method(request.method, remote), ())
+            return
+        self._recognise(wire, remote)
+        answer = await self._pages.answer_to(request, self._entrance.site_of(request, peer[0]))
+        if isinstance(answer, FileResponse):
+            try:
+                await self._send_file(wire, answer)
+            finally:
+                answer.content.close()
+        elif isinstance(answer, Page):
+            await self._respond(wire, answer)
+        else:
+            await self._refuse(wire, answer, ())
+
+    async def _send_file(self, wire: Wire, response: FileResponse) -> None:
+        """Send a file, from a place among the downloads, and none in the lobby."""
+        if not await self._downloads.wait_place():
+            await self._refuse(wire, BUSY if response.has_body else for_method("HEAD", BUSY), ())
+        elif not wire.is_closed:
+            self.lobby.leave(wire)
+            self._downloads.take_place(wire)
+            await self._downloads.send(wire, response)
 
     def _recognise(self, wire: Wire, remote: SocketAddress) -> None:
         """Note a client's address, which a proxy may have told."""

@@ -1,4 +1,4 @@
-"""The answer to the head of an HTTP request: an upgrade to a WebSocket, a refusal, or a page.
+"""What the head of an HTTP request asks for: a WebSocket, a page, or what is refused or answered at once.
 
 trio-websocket never sees a client's request: after a handshake that it refuses, its tasks would live on, and it accepts
 HTTP/1.0 and keys that aren't 16 bytes (against RFC 6455, section 4.2.1). No I/O.
@@ -51,7 +51,28 @@ class Upgrade:
         return _members(", ".join(value for name, value in self.headers if name == "sec-websocket-protocol"))
 
 
-Answer = Upgrade | Refusal | Page
+@dataclass(frozen=True)
+class PlainRequest:
+    """A request that asks for no WebSocket. `headers` have lower-case names."""
+
+    method: str
+    path: str
+    """As the client has written it, so with percent-encodings; empty where the target has none."""
+    query: str
+    headers: list[tuple[str, str]]
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it only asks for what is there."""
+        return self.method in ("GET", "HEAD")
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The value of each header."""
+        return _combined(self.headers)
+
+
+Answer = Upgrade | PlainRequest | Refusal | Page
 
 HEALTHY = Page(200, b"fws-pipe serves.\n")
 
@@ -140,7 +161,7 @@ def answer_to(head: bytes, health_path: str | None = None) -> Answer:
     except MalformedHeadError as error:
         return _for_method(head, Refusal(400, f"This is not a valid HTTP request: {error}."))
     answer = _answer_to_request(request, health_path)
-    return answer if isinstance(answer, Upgrade) else _for_method(head, answer)
+    return _for_method(head, answer) if isinstance(answer, Refusal | Page) else answer
 
 
 def _for_method(head: bytes, response: ResponseT) -> ResponseT:
@@ -154,8 +175,8 @@ def _answer_to_request(request: RequestHead, health_path: str | None) -> Answer:
     upgrades = _members(fields.get("upgrade", "").lower())
     if not _asks_for_websocket(fields, upgrades):
         is_check = target is not None and target.path == health_path and request.method in ("GET", "HEAD", "OPTIONS")
-        host = fields.get("host", "")
-        return HEALTHY if is_check else _plain_request(host if is_authority(host) else "HOST:PORT")
+        path, query = (target.path, target.query) if target is not None else ("", "")
+        return HEALTHY if is_check else PlainRequest(request.method, path, query, request.headers)
     problem = _problem(request, fields, upgrades, target)
     if target is None or problem:
         return Refusal(400, f"This WebSocket handshake can't be answered: {problem}.")
@@ -185,15 +206,6 @@ def _members(value: str) -> list[str]:
 
 def _asks_for_websocket(fields: Mapping[str, str], upgrades: Sequence[str]) -> bool:
     return "websocket" in upgrades or any(name.startswith("sec-websocket-") for name in fields)
-
-
-def _plain_request(host: str) -> Refusal:
-    return Refusal(
-        426,
-        "This is fws-pipe, a WebSocket server. It speaks WebSocket only.\n"
-        f"Connect a WebSocket client to ws://{host}/ - in a browser: new WebSocket('ws://{host}/')",
-        reason="this is no WebSocket handshake",
-    )
 
 
 class _Target(NamedTuple):

@@ -43,7 +43,8 @@ class Page:
     """The response to a request for a page that is in memory, such as the health check."""
 
     status: int
-    body: bytes
+    body: bytes | None
+    """None: the status allows no body."""
     media_type: str = PLAIN_TEXT
     headers: Fields = ()
     has_body: bool = True
@@ -51,6 +52,8 @@ class Page:
 
     def encode(self) -> bytes:
         """The whole HTTP response."""
+        if self.body is None:
+            return encode_head(self.status, self.headers, None)
         head = encode_head(self.status, (("Content-Type", self.media_type), *self.headers), len(self.body))
         return head + (self.body if self.has_body else b"")
 

@@ -72,6 +72,9 @@ class Transport(Protocol):
     async def receive_some(self, max_bytes: int) -> bytes:
         """Some bytes, or none at the end. Raises trio.BrokenResourceError or trio.ClosedResourceError."""
 
+    def limit_unsent(self, size: int) -> None:
+        """Have the kernel take no more than about `size` bytes that it can't send yet, where it can be told so."""
+
     async def write_more(self, outbox: Outbox) -> None:
         """Wait, and write some. Raises OSError, trio.BrokenResourceError or trio.ClosedResourceError."""
 
@@ -147,6 +150,10 @@ class PlainTransport:
             else:
                 self._has_read = True
                 return block
+
+    def limit_unsent(self, size: int) -> None:
+        """Set TCP_NOTSENT_LOWAT."""
+        _limit_unsent(self._socket, size)
 
     async def write_more(self, outbox: Outbox) -> None:
         """Wait for the kernel to take some."""
@@ -247,6 +254,10 @@ class TlsTransport:
         """Some bytes, or none at the end."""
         return bytes(await self._stream.receive_some(max_bytes))
 
+    def limit_unsent(self, size: int) -> None:
+        """Set TCP_NOTSENT_LOWAT."""
+        _limit_unsent(self._raw.socket, size)
+
     async def write_more(self, outbox: Outbox) -> None:
         """Encrypt and send a chunk."""
         chunk = bytes(outbox.next_bytes()[:TLS_CHUNK_BYTES])
@@ -278,6 +289,13 @@ def _tells(connection: socket.socket | trio.socket.SocketType, events: int) -> b
     poll = select.poll()
     poll.register(connection.fileno(), events)
     return bool(poll.poll(0))
+
+
+def _limit_unsent(connection: socket.socket | trio.socket.SocketType, size: int) -> None:
+    option: int | None = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None:
+        with contextlib.suppress(OSError):  # a Unix socket has no such option, and a small buffer
+            connection.setsockopt(socket.IPPROTO_TCP, option, size)
 
 
 def takes_a_task(data: bytes | memoryview) -> int:

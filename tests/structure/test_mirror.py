@@ -44,6 +44,7 @@ ELSEWHERE = {
     "front.listener": "e2e/test_listening.py",
     "front.moving": "e2e/test_same_paths.py",
     "front.route": "unit/front/test_front.py",
+    "front.downloads": "e2e/test_pages.py",
     "front.reception": "e2e/test_admission.py",
     "cli.control_client": "e2e/test_control.py",
     "cli.fws_ctl": "e2e/test_control.py",

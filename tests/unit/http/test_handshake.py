@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fws_pipe.http.handshake import Upgrade, answer_to, too_large, wrong_origin
+from fws_pipe.http.handshake import PlainRequest, Upgrade, answer_to, too_large, wrong_origin
 from fws_pipe.http.responses import Refusal
 
 GOOD = {
@@ -73,11 +73,6 @@ def test_a_good_request() -> None:
         (request("nonsense"), 400, "its first line is not one such as GET /chat HTTP/1.1"),
         (b"\x16\x03\x01\r\n\r\n", 400, "it looks like TLS, which this port does not speak"),
         (b"\r\n\r\n", 400, "its first line is not one such as GET /chat HTTP/1.1"),
-        (
-            request(Upgrade=None, Connection=None, Sec_WebSocket_Key=None, Sec_WebSocket_Version=None),
-            426,
-            "This is fws-pipe, a WebSocket server",
-        ),
     ],
 )
 def test_refused(head: bytes, status: int, text: str) -> None:
@@ -92,13 +87,20 @@ def test_refused(head: bytes, status: int, text: str) -> None:
 
 
 def test_an_answer_quotes_no_byte_of_a_client_as_it_came() -> None:
-    no_handshake = request(Upgrade=None, Connection=None, Sec_WebSocket_Key=None, Sec_WebSocket_Version=None)
-    found = answer_to(no_handshake.replace(b"localhost:9000", b"<b>\xe9\x1b"))
-    assert isinstance(found, Refusal)
-    assert "ws://HOST:PORT/" in found.text
     refusal = wrong_origin(["https://\x1b[31m\xe9" + "x" * 9000])
     assert "https://\\x1b[31m\\xe9xxx" in refusal.text
     assert len(refusal.text) < 400
+
+
+def test_what_asks_for_no_websocket_is_a_plain_request() -> None:
+    found = answer_to(b"POST /a%20b?c=%20d HTTP/1.1\r\nHost: x\r\nAccept: a/b\r\nAccept: c/d\r\n\r\n")
+    assert isinstance(found, PlainRequest)
+    assert (found.method, found.path, found.query) == ("POST", "/a%20b", "c=%20d")
+    assert found.fields == {"host": "x", "accept": "a/b, c/d"}
+    assert not found.is_read
+    star = answer_to(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert isinstance(star, PlainRequest)
+    assert star.path == ""
 
 
 SAME_AGAIN = b"\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -163,7 +165,7 @@ def test_targets(target: str, expected: tuple[str, str, str]) -> None:
 
 
 def test_the_answer_to_head_has_no_body() -> None:
-    for head in (request("HEAD / HTTP/1.1"), b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", b"HEAD nonsense\r\n\r\n"):
+    for head in (request("HEAD / HTTP/1.1"), b"HEAD nonsense\r\n\r\n"):
         found = answer_to(head)
         assert isinstance(found, Refusal)
         answer = found.encode()
