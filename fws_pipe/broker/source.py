@@ -52,7 +52,7 @@ from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES, Frame, encode, type_of
 from fws_pipe.protocol.events import PRESENCE, TICK, consumer_event, stamp
 from fws_pipe.wording import counted
 
-_HELP = """usage: fws-source [--redis-url URL] [--redis-sharded] [CHANNEL…]
+HELP = """usage: fws-source [--redis-url URL] [--redis-sharded] [CHANNEL…]
 
 Subscribes to channels of Redis and writes each published message on stdout, as a consumer event. The default CHANNEL is
 "global"; one with * or ? is a pattern. The default URL is $FWS_REDIS_URL, or else redis://localhost:6379/0. fws-pipe
@@ -456,7 +456,7 @@ def main() -> None:
     """Run fws-source."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in ("-h", "--help"):
-        print(_HELP, end="")
+        print(HELP, end="")
         return
     run_program("fws-source", lambda: _run(arguments))
 

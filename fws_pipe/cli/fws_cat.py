@@ -26,11 +26,12 @@ _KEY, _TEXT, _SCALAR, _END = "\x1b[34m", "\x1b[32m", "\x1b[33m", "\x1b[0m"
 
 def main() -> None:
     """Run fws-cat."""
-    arguments = _parser().parse_args()
+    arguments = make_parser().parse_args()
     run_program("fws-cat", lambda: _cat(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """fws-cat's command line."""
     parser = argparse.ArgumentParser(
         prog="fws-cat",
         description="Prints frames as JSON, an object a line. Without a FILE, or for -, from stdin.",

@@ -28,11 +28,12 @@ Exit codes: 0 the filter keeps it, 1 it doesn't, 2 an option makes no sense, 5 t
 
 def main() -> None:
     """Run fws-check."""
-    arguments = _parser().parse_args()
+    arguments = make_parser().parse_args()
     run_program("fws-check", lambda: _run(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """fws-check's command line."""
     parser = argparse.ArgumentParser(
         prog="fws-check",
         usage="fws-check [--json | --lines] [--timeout SECONDS] -- COMMAND…\n       fws-check --vectors FOLDER",

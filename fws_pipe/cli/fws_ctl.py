@@ -37,10 +37,11 @@ makes no sense; 3 the new chain does not serve, so the old one goes on; 5 no ser
 
 def main() -> None:
     """Run fws-ctl."""
-    run_program("fws-ctl", lambda: _run(parse_all(_parser(), sys.argv[1:])))
+    run_program("fws-ctl", lambda: _run(parse_all(make_parser(), sys.argv[1:])))
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """fws-ctl's command line."""
     parser = Parser(
         prog="fws-ctl",
         description="Asks a running server.",

@@ -18,7 +18,7 @@ from fws_pipe.protocol.codec import Frame, encode
 from fws_pipe.protocol.events import EVENT_TYPES
 from fws_pipe.protocol.json_form import JsonFormError, from_json
 
-_HELP = """usage: fws-emit TYPE [--FIELD VALUE…]
+HELP = """usage: fws-emit TYPE [--FIELD VALUE…]
        fws-emit < LINES
 
 Writes one frame on stdout, made from the arguments; without arguments one frame for each line of JSON on stdin.
@@ -38,7 +38,7 @@ def main() -> None:
     """Run fws-emit."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in ("-h", "--help"):
-        print(_HELP, end="")
+        print(HELP, end="")
         return
     run_program("fws-emit", lambda: _emit(arguments))
 

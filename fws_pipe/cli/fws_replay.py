@@ -39,11 +39,12 @@ Exit codes: 0 done, 1 not what --expect says or a failed chain, 2 an option make
 
 def main() -> None:
     """Run fws-replay."""
-    arguments = _parser().parse_args()
+    arguments = make_parser().parse_args()
     run_program("fws-replay", lambda: _run(arguments))
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """fws-replay's command line."""
     parser = argparse.ArgumentParser(
         prog="fws-replay",
         description="Plays a recording to a chain, or, as clients, to a running server.",

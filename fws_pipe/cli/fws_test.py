@@ -18,7 +18,7 @@ from fws_pipe.protocol.json_form import to_json
 
 EXIT_FAILED = 1
 
-_HELP = """usage: fws-test CHAIN <IN.jsonl >OUT.jsonl
+HELP = """usage: fws-test CHAIN <IN.jsonl >OUT.jsonl
 
 Runs CHAIN, with no server, over events in lines of JSON, and prints what comes out, in the same form:
 
@@ -36,7 +36,7 @@ def main() -> None:
     """Run fws-test."""
     arguments = sys.argv[1:]
     if arguments and arguments[0] in ("-h", "--help"):
-        print(_HELP, end="")
+        print(HELP, end="")
         return
     run_program("fws-test", lambda: _run(arguments))
 

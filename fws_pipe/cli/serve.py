@@ -236,6 +236,10 @@ def _answer(query: Query, commands: SystemCommands) -> None:
         print(filters_dir())
     elif query.kind == "deploy-dir":
         print(DEPLOY)
+    elif query.kind == "completion":
+        from fws_pipe.cli.completion import completion_for
+
+        print(completion_for(query.shell, list(filter_paths())), end="")
     elif query.kind == "list":
         width = max(len(name) for name in filter_paths())
         for name, path in filter_paths().items():

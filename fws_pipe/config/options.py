@@ -291,6 +291,8 @@ class Option:
     is_list: bool = False
     """Given several times, or with `separator` between; the value is a tuple."""
     separator: str = ","
+    choices: tuple[str, ...] = ()
+    """The values that there are, where there are few; a shell's completion offers them."""
     has_variable: bool = True
     """Whether there is an environment variable for it."""
     is_flag: bool = False
@@ -507,7 +509,7 @@ OPTIONS = (
     Option(
         "rate-policy", member_of(RatePolicy), RatePolicy.WAIT, "wait",
         "what happens to a client that sends faster: wait (it is read more slowly) or close (with 1008)", "POLICY",
-        _LIMITS,
+        _LIMITS, choices=tuple(RatePolicy),
     ),
     Option(
         "idle-timeout", parse_seconds, 0.0, "0",
@@ -522,6 +524,7 @@ OPTIONS = (
     Option(
         "slow-client", member_of(SlowClient), SlowClient.CLOSE, "close",
         "what happens to a client whose outbox is full: close (1013), drop-oldest or drop-newest", "POLICY", _LIMITS,
+        choices=tuple(SlowClient),
     ),
     Option(
         "journal-limit", parse_outbox_size, 64 * 1024**2, "64M",
@@ -545,7 +548,7 @@ OPTIONS = (
     Option(
         "intake", member_of(Intake), Intake.EPOLL, "epoll",
         "how clients are read: epoll, tasks (one each, as where there is no epoll), library (all by trio-websocket)",
-        "NAME", _LIMITS,
+        "NAME", _LIMITS, choices=tuple(Intake),
     ),
     Option(
         "stdin", parse_switch, False, "off",
@@ -604,7 +607,7 @@ OPTIONS = (
     Option(
         "storage", parse_storage, StorageKind.SQLITE, "sqlite",
         "the filters' storage: memory, sqlite, sqlite:PATH, redis, or a Python module with a class StorageObject",
-        "KIND", _SHARED, for_front=False, old_variables=("STORAGE_OBJECT_MODULE",),
+        "KIND", _SHARED, for_front=False, old_variables=("STORAGE_OBJECT_MODULE",), choices=tuple(StorageKind),
     ),
     Option(
         "redis-url", check_url, None, "none",
@@ -643,6 +646,11 @@ OLD_OPTIONS = (
     ),
 )  # fmt: skip
 """Older forms of --redis-url. They have no environment variables: Kubernetes may set FWS_REDIS_PORT for a service."""
+
+_PIPE_OPTIONS = (*OPTIONS, *OLD_OPTIONS)
+
+SHELLS = ("bash", "zsh", "fish")
+"""Those for which there is a completion."""
 
 
 @dataclass(frozen=True)
@@ -769,17 +777,19 @@ class Config:
 
 @dataclass(frozen=True)
 class Query:
-    """A question to answer on stdout: `list`, `filters-dir`, `deploy-dir` or `check` (of `chain`, by `shell`)."""
+    """A question to answer on stdout: `list`, `filters-dir`, `deploy-dir`, `completion` (for `shell`) or `check`.
+
+    The last one is about `chain`, for `shell`.
+    """
 
     kind: str
     chain: str = ""
     shell: str = "/bin/sh"
 
 
-def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | Query:
-    """Parse fws-pipe's command line. Raises UsageError; exits 0 after --help and --version."""
-    options = (*OPTIONS, *OLD_OPTIONS)
-    parser = _parser("fws-pipe", "A WebSocket server whose behaviour is a Unix pipeline of filters.", options)
+def pipe_parser() -> Parser:
+    """fws-pipe's command line."""
+    parser = _parser("fws-pipe", "A WebSocket server whose behaviour is a Unix pipeline of filters.", _PIPE_OPTIONS)
     parser.add_argument(
         "chain", nargs="?", metavar="CHAIN", help=f'the filters, as in a shell: "A | B | C" (default: {DEFAULT_CHAIN})'
     )
@@ -791,32 +801,48 @@ def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | 
         help="print the folder of files for systemd, containers, nginx, Caddy and HAProxy",
     )  # fmt: skip
     asked.add_argument("--check", metavar="CHAIN", help="parse and resolve a chain, print its stages, start nothing")
-    arguments = parse_all(parser, argv)
+    asked.add_argument(
+        "--completion", metavar="SHELL", choices=SHELLS,
+        help=f"print the completion of all commands for a shell: {', '.join(SHELLS)}",
+    )  # fmt: skip
+    return parser
+
+
+def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | Query:
+    """Parse fws-pipe's command line. Raises UsageError; exits 0 after --help and --version."""
+    arguments = parse_all(pipe_parser(), argv)
     if arguments.list:
         return Query("list")
     if arguments.filters_dir:
         return Query("filters-dir")
     if arguments.deploy_dir:
         return Query("deploy-dir")
+    if arguments.completion is not None:
+        return Query("completion", shell=arguments.completion)
     if arguments.check is not None:
         shell: str = arguments.shell or environment.get("FWS_SHELL") or Query.shell
         return Query("check", arguments.check, shell)
     file = read_file(arguments.config)
     chain = arguments.chain if arguments.chain is not None else chain_of(file)
-    config = make_config(_given(arguments, options), environment, file, chain)
+    config = make_config(_given(arguments, _PIPE_OPTIONS), environment, file, chain)
     old_form = {"--port": str(config.port), "-key": config.key, "-cert": config.cert, "-token": config.token}
     argv = [word for flag, value in old_form.items() if value is not None for word in (flag, value)]
     in_file = (arguments.chain is None and chain is not None) or (arguments.route is None and bool(config.route))
     return replace(config, server_argv=argv, chain_is_in_file=in_file)
 
 
-def parse_front(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
-    """Parse fws-front's command line. Raises UsageError; exits 0 after --help and --version."""
+def front_parser() -> Parser:
+    """fws-front's command line."""
     about = (
         "The front alone: events on stdout, actions on stdin. mkfifo back; fws-front <back | broadcast | fws-sink >back"
     )
+    return _parser("fws-front", about, [option for option in OPTIONS if option.for_front])
+
+
+def parse_front(argv: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """Parse fws-front's command line. Raises UsageError; exits 0 after --help and --version."""
     options = [option for option in OPTIONS if option.for_front]
-    arguments = parse_all(_parser("fws-front", about, options), argv)
+    arguments = parse_all(front_parser(), argv)
     own = {option.key for option in options}
     file = read_file(arguments.config)
     # fws-pipe may share the file: the options that only fws-pipe has must not stop a front.

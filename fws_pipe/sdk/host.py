@@ -15,7 +15,7 @@ from fws_pipe.sdk import functions
 from fws_pipe.sdk.classes import ClassHost
 from fws_pipe.sdk.old_names import use_old_names
 
-_HELP = """usage: fws-filter MODULE…
+HELP = """usage: fws-filter MODULE…
 
 Runs the filters of Python modules as one stage: subclasses of WebSocketMessageFilter, WebSocketDataFilter,
 WebSocketDisconnectFilter and WebSocketConsumerFilter, and functions decorated with fws_pipe.sdk.on. A MODULE is a
@@ -29,7 +29,7 @@ def main() -> None:
     """Run fws-filter."""
     modules = sys.argv[1:]
     if modules and modules[0] in ("-h", "--help"):
-        print(_HELP, end="")
+        print(HELP, end="")
         sys.exit(EXIT_OK)
     if not modules:
         _fail("a MODULE is missing; see fws-filter --help")

@@ -16,6 +16,7 @@ from websockets.sync.client import connect
 import fws_pipe
 from fws_pipe.protocol.codec import Frame, encode
 from tests.harness import COMMAND_PATH, FILTERS, Servers, eventually, run, shell
+from tests.structure.test_dependencies import PROJECT
 
 
 def test_version() -> None:
@@ -300,6 +301,11 @@ def test_pip_install_gives_the_same_from_anywhere(servers: Servers) -> None:
         alice.send("hello")
         assert bob.recv(30) == "hello"
     assert server.stop() == 0
+    share = environment / "share"
+    assert {page.stem for page in (share / "man" / "man1").iterdir()} == set(PROJECT["scripts"])
+    for place in ("bash-completion/completions/fws-pipe", "zsh/site-functions/_fws-pipe"):
+        assert "fws-pipe --completion" in (share / place).read_text()
+    assert "fws-pipe --completion" in (share / "fish/vendor_completions.d/fws-pipe.fish").read_text()
     folder = subprocess.run([environment / "bin" / "fws-pipe", "--filters-dir"], capture_output=True, check=True)
     assert folder.stdout.decode().startswith(str(environment))
     assert os.access(Path(folder.stdout.decode().strip()) / "examples" / "room.sh", os.X_OK)

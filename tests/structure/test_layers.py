@@ -15,6 +15,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "cli": (
         "entry",
         "serve",
+        "completion",
+        "commands",
         "fws_server",
         "fws_python",
         "fws_cat",
@@ -223,6 +225,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
         "sdk.host": _AFTER_SIGNALS,
     },
     "cli.serve": {
+        "cli.completion": "it loads all commands, and no server needs it",
         "cli.fws_server": _USER_STORAGE,
         "sdk.user_storage": _USER_STORAGE,
         "storage": _SQLITE,

@@ -36,6 +36,7 @@ ELSEWHERE = {
     "cli.pace": "unit/cli/test_fws_replay.py",
     "chain.commands": "e2e/test_commands.py",
     "chain.spawn": "e2e/test_chain.py",
+    "cli.commands": "structure/test_man_pages.py",
     "cli.entry": "e2e/test_processes.py",
     "cli.fws_emit": "e2e/test_commands.py",
     "cli.fws_python": "e2e/test_commands.py",
