@@ -1,8 +1,11 @@
-"""Finds a server's control socket and asks it, with a deadline for everything: used by fws-ctl."""
+"""Finds a server's control socket and asks it, with a deadline for everything: used by fws-ctl and fws-top."""
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import math
+import os
 import socket
 from collections.abc import Iterator
 
@@ -32,7 +35,7 @@ class ControlClient:
     """A connection to a server's control socket. Raises SystemRefusedError when the server is gone, or too slow."""
 
     def __init__(self, path: str, timeout_s: float) -> None:
-        self._path = path
+        self.path = path
         self._timeout_s = timeout_s
         self._decoder = FrameDecoder("the server")
         self._frames: Iterator[Frame] = iter(())
@@ -87,7 +90,7 @@ class ControlClient:
         try:
             return next(self._frames, None)
         except FrameError:
-            raise SystemRefusedError(f"what listens at {self._path} is no server of fws-pipe") from None
+            raise SystemRefusedError(f"what listens at {self.path} is no server of fws-pipe") from None
 
     @contextlib.contextmanager
     def _told(self, problem: str) -> Iterator[None]:
@@ -95,7 +98,7 @@ class ControlClient:
         try:
             yield
         except (TimeoutError, BlockingIOError):  # the latter: too many others wait for it
-            text = f"the server at {self._path} has not answered within {self._timeout_s:g} s"
+            text = f"the server at {self.path} has not answered within {self._timeout_s:g} s"
             raise SystemRefusedError(text) from None
         except OSError as error:
             raise SystemRefusedError(f"{problem}: {error.strerror or error}") from None
@@ -103,6 +106,28 @@ class ControlClient:
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()
+
+
+def add_server_options(parser: argparse.ArgumentParser, timeout: str) -> None:
+    """Add the options that choose a server, and bound how long it may take; `timeout` tells the default in seconds."""
+    parser.add_argument("--control", metavar="PATH", default=_from_environment(), help="the server's control socket")
+    parser.add_argument(
+        "--timeout", type=_seconds, metavar="SECONDS",
+        help=f"how long the server may take to answer (default: {timeout})",
+    )  # fmt: skip
+
+
+def _from_environment() -> str | None:
+    path = os.environ.get("FWS_CONTROL")
+    return None if path in (None, "", "auto", "off") else path
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        seconds = float(text)
+        if 0 < seconds < math.inf:
+            return seconds
+    raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text}")
 
 
 def connect_to(path: str | None, timeout_s: float) -> ControlClient:

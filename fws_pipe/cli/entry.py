@@ -105,6 +105,14 @@ def fws_ctl() -> None:
     main()
 
 
+def fws_top() -> None:
+    """Run fws-top."""
+    die_of_interrupts()
+    from fws_pipe.cli.fws_top import main
+
+    main()
+
+
 def fws_test() -> None:
     """Run fws-test."""
     die_of_interrupts()

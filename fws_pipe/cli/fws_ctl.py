@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
-import math
 import os
 import sys
 from collections.abc import Callable
 
-from fws_pipe.cli.control_client import WINDOW, ControlClient, RefusedRequestError, connect_to
+from fws_pipe.cli.control_client import WINDOW, ControlClient, RefusedRequestError, add_server_options, connect_to
 from fws_pipe.config.arguments import Parser, parse_all, parse_drain_over
 from fws_pipe.errors import EXIT_UNFINISHED, UsageError
 from fws_pipe.pipes.blocks import STDIN, BlockWriter, ReadBuffer, lines_of_blocks, run_program, say
@@ -48,11 +46,7 @@ def make_parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--control", metavar="PATH", default=_from_environment(), help="the server's control socket")
-    parser.add_argument(
-        "--timeout", type=_seconds, metavar="SECONDS",
-        help=f"how long the server may take to answer (default: {_TIMEOUT_S:g}, for reload {_RELOAD_TIMEOUT_S:g})",
-    )  # fmt: skip
+    add_server_options(parser, f"{_TIMEOUT_S:g}, for reload {_RELOAD_TIMEOUT_S:g}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     def add(name: str, run: Callable[[ControlClient, argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
@@ -83,19 +77,6 @@ def make_parser() -> Parser:
         "stage", metavar="STAGE", nargs="?", help="what it writes: front, a stage's number or name, or sink"
     )
     return parser
-
-
-def _from_environment() -> str | None:
-    path = os.environ.get("FWS_CONTROL")
-    return None if path in (None, "", "auto", "off") else path
-
-
-def _seconds(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        seconds = float(text)
-        if 0 < seconds < math.inf:
-            return seconds
-    raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text}")
 
 
 def _drain_over(text: str) -> float:

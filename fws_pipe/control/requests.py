@@ -141,6 +141,7 @@ class Requests:
             "listening": list(self._controls.urls()),
             "counters": {name: count for name, count in statistics.counts.items() if count},
             "gauges": {gauge.value: value for gauge, value in statistics.gauges.items()},
+            "outboxes": sum(client.wire.outbox.size for link in front.links for client in link.clients),
         }
         await connection.answer(status, done())
 

@@ -22,6 +22,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "fws_cat",
         "fws_emit",
         "fws_ctl",
+        "fws_top",
+        "top_view",
         "control_client",
         "fws_check",
         "fws_test",
@@ -195,7 +197,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "counters": (),
     "log": (),
     "pipes": ("ends", "json_lines", "blocks", "line_cutter"),
-    "system": ("processes", "first_process", "service_manager", "runtime_folder", "signals"),
+    "system": ("full_screen", "processes", "first_process", "service_manager", "runtime_folder", "signals"),
     "protocol": ("outgoing", "json_form", "control", "takeover", "life", "actions", "events", "codec"),
     "errors": (),
     "terminal": (),
@@ -217,6 +219,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
         "cli.fws_cat": _AFTER_SIGNALS,
         "cli.fws_emit": _AFTER_SIGNALS,
         "cli.fws_ctl": _AFTER_SIGNALS,
+        "cli.fws_top": _AFTER_SIGNALS,
         "cli.fws_check": _AFTER_SIGNALS,
         "cli.fws_test": _AFTER_SIGNALS,
         "cli.fws_replay": _AFTER_SIGNALS,
@@ -241,6 +244,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
 """What a module imports inside its functions, and why: only these may, and only downwards, as at the top."""
 
 SANS_IO = {
+    "cli": ("top_view",),
     "config": ("arguments", "routes"),
     "ledger": ("phases", "journal", "blame", "progress"),
     "clients": ("remembered", "memory", "slow_client"),

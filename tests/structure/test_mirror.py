@@ -49,6 +49,8 @@ ELSEWHERE = {
     "front.reception": "e2e/test_admission.py",
     "cli.control_client": "e2e/test_control.py",
     "cli.fws_ctl": "e2e/test_control.py",
+    "cli.fws_top": "e2e/test_top.py",
+    "system.full_screen": "e2e/test_top.py",
     "control.connection": "e2e/test_control.py",
     "control.server": "e2e/test_control.py",
     "protocol.control": "e2e/test_control.py",
