@@ -43,10 +43,11 @@ server, or it has not answered in time."""
 
 def main() -> None:
     """Run fws-top."""
-    run_program("fws-top", lambda: _run(parse_all(_parser(), sys.argv[1:])))
+    run_program("fws-top", lambda: _run(parse_all(make_parser(), sys.argv[1:])))
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """fws-top's command line."""
     parser = Parser(
         prog="fws-top",
         description="Shows what each process of a running server does and uses, and where it is held up.",
