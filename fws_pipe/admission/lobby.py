@@ -119,7 +119,7 @@ class Lobby:
         """The newcomers that had sent nothing at the last look, oldest first, and the time when each came."""
         self._changed = trio.lowlevel.ParkingLot()
         self._is_shut = False
-        """Whether nobody comes in."""
+        """Whether no connection is let in."""
         self.pauses = 0
         """How often accepting has paused because the lobby was full."""
         self.silent_turned_out = 0
@@ -137,7 +137,7 @@ class Lobby:
         return min(at_most, self._limit - len(self._groups)) if self._limit else at_most
 
     def shut(self) -> None:
-        """Let nobody in until `reopen`: connections wait in the kernel's queue."""
+        """Let no connection in until `reopen`: they wait in the kernel's queue."""
         self._is_shut = True
 
     def reopen(self) -> None:

@@ -1,4 +1,4 @@
-"""What stands behind a front, as the start and the end of the server see it."""
+"""The interface of what stands behind a front, as the start and the end of the server see it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fws_pipe.chain.successor import Outcome
 
 
 class Backend(Protocol):
-    """A supervised chain, or our own stdin and stdout."""
+    """A supervised chain, or the server's own stdin and stdout."""
 
     serving: trio.Event
     """Set once it has served for the first time."""
@@ -22,23 +22,23 @@ class Backend(Protocol):
         """Whether it was ended before it had finished by itself."""
 
     async def run(self) -> None:
-        """Run until `stop`. Raises FwsError when it can't go on."""
+        """Run until `stop`. Raises FwsError if it can't go on."""
 
     def stop(self, grace_s: float) -> None:
         """Finish within `grace_s` seconds."""
 
     def hurry(self) -> None:
-        """End now: there is no time left."""
+        """End now."""
 
     def expect_stop(self) -> None:
-        """Prepare for a `stop` that follows soon: read no further from outside."""
+        """Stop reading from outside: a `stop` follows soon."""
 
     async def wait_taken_in(self) -> None:
-        """Wait until the lines that were read from outside before `expect_stop` are with the chain."""
+        """Wait until the lines that were read from outside before `expect_stop` are in the feeds."""
 
 
 ReadChains = Callable[[], Mapping[str, Sequence[Command]]]
-"""Gives the chains as they are to be from now on, by the patterns of their paths. Raises FwsError."""
+"""Reads the present chains, by the patterns of their paths. Raises FwsError."""
 
 Reload = Callable[[str], Outcome]
-"""Reads the chain and the files of secrets again, and logs what comes of it; the text says what asked for it."""
+"""Reloads the chains and the files of secrets, and logs the outcome; the argument names the cause, for the log."""

@@ -1,4 +1,4 @@
-"""A front made from the configuration."""
+"""Makes the front that the configuration asks for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fws_pipe.websocket.tls import TlsFiles
 
 @contextlib.asynccontextmanager
 async def configured_front(config: Config, name: str, log: Log, *, checks_actions: bool) -> AsyncIterator[Front]:
-    """A front, and the nursery of all its tasks. Raises UsageError for options that make no sense together."""
+    """Make a front, with the nursery for its tasks. Raises UsageError for options that contradict each other."""
     limits = Limits(
         max_message=config.max_message,
         max_clients=config.max_clients,
@@ -67,15 +67,15 @@ async def configured_front(config: Config, name: str, log: Log, *, checks_action
 
 def _entrance_settings(config: Config) -> EntranceSettings:
     if config.cert is None and (config.key or config.client_ca):
-        raise UsageError(f"--{'key' if config.key else 'client-ca'} makes no sense without --cert")
+        raise UsageError(f"--{'key' if config.key else 'client-ca'} needs --cert")
     if config.proxy_protocol and not config.trusted_proxy:
-        raise UsageError("--proxy-protocol: of which proxy? Name it: --trusted-proxy 10.0.0.0/8, or another")
+        raise UsageError("--proxy-protocol needs --trusted-proxy with the proxy's address, such as 10.0.0.0/8")
     tls = TlsFiles(config.cert, config.key, config.client_ca) if config.cert else None
     takes_jwt = config.auth_jwt is not None or config.auth_jwt_secret is not None
     wants_token = config.auth_tokens is not None or takes_jwt
     if not takes_jwt and (config.auth_audience or config.auth_issuer):
         option = "audience" if config.auth_audience else "issuer"
-        raise UsageError(f"--auth-{option} makes no sense without --auth-jwt or --auth-jwt-secret")
+        raise UsageError(f"--auth-{option} needs --auth-jwt or --auth-jwt-secret")
     auth = AuthSettings(
         tokens_file=config.auth_tokens,
         jwt_key_file=config.auth_jwt,

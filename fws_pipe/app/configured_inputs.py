@@ -1,4 +1,4 @@
-"""The inputs that the configuration asks for."""
+"""Makes the inputs that the configuration asks for."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from fws_pipe.log import Log
 def configured_inputs(
     config: Config, front: Front, feeds: Callable[[], Sequence[Feed]], surroundings: Surroundings, log: Log
 ) -> list[Input]:
-    """What brings in lines from outside: the server's own stdin, and the commands of --source.
+    """Make an input for the server's own stdin, if --stdin was given, and for each command of --source.
 
-    Each line goes into all of `feeds`, as they are when it comes.
+    Each line goes into all feeds; `feeds` gives the present ones.
     """
 
     def lines_on(channel: str, label: str) -> LineFeed:

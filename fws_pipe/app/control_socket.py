@@ -1,4 +1,4 @@
-"""The control socket that the configuration asks for."""
+"""Opens the control socket that the configuration asks for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fws_pipe.log import Log
 from fws_pipe.system.runtime_folder import CONTROL_NAME
 
 Control = Callable[[Sequence[Listener]], ControlServer]
-"""Makes what serves the control socket of a server that listens on these sockets, as they are at each moment."""
+"""Makes the control server; the argument gives the listening sockets of the moment."""
 
 _BESIDE = ".new"
 """Behind the path of the control socket of a server that takes over one with the same path."""
@@ -34,9 +34,9 @@ _BACKLOG = 64
 
 @contextlib.contextmanager
 def control_listener(config: Config, folder: str | None, log: Log) -> Iterator[UnixListener | None]:
-    """Listen for fws-ctl; None: not at all. `folder` is the server's own. Raises SystemRefusedError for a named path.
+    """Listen for fws-ctl; yields None if there is no control socket. `folder` is the server's own.
 
-    A server that nobody has asked for a control socket works without one, too.
+    Raises SystemRefusedError only for a path that --control names: the default one isn't needed to serve.
     """
     listener = None
     if config.control == CONTROL_AUTO:
@@ -64,8 +64,9 @@ def control_of(
     stopping: Stopping,
     log: Log,
 ) -> Control:
-    """Make what answers the peers of a listener: for a front, its chains and what is beside them. A drain sets
-    `stopping`.
+    """A function that makes the control server for a listener. `beside` are the processes beside the chains.
+
+    A drain sets `stopping`.
     """
 
     def drain(over_s: float | None) -> bool:

@@ -1,8 +1,8 @@
-"""The end of a server, in order: what was read goes through, the clients are closed, the chain finishes.
+"""Drains a server in order: messages that were read go through, the clients are closed, the chain finishes.
 
 With --drain-over the clients are closed one after the other before that, so that they don't all come back at once. Each
-is told the same time to wait, that over which they are closed: so they return as they were closed, one after the other,
-and the first of them when the last one has been closed.
+client is told to wait for that same time. So they return in the order in which they were closed, and the first one
+returns when the last one has been closed.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from fws_pipe.websocket.rfc6455 import GOING_AWAY, SERVICE_RESTART
 from fws_pipe.wording import counted
 
 CHAINS_SHARE_S = 2.0
-"""How much of the drain timeout is left for the chain to finish after the clients have gone."""
+"""The part of the drain timeout that is left for the chain after the clients have gone."""
 
 _LAGGARDS_SHARE = 0.1
-"""Share of the drain timeout for clients that have sent more than is dealt with at once: a flood never ends."""
+"""The share of the drain timeout for clients with unread messages, since a flood never ends."""
 
 _INPUTS_SHARE = 0.5
-"""Share of the drain timeout for lines that inputs have read and for which the chain has no room yet."""
+"""The share of the drain timeout for lines that inputs have read and the feeds had no room for."""
 
 _HANDSHAKES_SHARE = 0.1
 """Share of the drain timeout for handshakes under way, whose clients are refused in order, and then for files."""
@@ -45,11 +45,11 @@ _STEP_S = 0.1
 """The least time between two steps of a spread close: of thousands of clients each step closes many."""
 
 _SETTLE_S = 1.0
-"""How long a step waits for the replies to what has been read: a slow chain must not stretch the whole."""
+"""The time limit of a step for replies to messages that were read, so that a slow chain doesn't stretch the close."""
 
 
 class Farewell(NamedTuple):
-    """What clients are told at the end: those that ask to come in, and those that are here."""
+    """The server's last word: `refusal` for handshakes, `code` and `reason` for clients."""
 
     refusal: Refusal
     code: int
@@ -60,16 +60,16 @@ GOODBYE = Farewell(CLOSING, GOING_AWAY, "the server is shutting down")
 
 
 def see_you_in(seconds: float) -> Farewell:
-    """Tell the clients when to come back; docs/operations.md says how they read that."""
+    """The farewell that tells clients when to come back; docs/operations.md says in which form."""
     hint = math.ceil(seconds)
     refusal = replace(CLOSING, headers=(("Retry-After", str(hint)),))
     return Farewell(refusal, SERVICE_RESTART, f"the server restarts: try again in {hint} s")
 
 
 async def drain(config: Config, front: Front, backend: Backend, stopping: Stopping) -> None:
-    """Close the clients over the time that was asked for; then end the rest in order, within --drain-timeout.
+    """Close the clients over the time of --drain-over, if any; then, within --drain-timeout, end the rest in order.
 
-    Everything that was read goes through, the clients that are left are closed, and the backend stops.
+    Messages that were read go through, the remaining clients are closed, and the backend stops.
     """
     farewell = see_you_in(stopping.over_s) if stopping.over_s else GOODBYE
     if stopping.over_s and backend.serving.is_set():
@@ -79,7 +79,7 @@ async def drain(config: Config, front: Front, backend: Backend, stopping: Stoppi
     deadline = trio.current_time() + config.drain_timeout
     backend.expect_stop()
     if backend.serving.is_set():
-        # Clients that take all their time must not take the chain's.
+        # Slow clients must not use up the chain's time.
         with trio.move_on_at(deadline - min(CHAINS_SHARE_S, config.drain_timeout / 2)):
             with trio.move_on_after(config.drain_timeout * _HANDSHAKES_SHARE):
                 await front.lobby.wait_empty()
@@ -94,9 +94,9 @@ async def drain(config: Config, front: Front, backend: Backend, stopping: Stoppi
 
 
 async def _close_over(front: Front, over_s: float, farewell: Farewell) -> None:
-    """Close the clients that are here one after the other, the last ones when `over_s` seconds have passed.
+    """Close the present clients one after the other, over `over_s` seconds.
 
-    Those that finish their handshake meanwhile stay.
+    Clients whose handshake ends meanwhile stay.
     """
     clients = [client for link in front.links for client in link.clients if client.is_open]
     random.shuffle(clients)  # no route's clients before another's
@@ -119,9 +119,9 @@ def _close(client: Client, farewell: Farewell) -> None:
 
 
 async def finish_clients(route: Route, drain_timeout: float, farewell: Farewell) -> None:
-    """Let what a route's clients have sent go through, close them, and let the chain hear of that.
+    """Let the messages of a route's clients go through, close the clients, and let the chain hear of that.
 
-    Clients that come meanwhile are refused.
+    New clients are refused meanwhile.
     """
     route.let_all_go_on()
     with trio.move_on_after(drain_timeout * _LAGGARDS_SHARE):
@@ -129,7 +129,7 @@ async def finish_clients(route: Route, drain_timeout: float, farewell: Farewell)
     feed = route.link.feed
     await feed.wait_settled()  # replies to what has been read go out before the Close frames do
     await route.close(*farewell)
-    feed.shut_out()  # no client is left to hear it
+    feed.shut_out()  # no client is left for events from outside
     await feed.wait_settled()
 
 
@@ -137,15 +137,15 @@ _PLURALS = {"event": "events", "publish": "publishes", "line": "lines"}
 
 
 def check_finished(front: Front, backend: Backend) -> None:
-    """Raise UnfinishedError where anything is left undone."""
+    """Raise UnfinishedError if events, publishes or lines are left unfinished."""
     left = {("event", "that the chain has not finished"): sum(link.feed.unfinished for link in front.links)}
     if backend.was_cut_off:
         untracked = sum(link.feed.untracked for link in front.links)
         left["event", "that the chain, which lets no tick through, may not have read"] = untracked
     left["publish", "that Redis has not confirmed"] = front.statistics().counts[Count.PUBLISHES_LOST]
-    left["line", "of input that the chain has not got"] = front.counters[Count.LINES_LOST]
+    left["line", "of input that the chain did not get"] = front.counters[Count.LINES_LOST]
     if any(left.values()):
         what = " and ".join(
             f"{counted(count, noun, _PLURALS[noun])} {clause}" for (noun, clause), count in left.items() if count
         )
-        raise UnfinishedError(f"stopped with {what}; --drain-timeout says how long that may take")
+        raise UnfinishedError(f"stopped with {what}; a longer --drain-timeout gives them more time")

@@ -1,4 +1,4 @@
-"""The processes behind a front, as programs to start."""
+"""The programs to start behind a front: the stages and the sink, and the sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fws_pipe.config.options import Config
 
 
 def chain_programs(config: Config, commands: Sequence[Command], sink: Program) -> list[Program]:
-    """The stages of a chain, and its sink."""
+    """The programs of a chain's stages, and its sink."""
     stages = [
         Program(
             command.label,
@@ -29,9 +29,9 @@ def _files_of(command: Command) -> list[str]:
 
 
 def source_programs(config: Config, redis: Mapping[str, str]) -> list[Program]:
-    """What brings in events from outside: Redis's subscriptions, and those of the user's own storage module.
+    """The programs that bring in events from outside: for Redis, and for the user's own storage module.
 
-    `redis` tells a source how to get to Redis; it is empty where there is none.
+    `redis` is the environment that tells the source how to reach Redis; empty: there is no Redis.
     """
     programs = []
     if redis:

@@ -1,4 +1,4 @@
-"""Every reload, whatever has asked for it: the service manager is told when it begins and when it is through."""
+"""Tells the service manager when a reload begins and ends, whatever has caused it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Reloads:
         self._asked = trio.Event()
 
     def __call__(self, why: str) -> Outcome:
-        """Reload; returns what comes of it."""
+        """Reload; returns the outcome."""
         self._notifier.reloading()
         outcome = self._reload(why)
         self._under_way.append(outcome)
@@ -28,7 +28,7 @@ class Reloads:
         return outcome
 
     async def tell_ends(self) -> None:
-        """Tell for ever when no reload is under way any more. Start it once the server is ready: it tells the same."""
+        """Tell the manager whenever the last reload under way has ended. To be started once the server is ready."""
         while True:
             await self._asked.wait()
             problem = ""

@@ -1,4 +1,4 @@
-"""What stands behind one route: its chain, the sources beside it, and its clients' side in the front."""
+"""One route's backend: its chain and the sources beside it, with the route itself in the front."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from fws_pipe.log import Log
 from fws_pipe.protocol.control import FRONT
 
 ROUTE_VARIABLE = "FWS_ROUTE"
-"""Tells the stages which paths they serve."""
+"""The variable that tells the stages the pattern of their paths."""
 
 _SOURCES_S = 2.0
-"""How long the sources may take to leave Redis when their chain has failed."""
+"""The time that the sources have to leave Redis after their chain has failed."""
 
 
 class RouteBackend:
@@ -41,7 +41,7 @@ class RouteBackend:
         shown: Callable[[], str],
         log: Log,
     ) -> None:
-        """`shown` gives the name of the route, for people; empty where it is the only one."""
+        """`shown` gives the route's name for messages; empty if it is the only one."""
         self.route = route
         self._shown = shown
         self.log = log
@@ -50,30 +50,30 @@ class RouteBackend:
         self.serving = trio.Event()
         """Set once the chain and the sources have served for the first time."""
         self.start = Outcome()
-        """What comes of the first start."""
+        """The outcome of the first start."""
         self.has_ended = trio.Event()
-        """Set once it has stopped, or failed."""
+        """Set once the route has stopped or failed."""
         self.has_failed = False
-        """Whether its chain can't go on."""
+        """Whether the chain can't go on."""
 
     @property
     def was_cut_off(self) -> bool:
-        """Whether signals had to end its chain, or a source."""
+        """Whether signals had to end the chain or a source."""
         return any(backend.was_cut_off for backend in (self._chain, *self._sources))
 
     async def run(self) -> None:
-        """Run until `stop`. Raises FwsError when its chain, or a source at its first start, can't go on."""
+        """Run until `stop`. Raises FwsError if the chain, or a source at its first start, can't go on."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._note_serving)
                 await self._run_all()
-                nursery.cancel_scope.cancel()  # it may have been stopped before it has served
+                nursery.cancel_scope.cancel()  # it may have been stopped before it served
         except* FwsError as group:
             self.has_failed = True
             self.start.decide(f"{self.route.pattern}: {first_error(group).lines[0]}")
             raise
         finally:
-            self.start.decide("the server has been stopped meanwhile")
+            self.start.decide("the server was stopped meanwhile")
             self.has_ended.set()
 
     async def _run_all(self) -> None:
@@ -98,15 +98,15 @@ class RouteBackend:
 
     @property
     def programs(self) -> Sequence[Program]:
-        """The programs of the chain that runs now, the sink last."""
+        """The programs of the running chain, the sink last."""
         return self._chain.programs
 
     def reload(self, programs: Sequence[Program]) -> Outcome:
-        """Start a chain of these programs beside the current one, which it replaces as soon as it serves."""
+        """Start a chain of these programs beside the running one, and let it take over once it serves."""
         return self._chain.reload(programs)
 
     def reports(self) -> list[list[StageReport]]:
-        """What its processes are doing: those of the chain with the front before them, then each source."""
+        """The state of each process: a list for the front and the chain's stages, then one for each source."""
         stages = self._chain.report()
         front = StageReport(
             FRONT, os.getpid(), "up", 0, stages[-1].output, stages[0].input, self.route.link.feed.events
@@ -119,7 +119,7 @@ class RouteBackend:
 
     @property
     def name(self) -> str:
-        """Which of several routes it is; empty where it is the only one."""
+        """The route's name for messages; empty if it is the only one."""
         return self._shown()
 
     async def suspend(self) -> None:
@@ -131,12 +131,12 @@ class RouteBackend:
         self._chain.resume()
 
     def expect_stop(self) -> None:
-        """A `stop` follows soon."""
+        """Prepare for a `stop` that follows soon."""
         for backend in (self._chain, *self._sources):
             backend.expect_stop()
 
     async def wait_taken_in(self) -> None:
-        """No-op: what sources bring in can't be lost by them."""
+        """No-op: events from sources wait in Redis."""
 
     def stop(self, grace_s: float) -> None:
         """Finish within `grace_s` seconds."""
@@ -151,7 +151,7 @@ class RouteBackend:
 
 @dataclass(frozen=True)
 class RouteMaker:
-    """Makes what a route needs, from the configuration."""
+    """Makes routes and their programs from the configuration."""
 
     config: Config
     front: Front
@@ -159,12 +159,12 @@ class RouteMaker:
     redis: RedisSettings | None
 
     def programs(self, pattern: str, commands: Sequence[Command]) -> list[Program]:
-        """The stages of a chain, and its sink."""
+        """The programs of a chain's stages, and its sink."""
         sink = module_program("sink", "fws_pipe.chain.sink", self._redis_environment(pattern))
         return chain_programs(self.config, commands, sink)
 
     def make(self, pattern: str, programs: Sequence[Program], shown: Callable[[], str], log: Log) -> RouteBackend:
-        """A new route, which takes no clients yet; `shown` is as in RouteBackend."""
+        """Make a route, which takes no clients yet; `shown` is as in RouteBackend."""
         log = log.of_part(shown)
         environment = {**self.surroundings.environment, ROUTE_VARIABLE: pattern}
         surroundings = replace(self.surroundings, environment=environment)
@@ -176,7 +176,7 @@ class RouteMaker:
         return RouteBackend(route, Supervisor(programs, surroundings, route.link, log), sources, shown, log)
 
     def _redis_environment(self, pattern: str) -> Mapping[str, str]:
-        """What tells the sink and the source of Redis, and of their route there; nothing without Redis."""
+        """The environment that tells the sink and the source of Redis and of their route; empty without Redis."""
         if self.redis is None:
             return {}
         return replace(self.redis, route="" if pattern == EVERY_PATH else pattern).to_environment()

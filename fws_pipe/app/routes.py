@@ -1,11 +1,11 @@
-"""All routes of a server, as one backend. Each has its own supervision; the server ends when none is left that serves.
+"""All routes of a server as one backend. Each is supervised on its own; the server ends when no route can serve.
 
-    start     every route starts; each takes clients once it serves
-    reload    changed: the new chain replaces the old one as it does anywhere (chain/successor.py)
-              added: takes clients once it serves; removed: takes no more, closes those that it has, drains, ends
-    failure   a chain that can't go on: its clients are closed (1011), new ones get 503, until a reload starts it again
+    start     every route starts, and takes clients once it serves
+    reload    changed: the new chain takes over from the old one (chain/successor.py)
+              added: the route takes clients once it serves; removed: it refuses new clients, closes its own, and drains
+    failure   a chain can't go on: its clients are closed (1011), and new ones get 503 until a reload starts it again
 
-Rule: what happens in one route leaves the others as they are.
+Rule: whatever happens in one route leaves the others unchanged.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from fws_pipe.websocket.rfc6455 import GOING_AWAY, INTERNAL_ERROR
 from fws_pipe.wording import counted
 
 _SLOW_START_S = 2.0
-"""How long the first route that serves waits for the others; a later one takes clients once it serves."""
+"""The time that the first serving route waits for the others; a later one takes clients once it serves."""
 
 _GAVE_UP_S = 2.0
-"""How long clients may take for their Close frames when their chain has failed."""
+"""The time limit for clients to answer Close frames after their chain has failed."""
 
 
 _NOT_SERVED = Farewell(NO_ROUTE, GOING_AWAY, "this path is not served any more")
 
 
 class Routes:
-    """The routes by their patterns (`backend.Backend`). `drain_timeout` is what a removed one has to finish, in s."""
+    """The routes, as one backend (`backend.Backend`). A removed route has `drain_timeout` seconds to finish."""
 
     def __init__(
         self, maker: RouteMaker, chains: Mapping[str, Sequence[Command]], drain_timeout: float, log: Log
@@ -50,9 +50,9 @@ class Routes:
         self._log = log
         self._current: dict[str, RouteBackend] = {}
         self._all: list[RouteBackend] = []
-        """Those of now, and those that have been removed and are not through yet."""
+        """The current routes, and the removed ones that still drain."""
         self._nursery: trio.Nursery | None = None
-        """Runs them, once this runs."""
+        """Runs the routes while `run` runs."""
         self._is_stopping = False
         self.serving = trio.Event()
         for pattern, commands in chains.items():
@@ -67,24 +67,24 @@ class Routes:
             self._nursery.start_soon(self._run_route, pattern, backend)
 
     def _shown(self, pattern: str) -> str:
-        """How log lines name a route: not at all where one chain serves every path."""
+        """The name of a route in log lines; empty if one chain serves every path."""
         return "" if self._current.keys() == {EVERY_PATH} else pattern
 
     @property
     def was_cut_off(self) -> bool:
-        """Whether signals had to end one of them."""
+        """Whether signals had to end any of them."""
         return any(backend.was_cut_off for backend in self._all)
 
     def chains(self) -> list[RouteBackend]:
-        """Those that have not failed."""
+        """The current routes that have not failed."""
         return [backend for backend in self._current.values() if not backend.has_failed]
 
     def feeds(self) -> list[Feed]:
-        """The feeds of those that serve: what comes in for all of them goes there."""
+        """The feeds of the routes that serve, which get the lines of inputs."""
         return [backend.route.link.feed for backend in self.chains() if backend.serving.is_set()]
 
     async def run(self) -> None:
-        """Run until `stop`. Raises FwsError when no route is left that can serve."""
+        """Run until `stop`. Raises FwsError when no route can serve."""
         async with trio.open_nursery() as watching:
             watching.start_soon(self._note_serving)
             async with trio.open_nursery() as self._nursery:
@@ -93,7 +93,7 @@ class Routes:
             watching.cancel_scope.cancel()
 
     async def _note_serving(self) -> None:
-        """Wait until each of the first routes serves, has failed or takes long; where all fail, `run` ends."""
+        """Set `serving` once the first routes serve, have failed or take long; if all fail, `run` ends."""
         first = list(self._all)
         await wait_for_any(*(backend.serving.wait for backend in first), partial(_wait_ended, first))
         with trio.move_on_after(_SLOW_START_S):
@@ -119,7 +119,7 @@ class Routes:
             self._front.routes.put(pattern, backend.route)
 
     async def _note_failed(self, pattern: str, backend: RouteBackend, error: FwsError) -> None:
-        """Close the clients of a route whose chain can't go on. Raises its error if no other route is left."""
+        """Close the clients of a route whose chain can't go on. Raises its error if no other route can serve."""
         if self._current.get(pattern) is backend:
             self._front.routes.put(pattern, backend.route)
         with trio.move_on_after(_GAVE_UP_S):
@@ -133,16 +133,16 @@ class Routes:
             raise error
 
     def _forget(self, backend: RouteBackend) -> None:
-        """A route that has been removed, or replaced after its failure, is through."""
+        """Forget a route that has drained after it was removed, or replaced after its failure."""
         self._all.remove(backend)
         self._front.end_route(backend.route)
 
     # Reload.
 
     def reload(self, chains: Mapping[str, Sequence[Command]], why: str) -> Outcome:
-        """Serve these routes from now on; `why` is what has asked for it, for the log.
+        """Serve these routes from now on. `why` names the cause, for the log.
 
-        Where no route is new, gone or known to have changed, every chain is replaced: there is a reason to ask.
+        If no route is new, removed or known to have changed, every chain is replaced, since the caller has a reason.
         """
         if self._is_stopping:
             return decided("the server is stopping")

@@ -97,7 +97,7 @@ class StandardStreams:
 
 
 class _Stdin:
-    """An `Inlet` that somebody else may share: only a thread can wait for it."""
+    """An `Inlet` that other processes may share, so that a thread has to wait for it."""
 
     descriptor: int | None = None
     early = b""
@@ -111,7 +111,7 @@ class _Stdin:
 
 
 class _Stdout:
-    """An `Outlet` that somebody else may share: only a thread can wait for it."""
+    """An `Outlet` that other processes may share, so that a thread has to wait for it."""
 
     async def write(self, data: bytes) -> None:
         """Write all of it."""
@@ -125,7 +125,7 @@ class _Stdout:
 
 
 def _end_stdout() -> None:
-    """Give whoever reads our stdout the end of input; descriptor 1 stays taken, so that nothing else gets it."""
+    """End our stdout for its reader; descriptor 1 stays taken, so that nothing else gets that number."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.close(null)

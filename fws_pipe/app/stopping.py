@@ -18,7 +18,10 @@ class Stopping:
         """Where the clients are being closed one after the other; None: they aren't."""
 
     def begin(self, over_s: float | None = None) -> bool:
-        """End the server, with its clients closed over so many seconds; None: as configured. False: it ends already."""
+        """Begin to stop the server, and close its clients over some seconds (None: as configured).
+
+        Returns False if it is stopping already.
+        """
         if self.is_set():
             return False
         if over_s is not None:

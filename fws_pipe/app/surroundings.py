@@ -1,4 +1,4 @@
-"""What all stages and sources share while the server runs: environment, storage, the server's name in Redis, stdout."""
+"""The resources that all stages and sources share: environment, storage, the server's name in Redis, stdout."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from fws_pipe.system.runtime_folder import runtime_folder
 
 @contextlib.contextmanager
 def name_in_redis(redis: RedisSettings | None, log: Log) -> Iterator[None]:
-    """Hold the server's name in Redis. The source keeps it, and gives it back at its end. Raises FwsError."""
+    """Take the server's name in Redis, which the source then keeps until it ends. Raises FwsError."""
     if redis is None:
         yield
         return
     from fws_pipe.broker.membership import forget_server, take_name
 
-    take_name(redis, log.always)  # it may wait: nothing runs yet
+    take_name(redis, log.always)  # it may block, since nothing runs yet
     try:
         yield
     except BaseException:
-        forget_server(redis)  # there may have been no source that could
+        forget_server(redis)  # no source may have run that could do it
         raise
 
 
 @contextlib.contextmanager
 def own_folder(config: Config, log: Log) -> Iterator[str | None]:
-    """The server's own folder, for a database without a path of its own and for the control socket; None: neither.
+    """Make the server's own folder, for the control socket and for a database without a path; yields None without it.
 
-    Raises SystemRefusedError where the database can't do without it.
+    Raises SystemRefusedError if a database needs the folder.
     """
     with contextlib.ExitStack() as open_folder:
         folder = None
@@ -47,12 +47,12 @@ def own_folder(config: Config, log: Log) -> Iterator[str | None]:
             try:
                 folder = open_folder.enter_context(runtime_folder())
             except SystemRefusedError:
-                log.info("fws-ctl can't reach this server: no folder can be made for its socket; see --control")
+                log.info("fws-ctl can't reach this server: can't make a folder for its socket; see --control")
         yield folder
 
 
 def _storage_environment(config: Config, redis: RedisSettings | None, folder: str | None) -> dict[str, str]:
-    """The variables that name the storage; a database without a path of its own is in the server's folder."""
+    """The variables that name the storage; a database without a path is in the server's folder."""
     environment = dict(config.storage_environment)
     if config.storage == StorageKind.REDIS and redis is not None:
         environment.update(redis.to_environment())
@@ -69,7 +69,7 @@ def stage_surroundings(
     stdout: int,
     log: Log,
 ) -> Surroundings:
-    """The stages' environment, made from ours, and their stdout, which they know as the descriptor `stdout`."""
+    """The stages' environment, made from the server's, and their stdout, which is the descriptor `stdout` to them."""
     plain = stage_environment(environment, config.pass_env, is_clean=config.clean_env)
     if kept := sorted(environment.keys() - plain.keys()):
         log.debug(f"kept from the stages' environment: {', '.join(kept)}")

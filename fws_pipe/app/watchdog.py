@@ -1,8 +1,8 @@
-"""The service manager's watchdog gets a sign of life while the chain's ticks come back (sd_watchdog_enabled(3)).
+"""Sends signs of life to the service manager's watchdog while a chain's ticks come back (sd_watchdog_enabled(3)).
 
-So the manager replaces a server that doesn't serve although its process runs: one that is stuck itself, and one whose
-chain hangs even after `--stall-timeout` has restarted it. A chain that lets no tick through can't be watched in this
-way: then the server's own work is the sign. Of several routes one will do, since a chain that hangs is no reason to end
+So the manager replaces a server that doesn't serve although its process runs: because it is stuck itself, or because
+its chain hangs even after `--stall-timeout` has restarted it. With a chain that lets no tick through, the sign only
+tells that the server itself runs. With several routes one that lives is enough, since a hung chain is no reason to end
 the others.
 """
 
@@ -14,11 +14,11 @@ from fws_pipe.front.front import Front
 from fws_pipe.system.service_manager import Notifier
 
 _LOOKS = 4
-"""How often within the watchdog's timeout the ticks are looked at."""
+"""Checks of the ticks per timeout of the watchdog."""
 
 
 async def feed_watchdog(notifier: Notifier, front: Front) -> None:
-    """Tell the watchdog for ever while the chains return ticks; no-op where there is no watchdog."""
+    """Send signs of life while the chains return ticks, until cancelled; no-op without a watchdog."""
     if not notifier.watchdog_s:
         return
     before = _pulses(front)

@@ -32,10 +32,10 @@ async def watch_files(
         watched = {path for path in (*named, config.file) if path is not None} - restless.found
         changed = await Watch(watched).wait_changed()
         for path in restless.note_changed(changed, trio.current_time()):
-            log.always(f"--watch: {path} changes at each reload, so the chain seems to write it: it is watched no more")
+            log.always(f"--watch: no longer watching {path}: it changes at each reload, so the chain seems to write it")
         if stopping.is_set() or restless.found.issuperset(changed):
             continue
         reload("--watch")
         restless.note_reload(trio.current_time())
-        with contextlib.suppress(FwsError):  # which has been told
+        with contextlib.suppress(FwsError):  # the reload has logged it
             chains = read_chains()

@@ -1,4 +1,4 @@
-"""fws-pipe and fws-front: from argv to an exit code. A FwsError is one line on stderr, whatever it came through."""
+"""Runs fws-pipe and fws-front, from argv to an exit code. A FwsError becomes one line on stderr."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from fws_pipe.system.signals import die_of_interrupts, write_to_any_terminal
 Arguments = TypeVarTuple("Arguments")
 
 _DESCRIPTORS_OF_OURS = 64
-"""What the server needs for itself: pipes, listeners, epoll, and some to spare."""
+"""Descriptors for the server itself: pipes, listeners, epoll, and some to spare."""
 
 _HANDSHAKES_SHARE = 4
-"""What part of too few descriptors is for handshakes: a short while each, where a client stays."""
+"""If descriptors are short, one in this many is for handshakes, which take one for a short time only."""
 
 _DESCRIPTORS_OF_A_STAGE = 8
-"""What a stage takes while it is started."""
+"""Descriptors that a stage takes while it is started."""
 
 
 def pipe_main() -> None:
@@ -65,7 +65,7 @@ def server_main() -> None:
 
 
 def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
-    # Until the server minds its signals itself an interrupt just ends us; nothing has been started by then.
+    # Until the server handles signals an interrupt just ends it, since nothing has been started yet.
     die_of_interrupts()
     write_to_any_terminal()
     open_standard_streams()
@@ -76,7 +76,7 @@ def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence
         print(f"{program}: " + "\n".join(error.lines), file=sys.stderr)
         return_code = error.exit_code
     except* BrokenPipeError:
-        # Whoever read our answer has read enough of it, like `head`.
+        # The reader of our answer, such as `head`, has read enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return_code = EXIT_OK
     except* OSError as errors:
@@ -104,10 +104,10 @@ def _pipe(argv: Sequence[str]) -> None:
 
 
 def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[str, str]) -> None:
-    """Serve; `parse` reads the configuration again, of which the chain may be another then."""
+    """Serve until the end; `parse` reads the configuration again, for a reload."""
     handover = take_over(environment)
-    # The first free descriptor, which is one digit: dash knows no others in `>&$FWS_STDOUT_FD`. Each stage gets a pipe
-    # under this number, see chain/stdout.py.
+    # Taken early, so that it has a single digit: dash knows no others in `>&$FWS_STDOUT_FD`. Each stage gets a pipe
+    # with this number, see chain/stdout.py.
     stdout = _duplicate_of_stdout()
     chains = _resolve_all(config, environment)
     if config.quarantine is not None:
@@ -142,14 +142,14 @@ def _resolve_all(config: Config, environment: Mapping[str, str]) -> dict[str, Se
 
 
 def _checked(config: Config) -> Config:
-    """The configuration, when the storage and Redis that it names can be used. Raises UsageError, SystemRefusedError.
+    """Check that the storage and Redis can be used; returns the completed configuration.
 
-    A database without a path of its own isn't opened: nothing can be wrong with it.
+    A database without a path isn't opened, since the server makes it. Raises UsageError, SystemRefusedError.
     """
     if config.storage_module is not None:
         from fws_pipe.sdk.user_storage import check_user_storage
 
-        # This loads the user's code, which says best itself what is wrong with it.
+        # This loads the user's code, whose own errors tell best what is wrong.
         has_pubsub = check_user_storage(config.storage_module, config.server_argv)
         config = replace(config, storage_has_pubsub=has_pubsub)
     if config.storage.startswith("sqlite:"):
@@ -164,7 +164,7 @@ def _checked(config: Config) -> Config:
 
 
 def _check_sources(config: Config, commands: SystemCommands) -> None:
-    """See to it that the commands of --source are there. Raises ChainError."""
+    """Check that the commands of --source exist. Raises ChainError."""
     for source in config.source:
         try:
             resolve_chain(source.text, commands)
@@ -173,15 +173,15 @@ def _check_sources(config: Config, commands: SystemCommands) -> None:
 
 
 def _parse_again(before: Config, parse: Callable[[], Config]) -> Config:
-    """The configuration as it is now. Raises UsageError where the chain would only be lost, and as `parse` does."""
+    """Read the configuration again. Raises UsageError also if the file no longer names the chain."""
     if before.file is not None and os.path.exists(before.file) and not os.path.isfile(before.file):
-        # A pipe, as of `-c <(…)`: opening it could wait for ever, and what it had to say has been read.
+        # A pipe, as of `-c <(…)`, has been read already, and opening it again could block for ever.
         if not before.chain_is_in_file:
             return before
-        raise UsageError(f"{before.file} is no regular file, so it can't be read again")
+        raise UsageError(f"{before.file} is not a regular file, so it can't be read again")
     now = parse()
     if before.chain_is_in_file and not now.names_chain:
-        raise UsageError(f"{before.file} names no chain any more")
+        raise UsageError(f"{before.file} no longer names a chain")
     return now
 
 
@@ -198,7 +198,7 @@ def _front(argv: Sequence[str]) -> None:
 
 
 def _fitting(config: Config, processes: int, log: Log) -> Config:
-    """The configuration with no more connections than there are descriptors for, and for starting all chains again."""
+    """Lower the limits on connections to the descriptors that are left beside all chains' processes."""
     _raise_descriptor_limit()
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     room = soft - _DESCRIPTORS_OF_OURS - _DESCRIPTORS_OF_A_STAGE * processes
@@ -208,8 +208,7 @@ def _fitting(config: Config, processes: int, log: Log) -> Config:
     handshakes = min(config.max_handshakes or room, max(room // _HANDSHAKES_SHARE, 1))
     clients = min(config.max_clients or room, max(room - handshakes, 1))
     log.info(
-        f"{soft} open files are allowed, which is enough for {clients} clients and {handshakes} handshakes; "
-        "raise the limit with ulimit -n"
+        f"the limit of {soft} open files allows {clients} clients and {handshakes} handshakes; raise it with ulimit -n"
     )
     return replace(config, max_clients=clients, max_handshakes=handshakes)
 
@@ -222,13 +221,13 @@ def _run(log: Log, main: Callable[[*Arguments], Awaitable[None]], *arguments: *A
 
 
 def _raise_descriptor_limit() -> None:
-    """Take as many descriptors as we may have: one a client (setrlimit(2))."""
+    """Raise the limit on descriptors to the hard limit, since each client takes one (setrlimit(2))."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (OSError, ValueError):
-            pass  # macOS says "unlimited" and means less; what we have will do
+            pass  # macOS reports "unlimited" and allows less; the limit stays as it is
 
 
 def _answer(query: Query, commands: SystemCommands) -> None:

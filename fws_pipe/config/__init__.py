@@ -1,6 +1,6 @@
-"""The options: each declared once, for the flag, the environment variable, the config file, the check and the help.
+"""The options. Each is declared once, for its flag, environment variable, key in the config file, check and help.
 
     argv, environment, file -> options -> Config
 
-Rule: what a value may be is checked here, with the parsers of the rooms that use it; nothing here opens a connection.
+Rule: values are checked here, with the parsers of the rooms that use them. Nothing here opens a connection.
 """

@@ -1,4 +1,4 @@
-"""Command lines: argparse, with each mistake as a UsageError in one line, which shows no password. No I/O."""
+"""Command lines: argparse with UsageError for mistakes, in one line and without passwords. No I/O."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from fws_pipe.terminal import one_line
 
 
 class Parser(argparse.ArgumentParser):
-    """One that raises UsageError."""
+    """An ArgumentParser that raises UsageError instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise UsageError: argparse quotes what it doesn't know as it is, line breaks and passwords included."""
+        """Raise UsageError with argparse's message, but without the line breaks and passwords that it may quote."""
         raise UsageError(f"{_shown(message)}; see {self.prog} --help")
 
 
 def parse_all(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """Parse a command line with nothing left over. Raises UsageError."""
+    """Parse a whole command line. Raises UsageError, also for words that are left over."""
     found, rest = parser.parse_known_args(argv)
     refuse_rest(parser, rest)
     return found
 
 
 def refuse_rest(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:
-    """Raise UsageError for the words that `parse_known_args` has left over, if there are any.
+    """Raise UsageError if `parse_known_args` has left any words over.
 
-    An unknown option comes first: the words behind it may be its value, and not what they were taken for.
+    An unknown option is named first, since the words behind it may be its value.
     """
     if not rest:
         return

@@ -6,7 +6,7 @@
     [routes]
     "/log/*" = "broadcast | stdout_log"
 
-Their text becomes the options' values elsewhere; here it is read, and what can't be an option's text is told.
+This module reads the text of each option and rejects what can't be one; options.py turns the text into values.
 """
 
 from __future__ import annotations
@@ -29,22 +29,23 @@ from fws_pipe.protocol.codec import describe
 _CHAIN_KEYS = ("chain", "filters")
 _ROUTES_KEY = "routes"
 LOUDNESS = {"verbose": Level.DEBUG, "quiet": Level.WARNING}
-"""The two keys that say how much the log tells, as the flags of the same names do."""
+"""The two keys that set the log level, as the flags of the same names do."""
 _REDIS_KEYS = frozenset({"redis_url", "redis_host", "redis_port"})
 _OLD_REDIS_FLAG = "redis"
 """A flag of older versions of filtered_websocket, which its README still names."""
 
 
 class Given(NamedTuple):
-    """An option's text, several for a list, and how a message names the place that it comes from."""
+    """An option's text, and its place in the words of a message."""
 
     source: str
     text: str | list[str]
+    """A list for an option with several values."""
 
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """What a file says: the options' text by key, and what is no option's."""
+    """The content of a config file: the options' text by key, and the other keys."""
 
     path: str | None
     values: Mapping[str, Given] = field(default_factory=dict)
@@ -53,11 +54,11 @@ class ConfigFile:
     loudness: str = ""
     """"verbose", "quiet" or neither."""
     unknown: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """Keys that are no option's, as words of a command line; only if whoever reads the file has asked for them."""
+    """Other keys, with their values as words of a command line; only if the caller has asked for them."""
 
     @property
     def names_chain(self) -> bool:
-        """Whether it says a chain, filters, or routes."""
+        """Whether it names a chain, filters or routes."""
         has_routes = "route" in self.values and bool(self.values["route"].text)
         return self.chain is not None or self.filters is not None or has_routes
 
@@ -85,18 +86,18 @@ class _Reader:
         self.unknown: dict[str, Sequence[str]] = {}
 
     def read(self, table: Mapping[str, Any]) -> ConfigFile:
-        """Go through all keys. Raises UsageError for a wrong value."""
+        """Sort all keys. Raises UsageError for an unknown key or a wrong value."""
         seen: dict[str, str] = {}
         for name, value in table.items():
             key = name.replace("-", "_")
             if key in seen:
-                self._fail(f"{_quoted(name)} is there twice, as {_quoted(seen[key])} too")
+                self._fail(f"{_quoted(name)} and {_quoted(seen[key])} are the same key; leave one of them out")
             seen[key] = name
             self._sort(name, key, value)
         for flag in self._texts("flags", table.get("flags", [])):
             self._old_flag(flag)
         if all(key in table for key in _CHAIN_KEYS):
-            self._fail('"chain" and "filters" say the same thing; leave one of them out')
+            self._fail('"chain" and "filters" both name the chain; leave one of them out')
         chain = self._text("chain", table["chain"]) if "chain" in table else None
         filters = self._filters(table["filters"]) if "filters" in table else None
         return ConfigFile(self._path, self.values, chain, filters, self._loudness, self.unknown)
@@ -147,7 +148,7 @@ class _Reader:
         return self._text(name, value, "true or false")
 
     def _words(self, name: str, value: object) -> list[str]:
-        """The words of a command line that say the same."""
+        """A key and its value as words of a command line."""
         if not name.isprintable():
             raise unknown_key(self._path, name, self._known)
         if isinstance(value, bool):
@@ -165,7 +166,7 @@ class _Reader:
         return text
 
     def _got(self, name: str, value: object) -> str:
-        """What a message says of a wrong value: nothing of one that may hold a password."""
+        """The end of a message about a wrong value; empty if the value may hold a password."""
         return "" if name.replace("-", "_") in self._secrets else f", got {describe(value)}"
 
     def _texts(self, name: str, value: object) -> list[str]:
@@ -179,7 +180,7 @@ class _Reader:
         return self._texts("filters", value)
 
     def _routes(self, value: object) -> list[str]:
-        """Each route as --route has it."""
+        """The routes in the form of --route."""
         if not isinstance(value, dict):
             self._fail(f"{_ROUTES_KEY}: expected a table of paths and their chains, got {describe(value)}")
         return [f"{self._route_path(path)}={self._route_chain(path, chain)}" for path, chain in value.items()]
@@ -211,35 +212,37 @@ def load_config_file(
     *,
     takes_unknown: bool = False,
 ) -> ConfigFile:
-    """Read a file. `known` are the options' keys, `flags` those without a value, `lists` those with several,
-    `secrets` those whose value no message may show.
+    """Read a config file.
 
-    Raises UsageError, in one line: the file, the place or the key, what was expected.
+    `known` are the options' keys: among them `flags` have no value, `lists` have several, and no message shows the
+    value of `secrets`. `takes_unknown`: keep other keys, which are mistakes otherwise.
+
+    Raises UsageError, in one line with the file, the place or the key, and what was expected.
     """
     return _Reader(path, known, flags, lists, secrets, takes_unknown).read(_table(path))
 
 
 def unknown_key(path: str | None, name: str, known: Collection[str]) -> UsageError:
-    """The error for a key that means nothing."""
+    """The error for an unknown key, with the nearest known one."""
     others = (*_CHAIN_KEYS, _ROUTES_KEY, *LOUDNESS, "flags")
     return UsageError(f"{path}: unknown key {_quoted(name)}{did_you_mean(name, [*known, *others])}")
 
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
-    """`; did you mean "port"?`, or nothing when no known name is near."""
+    """`; did you mean "port"?` with the nearest known name; empty if none is near."""
     nearest = difflib.get_close_matches(name.replace("-", "_"), known, 1)
     return f'; did you mean "{nearest[0]}"?' if nearest else ""
 
 
 def chain_of(file: ConfigFile) -> str | None:
-    """The chain that a file asks of fws-pipe, or None when it names none."""
+    """The chain that a file names for fws-pipe, or None."""
     if file.filters is None:
         return file.chain
     return join_stages([_stage_of(item) for item in file.filters])
 
 
 def join_stages(stages: Sequence[str]) -> str:
-    """The chain of these stages; of none at all, one that passes everything on."""
+    """The chain of these stages; without any, a chain that passes everything on."""
     return " | ".join(stages) or "cat"
 
 
@@ -249,7 +252,7 @@ def module_stage(module: str) -> str:
 
 
 def _stage_of(item: str) -> str:
-    """A Python module's name becomes a stage that hosts it; a filter or a command is one already."""
+    """The stage for an element of "filters": a filter or a command itself, or one that hosts a Python module."""
     parts = item.split(".")
     if not all(part.isidentifier() for part in parts):
         return item
@@ -264,14 +267,14 @@ def _is_module_here(name: str) -> bool:
 
 def _table(path: str) -> dict[str, Any]:
     text = _content(path)
-    # As filtered_websocket did, which JSON does not; an empty line keeps the numbers of those behind it.
+    # filtered_websocket allowed comments in JSON. An empty line in their place keeps the line numbers.
     bare = "\n".join("" if line.startswith("#") else line for line in text.split("\n"))
     try:
         if path.endswith(".json") or bare.lstrip().startswith("{"):
             return _json_table(path, bare)
         return _toml_table(path, text)
     except RecursionError:
-        raise UsageError(f"{path}: too many brackets in each other") from None
+        raise UsageError(f"{path}: brackets are nested too deeply") from None
 
 
 def _content(path: str) -> str:
@@ -279,7 +282,7 @@ def _content(path: str) -> str:
         with open(path, encoding="utf-8-sig") as file:
             return file.read()
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8, from byte {error.start} on") from None
+        raise UsageError(f"{path}: not UTF-8 at byte {error.start}") from None
     except OSError as error:
         raise UsageError(f"can't read the config file {path}: {error.strerror}") from None
 
@@ -300,7 +303,7 @@ def _without_twins(path: str, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any
     table: dict[str, Any] = {}
     for key, value in pairs:
         if key in table:
-            raise UsageError(f"{path}: {_quoted(key)} is there twice")
+            raise UsageError(f"{path}: the key {_quoted(key)} is there twice; leave one of them out")
         table[key] = value
     return table
 
@@ -317,7 +320,7 @@ def _toml_table(path: str, text: str) -> dict[str, Any]:
 
 
 def _quoted(name: str) -> str:
-    """A key as a message shows it, in one line whatever is in it."""
+    """A key for a message, in quotes and in one line."""
     return json.dumps(name, ensure_ascii=not name.isprintable())
 
 

@@ -1,4 +1,4 @@
-"""Routes as a user writes them, PATH=CHAIN, and the chains that follow from them. No I/O."""
+"""Routes in the form that a user writes, PATH=CHAIN, and their chains by pattern. No I/O."""
 
 from __future__ import annotations
 
@@ -17,21 +17,15 @@ class RouteOption(NamedTuple):
 
 
 def parse_route(text: str) -> RouteOption:
-    """A pattern and a chain, as PATH=CHAIN: the first = stands between them. Raises ValueError.
-
-    A = in a path is written as %3D.
-    """
+    """Parse PATH=CHAIN, which is split at the first =; a = in a path is written as %3D. Raises ValueError."""
     path, equals, chain = text.partition("=")
     if not equals or not chain.strip():
-        raise ValueError("expected PATH=CHAIN such as '/chat=broadcast', or '/log/*=…' for all below /log/")
+        raise ValueError("expected PATH=CHAIN such as '/chat=broadcast', or '/log/*=…' for all paths below /log/")
     return RouteOption(parse_pattern(path.strip()), chain.strip())
 
 
 def chains_of(routes: Sequence[RouteOption], chain: str | None) -> dict[str, str]:
-    """The chains by their patterns; `chain` is for all paths without a route: with None these get 404.
-
-    Raises UsageError.
-    """
+    """The chains by pattern. `chain` serves all paths without a route; None: these get 404. Raises UsageError."""
     rest = [] if chain is None else [RouteOption(EVERY_PATH, chain)]
     chains: dict[str, str] = {}
     for pattern, text in [*rest, *routes]:
@@ -43,5 +37,5 @@ def chains_of(routes: Sequence[RouteOption], chain: str | None) -> dict[str, str
 
 def _twice(pattern: str, chain: str | None) -> str:
     if pattern == EVERY_PATH and chain is not None:
-        return f"route {pattern}: all other paths have the chain {chain!r} already; leave one of the two out"
+        return f"route {pattern}: the chain {chain!r} serves all other paths already; leave one of the two out"
     return f"route {pattern}: this path has two chains; leave one of them out"

@@ -1,4 +1,4 @@
-"""The documents of fws_pipe/docs, which `--help TOPIC` prints as they are."""
+"""The documents in fws_pipe/docs, which `--help TOPIC` prints unchanged."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TOPICS = {
     "security": "TLS, tokens, the gate, origins, what stages may see",
     "options": "every option with its variable and default, and the config file",
     "frames": "the wire format: events, actions, and what a filter must do",
-    "filters": "the filters that are shipped, the chain's syntax, filters of your own",
-    "adapters": "programs that know nothing of frames: what they read and write, and what happens when they fail",
+    "filters": "the shipped filters, the chain's syntax, filters of your own",
+    "adapters": "filters from programs that read and write lines, not frames",
     "redis": "several servers that share one Redis",
-    "promises": "what is promised about order, crashes, slow clients and the end, and what is not",
+    "promises": "what is promised about order, crashes, slow clients and shutdown, and what is not",
     "speed": "measurements beside other servers",
     "source": "a tour of the source, its rooms and its theory",
 }
@@ -33,7 +33,7 @@ DEPLOY = DOCS / "deploy"
 
 
 def text_of(topic: str) -> str:
-    """The document about a topic, in Markdown. Raises UsageError for an unknown topic, with the nearest one."""
+    """The document on a topic, in Markdown. Raises UsageError for an unknown topic, and names the nearest one."""
     if topic not in TOPICS:
         near = difflib.get_close_matches(topic, TOPICS, 1)
         hint = f"did you mean {near[0]}? " if near else ""
@@ -42,14 +42,14 @@ def text_of(topic: str) -> str:
 
 
 def topics_epilog(program: str) -> str:
-    """The topics with their lines, for the end of a program's help."""
+    """The list of topics, for the end of a program's help."""
     width = max(map(len, TOPICS))
     lines = "".join(f"\n  {topic:{width}}  {summary}" for topic, summary in TOPICS.items())
     return f"topics, for {program} --help TOPIC:{lines}"
 
 
 class HelpAction(argparse.Action):
-    """Prints the program's help, or with a TOPIC that document, and exits 0."""
+    """Prints the program's help, or the document on a TOPIC, and exits 0."""
 
     def __call__(
         self,
@@ -60,14 +60,14 @@ class HelpAction(argparse.Action):
     ) -> None:
         """Print and exit. Raises UsageError for an unknown topic."""
         print(parser.format_help() if values is None else text_of(str(values)), end="")
-        # Here a reader that has gone away, like `head`, still means exit 0.
+        # Flushed here, where a reader that has gone, such as `head`, still means exit 0.
         sys.stdout.flush()
         parser.exit()
 
 
 def add_help(parser: argparse.ArgumentParser) -> None:
-    """Give a parser that was made with `add_help=False` the option `-h`, `--help [TOPIC]`."""
+    """Add the option `-h`, `--help [TOPIC]` to a parser that was made with `add_help=False`."""
     parser.add_argument(
         "-h", "--help", nargs="?", metavar="TOPIC", action=HelpAction, default=argparse.SUPPRESS,
-        help=f"print this, or the document about {', '.join(TOPICS)}",
+        help=f"print this, or the document on a topic: {', '.join(TOPICS)}",
     )  # fmt: skip

@@ -15,14 +15,14 @@ from fws_pipe.protocol.codec import BLOCK_BYTES, Frame, FrameDecoder, encode
 from fws_pipe.protocol.control import REQUEST_LIMIT_BYTES
 
 _REQUEST_S = 30.0
-"""How long a request may take to arrive, from its first byte on."""
+"""The time limit for a request to arrive, from its first byte on."""
 
 _ANSWER_S = 10.0
-"""How long the peer may take to make room for an answer."""
+"""The time limit for the peer to make room for an answer."""
 
 
 class PeerError(Exception):
-    """The peer is gone, too slow, or has sent what is no request."""
+    """The peer is gone or too slow, or has sent something other than a request."""
 
 
 class Connection:
@@ -34,16 +34,16 @@ class Connection:
         self._received = 0
         self._requests: deque[Frame] = deque()
         self.idle_since: float | None = trio.current_time()
-        """Since when it has waited for a request (trio's clock); None: one is under way."""
+        """The time since which it has waited for a request (trio's clock); None: a request is under way."""
         self.is_kept = False
-        """Whether it stays also when it is idle and others want to come."""
+        """Whether it may stay open while it is idle and other peers want to connect."""
         self.is_over = False
-        """Whether there will be no further request."""
+        """Whether no further request will be read."""
         self._is_inside_frame = False
-        """Whether only a part has been written of what was to be."""
+        """Whether the last write stopped within a frame."""
 
     async def next_request(self) -> Frame | None:
-        """The next request; None at the end. Raises PeerError."""
+        """Wait for the next request; returns None at the end. Raises PeerError."""
         if self.is_over:
             return None
         while not self._requests:
@@ -64,7 +64,7 @@ class Connection:
         return self._requests.popleft()
 
     async def wait_gone(self) -> None:
-        """Wait until the peer has ended the connection; what it sends is not read any more as requests."""
+        """Wait until the peer has ended the connection; bytes that it still sends are dropped."""
         with contextlib.suppress(PeerError):
             while await self._receive(math.inf):
                 pass
@@ -79,14 +79,14 @@ class Connection:
                     continue
                 except OSError:
                     raise PeerError("it is gone") from None
-        raise PeerError(f"a request has not arrived within {timeout_s:.0f} s")
+        raise PeerError(f"a request did not arrive within {timeout_s:.0f} s")
 
     async def answer(self, *frames: Frame) -> None:
         """Write frames. Raises PeerError."""
         await self.write(b"".join(map(encode, frames)), _ANSWER_S)
 
     async def write(self, data: bytes, timeout_s: float = math.inf, descriptors: Sequence[int] = ()) -> None:
-        """Write bytes, within so many seconds, and descriptors with the first of them. Raises PeerError."""
+        """Write bytes within `timeout_s` seconds, with descriptors at the first of them. Raises PeerError."""
         rest = memoryview(data)
         self._is_inside_frame = True
         with trio.move_on_after(timeout_s):
@@ -111,7 +111,7 @@ class Connection:
             self._socket.shutdown(socket.SHUT_RD)
 
     def say_at_last(self, frame: Frame) -> None:
-        """Write a frame if a frame may follow, and there is room for it at once: the connection ends."""
+        """Write a last frame, unless the last write stopped within a frame, or there is no room for it now."""
         if not self._is_inside_frame:
             with contextlib.suppress(OSError):
                 self._socket.send(encode(frame))

@@ -1,4 +1,4 @@
-"""Serves the control socket: accepts its peers, and answers each of them in a task of its own."""
+"""Serves the control socket: accepts peers, and answers each of them in a task of its own."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ from fws_pipe.log import Log
 from fws_pipe.protocol.control import refused
 
 MOST_CONNECTIONS = 16
-"""How many peers there may be at a time, beside the taps of chains. For a further one the peer that has been idle for
-longest makes room.
+"""The most peers at a time, beside the taps of chains. A further peer replaces the one that has been idle for longest.
 """
 
 _CREDENTIALS = struct.Struct("3i")
@@ -30,7 +29,7 @@ Spawn = Callable[[Callable[[], Awaitable[object]]], object]
 
 
 class ControlServer:
-    """Answers the peers of a listening socket with `requests`. `spawn` starts a task whose errors end only itself."""
+    """Answers the peers of a listening socket with `requests`. `spawn` starts a task whose errors end only the task."""
 
     def __init__(self, listener: socket.socket, requests: Requests, spawn: Spawn, log: Log) -> None:
         self._listener = listener
@@ -44,14 +43,14 @@ class ControlServer:
         await accept_all(self._listener, self._take, self._log)
 
     def _take(self, peer: socket.socket, remote: object) -> None:
-        """Serve a peer, unless it is another user's, or all that there may be are busy."""
+        """Serve a peer, unless it runs as another user, or MOST_CONNECTIONS peers are busy."""
         connection = Connection(peer)
         user = _user_of(peer)
         if user not in (0, os.geteuid(), None):
-            self._log.always(f"the control socket is not for user {user}")
+            self._log.always(f"refused user {user} on the control socket: only the server's user and root may use it")
             connection.close()
         elif self._is_full and not self._make_room():
-            connection.say_at_last(refused(EXIT_SYSTEM, f"{MOST_CONNECTIONS} others are connected; try again"))
+            connection.say_at_last(refused(EXIT_SYSTEM, f"{MOST_CONNECTIONS} others are connected; try again later"))
             connection.close()
         else:
             scope = self._open[connection] = trio.CancelScope()
@@ -62,7 +61,7 @@ class ControlServer:
         return sum(not connection.is_kept for connection in self._open) >= MOST_CONNECTIONS
 
     def _make_room(self) -> bool:
-        """End the connection that has been idle for longest, if any is."""
+        """End the connection that has been idle for longest; False: none is idle."""
         idle = [connection for connection in self._open if connection.idle_since is not None and not connection.is_kept]
         if not idle:
             return False
@@ -83,7 +82,7 @@ class ControlServer:
 
 
 def _user_of(peer: socket.socket) -> int | None:
-    """The user that a peer runs as; None where only the socket's file says who may connect (Linux tells more)."""
+    """The id of a peer's user; None where the system can't tell, and only the socket's file mode keeps others out."""
     if not hasattr(socket, "SO_PEERCRED"):
         return None
     _, user, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))

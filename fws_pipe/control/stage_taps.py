@@ -1,4 +1,4 @@
-"""Taps in the middle of a chain: stages that one reload puts in and another takes out, all at once, without a loss."""
+"""Taps in the middle of a chain: one lossless reload puts them in as stages, and another takes them out."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from fws_pipe.chain.tap_stage import KEY_VARIABLE, PATH_VARIABLE
 _LABEL = "tap"
 
 _CHECK_S = 0.5
-"""How often to look whether another reload has taken the tap out."""
+"""The interval of checks whether another reload has taken the tap out."""
 
 
 Receiver = Callable[[bytes, float], object]
-"""Gets whole frames that have passed a tap, and when they did, in seconds of CLOCK_MONOTONIC (clock_gettime(2))."""
+"""Gets whole frames that have passed a tap, and the time of that, in seconds of CLOCK_MONOTONIC (clock_gettime(2))."""
 
 
 class Chain(Protocol):
@@ -28,17 +28,17 @@ class Chain(Protocol):
 
     @property
     def name(self) -> str:
-        """Which of several it is; empty where it is the only one."""
+        """The route's pattern; empty for the only chain."""
 
     @property
     def programs(self) -> Sequence[Program]:
-        """Those that run now, the sink last."""
+        """The programs that run, the sink last."""
 
     def reload(self, programs: Sequence[Program]) -> Outcome:
-        """Replace it."""
+        """Replace the chain by these programs."""
 
     def reports(self) -> list[list[StageReport]]:
-        """What its processes are doing."""
+        """The state of each process."""
 
 
 class TapRefusedError(Exception):
@@ -46,12 +46,12 @@ class TapRefusedError(Exception):
 
 
 def stage_labels(chain: Chain) -> list[str]:
-    """The labels of its stages, in order, without the sink and without taps."""
+    """The labels of a chain's stages, in order, without the sink and without taps."""
     return [program.label for program in chain.programs[:-1] if program.label != _LABEL]
 
 
 def label_of(chain: Chain, stage: str) -> str | None:
-    """The label of the stage that has this number, name or label, perhaps behind `CHAIN: `; None: there is none."""
+    """The label of the stage with this number, name or label, perhaps behind `CHAIN: `; None: there is none."""
     stage = stage.removeprefix(prefix_of(chain))
     for label in stage_labels(chain):
         number, _, name = label.partition(' "')
@@ -61,28 +61,28 @@ def label_of(chain: Chain, stage: str) -> str | None:
 
 
 def prefix_of(chain: Chain) -> str:
-    """What names a chain before its stages."""
+    """The text before a stage's label that tells its chain."""
     return f"{chain.name}: " if chain.name else ""
 
 
 class StageTaps:
-    """The taps of all chains. `path` is that of the control socket, to which the tap stages copy."""
+    """The taps of all chains. `path` is the control socket, to which the tap stages send their copies."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._open: dict[str, Receiver] = {}
         self._reloading = trio.Lock()
-        """Held while taps are put in or taken out: each begins with the programs that the last one has left."""
+        """Held during a reload, so that each begins with the programs that the last one has left."""
 
     def of(self, key: object) -> Receiver | None:
-        """The receiver of a tap's copies, by its key; None: the tap has ended."""
+        """The receiver of a tap's copies, by the tap's key; None: the tap has ended."""
         return self._open.get(key) if isinstance(key, str) else None
 
     @contextlib.asynccontextmanager
     async def tapped(self, chain: Chain, receivers: Mapping[str, Receiver]) -> AsyncIterator[list[Program]]:
-        """Taps on what these stages write, by their labels, until the end of the block; yields the taps' programs.
+        """Tap the output of stages until the end of the block; yields the taps' programs.
 
-        One reload puts them all in, and another takes them out. Raises TapRefusedError.
+        `receivers` are by stage label. One reload puts all taps in, and another takes them out. Raises TapRefusedError.
         """
         keys = {label: secrets.token_hex(16) for label in receivers}
         taps = {label: self._program(key) for label, key in keys.items()}
@@ -106,7 +106,7 @@ class StageTaps:
 
 
 def _with_taps(programs: Sequence[Program], taps: Mapping[str, Program]) -> list[Program]:
-    """The programs, and behind each of these labels a tap."""
+    """The programs, with a tap behind each program whose label is in `taps`."""
     return [
         each
         for program in programs
@@ -115,6 +115,6 @@ def _with_taps(programs: Sequence[Program], taps: Mapping[str, Program]) -> list
 
 
 async def wait_taken_out(chain: Chain, taps: Sequence[Program]) -> None:
-    """Wait until a chain without these taps runs: another reload has taken them out."""
+    """Wait until another reload has taken one of these taps out."""
     while all(program in chain.programs for program in taps):
         await trio.sleep(_CHECK_S)

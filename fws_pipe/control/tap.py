@@ -1,6 +1,6 @@
-"""Taps: copies of the frames that go to a chain and come from it, each for one reader, bounded in bytes.
+"""Taps copy the frames that go to a chain and come from it, each for one reader, bounded in bytes.
 
-Nothing is copied while there is no tap. A tap whose reader is too slow is cut off; the chain never waits for one.
+Without a tap nothing is copied. A tap whose reader is too slow is cut off, so that the chain never waits.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import trio
 from fws_pipe.ledger.feed import Taps
 
 TAP_LIMIT_BYTES = 1024 * 1024
-"""What may wait for a tap's reader."""
+"""The most that waits for a tap's reader."""
 
 
 class Tap:
-    """Frames that wait for one reader."""
+    """Copied frames that wait for one reader."""
 
     def __init__(self) -> None:
         self._blocks: list[bytes] = []
         self._size = 0
         self._changed = trio.Event()
         self.cut_off = trio.Event()
-        """Set when its reader was too slow: nothing more will come."""
+        """Set when the reader was too slow: the tap copies nothing more."""
 
     def put(self, frames: bytes) -> None:
-        """Copy whole frames; never waits."""
-        # A reader that keeps up gets a block of any size.
+        """Add a copy of whole frames; never waits."""
+        # If nothing waits, a block of any size has room.
         if self._size and self._size + len(frames) > TAP_LIMIT_BYTES:
             self.cut_off.set()
         if not self.cut_off.is_set():
@@ -38,7 +38,7 @@ class Tap:
             self._changed.set()
 
     async def take(self) -> bytes:
-        """What has come since the last call; waits for some."""
+        """Wait for frames; returns all since the last call."""
         while not self._blocks:
             self._changed = trio.Event()
             await self._changed.wait()
@@ -49,14 +49,14 @@ class Tap:
 
 
 class Joint(Protocol):
-    """A place where frames pass that may be copied."""
+    """A place where passing frames can be copied."""
 
     taps: Taps
 
 
 @contextlib.contextmanager
 def tapped(joints: Sequence[Joint]) -> Iterator[Tap]:
-    """A tap on all of these joints, until the end of the block. There may be others."""
+    """Put one tap on all of these joints until the end of the block. A joint may have several taps."""
     tap = Tap()
     for joint in joints:
         joint.taps = (*joint.taps, tap.put)

@@ -1,4 +1,4 @@
-"""Closes clients that exceed what can only be seen over time, or of all of them together: idleness and memory."""
+"""Closes clients that exceed the limits which only show over time, or over all clients: idleness and memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fws_pipe.websocket.wire import Wire
 
 
 class Bounds:
-    """Holds the clients of all links to the limits; `wires` are all connections, also those that are no clients yet."""
+    """Holds the clients of all links to the limits. `wires` are all connections, with those under handshake."""
 
     def __init__(
         self, limits: Limits, links: Callable[[], Iterable[Link]], wires: Set[Wire], counters: Counters, log: Log
@@ -33,7 +33,7 @@ class Bounds:
         self._log = log
 
     async def close_idle(self) -> None:
-        """Close clients that have sent no message for the idle timeout, although the server reads them."""
+        """Close clients that have sent no message for the idle timeout while the server was reading them."""
         timeout = self._limits.idle_timeout
         last_full: dict[Link, float] = {}
         while timeout > 0:
@@ -44,7 +44,7 @@ class Bounds:
                 self._close_idle_since(link, since, now)
 
     def _close_idle_since(self, link: Link, last_full: float, now: float) -> None:
-        """Close the idle clients of a chain that has been full at `last_full`, and so had them wait until then."""
+        """Close the idle clients of a chain that was last full at `last_full`, when the server did not read them."""
         timeout = self._limits.idle_timeout
         for conversation in _all_of(link):
             wire, meter = conversation.wire, conversation.meter
@@ -54,12 +54,12 @@ class Bounds:
                 wire.begin_close(GOING_AWAY, f"no message for {timeout:g} s")
 
     async def bound_memory(self) -> None:
-        """Close clients that take too long for a message, and those that hold most when all hold too much."""
+        """Close clients that take too long to send a message, and, over the memory limit, those that hold most."""
         patience = self._limits.message_timeout / SWEEP_S
         while True:
             await trio.sleep(SWEEP_S)
             for conversation in [each for link in self._links() if not link.feed.is_full for each in _all_of(link)]:
-                sweeps = conversation.sweep()  # in any case: it also notices who has gone while on hold
+                sweeps = conversation.sweep()  # always, since it also notices clients that have gone while on hold
                 if 0 < patience < sweeps:
                     self._fail_unfinished(conversation.wire)
             if 0 < self._limits.memory < self.held():
@@ -71,7 +71,7 @@ class Bounds:
             wire.fail(POLICY_VIOLATION, f"a message may take {self._limits.message_timeout:g} s to arrive")
 
     def held(self) -> int:
-        """About how much memory all that clients hold takes, in bytes."""
+        """The memory that all clients hold, roughly, in bytes."""
         begun = sum(conversation.weight for link in self._links() for conversation in _all_of(link))
         groups = sum(link.clients.groups_weight for link in self._links())
         remembered = sum(_weight_of_remembered(each) for link in self._links() for each in _all_of(link))
@@ -90,13 +90,13 @@ class Bounds:
         if not self._counters[Count.MEMORY_FULL]:
             self._log.always(
                 f"clients hold more than --memory-limit, {self._limits.memory} bytes: "
-                "those that hold most are closed with 1013; further ones are only counted"
+                "closing those that hold most with 1013; further ones are only counted"
             )
         for wire in greediest(((wire, weight_of(wire)) for wire in self._wires), self._limits.memory):
             self._counters.add(Count.MEMORY_FULL)
             if wire in conversations and not wire.is_closing:
                 wire.outbox.drop_unstarted()
-                wire.fail(TRY_AGAIN_LATER, "the server has no memory left for what you send, or don't read")
+                wire.fail(TRY_AGAIN_LATER, "the server is short of memory, and this client holds most of it")
             else:
                 wire.abort()
 

@@ -1,4 +1,4 @@
-"""The front: turns what happens to clients into events, and actions into what happens to clients.
+"""The front: accepts clients, and brings each to the route of its path.
 
     an accepted connection -> reception -> a client of a route: its wire, its conversation, its link to a chain
 
@@ -36,7 +36,7 @@ from fws_pipe.websocket.wire import OverdueWires, Wire
 
 
 class Front:
-    """Serves clients on connections that it is given, each by the route of its path. `nursery` runs all its tasks."""
+    """Serves accepted connections, each by the route of its path. `nursery` runs all its tasks."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Front:
     # One connection.
 
     def serve(self, connection: socket.socket, remote: SocketAddress) -> None:
-        """Serve an accepted connection, to its end."""
+        """Start to serve an accepted connection."""
         self._accepted += 1
         wire = self._wire_on(self.entrance.transport_of(connection, remote))
         self._reception.receive(f"{self.name}-{self._accepted:x}", wire)
@@ -114,21 +114,21 @@ class Front:
         return wire
 
     def spawn(self, task: Callable[[], Awaitable[object]]) -> None:
-        """Start a task whose errors are logged, and end nothing but the task."""
+        """Start a task whose errors are logged, and end only that task."""
         self._nursery.start_soon(self._guard, task)
 
     async def _guard(self, task: Callable[[], Awaitable[object]]) -> None:
         try:
             await task()
-        except* Exception as group:  # noqa: BLE001 - whatever one client makes go wrong must not cost the others
+        except* Exception as group:  # noqa: BLE001 - a fault that one client brings about must not cost the others
             self.tell_error(group.exceptions[0])
 
     def tell_error(self, error: Exception) -> None:
-        """Log an error of ours that a connection has met."""
+        """Log an error in the server itself that a connection has met."""
         self._log.always(f"a connection met an error in the server itself: {error!r}")
 
     def leave(self, client: Client) -> None:
-        """The connection of a client that had a place has been closed."""
+        """Take back the place of an admitted client, whose connection has been closed."""
         self._reception.take_back_place(client)
         self.forget(client.wire)
 
@@ -164,7 +164,7 @@ class Front:
 
     @property
     def lobby(self) -> Lobby:
-        """The connections that are no clients yet."""
+        """The connections whose handshake is under way."""
         return self._reception.lobby
 
     async def close_all(self, refusal: Refusal, code: int, reason: str) -> None:
@@ -174,14 +174,14 @@ class Front:
                 nursery.start_soon(route.close, refusal, code, reason)
 
     def abort_all(self) -> None:
-        """End all connections now, and wait for no chain any more."""
+        """End all connections now, and end all waiting for chains."""
         for wire in list(self._wires):
             wire.abort()
         for link in self.links:
             link.close()
 
     def statistics(self) -> Statistics:
-        """What was counted, and what there is of clients, of handshakes, and of what both make the server keep."""
+        """A snapshot of all counts, and of the gauges for clients, handshakes and memory."""
         counts = Counter(self.counters.copy())
         counts[Count.ACCEPTING_PAUSED] = self.lobby.pauses
         counts[Count.SILENT_TURNED_OUT] = self.lobby.silent_turned_out

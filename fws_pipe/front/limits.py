@@ -1,4 +1,4 @@
-"""What clients may do: the front's settings."""
+"""The limits for clients: the front's settings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fws_pipe.websocket.meter import Pace
 
 @dataclass(frozen=True)
 class Limits:
-    """The settings; sizes in bytes, times in seconds, 0 is off."""
+    """The limits; sizes in bytes, times in seconds, 0 is off."""
 
     max_message: int
     max_clients: int

@@ -1,4 +1,4 @@
-"""Opens the listening sockets, says in one line why it can't, and accepts."""
+"""Opens the listening sockets, and accepts connections."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from fws_pipe.front.unix_socket import UnixListener, listen_unix
 from fws_pipe.log import Log
 
 _BACKLOG = 4096
-"""Connections that may wait to be accepted: a storm of reconnecting clients must not be refused."""
+"""Connections that may wait to be accepted, so that a storm of reconnecting clients isn't refused."""
 
 
 async def open_listeners(hosts: Sequence[str], port: int) -> list[socket.socket]:
-    """Listen on each address of each host. Port 0 lets the system choose one, the same for all addresses.
+    """Listen on each address of each host. Port 0 lets the system choose a port, which all addresses share.
 
-    Raises SystemRefusedError: port in use, no permission, unknown host.
+    Raises SystemRefusedError if the port is in use, permission is missing or a host is unknown.
     """
     listeners: list[socket.socket] = []
     try:
@@ -38,7 +38,10 @@ async def open_listeners(hosts: Sequence[str], port: int) -> list[socket.socket]
 
 
 def open_unix_listeners(paths: Sequence[str], mode: int) -> list[socket.socket]:
-    """Listen on each path; closing a listener removes its file. Raises SystemRefusedError."""
+    """Listen on each path, with the socket file's `mode`; closing a listener removes its file.
+
+    Raises SystemRefusedError.
+    """
     listeners: list[socket.socket] = []
     try:
         for path in paths:
@@ -77,7 +80,7 @@ def listener_of(descriptor: int, file: str | None) -> Listener:
 
 async def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tuple[object, ...]]]:
     try:
-        return await trio.socket.getaddrinfo(  # type: ignore[return-value]  # wider than what TCP gives
+        return await trio.socket.getaddrinfo(  # type: ignore[return-value]  # its type covers more than TCP
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except (OSError, UnicodeError) as error:  # UnicodeError: a label that is empty or too long
@@ -93,7 +96,7 @@ def _listen(family: int, address: tuple[object, ...], host: str) -> socket.socke
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
-            # Each address gets a socket of its own; [::] must not take the IPv4 one as well.
+            # Each address gets its own socket, so [::] must not take the IPv4 address as well.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(address)
         sock.listen(_BACKLOG)
@@ -120,7 +123,7 @@ def address_of(listener: socket.socket) -> tuple[str, int]:
 
 
 def url_of(listener: socket.socket, has_tls: bool) -> str:
-    """The ws:// or wss:// URL of a listener; `ws+unix:PATH` for a Unix socket, `@` standing for an abstract one."""
+    """The ws:// or wss:// URL of a listener; for a Unix socket `ws+unix:PATH`, for an abstract one `ws+unix:@NAME`."""
     scheme = "wss" if has_tls else "ws"
     if listener.family == socket.AF_UNIX:
         name = listener.getsockname()
@@ -131,10 +134,10 @@ def url_of(listener: socket.socket, has_tls: bool) -> str:
 
 
 ACCEPT_AT_ONCE = 64
-"""How many connections are accepted before those that are open get their turn."""
+"""The most connections that are accepted before open connections get their turn."""
 
 PAUSE_S = 0.1
-"""How long no connection is accepted when there is no descriptor or memory left."""
+"""The pause in accepting when the system is out of descriptors or memory."""
 
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
 
@@ -145,9 +148,9 @@ async def accept_all(
     log: Log,
     lobby: Lobby | None = None,
 ) -> None:
-    """Accept for ever, as long as there is room in the lobby.
+    """Accept connections while the lobby has room, until cancelled. `serve` gets the socket and the peer's address.
 
-    When the system has no descriptor or memory left it waits a little, and says so once.
+    When the system is out of descriptors or memory it pauses, and logs that once.
     """
     is_short = False
     while True:
@@ -175,19 +178,19 @@ def _accept_some(listener: socket.socket, at_most: int) -> Iterator[tuple[socket
     for _ in range(at_most):
         try:
             connection, address = listener.accept()
-        except (BlockingIOError, ConnectionError):  # it has gone already
+        except (BlockingIOError, ConnectionError):  # there is none, or the peer has gone already
             return
         connection.setblocking(False)
         if listener.family == socket.AF_UNIX:
             yield connection, (UNIX, 0)
         else:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # A socket for both protocols, which a service manager may hand over, shows IPv4 addresses like that.
+            # A socket for both protocols, as a service manager may hand over, shows IPv4 addresses in this form.
             yield connection, (address[0].removeprefix("::ffff:"), address[1])
 
 
 def quiet_libraries() -> None:
-    """Keep trio-websocket's log to itself: what it says of clients the `disconnect` events say as well."""
+    """Silence trio-websocket's log: `disconnect` events tell of the same faults of clients."""
     logger = logging.getLogger("trio-websocket")
     logger.propagate = False
     logger.handlers = [logging.NullHandler()]

@@ -1,7 +1,7 @@
 """Tells the source of the clients and their groups, for the membership that it keeps in Redis.
 
-State, not history: one frame for each client that has changed since the last batch, however often it has. So what
-waits is bounded by the number of clients. No I/O of its own.
+It tells state, not history: one frame for each client that has changed since the last batch, however often. So the
+number of waiting frames is bounded by the number of clients. No I/O of its own.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from fws_pipe.protocol.codec import encode
 from fws_pipe.protocol.events import presence_event, stamp, tick_event
 
 HEARTBEAT_S = 5.0
-"""How often the source gets a tick: one that hangs is noticed by those that don't come back."""
+"""The interval of ticks for the source, which show whether it hangs."""
 
 
 class MembershipChanges:
-    """Follows the clients of a front. `on_tick` is called for each tick that is about to be written."""
+    """Follows the clients of a link. `on_tick` is called before each tick is written."""
 
     def __init__(self, clients: Clients, on_tick: Callable[[], object]) -> None:
         self._clients = clients
@@ -34,7 +34,7 @@ class MembershipChanges:
         self._work.set()
 
     async def run(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Write for ever: all clients and a tick, then what changes, and a tick now and then."""
+        """Write all clients and a tick, then changes and a tick every HEARTBEAT_S, until cancelled."""
         self._changed = {client.id for client in self._clients if client.is_open}
         next_tick = trio.current_time()
         while True:

@@ -1,4 +1,4 @@
-"""The way in: from an accepted connection to an open client, or to an answer that says why not.
+"""Sees each accepted connection through its handshake, to an open client, a page or a refusal.
 
 PROXY header -> request -> a plain one: its page (downloads sends files), or a refusal
                         -> an upgrade -> its route; address, origin, place, token
@@ -42,9 +42,9 @@ _EXPIRY_CHECK_S = 60.0
 
 
 class Reception:
-    """Sees connections through their handshakes, and clients into the route of their path.
+    """Sees connections through their handshakes, and brings clients to the route of their path.
 
-    `forget` is called with each wire that has been closed and was no client's.
+    `forget` is called with each wire that was closed before it became a client's.
     """
 
     def __init__(
@@ -72,18 +72,18 @@ class Reception:
         self._quota = ClientQuota(limits.max_clients, limits.max_clients_per_address)
 
     def receive(self, client_id: str, wire: Wire) -> None:
-        """See an accepted connection through its handshake; `client_id` is what the client will be called."""
+        """Start the handshake of an accepted connection; `client_id` becomes the client's id."""
         self.lobby.enter(wire, self._entrance.known_host(wire.remote))
         wire.hand_over(_Newcomer(self, wire))
         wire.run_beside(self._receive, client_id, wire)
 
     def leave_lobby(self, wire: Wire) -> None:
-        """A connection that is no client has been closed."""
+        """Forget a connection that was closed before it became a client."""
         self.lobby.leave(wire)
         self._forget(wire)
 
     async def _receive(self, client_id: str, wire: Wire) -> None:
-        """See a client through its handshake."""
+        """See a connection through its handshake, and end it unless it has become a client."""
         is_open = False
         try:
             is_open = await self._shake_hands(client_id, wire)
@@ -92,7 +92,7 @@ class Reception:
                 wire.abort()
 
     async def _shake_hands(self, client_id: str, wire: Wire) -> bool:
-        """Whether the client is open now."""
+        """See a connection through its handshake. Returns whether it has become an open client."""
         request = None
         peer = wire.remote
         heard: list[bytes] = []
@@ -130,9 +130,9 @@ class Reception:
         return self._routes.get(EVERY_PATH)
 
     def _tell_heard(self, route: Route, client: Client, heard: Sequence[bytes]) -> bool:
-        """Tell a chain that wants `data` of the bytes of a handshake; whether it was told.
+        """Give the bytes of a handshake to a chain that wants `data`. Returns whether it was told.
 
-        No filter sees those of one that may hold a token.
+        No chain gets them if the handshake may hold a token.
         """
         if not route.link.wants_data or self._entrance.has_auth or self._entrance.gate_timeout is not None:
             return False
@@ -141,7 +141,7 @@ class Reception:
         return True
 
     async def _read_request(self, wire: Wire, heard: list[bytes]) -> Request | None:
-        """Read all that comes before the handshake's answer, into `heard` as well; None: the client has gone."""
+        """Read the PROXY header and the request, and append the bytes to `heard`; None: the client has gone."""
         limit = self._limits.max_header
         if self._entrance.begins_with_proxy_header(wire.remote):
             try:
@@ -156,7 +156,7 @@ class Reception:
     def _decide(
         self, asked: handshake.Upgrade | Refusal | Page, route: Route | None, wire: Wire, peer: SocketAddress
     ) -> Admission | Refusal | Page:
-        """Whether the client may come in; the cheap questions first."""
+        """Decide whether the client may come in, with the cheap checks first."""
         if isinstance(asked, Refusal | Page):
             return asked
         remote = self._entrance.client_of(asked, wire.remote, peer)
@@ -196,19 +196,19 @@ class Reception:
             await self._downloads.send(wire, response)
 
     def _recognise(self, wire: Wire, remote: SocketAddress) -> None:
-        """Note a client's address, which a proxy may have told."""
+        """Note a client's address if it differs from the connection's, since a proxy has told it."""
         if remote != wire.remote:
             wire.transport.remote = remote
             self.lobby.recognise(wire, self._entrance.known_host(remote))
 
     async def _refuse(self, wire: Wire, refusal: Refusal, origins: Sequence[str]) -> None:
-        """Refuse a client, which has named these pages."""
+        """Refuse a client; `origins` are the values of its Origin headers, for the log."""
         self._counters.add_refusal(refusal.status)
         self._refusals.tell(wire.remote, f"{refusal.status}, {refusal.reason or refusal.text}", origins)
         await self._respond(wire, refusal)
 
     async def _refuse_unheard(self, wire: Wire, *, is_late: bool) -> None:
-        """End a connection without a request, if it has not gone by itself."""
+        """Log and count a connection that has sent no whole request, and answer it if it was too slow."""
         if is_late and wire.transport.has_begun:
             await self._refuse(wire, handshake.TOO_SLOW, ())
         elif is_late:
@@ -220,18 +220,18 @@ class Reception:
 
     async def _respond(self, wire: Wire, response: Refusal | Page) -> None:
         if wire.is_closed or not wire.transport.has_begun:
-            return  # with TLS nothing can be said before its handshake
+            return  # with TLS no answer is possible before its handshake
         wire.send_response(response.encode())
-        # Of a client that was too slow everything has been read; a full lobby must not wait for such any longer.
+        # A client that was too slow must not stay in a full lobby any longer.
         await wire.finish(lingers=response is not handshake.TOO_SLOW)
 
     async def _admit(self, client: Client, route: Route, admission: Admission, early: bytes, *, was_told: bool) -> bool:
-        """Give a client a place, and tell its chain. Whether it is open now.
+        """Admit a client: give it a place, and tell its chain. Returns whether it is open now.
 
-        `early` came with its request; `was_told`: the chain has had that as `data` already.
+        `early` are the bytes behind its request; `was_told`: the chain has got them as `data` already.
         """
         wire = client.wire
-        # Counted before the first checkpoint: of many who knock at once no more may enter than there is room for.
+        # Counted before the first checkpoint, so that a rush of clients can't exceed the limits.
         self.lobby.leave(wire)
         self._quota.add(wire.remote[0])
         route.note_admitted()
@@ -257,7 +257,7 @@ class Reception:
             early += said_meanwhile
         if client not in route.link.clients or wire.is_closed:
             return False
-        if route.refusal is not None:  # the route has been removed, or has failed, meanwhile
+        if route.refusal is not None:  # meanwhile the route was removed, or its chain has failed
             await self._turn_away(client, route, route.refusal, request)
             return False
         return self._open(client, route, admission, early, was_told=was_told)
@@ -265,9 +265,9 @@ class Reception:
     async def _pass_gate(
         self, client: Client, route: Route, event: Frame, request: handshake.Upgrade, *, has_spoken: bool
     ) -> bytes | None:
-        """Ask the chain; returns what the client has sent meanwhile, None when it does not come in.
+        """Wait for the chain's answer; returns the bytes that the client has sent meanwhile, or None if it is refused.
 
-        `has_spoken`: frames have come with its request.
+        `has_spoken`: bytes have come behind its request.
         """
         said_meanwhile = b""
         wire = client.wire
@@ -277,7 +277,7 @@ class Reception:
         refusal = self._refusal_of(client, request.subprotocols)
         if client not in route.link.clients or wire.is_closed:
             if gate.cancelled_caught:
-                # The chain is so slow that it has not even been asked.
+                # The feed had no room for the `open` in time.
                 await self._refuse(wire, handshake.NO_ANSWER, request.origins)
             return None
         if refusal is not None:
@@ -286,23 +286,23 @@ class Reception:
         return said_meanwhile
 
     async def _turn_away(self, client: Client, route: Route, refusal: Refusal, request: handshake.Upgrade) -> None:
-        """Refuse a client of which the chain has been told."""
+        """Refuse a client after the chain has been told of it."""
         route.link.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
         await self._refuse(client.wire, refusal, request.origins)
 
     async def _wait_answered(self, client: Client, wire: Wire, *, has_spoken: bool) -> bytes:
-        """Wait for the chain's answer; returns what the client has sent meanwhile."""
+        """Wait until the chain has answered; returns the bytes that the client has sent meanwhile."""
         early = b""
 
         async def watch() -> None:
-            """Notice a client that leaves; one that has spoken is there, though it may end its side and wait."""
+            """Notice that a client leaves. One that has sent frames may end its side of the connection, and wait."""
             nonlocal early
-            # TLS does not let go of what it is about to read.
+            # Not with TLS, where a cancelled read would lose bytes.
             if wire.transport.descriptor is not None and not has_spoken:
                 try:
                     early = await wire.transport.receive_some(READ_BYTES)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    pass  # gone without a word
+                    pass  # gone
                 if not early:
                     wire.abort()
 
@@ -325,15 +325,15 @@ class Reception:
         return answer.refusal
 
     def _note_not_offered(self, subprotocol: str) -> None:
-        """Tell it once: each client that comes may make the chain do it again."""
+        """Log this once, since it may happen again with each new client."""
         if self._counters.add(Count.NOT_OFFERED) == 1:
             self._log.always(
-                f"accept.subprotocol: {subprotocol!r} is not among those that the client offers, so it is refused; "
-                "leave the field out for a client whose Sec-WebSocket-Protocol does not name it"
+                f"accept.subprotocol: refused a client that does not offer {subprotocol!r}; name a subprotocol only if "
+                "the client's Sec-WebSocket-Protocol header does"
             )
 
     def _open(self, client: Client, route: Route, admission: Admission, early: bytes, *, was_told: bool) -> bool:
-        """Let a client in. False when it has gone meanwhile: the first write to it is what tells that."""
+        """Upgrade a client's connection. Returns False if the client has gone, which the first write shows."""
         wire, link = client.wire, route.link
         wire.send_response(handshake.accept(admission.request, client.subprotocol))
         if wire.is_closed:
@@ -379,19 +379,19 @@ class Reception:
             client.wire.run_beside(self._fail_when_expired, client.wire, client.expires)
 
     def _meter(self) -> Meter | None:
-        """What counts a client's messages, where anything depends on that."""
+        """A meter for a client's messages, if a limit needs one."""
         pace = self._limits.pace
         is_wanted = pace.frames is not None or pace.bytes is not None or self._limits.idle_timeout > 0
         return Meter(pace, trio.current_time()) if is_wanted else None
 
     async def _fail_when_expired(self, wire: Wire, expires: float) -> None:
-        # By the wall clock, which may be set; so no single sleep to the end.
+        # In several sleeps, since the wall clock may be set.
         while (left := expires - time.time()) > 0:
             await trio.sleep(min(left, _EXPIRY_CHECK_S))
         wire.fail(TOKEN_EXPIRED, "the token has expired")
 
     def take_back_place(self, client: Client) -> None:
-        """An admitted client's connection has been closed."""
+        """Free the place of an admitted client, whose connection has been closed."""
         self._quota.remove(client.wire.remote[0])
 
 
@@ -408,15 +408,15 @@ class _Newcomer:
         """No-op: nothing waits for room."""
 
     def note_failed(self) -> None:
-        """No-op: nothing but its end is of interest."""
+        """No-op: only the connection's end matters."""
 
     def note_closed(self) -> None:
-        """It leaves the lobby."""
+        """Let the connection leave the lobby."""
         self._reception.leave_lobby(self._wire)
 
 
 class _Admitted:
-    """Owns the wire of a client that has a place, until there is a conversation: perhaps it waits at the gate."""
+    """Owns the wire of an admitted client until its conversation begins; with --gate while it waits for the answer."""
 
     __slots__ = ("_client", "_route", "note_room")
 
@@ -429,14 +429,14 @@ class _Admitted:
         """No-op: nothing is read yet."""
 
     def note_closed(self) -> None:
-        """It gives its place back."""
+        """Free the client's place."""
         self._route.leave(self._client)
 
 
 async def read_proxy_header(transport: Transport, limit: int) -> bytes | None:
-    """Read the whole header of the PROXY protocol, of `limit` bytes at most; None when the connection has ended.
+    """Read a whole PROXY protocol header of at most `limit` bytes; None: the connection has ended.
 
-    Raises ProxyHeaderError.
+    Raises ProxyHeaderError. Source: https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt.
     """
     header = b""
     while count := missing(header, limit):

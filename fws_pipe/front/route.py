@@ -1,9 +1,9 @@
-"""A route: one chain's side of the front with all that reads and watches its clients, for as long as it is served.
+"""A route: a chain's link, with the tasks that read and watch the clients of the chain.
 
     reception -> a client of this route -> its conversation -> link.feed -> the chain
-                                           readers, laggards   (a full chain holds up its own clients alone)
+                                           readers, laggards   (a full chain holds up only its own clients)
 
-Nothing here is shared with other routes, so that a chain that fails or is slow costs their clients nothing.
+Routes share nothing of this, so that a chain that fails or is slow costs the clients of other routes nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Surroundings(Protocol):
     """What a route needs of the front."""
 
     name: str
-    """The server's."""
+    """The server's name."""
     counters: Counters
     is_fast: bool
 
@@ -42,16 +42,16 @@ class Surroundings(Protocol):
         """Start a task that may outlive the route."""
 
     def tell_error(self, error: Exception) -> None:
-        """Log an error of ours that a connection has met."""
+        """Log an error in the server itself that a connection has met."""
 
     def leave(self, client: Client) -> None:
-        """The connection of a client that had a place has been closed."""
+        """Take back the place of an admitted client, whose connection has been closed."""
 
 
 class Route:
     """The clients of one chain. It is the host of their conversations, and serves while `run` runs.
 
-    `pattern` says which paths are its own. `shared_wait` is None where there is no epoll.
+    `pattern` tells its paths (http/routes.py). `shared_wait` is None where there is no epoll.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Route:
         self._front = front
         self._load = Load()
         self.refusal: Refusal | None = None
-        """What new clients get; None: they may come in."""
+        """The answer to all new clients; None: they may come in."""
         files_name = _name_of_files(front.name, pattern)
         self.link = Link(front.name, link_limits, self, front.counters, log, files_name)
         feed = self.link.feed
@@ -84,11 +84,11 @@ class Route:
         )
         self._scope = trio.CancelScope()
         self._present = 0
-        """How many clients have a place, those at the gate included."""
+        """The number of admitted clients, with those that wait at the gate."""
         self._left = trio.lowlevel.ParkingLot()
 
     async def run(self) -> None:
-        """Read and watch its clients until `end`."""
+        """Read and watch the clients until `end`."""
         with self._scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.laggards.run)
@@ -97,25 +97,25 @@ class Route:
                     nursery.start_soon(self._epoll_readers.run)
 
     def end(self) -> None:
-        """End `run`: its clients have gone, and so has its chain."""
+        """Let `run` return: the clients and the chain have gone."""
         self._scope.cancel()
 
     # One client.
 
     def client_of(self, client_id: str, wire: Wire) -> Client:
-        """A client of this route, which has no place yet."""
+        """Make a client of this route, which is not admitted yet."""
         return Client(client_id, wire, self._outbox_limit, self._load)
 
     def note_admitted(self) -> None:
-        """A client has got a place."""
+        """Note that a client has been admitted."""
         self._present += 1
 
     def readers_for(self, wire: Wire) -> Readers:
-        """What reads a connection."""
+        """The readers for a connection: those with epoll, or those with a task for each."""
         return readers_for(wire, self._task_readers, self._epoll_readers)
 
     def tell_error(self, error: Exception) -> None:
-        """Log an error of ours that a connection has met."""
+        """Log an error in the server itself that a connection has met."""
         self._front.tell_error(error)
 
     def depart(self, client: Client, code: int, reason: str, *, clean: bool) -> None:
@@ -123,7 +123,7 @@ class Route:
         self.link.depart(client, code, reason, clean=clean)
 
     def leave(self, client: Client) -> None:
-        """A client's connection has been closed: called once, last of all."""
+        """Forget a client whose connection has been closed. Called once, last of all."""
         self.link.depart(client, ABNORMAL, "", clean=False)
         self._front.leave(client)
         self._present -= 1
@@ -143,11 +143,11 @@ class Route:
         self._front.spawn(task)
 
     def begin_turn(self) -> None:
-        """Clients are about to find room: those go on at once for which a turn has time."""
+        """Clients are about to find room: resume as many of them at once as one turn has time for."""
         self.laggards.begin_turn()
 
     async def read_all(self, inlet: Inlet, consume: Callable[[bytes], object]) -> None:
-        """Give each block of a pipe to `consume`, to its end. Raises what that raises."""
+        """Give each block of a pipe to `consume`, until the pipe ends. Raises whatever `consume` raises."""
         if self._epoll_readers is not None and inlet.descriptor is not None:
             await self._epoll_readers.read_pipe(inlet.descriptor, consume)
         else:
@@ -157,15 +157,15 @@ class Route:
     # All its clients.
 
     def let_all_go_on(self) -> None:
-        """End rates and holds: what has been read is to be dealt with before the end."""
+        """End holds and lift rate limits, so that all messages that were read become events before the end."""
         self.link.resume_all()
         for conversation in list(self.link.conversations.values()):
             conversation.lift_rate()
 
     async def close(self, refusal: Refusal, code: int, reason: str) -> None:
-        """Close the clients with this code, and wait until they are gone.
+        """Close the clients with this code and reason, and wait until they are gone.
 
-        Those at the gate are refused, and so are those that come from now on.
+        Clients at the gate and new ones get `refusal`.
         """
         self.refusal = refusal
         while self._present:
@@ -174,17 +174,17 @@ class Route:
                     client.wire.begin_close(code, reason)
                 else:
                     client.answer(GateAnswer(refusal))
-            if self._present:  # the last may have left just now: a write is what tells that a client has gone
+            if self._present:  # the last one may have left just now, if a write has found it gone
                 await self._left.park()
 
     def abort_all(self) -> None:
-        """End its clients' connections now, and wait for its chain no more."""
+        """End the clients' connections now, and end all waiting for the chain."""
         for client in self.link.clients:
             client.wire.abort()
         self.link.close()
 
     def counts(self) -> dict[Count, int]:
-        """What its link has counted."""
+        """The counts of the link."""
         return {
             Count.CONSUMER_DROPPED: self.link.feed.dropped,
             Count.JOURNAL_FULL: self.link.feed.times_full,
@@ -197,5 +197,5 @@ _NAMED_LETTERS = 100
 
 
 def _name_of_files(server: str, pattern: str) -> str:
-    """What tells the files of one server's routes from each other; a long pattern's end has to do."""
+    """The part of file names that tells one server's routes apart; of a long pattern only its end."""
     return server if pattern == EVERY_PATH else f"{server}-{quote(pattern, safe='')[-_NAMED_LETTERS:]}"

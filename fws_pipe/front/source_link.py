@@ -1,7 +1,7 @@
-"""The front's side of the source: what other servers and programs have published comes in, and the membership goes out.
+"""The front's side of the source: takes what other servers and programs have published, and tells of the membership.
 
-Unlike the chain's own actions, what comes in can wait: when the chain is slow the source isn't read. And what comes in
-may be anybody's who may publish in Redis: nothing but messages is taken from it.
+Unlike the chain's own actions, published data can wait: while the chain is slow the source isn't read. And it may come
+from any program that may publish in Redis: so no actions but sends, enqueues and counts are taken from it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
 from fws_pipe.protocol.events import CONSUMER, TICK, consumer_event
 
 SILENCE_S = 15.0
-"""A source that has served and then leaves a tick without an answer for so long hangs."""
+"""A source that has served hangs if it then leaves a tick unanswered for this long."""
 
 
 class SourceLink:
@@ -37,11 +37,11 @@ class SourceLink:
         self._patience = trio.CancelScope()
 
     async def write_events(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
-        """Tell the source of the clients, for ever."""
+        """Tell the source of the clients, until cancelled."""
         await self._changes.run(pipe.write)
 
     async def execute_all(self, inlet: Inlet, source: str) -> None:
-        """Take what the source sends to its end. Raises FrameError for what isn't frames, SilenceError if it hangs."""
+        """Execute the source's frames until it ends. Raises FrameError for bytes that aren't frames, SilenceError."""
         decoder = FrameDecoder(source)
         while block := await self._next_block(inlet, source):
             decoder.feed(block)
@@ -56,7 +56,7 @@ class SourceLink:
             self._awaits_tick = False
             self.ready.set()
         elif kind == CONSUMER:
-            self._link.clients.flush()  # what came before it need not wait with it
+            self._link.clients.flush()  # earlier messages need not wait until the feed has room
             await self._link.feed.put_from_outside(
                 consumer_event(frame.get("channel"), frame.get("data"), frame.get("origin"))
             )
@@ -66,15 +66,15 @@ class SourceLink:
             self._counters.add(Count.NOT_FROM_OUTSIDE)
 
     async def _next_block(self, inlet: Inlet, source: str) -> bytes:
-        """The next block. Raises SilenceError.
+        """Wait for the next block. Raises SilenceError if the source hangs.
 
-        The time counts only here: when the chain is slow it is not the source that keeps us waiting.
+        The time runs only in here: while the front waits for a slow chain, the source isn't to blame.
         """
         with trio.CancelScope() as self._patience:
             if self._awaits_tick:
                 self._start_the_clock()
             return await inlet.read()
-        raise SilenceError(f"{source} is silent: it has not answered for {SILENCE_S:.0f} s")
+        raise SilenceError(f"{source} hangs: it has not answered for {SILENCE_S:.0f} s")
 
     def _note_tick_sent(self) -> None:
         if not self._awaits_tick:
@@ -82,41 +82,41 @@ class SourceLink:
             self._start_the_clock()
 
     def _start_the_clock(self) -> None:
-        # The first tick says that Redis has been reached, which may take for ever.
+        # The first tick tells that the source has reached Redis, which may take any time.
         self._patience.deadline = trio.current_time() + SILENCE_S if self.ready.is_set() else math.inf
 
     @property
     def returns_ticks(self) -> bool:
-        """Never to be counted on: the first one waits for Redis."""
+        """Always False: the first tick waits for Redis, for any time."""
         return False
 
     async def wait_stalled(self) -> None:
-        """For ever: silence is an error of `execute_all`."""
+        """Wait for ever: a source that hangs is an error of `execute_all`."""
         await trio.sleep_forever()
 
     @property
     def ticks_under_way(self) -> tuple[int | None, int]:
-        """All are back: no client waits for the source."""
+        """No tick counts as under way: no client waits for the source."""
         return None, 0
 
     def nudge(self) -> None:
         """No-op."""
 
     def prepare_restart(self, *, is_replaced: bool, is_changed: bool) -> list[str]:
-        """The source has died: the next one is told everything again, so nothing is lost and nothing waits."""
+        """Prepare for the next source, which is told of all clients again. Returns no notes: nothing is lost."""
         self.ready = trio.Event()
         self._awaits_tick = False
         return []
 
     def introduce(self) -> tuple[bytes, Mapping[str, bytes]]:
-        """Nothing: no source is ever replaced while it serves."""
+        """Always empty: a source is never replaced while it serves."""
         return b"", {}
 
     async def wait_idle(self) -> None:
-        """A source owes nothing."""
+        """No-op: a source owes no tick."""
 
     def finish_events(self) -> None:
-        """Nothing: whatever a source has missed the next one is told."""
+        """No-op: the next source is told of all clients again."""
 
     def give_up_on_ticks(self) -> None:
-        """The source has not come up yet: the server serves without."""
+        """No-op: the server serves while the source waits for Redis."""

@@ -1,7 +1,7 @@
-"""Listens on a Unix socket (unix(7)): replaces what a dead server has left there, and nothing else.
+"""Listens on a Unix socket (unix(7)), and replaces the socket file of a dead server.
 
-Reads: whether a server is there already. Writes: the socket file, which goes with the listener. Never: removes what
-isn't a dead socket.
+Reads: whether a server listens at the path already. Writes: the socket file, which is removed with the listener. Never:
+removes anything but a socket on which no server listens.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from collections.abc import Iterator
 from fws_pipe.errors import SystemRefusedError
 
 _LONGEST_PATH_BYTES = 107
-"""What sockaddr_un has room for, without the NUL behind it."""
+"""The longest path in sockaddr_un, without the NUL behind it."""
 
 
 _LOCK_S = 1.0
-"""How long to wait for another server: each holds the lock for less than a millisecond."""
+"""The time limit for another server's lock, which it holds for less than a millisecond."""
 
 _LOCK_RETRY_S = 0.01
 
-_NO_SOCKET = "there is a file that is no socket; remove it if it may go"
+_NO_SOCKET = "a file is there that is not a socket; remove it if you don't need it"
 
 
 class UnixListener(socket.socket):
-    """A listening Unix socket. Its file is removed with it, unless another has taken its place."""
+    """A listening Unix socket. Closing it removes its file, unless another file has taken its place."""
 
     def __init__(self, descriptor: int | None = None) -> None:
         """`descriptor` is that of a socket which listens already; None: of a new one."""
@@ -38,7 +38,7 @@ class UnixListener(socket.socket):
         self._file: tuple[str, tuple[int, int]] | None = None
 
     def own(self, path: str) -> None:
-        """The file that has just been bound is ours."""
+        """Own the socket file that was just bound."""
         self._file = path, _identity(os.lstat(path))
 
     @property
@@ -61,24 +61,26 @@ class UnixListener(socket.socket):
         if self._file is not None:
             path, identity = self._file
             self._file = None
-            with contextlib.suppress(OSError):  # gone, or the folder is no longer ours to write: no harm is done
+            with contextlib.suppress(OSError):  # it is gone, or the folder can't be written any more: no harm is done
                 if _identity(os.lstat(path)) == identity:
                     os.unlink(path)
         super().close()
 
 
 def listen_unix(path: str, mode: int, backlog: int, option: str = "--unix") -> UnixListener:
-    """Listen on a path, with the file's permissions `mode`. Raises SystemRefusedError, which names the option."""
+    """Listen on a path, with the file mode `mode`. Raises SystemRefusedError, which names `option`."""
     if len(os.fsencode(path)) > _LONGEST_PATH_BYTES:
-        raise SystemRefusedError(f"can't listen on {path}: a socket's path may have {_LONGEST_PATH_BYTES} bytes")
+        raise SystemRefusedError(
+            f"can't listen on {path}: the path of a socket must not exceed {_LONGEST_PATH_BYTES} bytes"
+        )
     try:
         with _folder_locked(os.path.dirname(path) or "."):
             _remove_dead(path, option)
             return _bind(path, mode, backlog)
     except OSError as error:
         mends = {
-            errno.ENOENT: f"there is no such folder; make it, or choose another with {option}",
-            errno.EACCES: f"no permission; choose a folder that this user may write with {option}",
+            errno.ENOENT: f"there is no such folder; make it, or choose another one with {option}",
+            errno.EACCES: f"no permission; with {option} choose a folder that this user may write in",
         }
         reason = mends.get(error.errno or 0, error.strerror or str(error))
         raise SystemRefusedError(f"can't listen on {path}: {reason}") from None
@@ -99,23 +101,23 @@ def _bind(path: str, mode: int, backlog: int) -> UnixListener:
 
 
 def _remove_dead(path: str, option: str) -> None:
-    """Remove a socket on which no server listens. Raises SystemRefusedError for anything else that is there."""
+    """Remove a socket file on which no server listens. Raises SystemRefusedError for any other file."""
     try:
         there = os.lstat(path)
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(there.st_mode):
-        mend = "that is a folder; name a file in it" if stat.S_ISDIR(there.st_mode) else _NO_SOCKET
+        mend = "it is a folder; name a file in it" if stat.S_ISDIR(there.st_mode) else _NO_SOCKET
         raise SystemRefusedError(f"can't listen on {path}: {mend}")
     if not _is_dead(path):
         raise SystemRefusedError(
-            f"can't listen on {path}: somebody listens there already; stop that, or choose another path with {option}"
+            f"can't listen on {path}: another server listens there; stop it, or choose another path with {option}"
         )
     os.unlink(path)
 
 
 def _is_dead(path: str) -> bool:
-    """Whether no server listens on a socket. What can't be told counts as alive."""
+    """Whether no server listens on a socket. If that can't be told, the answer is False."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)  # a server with a full queue would keep us waiting
         try:
@@ -129,7 +131,9 @@ def _is_dead(path: str) -> bool:
 
 @contextlib.contextmanager
 def _folder_locked(folder: str) -> Iterator[None]:
-    """Keep two servers that start at once from taking each other's new socket for a dead one (flock(2))."""
+    """Lock a folder (flock(2)), so that of two servers starting at once neither takes the other's socket for a dead
+    one.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         _lock(descriptor)
@@ -139,9 +143,9 @@ def _folder_locked(folder: str) -> Iterator[None]:
 
 
 def _lock(descriptor: int) -> None:
-    """Lock a folder, if that is possible within `_LOCK_S`.
+    """Lock a folder if that is possible within `_LOCK_S`.
 
-    Anybody who may read the folder may lock it too, for ever: that must not keep a server from starting.
+    Any process that may read the folder may also lock it for ever, which must not keep a server from starting.
     """
     deadline = time.monotonic() + _LOCK_S
     while time.monotonic() < deadline:

@@ -1,7 +1,8 @@
-"""Inputs: lines from outside become `consumer` events: the server's own stdin, and the output of commands (--source).
+"""Inputs turn lines from outside into `consumer` events: those of the server's own stdin, and of commands (--source).
 
-    own stdin, or a command's stdout -> lines -> line_feed -> the feed of a chain
-    inputs: all inputs of a server, as one part of what app.py runs
+    own_stdin, or command (its stdout) -> line_feed -> the feed of each chain
+    inputs: all inputs of a server, which app runs beside its chains
 
-Rule: nothing is read that there is no room for. What has been read goes into the feed, also while the server ends.
+Rule: an input is read only as fast as the chains take its lines. Lines that were read go into the feed, also while the
+server ends.
 """

@@ -1,8 +1,7 @@
-"""A command whose output is an input (--source): it runs in a process group of its own, and again whenever it ends.
+"""A command whose output is an input (--source). It runs in a process group of its own, and again whenever it ends.
 
-Its stdin is empty, its stderr goes to the log, and what it writes is read to the end before it is started again. A run
-that has written something is followed by the next one after a second; runs that write nothing are further and further
-apart.
+Its stdin is empty, its stderr goes to the log, and its output is read to the end before it is started again. After a
+run that has written something it starts again in a second; after runs without output the delay doubles, up to 30 s.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ FIRST_DELAY_S = 1.0
 LONGEST_DELAY_S = 30.0
 
 _SIGTERM_S = 2.0
-"""How long a command has to end after SIGTERM, when the server stops."""
+"""The time that a command has to end after SIGTERM, when the server stops."""
 
 _LAST_READ_S = 1.0
-"""How long to wait for more when the command has ended and a process that has left its group keeps the pipe open."""
+"""The time limit for reading after the command has ended, if a process that has left its group keeps the pipe open."""
 
 
 class CommandInput:
@@ -36,20 +35,20 @@ class CommandInput:
         self._stopping = trio.Event()
         self._hurry = trio.Event()
         self._reading = trio.CancelScope()
-        """Encloses a read that may wait."""
+        """Cancels a read that waits."""
         self._delay_s = FIRST_DELAY_S
         self._running: RunningChain | None = None
         self._restarts = 0
 
     def report(self) -> list[StageReport]:
-        """What the command is doing."""
+        """The state of the command's process."""
         state = "draining" if self._stopping.is_set() else "up" if self._running else "down"
         if self._running is None:
             return [StageReport(self._program.label, None, state, self._restarts)]
         return [report._replace(input=None) for report in self._running.report(state, self._restarts)]
 
     def stop(self) -> None:
-        """Read no further, and end the command."""
+        """Stop reading, and end the command."""
         self._stopping.set()
         self._reading.cancel()
 
@@ -70,7 +69,7 @@ class CommandInput:
                 self._delay_s = min(2 * self._delay_s, LONGEST_DELAY_S)
 
     async def _run_once(self) -> tuple[str, bool]:
-        """Run the command once. Returns how it ended, and whether it had written anything."""
+        """Run the command once. Returns how it ended, for the log, and whether it had written anything."""
         try:
             running = await start_chain([self._program], self._surroundings, self._log)
         except OSError as error:
@@ -95,7 +94,7 @@ class CommandInput:
             running.bury()
 
     async def _read_all(self, running: RunningChain) -> bool:
-        """Read to the end, or until `stop`. Returns whether there was anything."""
+        """Read to the end, or until `stop`. Returns whether the command has written anything."""
         has_written = False
         while block := await self._read(running):
             has_written = True

@@ -1,4 +1,4 @@
-"""All inputs of a server as one part of it: they begin when the chain serves, and end when the server stops."""
+"""Runs all inputs of a server: they begin when the chain serves, and end when the server stops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fws_pipe.inputs.line_feed import LineFeed
 
 
 class Input(Protocol):
-    """Reads lines from somewhere."""
+    """Reads lines from a source outside."""
 
     lines: LineFeed
 
@@ -20,20 +20,20 @@ class Input(Protocol):
         """Read until the end, or until `stop`."""
 
     def stop(self) -> None:
-        """Read no further, and come to an end."""
+        """Stop reading, and let `run` return."""
 
     def hurry(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes that still run."""
 
     def report(self) -> list[StageReport]:
-        """What it is doing."""
+        """The state of each process."""
 
 
 class Inputs:
-    """Runs inputs beside a chain (`app.Backend`). `chain_serves` is set once it serves: nothing is read before."""
+    """Runs inputs beside a chain (`app.backend.Backend`), which begin to read once `chain_serves` is set."""
 
     was_cut_off = False
-    """Never: no event is written to an input."""
+    """Always False: no event is written to an input."""
 
     def __init__(self, inputs: Sequence[Input], chain_serves: trio.Event) -> None:
         self._inputs = inputs
@@ -43,7 +43,7 @@ class Inputs:
         self.serving.set()  # the server waits for none of them
 
     async def run(self) -> None:
-        """Run them all until they have ended."""
+        """Run all inputs until they have ended."""
         await wait_for_any(self._chain_serves.wait, self._stopping.wait)
         if not self._stopping.is_set():
             async with trio.open_nursery() as nursery:
@@ -56,21 +56,21 @@ class Inputs:
             await one.lines.wait_idle()
 
     def reports(self) -> list[list[StageReport]]:
-        """What each of them is doing."""
+        """The state of each process, in a list for each input."""
         return [one.report() for one in self._inputs]
 
     def expect_stop(self) -> None:
-        """The server ends: read no further."""
+        """Stop reading: the server drains."""
         self._stopping.set()
         for one in self._inputs:
             one.stop()
 
     def stop(self, grace_s: float) -> None:
-        """The same, for a server that ends without a drain."""
+        """Stop reading: the server ends without a drain."""
         self.expect_stop()
 
     def hurry(self) -> None:
-        """There is no time left."""
+        """Stop reading, and kill the processes that still run."""
         self.expect_stop()
         for one in self._inputs:
             one.hurry()

@@ -1,8 +1,8 @@
 """Puts the lines of one input into the feed of each chain, as `consumer` events on one channel.
 
-An input gets as much of the chain as a client does: of its lines so much is under way at a time, and it waits for the
-rest. So an input that never pauses fills neither the feed nor the pipes for everybody else, and is itself not read.
-With several chains it waits for the slowest, so that each gets every line.
+An input has a share of the chain, as a client has: it isn't read while 512 KiB of its lines are under way. So an input
+that never pauses leaves room in the feed and the pipes for the clients. With several chains it waits for the slowest,
+so that each gets every line.
 """
 
 from __future__ import annotations
@@ -20,29 +20,31 @@ from fws_pipe.protocol.events import consumer_event
 from fws_pipe.wording import counted
 
 UNDER_WAY_BYTES = 512 * 1024
-"""How much of an input may be under way in the chain; one line may exceed it."""
+"""An input waits while this much of it is under way in a chain; one line may exceed it."""
 
 EVENT_BYTES = 256
-"""What an event counts beside its text: 2048 short lines are under way at most, as many as messages of a client."""
+"""The weight of an event beside its text, so that at most 2048 short lines are under way, as many as messages of a
+client.
+"""
 
 _TURN_LINES = 64
-"""After so many lines other tasks have a turn: a block may hold a hundred thousand."""
+"""After this many lines other tasks get a turn: a block may hold a hundred thousand."""
 
 _COMPLAINT_S = 10.0
-"""The least time between two log lines about lines that were left out."""
+"""The least time between two log lines about dropped lines."""
 
 
 class _UnderWay:
-    """What of an input is under way in one chain."""
+    """The events of an input that are under way in one chain."""
 
     def __init__(self, feed: Feed) -> None:
         self._feed = feed
         self._events: deque[tuple[int, int]] = deque()
-        """The number and the weight of each event that may not be through the chain."""
+        """The number and the weight of each event that may still be under way."""
         self._weight = 0
 
     async def put(self, event: Frame, weight: int) -> bool:
-        """Put an event, once there is room. False when it comes too late."""
+        """Put an event once there is room. Returns False if the feed takes no more events from outside."""
         while self._weight >= UNDER_WAY_BYTES:
             seq, done = self._events.popleft()
             await self._feed.wait_settled(seq)
@@ -55,7 +57,7 @@ class _UnderWay:
 
 
 class LineFeed:
-    """One input's way into all `feeds`: blocks of bytes become events on `channel`. `say` logs under its name."""
+    """Cuts an input into lines, which become events on `channel`, and puts them into all feeds."""
 
     def __init__(
         self,
@@ -65,7 +67,7 @@ class LineFeed:
         counters: Counters,
         say: Callable[[str], object],
     ) -> None:
-        """`feeds` gives those of now; `limit` is the largest line, in bytes."""
+        """`feeds` gives the present feeds; `limit` is the longest line, in bytes; `say` logs under the input's name."""
         self._channel = channel
         self._feeds = feeds
         self._limit = limit
@@ -81,19 +83,19 @@ class LineFeed:
         """Dropped lines that the log has not told of."""
         self._complaint_due = 0.0
         self._lost = 0
-        """Lines that came too late: the server ends."""
+        """Lines that the feed did not take, since the server ends."""
 
     async def put(self, block: bytes) -> None:
         """Put the lines that end in this block; waits while the chain is slow."""
         await self._put_all(self._cutter.feed(block))
 
     async def finish(self) -> None:
-        """The input has ended: what stands behind the last newline is a line, too."""
+        """Put the rest behind the last newline as a line: the input has ended."""
         await self._put_all(self._cutter.finish())
         self._tell_dropped()
 
     async def wait_idle(self) -> None:
-        """Wait until what was given to `put` is in the feed."""
+        """Wait until the lines that were given to `put` are in the feeds."""
         async with self._putting:
             pass
 
@@ -130,7 +132,7 @@ class LineFeed:
     def _tell_lost(self) -> None:
         if self._lost:
             self._counters.add(Count.LINES_LOST, self._lost)
-            self._say(f"{counted(self._lost, 'line')} that had been read came too late: the server has stopped")
+            self._say(f"lost {counted(self._lost, 'line')} that had been read: the server has stopped")
             self._lost = 0
 
 

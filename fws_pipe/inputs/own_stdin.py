@@ -1,7 +1,7 @@
-"""The server's own stdin as an input: a pipe, a file or a terminal, which others may share.
+"""The server's own stdin as an input: a pipe, a file or a terminal, which other processes may share.
 
-No flag of it is changed. A read that may wait is made in a thread, once there is something to read where the kernel can
-tell (epoll(7) knows no regular files): so the end of the server loses nothing that it has begun to read.
+Its flags stay as they are, so a read may block and runs in a thread. It starts once there is something to read, where
+the kernel can tell (epoll(7) refuses regular files): so a server that ends leaves no read behind that would take data.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fws_pipe.pipes.blocks import STDIN, ReadBuffer
 CHANNEL = "stdin"
 
 _FOREGROUND_CHECK_S = 1.0
-"""How often to look whether the terminal is ours to read again."""
+"""The interval of checks whether the server is in the terminal's foreground again."""
 
 
 class OwnStdin:
@@ -29,19 +29,19 @@ class OwnStdin:
         self._log = log
         self._buffer = ReadBuffer()
         self._reading = trio.CancelScope()
-        """Encloses a read that may wait."""
+        """Cancels a read that waits."""
         self._is_stopped = False
         self._has_ended = False
         self._is_pollable = True
         self._has_told_of_background = False
 
     def stop(self) -> None:
-        """Read no further."""
+        """Stop reading."""
         self._is_stopped = True
         self._reading.cancel()
 
     def report(self) -> list[StageReport]:
-        """Whether it is being read."""
+        """Whether stdin is being read."""
         return [StageReport("stdin", os.getpid(), "ended" if self._has_ended else "up", 0)]
 
     def hurry(self) -> None:
@@ -59,7 +59,7 @@ class OwnStdin:
             self._log.debug("stdin has ended; the server goes on")
 
     async def _read(self) -> bytes:
-        """The next block; nothing at the end, when reading fails, or after `stop`."""
+        """Wait for the next block; empty at the end, when reading fails, and after `stop`."""
         with trio.CancelScope() as self._reading:
             while not self._is_stopped:
                 await self._wait_foreground()
@@ -76,17 +76,17 @@ class OwnStdin:
         if self._is_pollable:
             try:
                 await trio.lowlevel.wait_readable(STDIN)
-            except PermissionError:  # a file, or /dev/null: it never makes anybody wait
+            except PermissionError:  # a file, or /dev/null: reading it never blocks
                 self._is_pollable = False
 
     async def _wait_foreground(self) -> None:
-        """Wait while reading would fail: SIGTTIN is ignored (system/signals.py), so it would stop nobody."""
+        """Wait while reading would fail; SIGTTIN doesn't stop the server, which ignores it (system/signals.py)."""
         while _is_in_background():
             if not self._has_told_of_background:
                 self._has_told_of_background = True
                 self._log.always(
-                    "--stdin: the terminal belongs to another job, so nothing is read until this one is in the "
-                    "foreground (fg); in the background let stdin be a pipe or a file"
+                    "--stdin: nothing is read from the terminal until the server is in the foreground (fg); for a "
+                    "server in the background make stdin a pipe or a file"
                 )
             await trio.sleep(_FOREGROUND_CHECK_S)
 

@@ -46,7 +46,7 @@ from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
 OwnerT = TypeVar("OwnerT")
 
 BATCH_BYTES = 500
-"""What a batch counts beside its text, for Python's objects: so many small batches don't exceed the limit unnoticed."""
+"""The bytes of Python's objects that a batch counts beside its text, so that small batches don't exceed the limit."""
 
 
 class Charge(NamedTuple, Generic[OwnerT]):

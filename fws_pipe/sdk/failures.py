@@ -15,7 +15,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 def show_failure(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print an exception that nobody has caught (`sys.excepthook`)."""
+    """Print an uncaught exception (`sys.excepthook`)."""
     if isinstance(error, SyntaxError) and error.filename == sys.argv[0]:
         say(f"{os.path.basename(error.filename)}, line {error.lineno}: {kind.__name__}: {error.msg}")
         sys.__excepthook__(kind, error.with_traceback(None), None)

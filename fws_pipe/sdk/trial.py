@@ -213,7 +213,7 @@ class _Talk:
                 self.broken = str(error)
 
     def read_ticks(self, count: int) -> None:
-        """Read until so many ticks have come, the output ends or isn't frames, or time is up."""
+        """Read until this many ticks have come, the output ends or isn't frames, or time is up."""
         self._decode()
         while not self.has_ended and self.broken is None and count_ticks(self.frames) < count and self._left_s():
             self._select_and_read()

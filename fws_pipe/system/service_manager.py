@@ -81,7 +81,7 @@ class Notifier:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self.watchdog_s = _watchdog_of(environment) if address else 0.0
-        """The manager ends a server that hasn't called `alive` for so many seconds; 0: it has no watchdog."""
+        """The watchdog's timeout: the manager ends a server that hasn't called `alive` for it; 0: there is none."""
 
     def ready(self, status: str = "") -> None:
         """Tell that clients are served, also after a reload; `status` is a line that the manager shows."""

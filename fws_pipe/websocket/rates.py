@@ -60,7 +60,7 @@ def rate_of(amount: int, seconds: float) -> Rate | None:
 
 
 class TokenBucket:
-    """Holds somebody to a rate. Times are in seconds, by any clock that doesn't go back."""
+    """Bounds something by a rate. Times are in seconds, by any clock that doesn't go back."""
 
     __slots__ = ("_as_of", "_capacity", "_per_second", "_tokens")
 

@@ -267,7 +267,7 @@ def test_a_subprotocol_that_the_client_does_not_offer_is_the_chains_fault(server
             [
                 line
                 for line in server.stderr.lines
-                if "accept.subprotocol: 'v2.chat' is not among those that the client offers" in line
+                if "accept.subprotocol: refused a client that does not offer 'v2.chat'" in line
             ]
         )
         == 1

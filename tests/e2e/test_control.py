@@ -404,9 +404,9 @@ def test_a_path_that_can_not_be_is_told_at_the_start(desk: Desk) -> None:
     (desk.folder / "file").write_text("mine")
     desk.start("--control", f"{desk.folder}/taken", "mirror")
     for path, problem in [
-        (f"{desk.folder}/taken", "somebody listens there already; stop that, or choose another path with --control"),
-        (f"{desk.folder}/file", "there is a file that is no socket; remove it if it may go"),
-        (f"{desk.folder}/nosuch/socket", "there is no such folder; make it, or choose another with --control"),
+        (f"{desk.folder}/taken", "another server listens there; stop it, or choose another path with --control"),
+        (f"{desk.folder}/file", "a file is there that is not a socket; remove it if you don't need it"),
+        (f"{desk.folder}/nosuch/socket", "there is no such folder; make it, or choose another one with --control"),
     ]:
         server = desk.servers.start("--control", path, "mirror")
         assert server.wait() == 5
@@ -418,7 +418,7 @@ def test_a_server_that_can_have_no_folder_serves_without_a_control_socket(desk: 
     environment = desk.servers.environment(TMPDIR=str(desk.folder / ("x" * 120)))
     (desk.folder / ("x" * 120)).mkdir()
     server = desk.servers.start("mirror", environment=environment)
-    server.stderr.wait_for("fws-ctl can't reach this server: can't listen on .*: a socket's path may have 107 bytes")
+    server.stderr.wait_for("fws-ctl can't reach this server: can't listen on .*: the path of a socket must not exceed")
     with connect(server.url) as client:
         client.send("hello")
         assert client.recv(PATIENCE_S) == "hello"
@@ -500,7 +500,7 @@ def test_another_user_is_turned_away_whatever_the_mode_of_the_file(desk: Desk) -
         capture_output=True, check=False, timeout=PATIENCE_S, user=65534, cwd="/",
     )  # fmt: skip
     assert (done.stdout, done.stderr) == (b"b''\n", b"")
-    server.stderr.wait_for("the control socket is not for user 65534")
+    server.stderr.wait_for("refused user 65534 on the control socket")
 
 
 @pytest.mark.parametrize(

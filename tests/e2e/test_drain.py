@@ -104,7 +104,7 @@ def test_what_is_left_at_the_drain_timeout_is_told(servers: Servers) -> None:
         server.signal(signal.SIGTERM)
         assert server.wait() == 6
     [line] = [line for line in server.stderr.lines if "stopped with" in line]
-    assert "events that the chain has not finished; --drain-timeout says how long that may take" in line
+    assert "events that the chain has not finished; a longer --drain-timeout gives them more time" in line
 
 
 def test_publishes_that_redis_does_not_take_are_told(servers: Servers, redis_server: RedisServer) -> None:

@@ -465,7 +465,7 @@ def test_config_files_that_make_no_sense(servers: Servers, store: str, content: 
         (["--prot", "1"], "unknown option --prot; did you mean --port? See fws_server --help"),
         (["-f", ""], "-f: expected names of Python modules, got an empty one"),
         (["-f", "chat", " "], "-f: expected names of Python modules, got an empty one"),
-        (["-key", "k"], "-key makes no sense without -cert"),
+        (["-key", "k"], "-key needs -cert"),
         (["-cert", "/nope"], "-cert /nope: No such file or directory"),
         (["-c", "nope"], "can't read the config file nope: No such file or directory"),
     ],

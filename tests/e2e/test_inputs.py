@@ -187,7 +187,7 @@ def test_a_terminal_is_read_in_the_foreground_and_told_of_in_the_background(serv
     os.close(terminal)
     with os.fdopen(keyboard, "wb", buffering=0) as typing, connect(server.url) as client:
         server.stderr.wait_for("stdin is a terminal: each line that is typed is an event, Ctrl-D ends them")
-        server.stderr.wait_for("the terminal belongs to another job, so nothing is read until .* in the foreground")
+        server.stderr.wait_for("nothing is read from the terminal until the server is in the foreground")
         typing.write(b"fg\n")
         eventually(lambda: os.tcgetpgrp(keyboard) != os.getpgid(server.pid), "the foreground")
         typing.write(b"hello\n")

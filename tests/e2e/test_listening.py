@@ -68,7 +68,7 @@ def test_a_second_server_is_refused_and_the_first_still_serves(servers: Servers)
     second = servers.start_command("fws-pipe", "--unix", "socket", "mirror")
     assert second.wait() == 5
     [line] = second.stderr.lines
-    assert line.startswith("fws-pipe: can't listen on socket: somebody listens there already; stop that, or choose")
+    assert line.startswith("fws-pipe: can't listen on socket: another server listens there; stop it, or choose")
     with unix_connect(str(servers.folder / "socket")) as client:
         exchange(client, "hello")
 

@@ -153,7 +153,7 @@ def test_proxy_protocol_without_a_proxy_is_a_mistake(servers: Servers) -> None:
     server = servers.start("--proxy-protocol", "mirror")
     assert server.wait() == 2
     [line] = server.stderr.lines
-    assert "--proxy-protocol: of which proxy? Name it: --trusted-proxy" in line
+    assert "--proxy-protocol needs --trusted-proxy" in line
 
 
 @pytest.mark.parametrize(

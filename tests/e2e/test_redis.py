@@ -232,7 +232,7 @@ def test_a_source_that_hangs_is_replaced(servers: Servers, redis_server: RedisSe
     server = servers.start_command(sys.executable, "-c", _IMPATIENT, *options, "broadcast_pubsub")
     with connect(server.url) as client:
         os.kill(_source_of(servers), signal.SIGSTOP)
-        server.stderr.wait_for("source is silent: it has not answered for 3 s; the source starts again")
+        server.stderr.wait_for("source hangs: it has not answered for 3 s; the source starts again")
         server.stderr.wait_for("the source serves again")
         redis_server.client().publish("global", "hi")
         assert client.recv(PATIENCE_S) == "hi"

@@ -60,7 +60,7 @@ def test_the_chain_of_the_config_file_is_read_again(servers: Servers) -> None:
         for text, words in (
             ('chain = "mirrror"\n', 'the chain stays as it is: stage 1 "mirrror": no such filter'),
             ("chain = \n", "the chain stays as it is: .*fws.toml"),
-            ("", "the chain stays as it is: .*fws.toml names no chain any more"),
+            ("", "the chain stays as it is: .*fws.toml no longer names a chain"),
         ):
             file.write_text(text)
             server.signal(signal.SIGHUP)
@@ -78,7 +78,7 @@ def test_a_config_file_that_is_a_pipe_is_read_once(servers: Servers) -> None:
         file.unlink()
         os.mkfifo(file)
         server.signal(signal.SIGHUP)
-        server.stderr.wait_for("the chain stays as it is: .*fws.toml is no regular file, so it can't be read again")
+        server.stderr.wait_for("the chain stays as it is: .*fws.toml is not a regular file, so it can't be read again")
         assert answer_of(client, "2") == "2"
     assert server.stop() == 0
 
@@ -209,7 +209,7 @@ def test_watch_lets_a_file_alone_that_each_new_chain_writes(servers: Servers) ->
     restless = servers.script("written.py", "")
     server = servers.start("--watch", f"tee -a data.mp | sh -c 'date +%N >written.py; exec cat' {restless} | mirror")
     servers.script("written.py", "# changed")
-    server.stderr.wait_for("--watch: ./written.py changes at each reload, .*: it is watched no more")
+    server.stderr.wait_for("--watch: no longer watching ./written.py: it changes at each reload")
     assert server.stop() == 0
 
 

@@ -270,7 +270,7 @@ def test_a_new_chain_that_cannot_start_leaves_the_old_one_and_a_new_route_that_c
         eventually(lambda: status_of(server, "/b") == 503, "the new route is known")
         file.write_text("port = 0\n")
         server.signal(signal.SIGHUP)
-        server.stderr.wait_for("the chain stays as it is: .*names no chain any more")
+        server.stderr.wait_for("the chain stays as it is: .*no longer names a chain")
         assert answer_of(client, "3") == "a /a 3"
     assert server.stop() == 0
 
@@ -300,7 +300,7 @@ def test_a_drain_lets_every_route_finish(servers: Servers) -> None:
         (("--route", "a=cat"), "--route: expected a path such as /chat"),
         (("--route", "/a*=cat"), "--route: expected a path such as /chat"),
         (("--route", "/a=cat", "--route", "/%61=mirror"), "route /a: this path has two chains; leave one of them out"),
-        (("--route", "/*=cat", "mirror"), "route /*: all other paths have the chain 'mirror' already"),
+        (("--route", "/*=cat", "mirror"), "route /*: the chain 'mirror' serves all other paths already"),
         (("--route", "/a=mirrror"), 'route /a: stage 1 "mirrror": no such filter'),
     ],
 )

@@ -43,7 +43,7 @@ def test_a_dead_socket_is_replaced(tmp_path: Path) -> None:
 def test_a_living_one_is_refused_and_still_serves(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with listen_unix(str(path), 0o660, 10):
-        with pytest.raises(SystemRefusedError, match="somebody listens there already") as refused:
+        with pytest.raises(SystemRefusedError, match="another server listens there") as refused:
             listen_unix(str(path), 0o660, 10)
         assert refused.value.exit_code == EXIT_SYSTEM
         connect(path)
@@ -64,7 +64,7 @@ def test_one_whose_queue_is_full_is_alive(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     with listen_unix(str(path), 0o660, 0), socket.socket(socket.AF_UNIX) as waiting:
         waiting.connect(str(path))
-        with pytest.raises(SystemRefusedError, match="somebody listens there already"):
+        with pytest.raises(SystemRefusedError, match="another server listens there"):
             listen_unix(str(path), 0o660, 10)
 
 
@@ -77,7 +77,7 @@ def test_what_is_no_socket_is_never_removed(tmp_path: Path, kind: str) -> None:
         path.symlink_to(tmp_path / "elsewhere")
     else:
         path.write_text("precious")
-    words = "that is a folder; name a file in it" if kind == "folder" else "a file that is no socket"
+    words = "it is a folder; name a file in it" if kind == "folder" else "a file is there that is not a socket"
     with pytest.raises(SystemRefusedError, match=words):
         listen_unix(str(path), 0o660, 10)
     assert os.path.lexists(path)
@@ -93,7 +93,7 @@ def test_one_that_has_taken_our_place_is_not_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "words"), [("no/such/folder/socket", "no such folder"), ("x" * 200, "may have 107 bytes")]
+    ("path", "words"), [("no/such/folder/socket", "no such folder"), ("x" * 200, "must not exceed 107 bytes")]
 )
 def test_places_where_none_can_be(path: str, words: str) -> None:
     with pytest.raises(SystemRefusedError, match=words):

@@ -101,6 +101,6 @@ def test_lines_that_come_too_late_are_told() -> None:
         await scene.lines.put(b"a\nb\n")
         assert scene.feed.unfinished == 0
         assert scene.counters[Count.LINES_LOST] == 2
-        assert scene.said == ["2 lines that had been read came too late: the server has stopped"]
+        assert scene.said == ["lost 2 lines that had been read: the server has stopped"]
 
     play(scenario)
