@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import urllib.request
 from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
-from websockets.typing import Origin
 
 import fws_pipe
 from fws_pipe.chain.commands import filter_paths, filter_summary, filters_dir
@@ -79,11 +79,16 @@ def test_each_topic_that_a_document_names_is_there(name: str) -> None:
     assert set(re.findall(r"--help ([a-z]+)", DOCUMENTS[name])) <= set(TOPICS)
 
 
-def test_the_page_of_the_quickstart_reaches_a_server_as_a_file_of_a_browser_does(servers: Servers) -> None:
+def test_the_page_of_the_quickstart_is_served_and_its_websocket_is_on_its_path(servers: Servers) -> None:
+    """tests/e2e/test_console.py chats in it."""
+    (servers.folder / "www").mkdir()
     page = README.split("```html\n")[1].split("```")[0]
-    assert re.findall(r"WebSocket\(\"(.*?)\"\)", page) == ["ws://127.0.0.1:9000"]
-    server = servers.start("broadcast | stdout_log")
-    with connect(server.url, origin=Origin("null")) as alice, connect(server.url, origin=Origin("null")) as bob:
+    (servers.folder / "www" / "index.html").write_text(page)
+    assert 'new WebSocket(location.href.replace("http", "ws"))' in page
+    server = servers.start("--page", "www", "broadcast | stdout_log")
+    with urllib.request.urlopen(server.url.replace("ws", "http") + "/", timeout=30) as served:
+        assert served.read().decode() == page
+    with connect(f"{server.url}/") as alice, connect(f"{server.url}/") as bob:
         alice.send("hello")
         assert bob.recv(30) == "hello"
 

@@ -16,7 +16,7 @@ let socket = null;
 
 function show(kind, who, body) {
   const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-  const [line, what, name, content] = ["li", "span", "span", "span"].map(tag => document.createElement(tag));
+  const [line, what, name, content] = ["div", "span", "span", "span"].map(tag => document.createElement(tag));
   line.className = kind;
   what.className = "what";
   name.className = "who";
