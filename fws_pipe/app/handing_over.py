@@ -165,14 +165,14 @@ class HandingOver:
     async def _move(self, connection: Connection) -> None:
         """Give the new server all clients. Raises PeerError where it has not taken them."""
         leaving = Leaving(self._front)
-        is_taken = False
+        has_taken = False
         try:
             await self._send_all(connection, leaving)
-            is_taken = await _is_taken(connection)
+            has_taken = await is_taken(connection)
         finally:
-            if not is_taken:
+            if not has_taken:
                 leaving.thaw()
-        if not is_taken:
+        if not has_taken:
             raise PeerError("it has ended before it had taken all")
         leaving.let_go()
         count = counted(len(leaving.clients), "client")
@@ -208,15 +208,23 @@ async def _send(connection: Connection, frame: Frame, descriptors: Sequence[int]
     raise PeerError("it has not answered in time")
 
 
-async def _is_taken(connection: Connection) -> bool:
-    """Whether the new server says that it has taken all. From here on it decides, for as long as it is there."""
-    answer = None
+async def is_taken(connection: Connection) -> bool:
+    """Whether the new server says that it has taken all: it decides, unless it is silent for too long or ends."""
     with trio.CancelScope(shield=True):
-        with trio.move_on_after(_PEER_S):
-            answer = await connection.next_request()
-            return answer is not None and type_of(answer) == TAKEN
-        connection.shut_reading()  # it can't say so any more; it may have by now
+        has_said_so = False
+        with trio.move_on_after(_PEER_S) as patience:
+            has_said_so = await _says_taken(connection)
+        if patience.cancelled_caught:
+            connection.shut_reading()  # it can't say so any more; it may have by now
+            has_said_so = await _says_taken(connection)
+    return has_said_so
+
+
+async def _says_taken(connection: Connection) -> bool:
+    try:
         answer = await connection.next_request()
+    except PeerError:
+        return False
     return answer is not None and type_of(answer) == TAKEN
 
 

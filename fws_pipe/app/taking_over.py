@@ -132,8 +132,9 @@ class _OldServer:
     async def read(self) -> Frame:
         """The next frame. Raises SystemRefusedError when it is refused, or the old server gone or too slow."""
         while not self._frames:
-            self._decoder.feed(await self._receive())
+            block = await self._receive()
             try:
+                self._decoder.feed(block)
                 self._frames.extend(self._decoder.frames())
             except FrameError as error:
                 raise self._error(f"it is no server of fws-pipe ({error})") from None

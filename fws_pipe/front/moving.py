@@ -74,7 +74,7 @@ class Leaving:
     def let_go(self) -> None:
         """They have moved: close our descriptors, which ends no connection."""
         for route, conversation in self._all:
-            if not conversation.wire.is_closed:
+            if conversation.is_movable and not conversation.wire.is_closed:
                 route.let_go(conversation)
                 self._front.forget(conversation.wire)
 
@@ -156,6 +156,7 @@ class Arriving:
         path = state["open"]["path"]
         route = self._front.routes.find(path)
         if route is None or route.refusal is not None:
+            connection.close()
             raise SystemRefusedError(f"the old server has a client on {path}, which is not served here")
         host, port = state["remote"]
         wire = self._front.wire_of(connection, (host, port))
