@@ -174,12 +174,12 @@ class HandingOver:
                 leaving.thaw()
         if not has_taken:
             raise PeerError("it has ended before it had taken all")
+        self._stopping.hand_over()  # first: whatever goes wrong from here on, they are not ours any more
+        for listener in self._listeners:
+            let_go_of_file(listener)
         leaving.let_go()
         count = counted(len(leaving.clients), "client")
         self._log.always(f"another server has taken over {count}; this one ends")
-        for listener in self._listeners:
-            let_go_of_file(listener)
-        self._stopping.hand_over()
 
     async def _send_all(self, connection: Connection, leaving: Leaving) -> None:
         """Write everything, with an answer to each part. Raises PeerError."""

@@ -17,7 +17,6 @@ ELSEWHERE = {
     "app.configured_inputs": "e2e/test_inputs.py",
     "app.control_socket": "e2e/test_control.py",
     "app.drain": "e2e/test_drain.py",
-    "app.handing_over": "e2e/test_takeover.py",
     "app.taking_over": "e2e/test_takeover.py",
     "app.programs": "e2e/test_chain.py",
     "app.route_backend": "e2e/test_routes.py",
