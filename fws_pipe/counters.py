@@ -6,8 +6,9 @@ The front's own counters are an enum. Filters and the other processes count unde
 from __future__ import annotations
 
 import enum
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -91,12 +92,63 @@ class Statistics:
         return ", ".join(f"{name}: {count}" for name, count in self.counts.items() if count)
 
 
+CHAIN_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+"""The histogram's bounds for a tick's way through the chain: from an idle chain of one filter to one that hangs."""
+
+
+class Histogram:
+    """Counts values by upper bounds, which rise. `buckets` has one more: for values above all bounds."""
+
+    __slots__ = ("bounds", "buckets", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self.buckets = [0] * (len(bounds) + 1)
+        """How many values lie within each bound and above the one before it."""
+        self.total = 0.0
+        """The sum of all values."""
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.buckets[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+MOST_CODES = 64
+"""How many close codes are counted one by one: clients choose among 3,000."""
+
+OTHER_CODES = "other"
+
+
+class Traffic:
+    """What passes between the front and its chains, counted in runs and batches. One writer a field: the links."""
+
+    def __init__(self) -> None:
+        self.events: Counter[str] = Counter()
+        """Events for the chain, by type; those that a new chain gets again are not counted again."""
+        self.actions: Counter[str] = Counter()
+        """Actions that were executed, by type; a joined `send` counts once for each of its messages."""
+        self.closes: Counter[str] = Counter()
+        """Connections that have ended, by close code."""
+        self.chain_seconds = Histogram(CHAIN_SECONDS)
+        """The ticks' way round: from the front through the chain and back."""
+
+    def note_close(self, code: int) -> None:
+        """Count a connection that has ended with this code."""
+        name = str(code)
+        is_known = name in self.closes or len(self.closes) < MOST_CODES
+        self.closes[name if is_known else OTHER_CODES] += 1
+
+
 class Counters:
     """The counters of one server. They only rise."""
 
     def __init__(self) -> None:
+        self.traffic = Traffic()
         self._counts: Counter[str] = Counter()
-        """The front's own counters, and refusals by status."""
+        """The front's own counters."""
+        self._refused: Counter[int] = Counter()
+        """Handshakes that were refused, by HTTP status."""
         self._named: Counter[str] = Counter()
         """The counters of filters and other processes; their names may be the same as the front's."""
 
@@ -107,7 +159,7 @@ class Counters:
 
     def add_refusal(self, status: int) -> None:
         """Count a handshake that was refused with this HTTP status."""
-        self._counts[f"refused {status}"] += 1
+        self._refused[status] += 1
 
     def add_named(self, name: str, by: int) -> None:
         """Add to a counter of a filter; to FURTHER_NAMES for a new name beyond MOST_NAMES of them."""
@@ -119,6 +171,25 @@ class Counters:
 
     def copy(self) -> Mapping[str, int]:
         """An immutable copy of all counters; a missing one is 0."""
-        together = self._counts.copy()
+        return MappingProxyType(self._counts + self.others())
+
+    def others(self) -> Counter[str]:
+        """A copy of the counters that aren't in `Count`: "refused STATUS", and those of filters and other processes."""
+        together = Counter({f"refused {status}": count for status, count in self._refused.items()})
         together.update(self._named)
-        return MappingProxyType(together)
+        return together
+
+    @property
+    def own(self) -> Counter[str]:
+        """A copy of the front's own counters."""
+        return self._counts.copy()
+
+    @property
+    def refused(self) -> Mapping[int, int]:
+        """The handshakes that were refused, by HTTP status."""
+        return MappingProxyType(self._refused)
+
+    @property
+    def named(self) -> Mapping[str, int]:
+        """The counters of filters and other processes, by name."""
+        return MappingProxyType(self._named)

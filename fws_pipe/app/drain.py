@@ -142,7 +142,7 @@ def check_finished(front: Front, backend: Backend) -> None:
     if backend.was_cut_off:
         untracked = sum(link.feed.untracked for link in front.links)
         left["event", "that the chain, which lets no tick through, may not have read"] = untracked
-    left["publish", "that Redis has not confirmed"] = front.statistics().counts[Count.PUBLISHES_LOST]
+    left["publish", "that Redis has not confirmed"] = front.own_counts()[Count.PUBLISHES_LOST]
     left["line", "of input that the chain did not get"] = front.counters[Count.LINES_LOST]
     if any(left.values()):
         what = " and ".join(

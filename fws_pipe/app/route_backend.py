@@ -38,15 +38,19 @@ class RouteBackend:
         route: Route,
         chain: Supervisor,
         sources: Sequence[Supervisor],
+        source_links: Sequence[SourceLink],
         shown: Callable[[], str],
         log: Log,
     ) -> None:
-        """`shown` gives the route's name for messages; empty if it is the only one."""
+        """`source_links` are the front's sides of `sources`. `shown` gives the route's name for messages; empty if it
+        is the only one.
+        """
         self.route = route
         self._shown = shown
         self.log = log
         self._chain = chain
         self._sources = sources
+        self._source_links = source_links
         self.serving = trio.Event()
         """Set once the chain and the sources have served for the first time."""
         self.start = Outcome()
@@ -118,6 +122,11 @@ class RouteBackend:
         return f"{self.name}: {name}" if self.name else name
 
     @property
+    def is_subscribed(self) -> bool:
+        """Whether all its sources hear what is published; also true where there is none."""
+        return all(link.is_subscribed for link in self._source_links)
+
+    @property
     def name(self) -> str:
         """The route's name for messages; empty if it is the only one."""
         return self._shown()
@@ -169,11 +178,13 @@ class RouteMaker:
         environment = {**self.surroundings.environment, ROUTE_VARIABLE: pattern}
         surroundings = replace(self.surroundings, environment=environment)
         route = self.front.open_route(pattern, log)
+        readers = source_programs(self.config, self._redis_environment(pattern))
+        links = [SourceLink(route.link, self.front.counters) for _ in readers]
         sources = [
-            Supervisor([source], surroundings, SourceLink(route.link, self.front.counters), log, SOURCE)
-            for source in source_programs(self.config, self._redis_environment(pattern))
+            Supervisor([program], surroundings, link, log, SOURCE) for program, link in zip(readers, links, strict=True)
         ]
-        return RouteBackend(route, Supervisor(programs, surroundings, route.link, log), sources, shown, log)
+        chain = Supervisor(programs, surroundings, route.link, log)
+        return RouteBackend(route, chain, sources, links, shown, log)
 
     def _redis_environment(self, pattern: str) -> Mapping[str, str]:
         """The environment that tells the sink and the source of Redis and of their route; empty without Redis."""

@@ -75,6 +75,10 @@ class Routes:
         """Whether signals had to end any of them."""
         return any(backend.was_cut_off for backend in self._all)
 
+    def current(self) -> list[RouteBackend]:
+        """Those of now, also where their chain has failed."""
+        return list(self._current.values())
+
     def chains(self) -> list[RouteBackend]:
         """The current routes that have not failed."""
         return [backend for backend in self._current.values() if not backend.has_failed]

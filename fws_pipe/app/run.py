@@ -10,6 +10,9 @@ from dataclasses import replace
 
 import trio
 
+from fws_pipe.admin.health import Health
+from fws_pipe.admin.server import AdminServer
+from fws_pipe.app.admin_address import admin_listeners, admin_site, serve_admin
 from fws_pipe.app.backend import ReadChains, Reload
 from fws_pipe.app.configured_front import configured_front
 from fws_pipe.app.configured_inputs import configured_inputs
@@ -65,7 +68,10 @@ async def run_pipe(
             backend = Together([routes, inputs], surroundings.stdout, front.counters)
             reload = Reloads(_reload_of(routes, read_chains, front, log), handover.notifier)
             stopping = Stopping(config.drain_over)
-            async with trio.open_nursery() as watching:
+            async with admin_listeners(config.admin) as admin, trio.open_nursery() as watching:
+                health = Health(routes.current, backend.serving.is_set, stopping.is_set)
+                site = admin_site(config, front, health, lambda: [*routes.chains(), inputs], reload, stopping, log)
+                watching.start_soon(serve_admin, admin, AdminServer(site, front.spawn, log), log)
                 if config.watch:
                     watching.start_soon(watch_files, config, chains, read_chains, reload, stopping, log)
                 watching.start_soon(_tell_guesses, config, routes.serving, log)

@@ -10,3 +10,12 @@ VARIABLE = "FWS_REDIS"
 
 STANDBY_VARIABLE = "FWS_STANDBY"
 """Set for the sink of a chain that has yet to take over: what it publishes then waits (publisher.py)."""
+
+LOST_BY_SOURCE = "redis lost by the source"
+"""The name under which a source counts that it hears Redis no more; the front knows by it that Redis is away."""
+
+FOUND_BY_SOURCE = "redis found again by the source"
+"""The name under which a source counts that it is subscribed again."""
+
+MISSED = "actions of other servers missed"
+"""The name under which a source counts what it has missed while Redis was away."""

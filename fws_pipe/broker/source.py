@@ -19,6 +19,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from fws_pipe.broker import FOUND_BY_SOURCE, LOST_BY_SOURCE, MISSED
 from fws_pipe.broker.connection import (
     ERRORS,
     PASSING,
@@ -212,7 +213,7 @@ class Source:
         frames = [encode(relayed.action)]
         if relayed.missed:
             self._say(f"missed {counted(relayed.missed, 'action')} of other servers while away from Redis")
-            frames.append(_count("actions of other servers missed", relayed.missed))
+            frames.append(_count(MISSED, relayed.missed))
         return frames
 
     def _note_malformed(self, error: MalformedRelayError) -> bytes:
@@ -224,13 +225,13 @@ class Source:
     def _note_lost(self, error: Exception) -> None:
         self._away_since = time.monotonic()
         self._say(f"{explain(error, self._settings)}; what is published meanwhile is missed")
-        self._backlog.put_first([_count("redis lost by the source")])
+        self._backlog.put_first([_count(LOST_BY_SOURCE)])
 
     def _note_subscribed(self) -> None:
         if self._away_since is not None:
             away_s = time.monotonic() - self._away_since
             self._say(f"subscribed again to Redis at {self._settings.address}, after {away_s:.1f} s")
-            self._backlog.put_first([_count("redis found again by the source")])
+            self._backlog.put_first([_count(FOUND_BY_SOURCE)])
         self._away_since = None
         with self._ticks_lock:
             self._is_subscribed = True

@@ -10,7 +10,7 @@ from fws_pipe.clients.client import Client, GateAnswer
 from fws_pipe.clients.slow_client import SlowClient
 from fws_pipe.counters import Count, Counters
 from fws_pipe.http.responses import Refusal
-from fws_pipe.protocol.actions import EVERYONE
+from fws_pipe.protocol.actions import EVERYONE, SEND
 from fws_pipe.protocol.codec import Frame
 from fws_pipe.websocket.outbox import OBJECT_BYTES
 from fws_pipe.websocket.rfc6455 import TRY_AGAIN_LATER, encode_message, encode_messages
@@ -49,6 +49,7 @@ class Clients:
         max_groups: int = 0,
     ) -> None:
         self._counters = counters
+        self._executed = counters.traffic.actions
         self._slow_client = slow_client
         self._owners_of = owners_of
         self._max_groups = max_groups
@@ -176,6 +177,7 @@ class Clients:
         sends, self._sends = self._sends, []
         to, group, without, is_everywhere = self._target
         self._target = _NOBODY
+        self._executed[SEND] += len(frames)
         block = frames[0] if len(frames) == 1 else b"".join(frames)
         is_run = len(frames) > 1
         # With `everywhere` most receivers are other servers' clients: those that aren't here don't count as gone.

@@ -20,6 +20,7 @@ from fws_pipe.admission.origins import OriginPattern, parse_origin
 from fws_pipe.admission.proxies import Proxy, parse_proxy
 from fws_pipe.broker.settings import RedisSettings, check_channels, check_url
 from fws_pipe.clients.slow_client import SlowClient
+from fws_pipe.config.addresses import AdminAddress, parse_admin
 from fws_pipe.config.arguments import Parser, parse_all, parse_drain_over
 from fws_pipe.config.file import LOUDNESS, ConfigFile, Given, chain_of, load_config_file
 from fws_pipe.config.routes import RouteOption, chains_of, parse_route
@@ -600,6 +601,24 @@ OPTIONS = (
         "auto: of the only one of this user", "PATH", _CONTROL, for_front=False, has_variable=False,
     ),
     Option(
+        "admin", parse_admin, None, "none",
+        "an address for health checks, metrics and the live page: HOST:PORT, :PORT (127.0.0.1) or unix:PATH; never a "
+        "public one",
+        "ADDRESS", _CONTROL, for_front=False,
+    ),
+    Option(
+        "admin-name", parse_host, (), "none",
+        "a name by which the admin address may be called, beside IP addresses and localhost; may be given several "
+        "times, or with commas",
+        "NAME", _CONTROL, is_list=True, for_front=False,
+    ),
+    Option(
+        "admin-actions", parse_switch, False, "off",
+        "the live page on a TCP admin address may reload the chain, drain the server and close clients; on a Unix "
+        "socket it always may",
+        "", _CONTROL, is_flag=True, for_front=False,
+    ),
+    Option(
         "token", parse_group, None, "none",
         "the group of clients that have chosen none, for broadcast_by_token and class-based filters", "NAME",
         _CHAIN, for_front=False, old_flags=("-token",),
@@ -714,6 +733,9 @@ class Config:
     clean_env: bool
     control: str
     takeover: str
+    admin: AdminAddress | None
+    admin_name: Sequence[str]
+    admin_actions: bool
     token: str | None
     storage: str
     redis_url: str | None
@@ -909,6 +931,9 @@ def _check(config: Config) -> None:
         raise UsageError("--redis-sharded needs a Redis; add --redis-url redis://HOST:PORT")
     check_channels(config.redis_channels, sharded=config.redis_sharded)
     chains_of(config.route, config.chain)
+    has_port = config.names_tcp or not config.unix
+    if config.admin is not None and has_port and config.admin.port and config.admin.port == config.port:
+        raise UsageError(f"--admin: {config.port} is the clients' port; choose another one (0 picks a free one)")
     names = [source.name for source in config.source] + (["stdin"] if config.stdin else [])
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"--source: two inputs are called {twice}; each needs a name of its own")

@@ -124,7 +124,7 @@ class Requests:
     async def _list_clients(self, request: Frame, connection: Connection) -> None:
         for link in self._controls.front.links:
             clients = iter(link.clients)
-            while described := list(islice(_descriptions(link, clients), _SLICE)):
+            while described := list(islice(descriptions(link, clients), _SLICE)):
                 await connection.answer(*described)
                 await trio.lowlevel.checkpoint()
         await connection.answer(done())
@@ -147,7 +147,7 @@ class Requests:
 
     async def _list_stages(self, request: Frame, connection: Connection) -> None:
         reporters = [*self._controls.chains(), *self._controls.beside]
-        await connection.answer(*({"type": STAGE, **_fields_of(one)} for one in await figures_of(reporters)), done())
+        await connection.answer(*({"type": STAGE, **fields_of(one)} for one in await figures_of(reporters)), done())
 
     async def _reload(self, request: Frame, connection: Connection) -> None:
         problem = await self._controls.reload().wait()
@@ -226,7 +226,7 @@ def _execute(action: Frame, link: Link) -> int:
 _NOTHING_KNOWN = dict.fromkeys(Usage._fields)
 
 
-def _fields_of(figures: StageFigures) -> Frame:
+def fields_of(figures: StageFigures) -> Frame:
     """A stage's figures as `stages` tells them: None for what isn't known."""
     report, usage = figures.report, figures.usage
     return {
@@ -282,7 +282,8 @@ def _nobody(action: Frame) -> str:
     return "no client is connected" if action["to"] == EVERYONE else f"no such client: {action['to']}"
 
 
-def _descriptions(link: Link, clients: Iterator[Client]) -> Iterator[Frame]:
+def descriptions(link: Link, clients: Iterator[Client]) -> Iterator[Frame]:
+    """Describe those of these clients that are still there, as `clients` tells of them."""
     for client in clients:
         opening = opening_of(client)
         if client in link.clients and opening is not None:

@@ -180,18 +180,25 @@ class Front:
         for link in self.links:
             link.close()
 
-    def statistics(self) -> Statistics:
-        """A snapshot of all counts, and of the gauges for clients, handshakes and memory."""
-        counts = Counter(self.counters.copy())
+    def own_counts(self) -> Counter[str]:
+        """The counters of `Count`, by their values: also those that the lobby and the routes keep."""
+        counts = self.counters.own
         counts[Count.ACCEPTING_PAUSED] = self.lobby.pauses
         counts[Count.SILENT_TURNED_OUT] = self.lobby.silent_turned_out
         counts[Count.CROWDED_OUT] = self.lobby.crowded_out
         for route in self.open_routes:
             counts.update(route.counts())
-        gauges = {
+        return counts
+
+    def gauges(self) -> dict[Gauge, int]:
+        """How many clients and handshakes there are, and what both make the server keep."""
+        return {
             Gauge.CLIENTS: sum(len(link.clients) for link in self.links),
             Gauge.HANDSHAKES: len(self.lobby),
             Gauge.JOURNAL_BYTES: sum(link.feed.kept for link in self.links),
             Gauge.HELD_BYTES: self.bounds.held(),
         }
-        return Statistics(counts, gauges)
+
+    def statistics(self) -> Statistics:
+        """What was counted, also by filters, and the gauges."""
+        return Statistics(self.own_counts() + self.counters.others(), self.gauges())

@@ -19,17 +19,18 @@ _BACKLOG = 4096
 """Connections that may wait to be accepted, so that a storm of reconnecting clients isn't refused."""
 
 
-async def open_listeners(hosts: Sequence[str], port: int) -> list[socket.socket]:
+async def open_listeners(hosts: Sequence[str], port: int, option: str | None = None) -> list[socket.socket]:
     """Listen on each address of each host. Port 0 lets the system choose a port, which all addresses share.
 
-    Raises SystemRefusedError if the port is in use, permission is missing or a host is unknown.
+    Raises SystemRefusedError if the port is in use, permission is missing or a host is unknown; its text names the
+    option that gives both, or (None) --host and --port.
     """
     listeners: list[socket.socket] = []
     try:
         for host in hosts:
             for family, _, _, _, address in await _addresses(host, port):
                 chosen = port or (address_of(listeners[0])[1] if listeners else 0)
-                listeners.append(_listen(family, (address[0], chosen, *address[2:]), host))
+                listeners.append(_listen(family, (address[0], chosen, *address[2:]), host, option))
     except SystemRefusedError:
         for listener in listeners:
             listener.close()
@@ -88,11 +89,11 @@ async def _addresses(host: str, port: int) -> list[tuple[int, int, int, str, tup
         raise SystemRefusedError(f"can't listen on host {host!r}: {reason}; is the name right?") from None
 
 
-def _listen(family: int, address: tuple[object, ...], host: str) -> socket.socket:
+def _listen(family: int, address: tuple[object, ...], host: str, option: str | None) -> socket.socket:
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
     except OSError as error:
-        raise SystemRefusedError(_why(error, host, address[1])) from None
+        raise SystemRefusedError(_why(error, host, address[1], option)) from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
@@ -103,15 +104,16 @@ def _listen(family: int, address: tuple[object, ...], host: str) -> socket.socke
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        raise SystemRefusedError(_why(error, host, address[1])) from None
+        raise SystemRefusedError(_why(error, host, address[1], option)) from None
     return sock
 
 
-def _why(error: OSError, host: str, port: object) -> str:
+def _why(error: OSError, host: str, port: object, option: str | None) -> str:
+    choose = f"choose another with {option or '--port'}"
     mends = {
-        errno.EADDRINUSE: "the port is in use; stop what uses it, or choose another with --port (0 picks a free one)",
-        errno.EACCES: "no permission; ports below 1024 need privileges: choose another with --port",
-        errno.EADDRNOTAVAIL: "this machine has no such address; see --host",
+        errno.EADDRINUSE: f"the port is in use; stop what uses it, or {choose} (0 picks a free one)",
+        errno.EACCES: f"no permission; ports below 1024 need privileges: {choose}",
+        errno.EADDRNOTAVAIL: f"this machine has no such address; see {option or '--host'}",
     }
     return f"can't listen on {host} port {port}: {mends.get(error.errno or 0, error.strerror or str(error))}"
 

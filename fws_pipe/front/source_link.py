@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import trio
 
+from fws_pipe.broker import FOUND_BY_SOURCE, LOST_BY_SOURCE
 from fws_pipe.counters import Count, Counters
 from fws_pipe.errors import SilenceError
 from fws_pipe.front.membership_changes import MembershipChanges
@@ -33,8 +34,14 @@ class SourceLink:
         self._counters = counters
         self._changes = MembershipChanges(link.clients, self._note_tick_sent)
         self.ready = trio.Event()
+        self._has_lost_redis = False
         self._awaits_tick = False
         self._patience = trio.CancelScope()
+
+    @property
+    def is_subscribed(self) -> bool:
+        """Whether the source hears what is published."""
+        return self.ready.is_set() and not self._has_lost_redis
 
     async def write_events(self, pipe: Outlet, known: Mapping[str, bytes] = MappingProxyType({})) -> None:
         """Tell the source of the clients, until cancelled."""
@@ -61,6 +68,8 @@ class SourceLink:
                 consumer_event(frame.get("channel"), frame.get("data"), frame.get("origin"))
             )
         elif kind in (SEND, ENQUEUE, COUNT):
+            if kind == COUNT and frame.get("name") in (LOST_BY_SOURCE, FOUND_BY_SOURCE):
+                self._has_lost_redis = frame["name"] == LOST_BY_SOURCE
             self._link.execute(frame)
         else:
             self._counters.add(Count.NOT_FROM_OUTSIDE)
@@ -105,6 +114,7 @@ class SourceLink:
     def prepare_restart(self, *, is_replaced: bool, is_changed: bool) -> list[str]:
         """Prepare for the next source, which is told of all clients again. Returns no notes: nothing is lost."""
         self.ready = trio.Event()
+        self._has_lost_redis = False
         self._awaits_tick = False
         return []
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
+from fws_pipe.counters import Traffic
 from fws_pipe.ledger.blame import LAST_CHANCE_S
 from fws_pipe.ledger.introduction import Departures, news, opening_of, snapshot_of
 from fws_pipe.ledger.journal import Charge, Journal, frames_of
@@ -24,7 +25,7 @@ from fws_pipe.ledger.recovery import Culprit, Recovery
 from fws_pipe.ledger.ticks import FIRST, Ticks
 from fws_pipe.pipes.ends import Outlet
 from fws_pipe.protocol.codec import Frame, decode_frame, encode
-from fws_pipe.protocol.events import OPEN, stamp
+from fws_pipe.protocol.events import MESSAGE, OPEN, TICK, stamp
 from fws_pipe.websocket.frames import event_time, take_messages, tick_frame
 from fws_pipe.websocket.states import after
 
@@ -85,10 +86,12 @@ class Restart(NamedTuple):
 class Feed:
     """The events of one link that wait for the chain, and those that are under way in it."""
 
-    def __init__(self, journal_limit: int = JOURNAL_LIMIT_BYTES) -> None:
+    def __init__(self, journal_limit: int = JOURNAL_LIMIT_BYTES, traffic: Traffic | None = None) -> None:
+        traffic = traffic or Traffic()
+        self._events = traffic.events
         self._journal: Journal[Client] = Journal()
         self._journal_limit = journal_limit
-        self.ticks = Ticks()
+        self.ticks = Ticks(traffic.chain_seconds)
         self._recovery = Recovery(self._journal, self._find)
         self._clients: Iterable[Client] = ()
         """The clients as of the last restart."""
@@ -136,6 +139,7 @@ class Feed:
         )
         if events:
             self._waiting += events
+            self._events[MESSAGE] += len(events)
             self._add(client, sum(map(len, events)), len(events))
         return position
 
@@ -257,6 +261,7 @@ class Feed:
 
     def _stamped(self, event: Frame) -> Frame:
         self._seq += 1
+        self._events[event["type"]] += 1
         return stamp(event, self._seq, time.time())
 
     @property
@@ -428,7 +433,8 @@ class Feed:
             _release(charges)
         else:
             self._journal.add(batch, seq, count, charges)
-        self.ticks.written = seq
+        self._events[TICK] += 1
+        self.ticks.note_written(seq)
         return batch
 
     # What comes back.
@@ -459,7 +465,7 @@ class Feed:
     def acknowledge(self, seq: int, *, is_confirmed: bool = True) -> None:
         """Note that a tick has come back. `is_confirmed`: nothing before it waits for Redis."""
         self.untracked = 0
-        self.ticks.note_back()
+        self.ticks.note_back(seq)
         _release(self._journal.acknowledge(seq, is_confirmed=is_confirmed))
         if is_confirmed:
             self._note_done(seq)

@@ -86,8 +86,9 @@ class Link:
         self._limits = limits
         self._surroundings = surroundings
         self._counters = counters
+        self._executed = counters.traffic.actions
         self._log = log
-        self.feed = Feed(limits.journal)
+        self.feed = Feed(limits.journal, counters.traffic)
         self.progress = Progress(lambda: self.feed.last_event)
         self.clients = Clients(counters, limits.slow_client, self.feed.owners_of, limits.max_groups)
         """All clients that the chain has been told of."""
@@ -132,7 +133,8 @@ class Link:
             was_accepted = self.conversations.pop(client, None) is not None
             self._held_at_the_gate.discard(client)
             self.feed.put_disconnect(events.disconnect_event(client.id, code=code, reason=reason, clean=clean), client)
-            if was_accepted:  # a refusal at the gate has been logged already
+            if was_accepted:  # a refusal at the gate has been counted and logged already
+                self._counters.traffic.note_close(code)
                 self._log.debug(f"{client.id} has gone: {code} {reason!r}")
 
     def let_go(self, client: Client) -> None:
@@ -329,6 +331,8 @@ class Link:
                 self._counters.add(Count.BAD_ACTION)
                 self._log.always(f"dropped an action: {problem}")
             else:
+                if kind != actions.SEND:  # these are counted in runs
+                    self._executed[kind] += 1
                 self._actions[kind](self, frame)
         elif kind == CONSUMER:
             self._put_consumer(events.consumer_event(frame.get("channel"), frame.get("data"), frame.get("origin")))

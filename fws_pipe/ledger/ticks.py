@@ -15,11 +15,13 @@ from __future__ import annotations
 import enum
 import math
 import time
+from collections import deque
 from collections.abc import Callable
 from types import MappingProxyType
 
 import trio
 
+from fws_pipe.counters import Histogram
 from fws_pipe.websocket.frames import event_time, tick_frame
 
 _STALL_CHECKS = 10
@@ -71,9 +73,12 @@ FINDINGS = MappingProxyType(
 
 
 class Ticks:
-    """The ticks of one link, over all runs of its chain."""
+    """The ticks of one link, over all runs of its chain. `way_round` counts how long each was under way."""
 
-    def __init__(self) -> None:
+    def __init__(self, way_round: Histogram) -> None:
+        self._way_round = way_round
+        self._under_way: deque[tuple[int, float]] = deque()
+        """The ticks that are not back, and when they were written (monotonic clock). A replay changes neither."""
         self._returning = Returning.UNKNOWN
         self.are_swallowed = False
         """Whether the chain is known to let no tick through: nothing is kept for a replay."""
@@ -116,15 +121,31 @@ class Ticks:
         """Begin with a new chain, which isn't known to serve yet."""
         self.ready = trio.Event()
 
-    def note_back(self) -> None:
-        """Note that a tick has come back."""
+    def note_written(self, seq: int) -> None:
+        """Note that a tick is being written for the first time."""
+        self.written = seq
+        if not self.are_swallowed:
+            self._under_way.append((seq, time.monotonic()))
+
+    def note_back(self, seq: int) -> None:
+        """Note that a tick has come back, and so have those before it."""
+        now = time.monotonic()
+        while self._under_way and self._under_way[0][0] <= seq:
+            self._way_round.observe(now - self._under_way.popleft()[1])
         self._find(Finding.COMES_BACK)
         self.count += 1
         self.ready.set()
 
+    @property
+    def oldest_age_s(self) -> float:
+        """How long the oldest tick has been under way, in seconds; 0: none is."""
+        return time.monotonic() - self._under_way[0][1] if self._under_way else 0.0
+
     def give_up(self) -> None:
         """Serve without ticks: the time for the first one is over."""
         self._find(Finding.GIVEN_UP)
+        if self.are_swallowed:
+            self._under_way.clear()
         self.ready.set()
 
     def note_life(self) -> None:

@@ -12,6 +12,14 @@ TESTS = Path(__file__).resolve().parent.parent
 
 ELSEWHERE = {
     # What only a running server shows.
+    "admin.connection": "e2e/test_admin.py",
+    "admin.health": "e2e/test_admin.py",
+    "admin.operations": "e2e/test_admin.py",
+    "admin.pipeline": "e2e/test_admin.py",
+    "admin.process": "e2e/test_admin.py",
+    "admin.server": "e2e/test_admin.py",
+    "admin.site": "e2e/test_admin.py",
+    "app.admin_address": "e2e/test_admin.py",
     "app.backend": "e2e/test_drain.py",
     "app.configured_front": "e2e/test_mistakes.py",
     "app.configured_inputs": "e2e/test_inputs.py",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fws_pipe.counters import MOST_NAMES, Count, Counters, Gauge, Statistics
+from fws_pipe.counters import MOST_CODES, MOST_NAMES, OTHER_CODES, Count, Counters, Gauge, Statistics, Traffic
 
 
 def test_ours_refusals_and_those_of_filters_are_counted_by_name() -> None:
@@ -40,3 +40,12 @@ def test_a_filter_that_counts_under_a_name_of_ours_does_not_count_for_us() -> No
     counters.add_named(Count.PUBLISHES_LOST.value, 3)
     assert counters[Count.PUBLISHES_LOST] == 0
     assert counters.copy()["publishes lost"] == 3
+
+
+def test_close_codes_are_bounded() -> None:
+    traffic = Traffic()
+    for code in range(3000, 5000):
+        traffic.note_close(code)
+    assert len(traffic.closes) == MOST_CODES + 1
+    assert traffic.closes["3000"] == 1
+    assert traffic.closes[OTHER_CODES] == 2000 - MOST_CODES

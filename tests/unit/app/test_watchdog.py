@@ -10,8 +10,9 @@ import trio
 import trio.testing
 
 from fws_pipe.app.watchdog import feed_watchdog
+from fws_pipe.counters import CHAIN_SECONDS, Histogram
 from fws_pipe.front.front import Front
-from fws_pipe.ledger.ticks import Ticks
+from fws_pipe.ledger.ticks import FIRST, Ticks
 from fws_pipe.system.service_manager import Notifier
 
 
@@ -20,11 +21,11 @@ class Chain:
 
     def __init__(self, *, works: bool) -> None:
         self.works = works
-        self.feed = SimpleNamespace(ticks=Ticks())
+        self.feed = SimpleNamespace(ticks=Ticks(Histogram(CHAIN_SECONDS)))
 
     def nudge(self) -> None:
         if self.works:
-            self.feed.ticks.note_back()
+            self.feed.ticks.note_back(FIRST)
 
 
 def signs_of_life(seconds: float, *chains: Chain, watchdog_s: float = 4.0) -> int:
