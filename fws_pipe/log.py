@@ -10,8 +10,11 @@ from __future__ import annotations
 import copy
 import enum
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from fws_pipe.log_form import Field, LogFormat, as_logfmt, entry_of, structured
 from fws_pipe.pipes.blocks import write_some
 from fws_pipe.terminal import one_line
 from fws_pipe.wording import counted
@@ -118,49 +121,160 @@ def _count_lines(text: bytes) -> int:
 
 
 class Level(enum.IntEnum):
-    """How much is logged: with -q, by default, with -v."""
+    """How grave a line is, and up to which level a subject logs: NOTICE with -q, INFO by default, DEBUG with -v."""
 
-    WARNING = 0
-    INFO = 1
-    DEBUG = 2
+    ERROR = 0
+    """The server ends."""
+    WARNING = 1
+    """Something goes wrong."""
+    NOTICE = 2
+    """Something that users wait for has happened, such as the start or a reload."""
+    INFO = 3
+    DEBUG = 4
+
+
+class Subject(enum.StrEnum):
+    """What a line is about."""
+
+    SERVER = "server"
+    """The start, the end, signals and reloads."""
+    FRONT = "front"
+    """Clients that come, go or are refused."""
+    CHAIN = "chain"
+    """The life of the chain, and its actions."""
+    STAGE = "stage"
+    """What stages write on their stderr."""
+    REDIS = "redis"
+    """The source, and the server's name in Redis."""
+    INPUT = "input"
+    """--stdin and --source."""
+    CONTROL = "control"
+    """The control socket."""
+    ACCESS = "access"
+    """A line for each connection."""
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """How a program logs; `levels` are those of subjects for which `level` doesn't count."""
+
+    level: Level = Level.INFO
+    levels: Mapping[Subject, Level] = field(default_factory=dict)
+    form: LogFormat = LogFormat.TEXT
+
+    def level_of(self, subject: Subject) -> Level:
+        """Up to which level a subject logs. Access lines must be asked for: -v alone shows none."""
+        by_default = min(self.level, Level.NOTICE) if subject is Subject.ACCESS else self.level
+        return self.levels.get(subject, by_default)
+
+
+class _Output:
+    """What all parts of a program's log share."""
+
+    def __init__(
+        self, program: str, settings: LogSettings, descriptor: int, on_recovery: Callable[[int], None]
+    ) -> None:
+        self.program = program
+        self.settings = settings
+        self.writer = LineWriter(descriptor, lambda reason: None, on_recovery)
 
 
 class Log:
-    """The log of one program: lines on a descriptor, in order, without ever waiting for it."""
+    """The log of one program: lines on a descriptor, in order, without ever waiting for it.
+
+    Fields, given by name, are for programs that read the log: a line of text has only its message.
+    """
 
     def __init__(self, program: str, level: Level = Level.INFO, descriptor: int = 2) -> None:
-        self._program = program
         self._part: Callable[[], str] = lambda: ""
-        self.level = level
-        self._writer = LineWriter(descriptor, lambda reason: None, self._log_loss)
+        self._subject = Subject.SERVER
+        self._output = _Output(program, LogSettings(level), descriptor, self._log_loss)
 
-    def of_part(self, name: Callable[[], str]) -> Log:
-        """The same log for one part of the program, whose lines begin with `name()` where that isn't empty."""
+    def configure(self, settings: LogSettings) -> None:
+        """Log like this from now on, and so do all parts of this log."""
+        self._output.settings = settings
+
+    def about(self, subject: Subject) -> Log:
+        """The same log for lines about this subject."""
         log = copy.copy(self)
-        log._part = lambda: one_line(f"{name()}: ") if name() else ""
+        log._subject = subject
         return log
 
-    def debug(self, text: str) -> None:
+    def of_part(self, name: Callable[[], str]) -> Log:
+        """The same log for one route, which lines name as `name()` where that isn't empty."""
+        log = copy.copy(self)
+        log._part = name
+        return log
+
+    @property
+    def form(self) -> LogFormat:
+        """The form of its lines."""
+        return self._output.settings.form
+
+    def shows(self, level: Level) -> bool:
+        """Whether lines of this level are written."""
+        return level <= self._output.settings.level_of(self._subject)
+
+    def debug(self, text: str, **fields: Field) -> None:
         """Log what only -v shows, such as clients that come and go."""
-        if self.level >= Level.DEBUG:
-            self.always(text)
+        self._log(Level.DEBUG, text, fields)
 
-    def info(self, text: str) -> None:
+    def info(self, text: str, **fields: Field) -> None:
         """Log what happens to the server as a whole; -q hides it."""
-        if self.level >= Level.INFO:
-            self.always(text)
+        self._log(Level.INFO, text, fields)
 
-    def always(self, text: str) -> None:
-        """Log what goes wrong, or what a user waits for, at any level."""
-        self._writer.write(one_line(f"{self._program}: {self._part()}{text}").encode() + b"\n")
+    def notice(self, text: str, **fields: Field) -> None:
+        """Log what a user waits for, also with -q."""
+        self._log(Level.NOTICE, text, fields)
 
-    def line(self, line: str) -> None:
-        """Log one line as it is; it must be printable already, and has no newline."""
-        self._writer.write(f"{self._part()}{line}\n".encode())
+    def always(self, text: str, **fields: Field) -> None:
+        """Log what goes wrong, also with -q."""
+        self._log(Level.WARNING, text, fields)
+
+    def access(self, message: str, fields: Mapping[str, Field]) -> None:
+        """Log a line whose fields are shown in every form."""
+        shown = f"{message} {as_logfmt(fields)}" if self.form is LogFormat.TEXT else message
+        self._log(Level.INFO, shown, fields)
+
+    def error(self, lines: Sequence[str]) -> None:
+        """Log why the program ends. In text, lines behind the first one stand as they are: they point into it."""
+        if self.form is not LogFormat.TEXT:
+            self._log(Level.ERROR, "\n".join(lines), {})
+        else:
+            self._write(f"{self._output.program}: " + "\n".join(lines))
+
+    def stage_line(self, stage: str, pid: int, line: str) -> None:
+        """Log a line that a stage has written; in text it must be printable already."""
+        if not self.shows(Level.NOTICE):
+            return
+        if self.form is LogFormat.TEXT:
+            part = self._part()
+            self._write(one_line(f"{part}: {stage}: " if part else f"{stage}: ") + line)
+        else:
+            self._write(self._structured(Level.NOTICE, line, {"stage": stage, "pid": pid}))
+
+    def _log(self, level: Level, text: str, fields: Mapping[str, Field]) -> None:
+        if not self.shows(level):
+            return
+        if self.form is LogFormat.TEXT:
+            part = self._part()
+            self._write(
+                one_line(f"{self._output.program}: {part}: {text}" if part else f"{self._output.program}: {text}")
+            )
+        else:
+            self._write(self._structured(level, text, fields))
+
+    def _structured(self, level: Level, message: str, fields: Mapping[str, Field]) -> str:
+        where: dict[str, Field] = {"route": self._part() or None}
+        entry = entry_of(time.time(), level.name.lower(), self._subject, message, {**where, **fields})
+        return structured(self.form, entry)
+
+    def _write(self, line: str) -> None:
+        self._output.writer.write(line.encode(errors="backslashreplace") + b"\n")
 
     def _log_loss(self, count: int) -> None:
         self.always(f"{counted(count, 'line was', 'lines were')} dropped: stderr was too slow")
 
     def close(self) -> None:
         """Write what is queued, for two seconds at most."""
-        self._writer.finish(_FLUSH_S)
+        self._output.writer.finish(_FLUSH_S)

@@ -16,7 +16,7 @@ from fws_pipe.front.limits import Limits
 from fws_pipe.http.page_folder import PageFolder
 from fws_pipe.http.pages import Pages
 from fws_pipe.ledger.link import LinkLimits
-from fws_pipe.log import Log
+from fws_pipe.log import Log, Subject
 from fws_pipe.websocket.meter import Pace
 from fws_pipe.websocket.tls import TlsFiles
 
@@ -55,7 +55,7 @@ async def configured_front(config: Config, name: str, log: Log, *, checks_action
         yield Front(
             limits,
             link_limits,
-            log,
+            log.about(Subject.FRONT),
             name,
             entrance,
             connections,

@@ -19,7 +19,7 @@ from fws_pipe.errors import SystemRefusedError
 from fws_pipe.front.front import Front
 from fws_pipe.front.listener import Listener, url_of
 from fws_pipe.front.unix_socket import UnixListener, listen_unix
-from fws_pipe.log import Log
+from fws_pipe.log import Log, Subject
 from fws_pipe.system.runtime_folder import CONTROL_NAME
 
 Control = Callable[[Sequence[Listener]], ControlServer]
@@ -87,6 +87,6 @@ def control_of(
             drain,
             HandingOver(front, routes, listeners, stopping, log).answer,
         )
-        return ControlServer(listener, Requests(controls), front.spawn, log)
+        return ControlServer(listener, Requests(controls), front.spawn, log.about(Subject.CONTROL))
 
     return control

@@ -20,7 +20,7 @@ from fws_pipe.front.front import Front
 from fws_pipe.front.route import Route
 from fws_pipe.front.source_link import SourceLink
 from fws_pipe.http.routes import EVERY_PATH
-from fws_pipe.log import Log
+from fws_pipe.log import Log, Subject
 from fws_pipe.protocol.control import FRONT
 
 ROUTE_VARIABLE = "FWS_ROUTE"
@@ -174,14 +174,15 @@ class RouteMaker:
 
     def make(self, pattern: str, programs: Sequence[Program], shown: Callable[[], str], log: Log) -> RouteBackend:
         """Make a route, which takes no clients yet; `shown` is as in RouteBackend."""
-        log = log.of_part(shown)
+        log = log.of_part(shown).about(Subject.CHAIN)
         environment = {**self.surroundings.environment, ROUTE_VARIABLE: pattern}
         surroundings = replace(self.surroundings, environment=environment)
         route = self.front.open_route(pattern, log)
         readers = source_programs(self.config, self._redis_environment(pattern))
         links = [SourceLink(route.link, self.front.counters) for _ in readers]
         sources = [
-            Supervisor([program], surroundings, link, log, SOURCE) for program, link in zip(readers, links, strict=True)
+            Supervisor([program], surroundings, link, log.about(Subject.REDIS), SOURCE)
+            for program, link in zip(readers, links, strict=True)
         ]
         chain = Supervisor(programs, surroundings, route.link, log)
         return RouteBackend(route, chain, sources, links, shown, log)

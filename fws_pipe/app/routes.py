@@ -158,13 +158,13 @@ class Routes:
         outcomes = []
         for pattern in changed if changed or added or removed else kept:
             outcomes.append(self._current[pattern].reload(programs[pattern]))
-            self._current[pattern].log.always(f"{why}: a new chain starts beside the one that runs")
+            self._current[pattern].log.notice(f"{why}: a new chain starts beside the one that runs")
         for pattern in added:
             self._add(pattern, programs[pattern])
             outcomes.append(self._current[pattern].start)
-            self._current[pattern].log.always(f"{why}: its chain starts")
+            self._current[pattern].log.notice(f"{why}: its chain starts")
         for pattern in removed:
-            self._current[pattern].log.always(f"{why}: the route is removed, and its clients are closed")
+            self._current[pattern].log.notice(f"{why}: the route is removed, and its clients are closed")
             self._remove(pattern)
         return Outcomes(outcomes)
 

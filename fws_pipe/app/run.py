@@ -36,7 +36,7 @@ from fws_pipe.front.listener import Listener
 from fws_pipe.front.route import Route
 from fws_pipe.front.unix_socket import UnixListener
 from fws_pipe.inputs.inputs import Inputs
-from fws_pipe.log import Log
+from fws_pipe.log import Log, Subject
 from fws_pipe.pipes.blocks import STDIN
 from fws_pipe.system.service_manager import Handover
 
@@ -57,14 +57,15 @@ async def run_pipe(
     name = config.name or secrets.token_hex(3)
     redis = replace(config.redis, server=name, run=secrets.token_hex(8)) if config.redis else None
     with (
-        name_in_redis(redis, log),
+        name_in_redis(redis, log.about(Subject.REDIS)),
         own_folder(config, log) as folder,
-        control_listener(config, folder, log) as listener,
+        control_listener(config, folder, log.about(Subject.CONTROL)) as listener,
     ):
         surroundings = stage_surroundings(config, redis, environment, folder, stdout, log)
         async with configured_front(config, name, log, checks_actions=False) as front:
             routes = Routes(RouteMaker(config, front, surroundings, redis), chains, config.drain_timeout, log)
-            inputs = Inputs(configured_inputs(config, front, routes.feeds, surroundings, log), routes.serving)
+            brought_in = configured_inputs(config, front, routes.feeds, surroundings, log.about(Subject.INPUT))
+            inputs = Inputs(brought_in, routes.serving)
             backend = Together([routes, inputs], surroundings.stdout, front.counters)
             reload = Reloads(_reload_of(routes, read_chains, front, log), handover.notifier)
             stopping = Stopping(config.drain_over)

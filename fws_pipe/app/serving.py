@@ -139,7 +139,7 @@ async def _accept_and_drain(
             notifier.become_main()
         accepting.start_soon(front.bounds.close_idle)
         accepting.start_soon(front.bounds.bound_memory)
-        log.always("listening on " + ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners))
+        log.notice("listening on " + ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners))
         if not has_reader(STDOUT):
             log.always('stdout has no reader. If all of "A | B" is the chain, put it in quotes: fws-pipe "A | B"')
         for listener in listeners:

@@ -16,6 +16,9 @@ from fws_pipe.log import Log
 from fws_pipe.storage.base import StorageKind
 from fws_pipe.system.runtime_folder import runtime_folder
 
+_LOG = {"FWS_LOG_FORMAT": "text"}
+"""The server gives the stages' lines the form of its log: it knows the time, the stage and its process."""
+
 
 @contextlib.contextmanager
 def name_in_redis(redis: RedisSettings | None, log: Log) -> Iterator[None]:
@@ -75,5 +78,6 @@ def stage_surroundings(
         log.debug(f"kept from the stages' environment: {', '.join(kept)}")
     storage = _storage_environment(config, redis, folder)
     return Surroundings(
-        {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **storage}, ServerStdout(stdout, log)
+        {**plain, "PATH": stage_path(environment), "PYTHONUNBUFFERED": "1", **_LOG, **storage},
+        ServerStdout(stdout, log),
     )

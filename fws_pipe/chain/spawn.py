@@ -410,5 +410,5 @@ async def _start(
                 pass_fds=(server_stdout.number,),
             )
         undo.pop_all()
-    copiers = StderrCopier(errors, program.label, log), server_stdout.copier_for(lines)
+    copiers = StderrCopier(errors, program.label, process.pid, log), server_stdout.copier_for(lines)
     return _Stage(program.label, program.command, process, *copiers, (errors, lines), gauge)

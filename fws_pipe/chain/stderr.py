@@ -1,7 +1,7 @@
-"""Copies a stage's stderr to the log, line by line, with the stage's name before each line.
+"""Copies a stage's stderr to the log, line by line, each with the stage's name.
 
-Unprintable characters are escaped, colours included: filters quote clients, and people read logs in terminals. Tabs
-stay.
+In text, unprintable characters are escaped, colours included: filters quote clients, and people read logs in terminals.
+Tabs stay. The other forms of the log keep each character.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import codecs
 
 import trio
 
-from fws_pipe.log import Log
+from fws_pipe.log import Log, Subject
+from fws_pipe.log_form import LogFormat
 from fws_pipe.pipes.ends import PipeReader
-from fws_pipe.terminal import one_line, one_line_with_tabs
+from fws_pipe.terminal import one_line_with_tabs
 
 LINE_LIMIT = 1024 * 1024
 """In characters. A longer line is logged in pieces of this size, so that memory stays bounded."""
@@ -21,12 +22,14 @@ _LAST_WORDS = 1000
 
 
 class StderrCopier:
-    """Reads one stage's stderr to its end. `label` is the stage's name in messages."""
+    """Reads one stage's stderr to its end. `label` is the stage's name in messages, `pid` its process."""
 
-    def __init__(self, reader: PipeReader, label: str, log: Log) -> None:
+    def __init__(self, reader: PipeReader, label: str, pid: int, log: Log) -> None:
         self._reader = reader
-        self._prefix = one_line(f"{label}: ")
-        self._log = log
+        self._label = label
+        self._pid = pid
+        self._log = log.about(Subject.STAGE)
+        self._escapes = log.form is LogFormat.TEXT
         self._parts: list[str] = []
         self._size = 0
         self.last_words = ""
@@ -53,7 +56,8 @@ class StderrCopier:
 
     def _add(self, piece: str) -> None:
         # Each piece is escaped when it arrives: escaping a long line at its end would hold up the clients.
-        piece = one_line_with_tabs(piece)
+        if self._escapes:
+            piece = one_line_with_tabs(piece)
         while self._size + len(piece) > LINE_LIMIT:
             room = LINE_LIMIT - self._size
             self._parts.append(piece[:room])
@@ -68,4 +72,4 @@ class StderrCopier:
         self._parts, self._size = [], 0
         if line.strip():
             self.last_words = line[:_LAST_WORDS]
-        self._log.line(self._prefix + line)
+        self._log.stage_line(self._label, self._pid, line)

@@ -55,7 +55,7 @@ class ServerStdout:
         self._writer = LineWriter(
             descriptor,
             lambda reason: log.always(f"lines for stdout are dropped: {reason}"),
-            lambda count: log.always(f"stdout takes lines again; {counted(count, 'line was', 'lines were')} dropped"),
+            lambda count: log.notice(f"stdout takes lines again; {counted(count, 'line was', 'lines were')} dropped"),
         )
 
     @contextlib.asynccontextmanager

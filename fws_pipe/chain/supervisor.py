@@ -371,7 +371,7 @@ class Supervisor:
             await trio.sleep(CHECK_S)
             delay.check(*(self._exchange.ticks_under_way if self._state is State.UP else (None, 0)))
             if delay.take_end():
-                self._log.always(f"{self._role.name} keeps up again")
+                self._log.notice(f"{self._role.name} keeps up again")
             if delay.seconds:
                 waited_for = chain.name_waited_for()
                 if delay.is_nearly_told_of:

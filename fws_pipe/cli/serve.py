@@ -6,9 +6,8 @@ import fcntl
 import os
 import resource
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVarTuple
 
 import trio
 
@@ -21,12 +20,10 @@ from fws_pipe.errors import EXIT_OK, EXIT_SYSTEM, ChainError, FwsError, UsageErr
 from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.ledger.quarantine import check_folder
 from fws_pipe.log import Log
-from fws_pipe.pipes.blocks import open_standard_streams, say
+from fws_pipe.pipes.blocks import open_standard_streams
 from fws_pipe.storage.base import StorageKind
 from fws_pipe.system.service_manager import take_over
 from fws_pipe.system.signals import die_of_interrupts, write_to_any_terminal
-
-Arguments = TypeVarTuple("Arguments")
 
 _DESCRIPTORS_OF_OURS = 64
 """Descriptors for the server itself: pipes, listeners, epoll, and some to spare."""
@@ -40,16 +37,20 @@ _DESCRIPTORS_OF_A_STAGE = 8
 
 def pipe_main() -> None:
     """Run fws-pipe."""
-    sys.exit(_guarded("fws-pipe", _pipe, sys.argv[1:]))
+    log = Log("fws-pipe")
+    sys.exit(_guarded(log, lambda argv: _pipe(argv, log), sys.argv[1:]))
 
 
 def front_main() -> None:
     """Run fws-front."""
-    sys.exit(_guarded("fws-front", _front, sys.argv[1:]))
+    log = Log("fws-front")
+    sys.exit(_guarded(log, lambda argv: _front(argv, log), sys.argv[1:]))
 
 
 def server_main() -> None:
     """Run fws_server."""
+
+    log = Log("fws_server")
 
     def serve(argv: Sequence[str]) -> None:
         from fws_pipe.cli.fws_server import parse_server, reworded
@@ -57,14 +58,15 @@ def server_main() -> None:
         environment = current_environment()
         config = parse_server(argv, environment)
         try:
-            _serve_chain(config, lambda: parse_server(argv, environment), environment)
+            _serve_chain(config, lambda: parse_server(argv, environment), environment, log)
         except* FwsError as group:
             raise reworded(first_error(group), config) from None
 
-    sys.exit(_guarded("fws_server", serve, sys.argv[1:]))
+    sys.exit(_guarded(log, serve, sys.argv[1:]))
 
 
-def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+def _guarded(log: Log, main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
+    """Run `main` to an exit code, and tell in the log what has ended it."""
     # Until the server handles signals an interrupt just ends it, since nothing has been started yet.
     die_of_interrupts()
     write_to_any_terminal()
@@ -73,7 +75,7 @@ def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence
         main(argv)
     except* FwsError as group:
         error = first_error(group)
-        print(f"{program}: " + "\n".join(error.lines), file=sys.stderr)
+        log.error(error.lines)
         return_code = error.exit_code
     except* BrokenPipeError:
         # The reader of our answer, such as `head`, has read enough.
@@ -81,14 +83,15 @@ def _guarded(program: str, main: Callable[[Sequence[str]], None], argv: Sequence
         return_code = EXIT_OK
     except* OSError as errors:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        say(f"{program}: {first_error(errors)}")
+        log.error([str(first_error(errors))])
         return_code = EXIT_SYSTEM
     else:
         return_code = EXIT_OK
+    log.close()
     return return_code
 
 
-def _pipe(argv: Sequence[str]) -> None:
+def _pipe(argv: Sequence[str], log: Log) -> None:
     environment = current_environment()
     config = parse_pipe(argv, environment)
     if isinstance(config, Query):
@@ -100,11 +103,12 @@ def _pipe(argv: Sequence[str]) -> None:
         assert isinstance(again, Config), "the same command line"
         return again
 
-    _serve_chain(config, parse, environment)
+    _serve_chain(config, parse, environment, log)
 
 
-def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[str, str]) -> None:
+def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[str, str], log: Log) -> None:
     """Serve until the end; `parse` reads the configuration again, for a reload."""
+    log.configure(config.log_settings)
     handover = take_over(environment)
     # Taken early, so that it has a single digit: dash knows no others in `>&$FWS_STDOUT_FD`. Each stage gets a pipe
     # with this number, see chain/stdout.py.
@@ -114,7 +118,6 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
         check_folder(config.quarantine)
     config = _checked(config)
     _check_sources(config, SystemCommands(stage_path(environment), config.shell))
-    log = Log("fws-pipe", config.level)
     config = _fitting(config, sum(len(chain) + 1 for chain in chains.values()), log)
 
     latest = config
@@ -124,7 +127,7 @@ def _serve_chain(config: Config, parse: Callable[[], Config], environment: dict[
         latest = _parse_again(latest, parse)
         return _resolve_all(latest, environment)
 
-    _run(log, run_pipe, config, chains, read_chains, environment, stdout, handover, log)
+    trio.run(run_pipe, config, chains, read_chains, environment, stdout, handover, log)
 
 
 def _resolve_all(config: Config, environment: Mapping[str, str]) -> dict[str, Sequence[Command]]:
@@ -189,12 +192,11 @@ def _duplicate_of_stdout() -> int:
     return fcntl.fcntl(1, fcntl.F_DUPFD_CLOEXEC, 3)
 
 
-def _front(argv: Sequence[str]) -> None:
-    log = Log("fws-front")
+def _front(argv: Sequence[str], log: Log) -> None:
     environment = current_environment()
-    config = _fitting(parse_front(argv, environment), 1, log)
-    log.level = config.level
-    _run(log, run_front, config, take_over(environment), log)
+    config = parse_front(argv, environment)
+    log.configure(config.log_settings)
+    trio.run(run_front, _fitting(config, 1, log), take_over(environment), log)
 
 
 def _fitting(config: Config, processes: int, log: Log) -> Config:
@@ -211,13 +213,6 @@ def _fitting(config: Config, processes: int, log: Log) -> Config:
         f"the limit of {soft} open files allows {clients} clients and {handshakes} handshakes; raise it with ulimit -n"
     )
     return replace(config, max_clients=clients, max_handshakes=handshakes)
-
-
-def _run(log: Log, main: Callable[[*Arguments], Awaitable[None]], *arguments: *Arguments) -> None:
-    try:
-        trio.run(main, *arguments)
-    finally:
-        log.close()
 
 
 def _raise_descriptor_limit() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -37,6 +38,8 @@ class Client(Sender):
         "_answered",
         "addressed",
         "auth",
+        "bytes_in",
+        "close_code",
         "event_tail",
         "expires",
         "gate_answer",
@@ -44,9 +47,12 @@ class Client(Sender):
         "has_ended",
         "id",
         "is_open",
+        "messages_in",
+        "messages_out",
         "open_event",
         "pinged",
         "remembered",
+        "since",
         "subprotocol",
     )
 
@@ -74,6 +80,16 @@ class Client(Sender):
         self.gate_answer: GateAnswer | None = None
         """The chain's answer to its handshake; None: there is none yet."""
         self._answered: trio.Event | None = None
+        self.since = time.monotonic()
+        """When its request had arrived, in seconds of CLOCK_MONOTONIC."""
+        self.messages_in = 0
+        """How many messages it has sent."""
+        self.bytes_in = 0
+        """How many bytes of WebSocket frames it has sent; `wire.outbox.written` has those that it was sent."""
+        self.messages_out = 0
+        """How many messages were queued for it, without those that were dropped again."""
+        self.close_code: int | None = None
+        """The close code with which it has departed; None: it has not."""
         self.pinged: Ping | None = None
         """The last keep-alive ping; None: there was none."""
         self.addressed = -math.inf

@@ -179,7 +179,8 @@ class Clients:
         self._target = _NOBODY
         self._executed[SEND] += len(frames)
         block = frames[0] if len(frames) == 1 else b"".join(frames)
-        is_run = len(frames) > 1
+        count = len(frames)
+        is_run = count > 1
         # With `everywhere` most receivers are other servers' clients: those that aren't here don't count as gone.
         receivers = self._receivers(to, group, without, 0 if is_everywhere else len(frames))
         weight = len(block) // len(receivers) + 1 if receivers else 0
@@ -190,7 +191,9 @@ class Clients:
                 is_taken = False
             else:
                 is_taken = wire.write(block, weight) if at_once else wire.post(block, weight)
-            if not is_taken:
+            if is_taken:
+                client.messages_out += count
+            else:
                 if owners is None:
                     owners = self._owners(sends)
                 self._pass_on_behind(client, frames, owners, block, weight)
@@ -223,6 +226,7 @@ class Clients:
     def _post_run(self, client: Client, frames: list[bytes], block: bytes, weight: int, *, is_own: bool) -> None:
         is_too_long = not is_own and len(frames) > 1 and len(block) > client.wire.outbox.limit
         if not is_too_long and client.wire.post_behind(block, weight, is_own=is_own):
+            client.messages_out += len(frames)
             self._touched.add(client.wire)
         elif client.wire.is_closing:
             self._counters.add(Count.GONE, len(frames))
@@ -272,6 +276,7 @@ class Clients:
 
     def _post(self, client: Client, frame: bytes, *, is_own: bool) -> None:
         if client.wire.post_behind(frame, is_own=is_own):
+            client.messages_out += 1
             self._touched.add(client.wire)
         elif client.wire.is_closing:
             self._counters.add(Count.GONE)
@@ -289,8 +294,11 @@ class Clients:
             wire.fail(TRY_AGAIN_LATER, "too slow: more waits for you than may")
             return
         if self._slow_client is SlowClient.DROP_OLDEST:
-            self._counters.add(Count.DROPPED_FOR_SLOW, wire.outbox.make_room(len(frame)))
+            dropped = wire.outbox.make_room(len(frame))
+            self._counters.add(Count.DROPPED_FOR_SLOW, dropped)
+            client.messages_out -= dropped
             if wire.post_behind(frame, is_own=False):
+                client.messages_out += 1
                 return
         self._counters.add(Count.DROPPED_FOR_SLOW)
 

@@ -28,7 +28,7 @@ from fws_pipe.protocol.codec import describe
 
 _CHAIN_KEYS = ("chain", "filters")
 _ROUTES_KEY = "routes"
-LOUDNESS = {"verbose": Level.DEBUG, "quiet": Level.WARNING}
+LOUDNESS = {"verbose": Level.DEBUG, "quiet": Level.NOTICE}
 """The two keys that set the log level, as the flags of the same names do."""
 _REDIS_KEYS = frozenset({"redis_url", "redis_host", "redis_port"})
 _OLD_REDIS_FLAG = "redis"

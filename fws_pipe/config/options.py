@@ -26,7 +26,8 @@ from fws_pipe.config.file import LOUDNESS, ConfigFile, Given, chain_of, load_con
 from fws_pipe.config.routes import RouteOption, chains_of, parse_route
 from fws_pipe.config.topics import add_help, topics_epilog
 from fws_pipe.errors import EXIT_CODES, UsageError
-from fws_pipe.log import Level
+from fws_pipe.log import Level, LogSettings, Subject
+from fws_pipe.log_form import LogFormat
 from fws_pipe.protocol.actions import is_token
 from fws_pipe.protocol.codec import FRAME_LIMIT_BYTES
 from fws_pipe.storage.base import StorageKind
@@ -253,6 +254,22 @@ def parse_storage(text: str) -> str:
     return name
 
 
+class SubjectLevel(NamedTuple):
+    """Up to which level a subject logs."""
+
+    subject: Subject
+    level: Level
+
+
+def parse_log_level(text: str) -> SubjectLevel:
+    """A subject of the log and its level, as SUBJECT=LEVEL. Raises ValueError."""
+    subject, _, level = text.partition("=")
+    levels = {each.name.lower(): each for each in Level}
+    if subject not in tuple(Subject) or level not in levels:
+        raise ValueError(f"expected SUBJECT=LEVEL, one of {', '.join(Subject)} and one of {', '.join(levels)}")
+    return SubjectLevel(Subject(subject), levels[level])
+
+
 class SourceCommand(NamedTuple):
     """A command whose output is an input, and the channel of its lines."""
 
@@ -334,6 +351,7 @@ _LIMITS = "limits"
 _CHAIN = "the chain"
 _INPUT = "input from outside"
 _CONTROL = "control"
+_LOG = "the log"
 _SHARED = "Redis and storage"
 
 OPTIONS = (
@@ -619,6 +637,20 @@ OPTIONS = (
         "", _CONTROL, is_flag=True, for_front=False,
     ),
     Option(
+        "log-format", member_of(LogFormat), LogFormat.TEXT, "text",
+        "the form of the log's lines: text, json (an object a line) or logfmt (name=value)", "FORM", _LOG,
+    ),
+    Option(
+        "log-level", parse_log_level, (), "none",
+        "a subject's own level, such as redis=debug or stage=error; may be given several times, or with commas",
+        "SUBJECT=LEVEL", _LOG, is_list=True,
+    ),
+    Option(
+        "access-log", parse_switch, False, "off",
+        "a line in the log for each connection that has ended or was refused, as --log-level access=info does", "",
+        _LOG, is_flag=True,
+    ),
+    Option(
         "token", parse_group, None, "none",
         "the group of clients that have chosen none, for broadcast_by_token and class-based filters", "NAME",
         _CHAIN, for_front=False, old_flags=("-token",),
@@ -736,6 +768,9 @@ class Config:
     admin: AdminAddress | None
     admin_name: Sequence[str]
     admin_actions: bool
+    log_format: LogFormat
+    log_level: Sequence[SubjectLevel]
+    access_log: bool
     token: str | None
     storage: str
     redis_url: str | None
@@ -766,6 +801,12 @@ class Config:
     def chains(self) -> dict[str, str]:
         """The chains by the patterns of their paths; the default one where none was asked for. Raises UsageError."""
         return chains_of(self.route, self.chain if self.names_chain else DEFAULT_CHAIN)
+
+    @property
+    def log_settings(self) -> LogSettings:
+        """How the log is written."""
+        access = {Subject.ACCESS: Level.INFO} if self.access_log else {}
+        return LogSettings(self.level, {**access, **dict(self.log_level)}, self.log_format)
 
     @property
     def redis(self) -> RedisSettings | None:

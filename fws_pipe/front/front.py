@@ -18,6 +18,7 @@ from fws_pipe.admission.entrance import Entrance
 from fws_pipe.admission.lobby import Lobby
 from fws_pipe.clients.client import Client
 from fws_pipe.counters import Count, Counters, Gauge, Statistics
+from fws_pipe.front.access_log import AccessLog
 from fws_pipe.front.bounds import Bounds
 from fws_pipe.front.downloads import Downloads
 from fws_pipe.front.limits import Limits
@@ -68,7 +69,7 @@ class Front:
         """All routes that run: also those that take no client yet, or no more."""
         self.routes: RouteTable[Route] = RouteTable()
         """The routes that new clients get, by their patterns."""
-        refusals = Refusals(log, nursery.start_soon)
+        refusals, access = Refusals(log, nursery.start_soon), AccessLog(log)
         self.downloads = Downloads(limits.max_downloads, self.forget, self.counters, refusals)
         self._reception = Reception(
             limits,
@@ -78,6 +79,7 @@ class Front:
             self.downloads,
             self.forget,
             refusals,
+            access,
             self.counters,
             log,
         )

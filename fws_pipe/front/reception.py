@@ -20,6 +20,7 @@ from fws_pipe.admission.quotas import ClientQuota
 from fws_pipe.admission.tokens import Admission
 from fws_pipe.clients.client import Client
 from fws_pipe.counters import Count, Counters
+from fws_pipe.front.access_log import AccessLog
 from fws_pipe.front.downloads import BUSY, Downloads
 from fws_pipe.front.limits import Limits
 from fws_pipe.front.route import Route
@@ -56,6 +57,7 @@ class Reception:
         downloads: Downloads,
         forget: Callable[[Wire], object],
         refusals: Refusals,
+        access: AccessLog,
         counters: Counters,
         log: Log,
     ) -> None:
@@ -66,9 +68,10 @@ class Reception:
         self._downloads = downloads
         self._forget = forget
         self._refusals = refusals
+        self._access = access
         self._counters = counters
         self._log = log
-        self.lobby = Lobby(limits.max_handshakes, refusals.tell)
+        self.lobby = Lobby(limits.max_handshakes, self._note_refused)
         self._quota = ClientQuota(limits.max_clients, limits.max_clients_per_address)
 
     def receive(self, client_id: str, wire: Wire) -> None:
@@ -113,7 +116,7 @@ class Reception:
         if isinstance(answer, Page):
             await self._respond(wire, answer)
         elif isinstance(answer, Refusal):
-            await self._refuse(wire, answer, request.origins)
+            await self._refuse(wire, answer, request.upgrade)
         if route is None or client is None or not isinstance(answer, Admission):
             return False
         return await self._admit(client, route, answer, request.early, was_told=was_told)
@@ -172,7 +175,7 @@ class Reception:
         """Answer a request for no WebSocket; no chain hears of it."""
         remote = self._entrance.client_of(request, wire.remote, peer)
         if isinstance(remote, Refusal):
-            await self._refuse(wire, for_method(request.method, remote), ())
+            await self._refuse(wire, for_method(request.method, remote), None)
             return
         self._recognise(wire, remote)
         answer = await self._pages.answer_to(request, self._entrance.site_of(request, peer[0]))
@@ -184,12 +187,12 @@ class Reception:
         elif isinstance(answer, Page):
             await self._respond(wire, answer)
         else:
-            await self._refuse(wire, answer, ())
+            await self._refuse(wire, answer, None)
 
     async def _send_file(self, wire: Wire, response: FileResponse) -> None:
         """Send a file, from a place among the downloads, and none in the lobby."""
         if not await self._downloads.wait_place():
-            await self._refuse(wire, BUSY if response.has_body else for_method("HEAD", BUSY), ())
+            await self._refuse(wire, BUSY if response.has_body else for_method("HEAD", BUSY), None)
         elif not wire.is_closed:
             self.lobby.leave(wire)
             self._downloads.take_place(wire)
@@ -201,22 +204,30 @@ class Reception:
             wire.transport.remote = remote
             self.lobby.recognise(wire, self._entrance.known_host(remote))
 
-    async def _refuse(self, wire: Wire, refusal: Refusal, origins: Sequence[str]) -> None:
-        """Refuse a client; `origins` are the values of its Origin headers, for the log."""
+    async def _refuse(self, wire: Wire, refusal: Refusal, request: handshake.Upgrade | None) -> None:
+        """Refuse a client; `request` is None where it has sent no valid request for a WebSocket."""
         self._counters.add_refusal(refusal.status)
-        self._refusals.tell(wire.remote, f"{refusal.status}, {refusal.reason or refusal.text}", origins)
+        self._note_refused(wire.remote, refusal.reason or refusal.text, refusal.status, request)
         await self._respond(wire, refusal)
+
+    def _note_refused(
+        self, remote: SocketAddress, reason: str, status: int | None = None, request: handshake.Upgrade | None = None
+    ) -> None:
+        """Log a connection that has not become a client's; without a `status` it gets no answer."""
+        origins = () if request is None else request.origins
+        self._refusals.tell(remote, reason if status is None else f"{status}, {reason}", origins)
+        self._access.refused(remote, reason, status, request)
 
     async def _refuse_unheard(self, wire: Wire, *, is_late: bool) -> None:
         """Log and count a connection that has sent no whole request, and answer it if it was too slow."""
         if is_late and wire.transport.has_begun:
-            await self._refuse(wire, handshake.TOO_SLOW, ())
+            await self._refuse(wire, handshake.TOO_SLOW, None)
         elif is_late:
             self._counters.add(Count.TLS_TOO_SLOW)
-            self._refusals.tell(wire.remote, "the TLS handshake was too slow")
+            self._note_refused(wire.remote, "the TLS handshake was too slow")
         elif wire.transport.problem:
             self._counters.add(Count.TLS_FAILED)
-            self._refusals.tell(wire.remote, wire.transport.problem)
+            self._note_refused(wire.remote, wire.transport.problem)
 
     async def _respond(self, wire: Wire, response: Refusal | Page) -> None:
         if wire.is_closed or not wire.transport.has_begun:
@@ -278,7 +289,7 @@ class Reception:
         if client not in route.link.clients or wire.is_closed:
             if gate.cancelled_caught:
                 # The feed had no room for the `open` in time.
-                await self._refuse(wire, handshake.NO_ANSWER, request.origins)
+                await self._refuse(wire, handshake.NO_ANSWER, request)
             return None
         if refusal is not None:
             await self._turn_away(client, route, refusal, request)
@@ -288,7 +299,7 @@ class Reception:
     async def _turn_away(self, client: Client, route: Route, refusal: Refusal, request: handshake.Upgrade) -> None:
         """Refuse a client after the chain has been told of it."""
         route.link.depart(client, ABNORMAL, f"refused with status {refusal.status}", clean=False)
-        await self._refuse(client.wire, refusal, request.origins)
+        await self._refuse(client.wire, refusal, request)
 
     async def _wait_answered(self, client: Client, wire: Wire, *, has_spoken: bool) -> bytes:
         """Wait until the chain has answered; returns the bytes that the client has sent meanwhile."""
@@ -345,8 +356,8 @@ class Reception:
         if wire.is_closed:
             return False
         conversation = self._conversation_with(client, route)
-        if self._log.level >= Level.DEBUG:
-            self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]}")
+        if self._log.shows(Level.DEBUG):
+            self._log.debug(f"{client.id} has come from {wire.remote[0]}:{wire.remote[1]}", id=client.id)
         link.converse(client, conversation)
         conversation.tap(is_wanted=link.wants_data and not was_told)
         conversation.start(early)
@@ -393,6 +404,7 @@ class Reception:
     def take_back_place(self, client: Client) -> None:
         """Free the place of an admitted client, whose connection has been closed."""
         self._quota.remove(client.wire.remote[0])
+        self._access.closed(client)
 
 
 class _Newcomer:

@@ -32,7 +32,7 @@ class Refusals:
 
     def tell(self, remote: SocketAddress, reason: str, origins: Sequence[str] = ()) -> None:
         """Log one refusal: the peer's (host, port), the reason, and the values of its Origin headers."""
-        if self._log.level < Level.DEBUG:
+        if not self._log.shows(Level.DEBUG):
             return
         if self._count == 0:
             self._spawn(self._end_window)

@@ -23,9 +23,9 @@ class Request(NamedTuple):
     early: bytes = b""
 
     @property
-    def origins(self) -> list[str]:
-        """The values of the request's Origin headers; empty where it is no valid request for a WebSocket."""
-        return self.answer.origins if isinstance(self.answer, handshake.Upgrade) else []
+    def upgrade(self) -> handshake.Upgrade | None:
+        """The request itself; None where it is no valid request for a WebSocket."""
+        return self.answer if isinstance(self.answer, handshake.Upgrade) else None
 
 
 async def read_block(receive: Callable[[int], Awaitable[bytes]], max_bytes: int) -> bytes:

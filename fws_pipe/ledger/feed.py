@@ -138,6 +138,7 @@ class Feed:
             block, position, limit, client.budget, client.count_budget, middle, self._seq
         )
         if events:
+            client.messages_in += len(events)
             self._waiting += events
             self._events[MESSAGE] += len(events)
             self._add(client, sum(map(len, events)), len(events))
@@ -167,6 +168,8 @@ class Feed:
         frame = encode(stamped)
         if stamped["type"] == OPEN:
             client.open_event = frame
+        elif stamped["type"] == MESSAGE:
+            client.messages_in += 1
         self._waiting.append(frame)
         self._add(client, len(frame), 1)
         self._work.set()

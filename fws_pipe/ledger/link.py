@@ -31,7 +31,7 @@ from fws_pipe.ledger.feed import JOURNAL_LIMIT_BYTES, Feed, Taps, copy_to
 from fws_pipe.ledger.progress import Progress
 from fws_pipe.ledger.quarantine import Quarantine
 from fws_pipe.ledger.recovery import Culprit
-from fws_pipe.log import Log
+from fws_pipe.log import Log, Subject
 from fws_pipe.pipes.ends import Inlet, Outlet
 from fws_pipe.protocol import actions, events
 from fws_pipe.protocol.actions import ACTION_TYPES, REMEMBERED_LIMIT_BYTES, REMEMBERED_NAME, check_action
@@ -88,6 +88,7 @@ class Link:
         self._counters = counters
         self._executed = counters.traffic.actions
         self._log = log
+        self._log_of_clients = log.about(Subject.FRONT)
         self.feed = Feed(limits.journal, counters.traffic)
         self.progress = Progress(lambda: self.feed.last_event)
         self.clients = Clients(counters, limits.slow_client, self.feed.owners_of, limits.max_groups)
@@ -130,12 +131,13 @@ class Link:
         """Forget a client and tell the chain, once."""
         if client in self.clients:
             self.clients.remove(client)
+            client.close_code = code
             was_accepted = self.conversations.pop(client, None) is not None
             self._held_at_the_gate.discard(client)
             self.feed.put_disconnect(events.disconnect_event(client.id, code=code, reason=reason, clean=clean), client)
             if was_accepted:  # a refusal at the gate has been counted and logged already
                 self._counters.traffic.note_close(code)
-                self._log.debug(f"{client.id} has gone: {code} {reason!r}")
+                self._log_of_clients.debug(f"{client.id} has gone: {code} {reason!r}", id=client.id, code=code)
 
     def let_go(self, client: Client) -> None:
         """Forget a client that another server has, and tell the chain nothing."""

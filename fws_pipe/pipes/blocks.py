@@ -12,6 +12,7 @@ import select
 import stat
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
@@ -199,9 +200,23 @@ def lines_of_blocks(after_block: Callable[[], None], descriptor: int = STDIN) ->
 
 
 def say(text: str) -> None:
-    """Write a program's message as one line on stderr; text of others in it is made safe for a terminal."""
-    sys.stderr.write(one_line(text) + "\n")  # one write: print would write the newline apart
+    """Write a program's message as one line on stderr; text of others in it is made safe for a terminal.
+
+    In the form that $FWS_LOG_FORMAT names: programs that stand beside fws-front log as it does.
+    """
+    form = os.environ.get("FWS_LOG_FORMAT", "")
+    line = one_line(text) if form in ("", "text") else _structured(text, form)
+    sys.stderr.write(line + "\n")  # one write: print would write the newline apart
     sys.stderr.flush()
+
+
+def _structured(text: str, form: str) -> str:
+    from fws_pipe import log_form
+
+    if form not in tuple(log_form.LogFormat):
+        return one_line(text)
+    entry = log_form.entry_of(time.time(), "warning", "stage", text, {"pid": os.getpid()})
+    return log_form.structured(log_form.LogFormat(form), entry)
 
 
 def run_program(name: str, main: Callable[[], None]) -> NoReturn:

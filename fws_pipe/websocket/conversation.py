@@ -66,6 +66,8 @@ class Sender(Protocol):
     """What a conversation needs to know of its client, and tells it."""
 
     id: str
+    bytes_in: int
+    """How many bytes it has sent."""
 
     @property
     def count_budget(self) -> int:
@@ -278,6 +280,7 @@ class Conversation(Generic[SenderT]):
 
     def receive(self, block: bytes, now: float) -> None:
         """Bytes have arrived; `now` is trio's time."""
+        self.client.bytes_in += len(block)
         if self.state is not _READING:
             self._follow(Event.ARRIVED)  # a task may have read them before the end: they come too late
             return

@@ -39,6 +39,7 @@ class Outbox:
         "limit",
         "size",
         "weight",
+        "written",
     )
 
     def __init__(self, limit: int) -> None:
@@ -55,6 +56,8 @@ class Outbox:
         """How many bytes these are."""
         self.size = 0
         """Bytes that wait."""
+        self.written = 0
+        """Bytes of frames that were written, ever; also those that did not have to wait (`Wire.write`)."""
         self.weight = 0
         """About how much memory they take: of what many clients get, each has a part."""
 
@@ -81,6 +84,7 @@ class Outbox:
     def begin_with(self, response: bytes) -> None:
         """Put a response before all frames."""
         self._response += response
+        self.written -= len(response)  # it will count as written, and has no frames
         self.size += len(response)
         self.weight += len(response)
 
@@ -142,6 +146,7 @@ class Outbox:
 
     def advance(self, count: int) -> None:
         """Note that `count` bytes of `next_bytes` have been written."""
+        self.written += count
         if count == self.size:
             self._clear()
             return

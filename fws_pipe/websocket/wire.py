@@ -247,6 +247,8 @@ class Wire:
             self.outbox.append(frame, weight)
             self.outbox.advance(count)
             self._start_draining()
+        else:
+            self.outbox.written += count
         return True
 
     def flush(self) -> None:

@@ -308,7 +308,7 @@ def test_a_client_who_does_not_read_is_closed_and_others_notice_nothing(servers:
 
 @pytest.mark.parametrize("policy", ["drop-oldest", "drop-newest"])
 def test_a_slow_client_that_may_stay_misses_messages_and_the_server_counts_them(servers: Servers, policy: str) -> None:
-    server = servers.start("--slow-client", policy, "--outbox-limit", "64K", "broadcast")
+    server = servers.start("--access-log", "--slow-client", policy, "--outbox-limit", "64K", "broadcast")
     count = 3000
     with (
         RawClient(server.port, receive_buffer=4096) as slow,
@@ -316,6 +316,7 @@ def test_a_slow_client_that_may_stay_misses_messages_and_the_server_counts_them(
         connect(server.url) as other,
     ):
         slow.upgrade()
+        address = "{}:{}".format(*slow.socket.getsockname())
         sender.send("first")
         assert slow.read(7) == b"\x81\x05first"
         assert other.recv(30) == "first"
@@ -333,6 +334,8 @@ def test_a_slow_client_that_may_stay_misses_messages_and_the_server_counts_them(
     assert received == sorted(set(received))
     assert len(received) < count
     assert policy == "drop-oldest" or received == list(range(len(received)))
+    gone = server.stderr.wait_for(f"connection closed .*address={address} ")
+    assert policy != "drop-oldest" or f"messages_out={len(received) + 2} " in gone  # the first and the last as well
     assert server.stop() == 0
     assert re.search(r"dropped for slow clients: \d{3}", server.stderr.text)
 

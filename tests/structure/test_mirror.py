@@ -55,6 +55,7 @@ ELSEWHERE = {
     "cli.fws_ctl": "e2e/test_control.py",
     "cli.fws_top": "e2e/test_top.py",
     "system.full_screen": "e2e/test_top.py",
+    "front.access_log": "e2e/test_logs.py",
     "control.server": "e2e/test_control.py",
     "protocol.control": "e2e/test_control.py",
     "inputs.command": "e2e/test_inputs.py",

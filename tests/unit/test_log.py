@@ -2,24 +2,99 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
 
-from fws_pipe.log import QUEUE_LIMIT_BYTES, Level, LineWriter, Log
+import pytest
+
+from fws_pipe.log import QUEUE_LIMIT_BYTES, Level, LineWriter, Log, LogSettings, Subject
+from fws_pipe.log_form import LogFormat
 from tests.harness import eventually
 
 
-def test_lines_come_out_in_order_and_by_level() -> None:
+@contextlib.contextmanager
+def logged(*settings: LogSettings) -> Iterator[tuple[Log, Callable[[], list[str]]]]:
+    """A log, and what ends it and returns its lines."""
     read_end, write_end = os.pipe()
-    log = Log("p", Level.INFO, write_end)
-    log.debug("hidden")
-    log.info("one")
-    log.always("two \x1b[2J\r\n\u202e\udc9b")
-    log.line("as it is: é")
-    log.close()
-    os.close(write_end)
-    with open(read_end, "rb") as file:
-        assert file.read() == b"p: one\np: two \\x1b[2J\\r\\n\\u202e\\udc9b\nas it is: \xc3\xa9\n"
+    log = Log("p", descriptor=write_end)
+    for each in settings:
+        log.configure(each)
+
+    def lines() -> list[str]:
+        log.close()
+        os.close(write_end)
+        with open(read_end, encoding="utf-8") as file:
+            return file.read().split("\n")[:-1]
+
+    yield log, lines
+
+
+def test_lines_of_text_come_out_in_order_and_by_level() -> None:
+    with logged() as (log, lines):
+        log.debug("hidden")
+        log.info("one", code=5)
+        log.always("two \x1b[2J\r\n\u202e\udc9b")
+        log.stage_line("s\x1b", 7, "as it is: é")
+        log.of_part(lambda: "/chat").notice("three")
+        log.of_part(lambda: "/chat").stage_line("s", 7, "four")
+        log.of_part(lambda: "").notice("five")
+        log.access("closed", {"id": "a 1", "code": 1000, "path": None})
+        log.error(["a | b: no such filter", "a | b", "    ^"])
+        assert lines() == [
+            "p: one",
+            "p: two \\x1b[2J\\r\\n\\u202e\\udc9b",
+            "s\\x1b: as it is: é",
+            "p: /chat: three",
+            "/chat: s: four",
+            "p: five",
+            'p: closed id="a 1" code=1000',
+            "p: a | b: no such filter",
+            "a | b",
+            "    ^",
+        ]
+
+
+def test_lines_of_json_have_level_subject_route_and_fields() -> None:
+    with logged(LogSettings(form=LogFormat.JSON)) as (log, lines):
+        part = log.of_part(lambda: "/chat").about(Subject.CHAIN)
+        part.always("a\x1b", code=5)
+        part.stage_line("stage 1", 7, "b\t\x00")
+        log.access("closed", {"id": "a"})
+        log.error(["c", "  ^"])
+        found = [json.loads(line) for line in lines()]
+        assert all(abs(datetime.fromisoformat(line.pop("time")).timestamp() - time.time()) < 60 for line in found)
+        assert found == [
+            {"level": "warning", "subject": "chain", "message": "a\x1b", "route": "/chat", "code": 5},
+            {
+                "level": "notice",
+                "subject": "chain",
+                "message": "b\t\x00",
+                "route": "/chat",
+                "stage": "stage 1",
+                "pid": 7,
+            },
+            {"level": "info", "subject": "server", "message": "closed", "id": "a"},
+            {"level": "error", "subject": "server", "message": "c\n  ^"},
+        ]
+
+
+@pytest.mark.parametrize("level", Level)
+def test_a_subject_has_its_own_level(level: Level) -> None:
+    with logged(LogSettings(Level.INFO, {Subject.REDIS: level})) as (log, lines):
+        for part in (log.about(Subject.REDIS), log.about(Subject.CHAIN)):
+            part.debug("debug")
+            part.info("info")
+            part.notice("notice")
+            part.always("warning")
+            part.error(["error"])
+        names = ["error", "warning", "notice", "info", "debug"]
+        own, others = ([f"p: {name}" for name in reversed(names[: each + 1])] for each in (level, Level.INFO))
+        assert lines() == own + others
 
 
 def test_a_stuck_stderr_blocks_nobody_and_the_loss_is_told() -> None:
@@ -28,7 +103,7 @@ def test_a_stuck_stderr_blocks_nobody_and_the_loss_is_told() -> None:
     line = "x" * 1000
     count = 2 * QUEUE_LIMIT_BYTES // 1000 + 5000  # one queue is being written, and another waits behind it
     for _ in range(count):
-        log.line(line)
+        log.stage_line("s", 1, line)
     with open(read_end, "rb") as file:
         came = dropped = 0
         while came + dropped < count:
@@ -36,7 +111,7 @@ def test_a_stuck_stderr_blocks_nobody_and_the_loss_is_told() -> None:
             if b"lines were dropped" in text:
                 dropped += int(text.split()[1])
             else:
-                assert text.decode() == line + "\n"
+                assert text.decode() == f"s: {line}\n"
                 came += 1
     assert dropped > 0
     log.close()
@@ -84,8 +159,8 @@ def test_a_non_blocking_descriptor_loses_nothing() -> None:
     log = Log("p", Level.INFO, write_end)
     with open(read_end, "rb") as file:
         for number in range(3000):
-            log.line(f"{number} " + "x" * 100)
+            log.stage_line("s", 1, f"{number} " + "x" * 100)
         for number in range(3000):
-            assert file.readline().startswith(b"%d " % number)
+            assert file.readline().startswith(b"s: %d " % number)
     log.close()
     os.close(write_end)

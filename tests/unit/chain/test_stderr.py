@@ -22,7 +22,7 @@ def copied(blocks: list[bytes]) -> tuple[list[str], str]:
         log = Log("p", descriptor=shown.fileno())
         pipe = make_pipe()
         reader = PipeReader(pipe.read_end)
-        relay = StderrCopier(reader, "s", log)
+        relay = StderrCopier(reader, "s", 5, log)
 
         async def main() -> None:
             async with trio.open_nursery() as nursery:

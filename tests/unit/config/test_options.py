@@ -167,7 +167,7 @@ def test_a_file_comes_after_the_environment_and_before_the_default(tmp_path: Pat
     assert (config.port, config.host, config.gate, config.level) == (1, ("a", "b"), True, Level.DEBUG)
     assert (config.max_message, config.chain, config.file) == (2048, "cat", str(path))
     config = pipe("--config", str(path), "-q", "--host", "c", "mirror", FWS_PORT="2", FWS_GATE="off")
-    assert (config.port, config.host, config.gate, config.level) == (2, ("c",), False, Level.WARNING)
+    assert (config.port, config.host, config.gate, config.level) == (2, ("c",), False, Level.NOTICE)
     assert config.chain == "mirror"
 
 

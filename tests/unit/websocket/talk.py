@@ -33,6 +33,7 @@ class Sender:
     count_budget = 1000
 
     def __init__(self) -> None:
+        self.bytes_in = 0
         self.has_room = True
         self.has_under_way = False
         self.held: Held | None = None

@@ -227,6 +227,7 @@ def test_the_stream_stays_whole_behind_a_response(response_size: int, steps: lis
             written += part
             outbox.advance(len(part))
         assert outbox.size >= 0
+    assert outbox.written == len(written) - len(response)
     size = outbox.size
     rest = outbox.pop_all()
     assert len(rest) == size
