@@ -84,9 +84,21 @@ class ChainError(UsageError):
 
 
 class StageError(FwsError):
-    """The chain could not start: a stage ended before the first tick had passed the chain."""
+    """The chain could not start: a stage ended before the first tick had passed the chain.
+
+    `last_words` is the last line that the stage has written on stderr. The log has it already, so `lines` does without.
+    """
 
     exit_code = EXIT_STAGE
+
+    def __init__(self, problem: str, last_words: str = "") -> None:
+        super().__init__(f"{problem}; its last words: {last_words}" if last_words else problem)
+        self.problem = problem
+
+    @property
+    def lines(self) -> list[str]:
+        """How it has ended."""
+        return [one_line(self.problem)]
 
 
 class GaveUpError(FwsError):

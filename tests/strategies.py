@@ -34,7 +34,7 @@ events = st.one_of(
             "headers": headers,
             "remote": st.tuples(texts, st.integers(0, 65535)).map(list),
             "subprotocol": st.none() | texts,
-            "tls": st.booleans(),
+            "tls": st.none() | st.just({"version": "TLSv1.3", "subject": None}),
             "auth": st.none() | st.dictionaries(texts, texts, max_size=2),
             "replay": st.booleans(),
         },
@@ -46,6 +46,55 @@ events = st.one_of(
     _frame("flushed", _of_client),
     _frame("tick", _stamps),
 )
+
+_TYPES: dict[str, dict[str, tuple[type, ...]]] = {
+    "open": {
+        "id": (str,), "path": (str,), "query": (str,), "headers": (list,), "remote": (list,),
+        "subprotocol": (str, type(None)), "tls": (dict, type(None)), "auth": (dict, type(None)), "groups": (list,),
+        "remembered": (dict,), "replay": (bool,),
+    },
+    "data": {"id": (str,), "data": (bytes,)},
+    "message": {"id": (str,), "data": (str, bytes)},
+    "disconnect": {"id": (str,), "code": (int,), "reason": (str,), "clean": (bool,), "replay": (bool,)},
+    "consumer": {"channel": (str, type(None)), "origin": (str, type(None))},
+    "flushed": {"id": (str,)},
+}  # fmt: skip
+"""The types of the fields of events, but for those of all."""
+
+_VALUES: list[Any] = [5, -1, 2**63, 1.5, True, None, "x", "", b"x", [], ["x"], [["x", "y"]], [1, 2], {}, {"a": 1}]
+_WRONG_LISTS: dict[str, list[Any]] = {
+    "headers": [["x"], [["x"]], [["x", 5]], [[5, "x"]], [["a", "b", "c"]], [None]],
+    "remote": [[], ["x"], ["x", 5, 6]],
+    "groups": [[5], ["x", None]],
+}
+
+
+def wrong_values(kind: str, name: str) -> list[Any]:
+    """Values that a field of an event of this type can't have."""
+    types = {**_TYPES[kind], "seq": (int,), "time": (int, float)}[name]
+    return [value for value in _VALUES if type(value) not in types] + _WRONG_LISTS.get(name, [])
+
+
+ODD_FIELDS = [(kind, name) for kind, fields in _TYPES.items() for name in [*fields, "seq", "time"]]
+"""Each field of each event that can be wrong, with the event's type."""
+
+
+def sound_event(kind: str) -> dict[str, Any]:
+    """An event of this type with what every filter may rely on."""
+    of_type: dict[str, dict[str, Any]] = {
+        "consumer": {"channel": "news", "data": "x"},
+        "data": {"id": "a-1", "data": b"x"},
+        "message": {"id": "a-1", "data": "x"},
+    }
+    return {"type": kind, "seq": 1, "time": 1.5, **of_type.get(kind, {"id": "a-1"})}
+
+
+@st.composite
+def odd_events(draw: st.DrawFn) -> tuple[dict[str, Any], str]:
+    """An event with one wrong field, and that field's name."""
+    kind, name = draw(st.sampled_from(ODD_FIELDS))
+    return {**sound_event(kind), name: draw(st.sampled_from(wrong_values(kind, name)))}, name
+
 
 _cause = {"seq": st.integers(1, 2**40)}
 actions = st.one_of(

@@ -13,6 +13,7 @@ from fws_pipe.chain.first_line import START_BYTES, problem_of
 from fws_pipe.errors import SystemRefusedError, UsageError
 
 _STDBUF = ["stdbuf", "-oL"]
+_SHELL = ["/bin/sh", "-c"]
 
 _NAME_LIMIT = 40
 """Messages show at most this many characters of a command."""
@@ -28,6 +29,16 @@ class Command(NamedTuple):
     has_terminal: bool = False
     """Whether its stdout is a pseudo-terminal."""
 
+    @property
+    def text(self) -> str:
+        """All of its words."""
+        return " ".join(self.argv)
+
+    @property
+    def is_pipeline(self) -> bool:
+        """Whether it is shell text in which one program writes to another."""
+        return self.argv[-3:-1] == _SHELL and "|" in self.argv[-1]
+
 
 def command_of(words: Sequence[str], *, has_terminal: bool = False, is_line_buffered: bool = False) -> Command:
     """The command from these words: a program and its arguments, or one word with blanks, which /bin/sh runs.
@@ -37,7 +48,7 @@ def command_of(words: Sequence[str], *, has_terminal: bool = False, is_line_buff
     if not words or not words[0].strip():
         raise UsageError("expected a command to run")
     is_shell_text = len(words) == 1 and len(words[0].split()) > 1
-    argv = ["/bin/sh", "-c", words[0]] if is_shell_text else list(words)
+    argv = [*_SHELL, words[0]] if is_shell_text else list(words)
     _check_first_line(argv[0])
     if is_line_buffered:
         argv = [*_STDBUF, *argv]
@@ -57,8 +68,6 @@ def _check_first_line(program: str) -> None:
     with contextlib.suppress(OSError), open(path, "rb") as file:
         start = file.read(START_BYTES)
         problem = problem_of(program, start, lambda name: shutil.which(name) is not None)
-        if problem is None and start and not start.startswith(b"#!") and b"\0" not in start:
-            problem = "its first line does not begin with #!; begin it with #!/bin/sh, or the program that runs it"
         if problem is not None:
             raise UsageError(f"{program}: {problem}")
 

@@ -19,11 +19,14 @@ from fws_pipe.protocol.outgoing import Outgoing
 class JsonProgram(GivingTranslator):
     """The translator of json."""
 
+    handles: tuple[str, ...] = ()
+    """None: the program decides on every frame, as between to_json and from_json."""
+
     def __init__(self, giving: Giving, tell: Callable[[str], None], decoder: FrameDecoder) -> None:
         super().__init__(giving, tell)
         self._decoder = decoder
 
-    def take(self, frame: Frame) -> None:
+    def take(self, frame: Frame, handled: str) -> None:
         """Take a frame from stdin."""
         if frame.get("type") == TICK:
             self._giving.pass_on(frame)

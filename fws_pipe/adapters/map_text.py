@@ -44,6 +44,8 @@ class _Asked:
 class MapText:
     """The translator of map. `newline`: keep, escape or reject newlines in a message. `tell` logs complaints."""
 
+    handles = (MESSAGE,)
+
     def __init__(self, newline: str, tell: Callable[[str], None], decoder: FrameDecoder, out: Outgoing) -> None:
         self.promise = ""
         self._newline = newline
@@ -57,10 +59,10 @@ class MapText:
         """Bytes of the unanswered messages, and of the frames that wait behind them."""
         return self._pending.size
 
-    def take(self, frame: Frame) -> None:
+    def take(self, frame: Frame, handled: str) -> None:
         """Take a frame from stdin."""
         text = frame.get("data")
-        if frame.get("type") != MESSAGE or type(text) is not str or "id" not in frame:
+        if handled != MESSAGE or type(text) is not str:
             self._pending.pass_on()
         elif self._newline == "reject" and "\n" in text:
             self._reject(frame)

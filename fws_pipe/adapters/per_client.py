@@ -33,8 +33,9 @@ from fws_pipe.adapters.program import Program
 from fws_pipe.adapters.start import die_of
 from fws_pipe.errors import FrameError, FwsError, SystemRefusedError
 from fws_pipe.pipes.blocks import STDIN, STDOUT, BlockWriter, ReadBuffer, identity_of, input_source, say
+from fws_pipe.pipes.event_faults import EventFaults
 from fws_pipe.protocol.actions import CLOSE, FLUSH, HOLD, RESUME, SEND
-from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
+from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
 from fws_pipe.protocol.events import DISCONNECT, EVENT_TYPES, FLUSHED, MESSAGE, OPEN, TICK
 from fws_pipe.protocol.outgoing import Outgoing
 from fws_pipe.system.signals import ending_of
@@ -44,6 +45,9 @@ _UNSUPPORTED = 1003
 _INTERNAL_ERROR = 1011
 _TRY_AGAIN_LATER = 1013
 """Close codes (RFC 6455, section 7.4.1, and the IANA registry)."""
+
+_BROKEN_OUTPUT = "the program's output is broken"
+"""The reason of a Close when what a program has written is not in its form."""
 
 FLUSH_BYTES = 64 * 1024
 """A program may write this much ahead of its client."""
@@ -88,6 +92,15 @@ class PerClient:
         """The sessions whose program was written to and has not written since."""
         self._gathering: Deadline | None = None
         """The time at which the gathered output is written at the latest; None: none is gathered."""
+        self._opened: set[str] = set()
+        """Clients that have had an `open` and are here, with or without a program."""
+        self._faults = EventFaults()
+        self._handlers: dict[str, Callable[[str, Frame], None]] = {
+            OPEN: self._open,
+            MESSAGE: self._take_message,
+            FLUSHED: self._take_flushed,
+            DISCONNECT: self._take_disconnect,
+        }
         self.is_at_end = False
         """Whether no more frames come: the server stops, or another chain takes over."""
         self._failure: FrameError | None = None
@@ -151,23 +164,28 @@ class PerClient:
             self._write_all()
 
     def _take(self, frame: Frame) -> None:
-        kind = frame.get("type")
+        kind = type_of(frame) or ""
         if not (self._is_last and kind in EVENT_TYPES and kind != TICK):
             self._out.pass_on()
-        client = frame.get("id")
-        if not isinstance(client, str):
-            return
-        if kind == MESSAGE:
-            session = self._sessions.get(client)
-            if session is not None and isinstance(frame.get("data"), str | bytes):
-                session.take(frame["data"])
-                self._written[session] = None
-        elif kind == FLUSHED:
-            if session := self._sessions.get(client):
-                session.note_flushed()
-        elif kind == OPEN:
-            self._open(client, frame)
-        elif kind == DISCONNECT and (session := self._sessions.pop(client, None)):
+        take = self._handlers.get(kind)
+        if take is not None and self._faults.is_sound(frame, kind):
+            take(frame["id"], frame)
+
+    def _take_message(self, client: str, message: Frame) -> None:
+        session = self._sessions.get(client)
+        if session is not None:
+            session.take(message["data"])
+            self._written[session] = None
+        elif client not in self._opened:
+            self.complaints.tell(f"{client} has sent a message and has had no `open`, so no program runs for it")
+
+    def _take_flushed(self, client: str, flushed: Frame) -> None:
+        if session := self._sessions.get(client):
+            session.note_flushed()
+
+    def _take_disconnect(self, client: str, disconnected: Frame) -> None:
+        self._opened.discard(client)
+        if session := self._sessions.pop(client, None):
             session.leave()
 
     def _write_all(self) -> None:
@@ -178,6 +196,9 @@ class PerClient:
             session.write()
 
     def _open(self, client: str, opened: Frame) -> None:
+        if client in self._sessions:
+            return  # a stage before repeats itself
+        self._opened.add(client)
         if len(self._running) >= self.rules.max_programs:
             limit = f"{self.rules.max_programs} programs run, as many as --max allows"
             self.complaints.tell(f"{limit}; {client} is closed with 1013")
@@ -324,7 +345,7 @@ class Session:
         except BrokenOutputError as error:
             self._send(error.before)
             self._complain(str(error))
-            self._fail(_INTERNAL_ERROR, "the program's output is broken")
+            self._fail(_INTERNAL_ERROR, _BROKEN_OUTPUT)
         if complaint := self._form.complaint():
             self._complain(complaint)
 
@@ -362,12 +383,13 @@ class Session:
         self._program.end()
 
     def _note_end(self, status: int) -> None:
+        code, reason = (_INTERNAL_ERROR, f"the program {ending_of(status)}") if status else (_NORMAL, "")
         try:
             self._send(self._form.finish())
         except BrokenOutputError as error:
             self._complain(str(error))
+            code, reason = _INTERNAL_ERROR, reason or _BROKEN_OUTPUT
         if not self._has_left and not self._adapter.is_at_end:
-            ending = f"the program {ending_of(status)}"
-            self._adapter.close(self.client, _INTERNAL_ERROR if status else _NORMAL, ending if status else "")
+            self._adapter.close(self.client, code, reason)
         self._has_left = True
         self._adapter.forget(self)

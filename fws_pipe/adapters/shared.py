@@ -12,7 +12,7 @@ passed on to the program, and SIGKILL one second later.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import NoReturn, Protocol
 
@@ -27,8 +27,9 @@ from fws_pipe.adapters.start import die_of, run_adapter
 from fws_pipe.chain.buffering import cure_for
 from fws_pipe.errors import FrameError, ProgramError, SystemRefusedError
 from fws_pipe.pipes.blocks import STDIN, BlockWriter, ReadBuffer, input_source, say
+from fws_pipe.pipes.event_faults import EventFaults
 from fws_pipe.pipes.line_cutter import LineCutter
-from fws_pipe.protocol.codec import Frame, FrameDecoder
+from fws_pipe.protocol.codec import Frame, FrameDecoder, type_of
 from fws_pipe.protocol.outgoing import Outgoing
 from fws_pipe.system.signals import ending_of
 
@@ -43,6 +44,10 @@ class Translator(Protocol):
     """Turns frames into the program's lines, and its lines into frames. Never waits."""
 
     @property
+    def handles(self) -> Collection[str]:
+        """The types of events whose fields it reads."""
+
+    @property
     def promise(self) -> str:
         """For the log: what is promised of an event if the program dies; empty: as much as of any filter's."""
 
@@ -50,8 +55,8 @@ class Translator(Protocol):
     def unanswered(self) -> int:
         """Bytes that are kept until the program has answered."""
 
-    def take(self, frame: Frame) -> None:
-        """Take a frame from stdin."""
+    def take(self, frame: Frame, handled: str) -> None:
+        """Take a frame from stdin; `handled` is its type if that is in `handles` and no field is wrong, else empty."""
 
     def end(self) -> None:
         """Note the end of stdin."""
@@ -82,6 +87,13 @@ class Cutter(Protocol):
         """The last line, if it lacks a newline."""
 
 
+def take_frame(translator: Translator, faults: EventFaults, frame: Frame) -> None:
+    """Give a translator a frame."""
+    kind = type_of(frame) or ""
+    is_handled = kind in translator.handles and faults.is_sound(frame, kind)
+    translator.take(frame, kind if is_handled else "")
+
+
 class Shared:
     """Runs one program for all clients.
 
@@ -110,6 +122,7 @@ class Shared:
         self._out = Outgoing(self._decoder, self._output.add)
         self._translator = make(self._decoder, self._out)
         self._cutter = cutter
+        self._faults = EventFaults()
         self._was_asked = self._has_answered = False
         self._is_reading = False
         self._is_at_end = False
@@ -170,7 +183,7 @@ class Shared:
             if block:
                 self._decoder.feed(block)
                 for frame in self._decoder.frames():
-                    self._translator.take(frame)
+                    take_frame(self._translator, self._faults, frame)
                 return
             self._decoder.finish()
         except FrameError as error:
@@ -191,7 +204,9 @@ class Shared:
 
     def _check_silence(self) -> None:
         if not self._has_answered:
-            cure = f"{cure_for(self._command.name)}, or try {self._name} --pty"
+            # A terminal is the stdout of a pipeline's last program alone.
+            option = STDBUF if self._command.is_pipeline else PTY
+            cure = f"{cure_for(self._command.text, 'line')}, or try {self._name} {option.flag}"
             self._tell(f"it has read lines, and has written none for {SILENCE_S:g} s; if it should have: {cure}")
 
     def _note_end(self, status: int) -> None:

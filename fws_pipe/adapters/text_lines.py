@@ -27,7 +27,7 @@ from fws_pipe.protocol.actions import (
     check_action,
 )
 from fws_pipe.protocol.codec import Frame, FrameDecoder, describe
-from fws_pipe.protocol.events import CONSUMER, DISCONNECT, MESSAGE, OPEN, REQUIRED_FIELDS
+from fws_pipe.protocol.events import CONSUMER, DISCONNECT, MESSAGE, OPEN
 from fws_pipe.protocol.json_form import value_to_json
 from fws_pipe.protocol.outgoing import Outgoing
 
@@ -35,12 +35,13 @@ from fws_pipe.protocol.outgoing import Outgoing
 class TextLines(GivingTranslator):
     """The translator of lines."""
 
-    def take(self, frame: Frame) -> None:
+    handles = (OPEN, MESSAGE, DISCONNECT, CONSUMER)
+
+    def take(self, frame: Frame, handled: str) -> None:
         """Take a frame from stdin."""
         self._giving.pass_on(frame)
-        kind = frame.get("type")
-        if type(kind) is str and kind in _LINES and all(name in frame for name in REQUIRED_FIELDS[kind]):
-            fields = [escape(field) for field in _LINES[kind](frame)]
+        if handled:
+            fields = [escape(field) for field in _LINES[handled](frame)]
             self._giving.give(frame, ("\t".join(fields) + "\n").encode(errors="surrogateescape"))
 
     def take_lines(self, lines: list[bytes]) -> None:
@@ -68,16 +69,16 @@ def make(words: Words, tell: Callable[[str], None], decoder: FrameDecoder, out: 
 
 def _open(event: Frame) -> list[str]:
     query = event.get("query")
-    target = f"{event.get('path', '')}?{query}" if query else str(event.get("path", ""))
-    return ["open", str(event["id"]), target, *(["replay"] if event.get("replay") else [])]
+    target = f"{event.get('path', '')}?{query}" if query else event.get("path", "")
+    return ["open", event["id"], target, *(["replay"] if event.get("replay") else [])]
 
 
 def _message(event: Frame) -> list[str]:
-    return _named("message", "binary", str(event["id"]), event["data"])
+    return _named("message", "binary", event["id"], event["data"])
 
 
 def _close(event: Frame) -> list[str]:
-    return ["close", str(event["id"]), str(event.get("code", ""))]
+    return ["close", event["id"], str(event.get("code", ""))]
 
 
 def _consumer(event: Frame) -> list[str]:

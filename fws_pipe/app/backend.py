@@ -21,6 +21,10 @@ class Backend(Protocol):
     def was_cut_off(self) -> bool:
         """Whether it was ended before it had finished by itself."""
 
+    @property
+    def silences(self) -> list[str]:
+        """A clause about each chain that serves although no tick has come back from it."""
+
     async def run(self) -> None:
         """Run until `stop`. Raises FwsError if it can't go on."""
 

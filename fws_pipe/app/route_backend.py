@@ -65,6 +65,12 @@ class RouteBackend:
         """Whether signals had to end the chain or a source."""
         return any(backend.was_cut_off for backend in (self._chain, *self._sources))
 
+    @property
+    def silences(self) -> list[str]:
+        """That of its chain."""
+        silence = self._chain.silence
+        return [f"{self.name}: {silence}" if self.name else silence] if silence else []
+
     async def run(self) -> None:
         """Run until `stop`. Raises FwsError if the chain, or a source at its first start, can't go on."""
         try:

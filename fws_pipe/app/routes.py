@@ -1,6 +1,6 @@
 """All routes of a server as one backend. Each is supervised on its own; the server ends when no route can serve.
 
-    start     every route starts, and takes clients once it serves
+    start     every route starts, and takes clients once it serves; until then they get 503
     reload    changed: the new chain takes over from the old one (chain/successor.py)
               added: the route takes clients once it serves; removed: it refuses new clients, closes its own, and drains
     failure   a chain can't go on: its clients are closed (1011), and new ones get 503 until a reload starts it again
@@ -21,7 +21,7 @@ from fws_pipe.chain.resolver import Command
 from fws_pipe.chain.spawn import Program, wait_for_any
 from fws_pipe.chain.successor import Outcome, Outcomes, decided
 from fws_pipe.errors import FwsError, first_error
-from fws_pipe.http.handshake import CHAIN_FAILED, NO_ROUTE
+from fws_pipe.http.handshake import CHAIN_FAILED, NO_ROUTE, ROUTE_STARTING
 from fws_pipe.http.routes import EVERY_PATH
 from fws_pipe.ledger.feed import Feed
 from fws_pipe.log import Log
@@ -61,6 +61,8 @@ class Routes:
     def _open(self, pattern: str, programs: Sequence[Program]) -> None:
         """Open a route, which replaces an earlier one of the same pattern."""
         backend = self._maker.make(pattern, programs, lambda: self._shown(pattern), self._log)
+        backend.route.refusal = ROUTE_STARTING
+        self._front.routes.put(pattern, backend.route)  # no other route's chain is for its path
         self._current[pattern] = backend
         self._all.append(backend)
         if self._nursery is not None:
@@ -78,6 +80,11 @@ class Routes:
     def current(self) -> list[RouteBackend]:
         """Those of now, also where their chain has failed."""
         return list(self._current.values())
+
+    @property
+    def silences(self) -> list[str]:
+        """Those of the routes of now."""
+        return [clause for backend in self._current.values() for clause in backend.silences]
 
     def chains(self) -> list[RouteBackend]:
         """The current routes that have not failed."""
@@ -108,7 +115,7 @@ class Routes:
 
     async def _run_route(self, pattern: str, backend: RouteBackend) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._admit_when_serving, pattern, backend)
+            nursery.start_soon(self._admit_when_serving, backend)
             try:
                 await backend.run()
             except* FwsError as group:
@@ -117,15 +124,13 @@ class Routes:
         if self._current.get(pattern) is not backend:
             self._forget(backend)
 
-    async def _admit_when_serving(self, pattern: str, backend: RouteBackend) -> None:
+    async def _admit_when_serving(self, backend: RouteBackend) -> None:
         await backend.serving.wait()
-        if self._current.get(pattern) is backend:
-            self._front.routes.put(pattern, backend.route)
+        if backend.route.refusal is ROUTE_STARTING:  # it has not been removed meanwhile
+            backend.route.refusal = None
 
     async def _note_failed(self, pattern: str, backend: RouteBackend, error: FwsError) -> None:
         """Close the clients of a route whose chain can't go on. Raises its error if no other route can serve."""
-        if self._current.get(pattern) is backend:
-            self._front.routes.put(pattern, backend.route)
         with trio.move_on_after(_GAVE_UP_S):
             await backend.route.close(CHAIN_FAILED, INTERNAL_ERROR, "the server's chain has failed")
         backend.route.abort_all()

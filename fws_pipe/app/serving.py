@@ -139,12 +139,14 @@ async def _accept_and_drain(
             notifier.become_main()
         accepting.start_soon(front.bounds.close_idle)
         accepting.start_soon(front.bounds.bound_memory)
-        log.notice("listening on " + ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners))
+        urls = ", ".join(url_of(listener, front.entrance.has_tls) for listener in listeners)
+        silence = "; ".join(backend.silences)  # it is served all the same: what lets no tick through may work
+        log.notice(f"listening on {urls}" + (f", although {silence}" if silence else ""))
         if not has_reader(STDOUT):
             log.always('stdout has no reader. If all of "A | B" is the chain, put it in quotes: fws-pipe "A | B"')
         for listener in listeners:
             accepting.start_soon(accept_all, listener, front.serve, log, front.lobby)
-        notifier.ready()
+        notifier.ready(silence)
         accepting.start_soon(reload.tell_ends)
     if not stopping.has_handed_over:
         notifier.stopping()

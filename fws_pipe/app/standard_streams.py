@@ -50,6 +50,11 @@ class StandardStreams:
         self._grace_s = grace_s
         self._stopping.set()
 
+    @property
+    def silences(self) -> list[str]:
+        """That of what stands behind stdout."""
+        return [] if self._link.returns_ticks else ["no tick has come back yet"]
+
     async def run(self) -> None:
         """Relay until stopped. Raises GaveUpError when either side ends first, FrameError for a broken one."""
         actions_ended = trio.Event()

@@ -31,6 +31,11 @@ class Together:
         """Whether any of them was cut off."""
         return any(backend.was_cut_off for backend in self._backends)
 
+    @property
+    def silences(self) -> list[str]:
+        """Those of all."""
+        return [clause for backend in self._backends for clause in backend.silences]
+
     def stop(self, grace_s: float) -> None:
         """Finish all backends within `grace_s` seconds."""
         self._deadline = trio.current_time() + grace_s

@@ -23,13 +23,16 @@ _CURES = {
     "lua": 'call io.stdout:setvbuf("no") in lua',
     "tcpdump": "give tcpdump the option -l",
 }
-_GENERAL = "flush its output after each frame, or run it under: stdbuf -oL"
+_GENERAL = "flush its output after each {unit}, or run it under: stdbuf -oL"
 _WORD = re.compile(r"[\w.+/-]+")
 
 
-def cure_for(command: str) -> str:
-    """What makes the program of a command, as shell text, write at once: the first program in it that is known."""
-    return _known_cure(command) or _GENERAL
+def cure_for(command: str, unit: str = "frame") -> str:
+    """What makes the program of a command, as shell text, write at once: the first program in it that is known.
+
+    `unit` is what it writes: frames, or lines.
+    """
+    return _known_cure(command) or _GENERAL.format(unit=unit)
 
 
 def mend_for(command: str) -> str:

@@ -23,6 +23,8 @@ _SUFFIXES = {
     "awk": "#!/usr/bin/env -S gawk -f",
     "php": "#!/usr/bin/env php",
     "jq": "#!/usr/bin/env -S jq -cf --unbuffered",
+    "sh": "#!/bin/sh",
+    "bash": "#!/bin/bash",
 }
 """The first line that a script of each language wants."""
 
@@ -42,7 +44,8 @@ def problem_of(name: str, start: bytes, exists: Callable[[str], bool]) -> str | 
         return None  # a program in machine code
     suffix = name.rpartition(".")[2] if "." in name.rpartition("/")[2] else ""
     wanted = _SUFFIXES.get(suffix) or (_SUFFIXES["py"] if _PYTHON.match(start) else None)
-    return f"its first line is not #!, so a shell would run it: put {wanted} above all else" if wanted else None
+    mend = f"put {wanted} above all else" if wanted else "put #!/bin/sh above all else, or the program that it is for"
+    return f"its first line is not #!, so that a shell would run it, whatever it is: {mend}"
 
 
 def _problem_of_interpreter(name: str, line: bytes, exists: Callable[[str], bool]) -> str | None:

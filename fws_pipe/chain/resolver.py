@@ -69,15 +69,18 @@ class Command:
         return f'stage {self.number} "{self.name}"'
 
 
-def resolve_chain(chain: str, commands: Commands) -> list[Command]:
-    """Split a chain into stages and resolve each. Raises ChainError, which points at the word at fault."""
+def resolve_chain(chain: str, commands: Commands, *, is_source: bool = False) -> list[Command]:
+    """Split a chain into stages and resolve each. Raises ChainError, which points at the word at fault.
+
+    `is_source`: it is the command of an input, whose words are no stages in messages.
+    """
     # The shell matters for $'…' only, and asking it costs a process.
     has_dollar_quotes = "$'" in chain and commands.has_dollar_quotes()
     stages = split_chain(chain, has_dollar_quotes=has_dollar_quotes)
-    return [_resolve(stage, number, chain, commands) for number, stage in enumerate(stages, start=1)]
+    return [_resolve(stage, number, chain, commands, is_source) for number, stage in enumerate(stages, start=1)]
 
 
-def _resolve(stage: Stage, number: int, chain: str, commands: Commands) -> Command:
+def _resolve(stage: Stage, number: int, chain: str, commands: Commands, is_source: bool) -> Command:
     word = stage.word
     if word is None or stage.command is None or any(character in _DYNAMIC for character in word):
         return Command(number, _shortened(stage.text), stage.text, stage.text)
@@ -85,33 +88,36 @@ def _resolve(stage: Stage, number: int, chain: str, commands: Commands) -> Comma
     try:
         name = "".join(shlex.split(word))
     except ValueError as error:
-        raise ChainError(f"stage {number}: {error} in {word!r}", chain, stage.start + start) from None
+        place = "" if is_source else f"stage {number}: "
+        raise ChainError(f"{place}{error} in {word!r}", chain, stage.start + start) from None
     path = commands.filter_path(name)
     if path is not None:
         replaced = f"{stage.text[:start]}exec {shlex.quote(path)}{stage.text[end:]}"
         return Command(number, name, stage.text, replaced, path)
     if name in _BUILTINS:
         return Command(number, name, stage.text, stage.text)
+    where = f'"{name}"' if is_source else f'stage {number} "{name}"'
     if commands.is_executable(name):
         problem = first_line.problem_of(name, commands.start_of(name), commands.is_executable)
         if problem is not None:
-            raise ChainError(f'stage {number} "{name}": {problem}', chain, stage.start + start)
+            raise ChainError(f"{where}: {problem}", chain, stage.start + start)
         # exec: otherwise a shell would stay behind, only to wait.
         replaced = f"{stage.text[:start]}exec {stage.text[start:]}"
         return Command(number, name.rsplit("/", 1)[-1], stage.text, replaced)
-    raise ChainError(_not_found(name, number, commands), chain, stage.start + start)
+    raise ChainError(f"{where}: {_not_found(name, commands, is_source)}", chain, stage.start + start)
 
 
-def _not_found(name: str, number: int, commands: Commands) -> str:
-    where = f'stage {number} "{name}"'
+def _not_found(name: str, commands: Commands, is_source: bool) -> str:
     if "/" in name:
-        mend = f"make it executable: chmod +x {shlex.quote(name)}" if commands.exists(name) else "no such file"
-        return f"{where}: {mend}"
+        return f"make it executable: chmod +x {shlex.quote(name)}" if commands.exists(name) else "no such file"
     if commands.exists(name):
-        return f"{where}: no such filter or command; a file of that name is here: did you mean ./{name}?"
+        what = "command" if is_source else "filter or command"
+        return f"no such {what}; a file of that name is here: did you mean ./{name}?"
+    if is_source:
+        return "no such command on PATH"
     near = difflib.get_close_matches(name, commands.names(), n=1)
     hint = f'; did you mean "{near[0]}"?' if near else "; fws-pipe --list shows the filters"
-    return f"{where}: no such filter, and no such command on PATH{hint}"
+    return f"no such filter, and no such command on PATH{hint}"
 
 
 def _shortened(text: str) -> str:

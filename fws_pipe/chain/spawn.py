@@ -122,6 +122,16 @@ class _Stage:
         return f"{self.label} {ending_of(self.process.returncode or 0)}"
 
 
+class Epitaph(NamedTuple):
+    """Why a run failed, and the last line on stderr of the stage to blame; empty where there is none."""
+
+    failure: str
+    last_words: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.failure}; its last words: {self.last_words}" if self.last_words else self.failure
+
+
 class StageReport(NamedTuple):
     """What one process is doing."""
 
@@ -201,19 +211,18 @@ class RunningChain:
         if not self.failed.is_set():
             self.fail(failure)
 
-    async def epitaph(self) -> str:
+    async def epitaph(self) -> Epitaph:
         """Why the run failed: how the most suspicious stage ended, with its last line on stderr."""
         with trio.move_on_after(_BLAME_S):
             # A dying process closes its pipes before its end can be noticed, so a neighbour may seem to die first.
             await self._guilty_exit.wait()
         if self._failure or not self._exited:
-            return self._failure
+            return Epitaph(self._failure)
         # Of two that have just ended the one in front is the cause: the end of input travels down the chain.
         culprit = min(self._exited, key=lambda stage: (stage.innocence, self._stages.index(stage)))
         with trio.move_on_after(_LAST_WORDS_S):
             await culprit.stderr.ended.wait()
-        words = culprit.stderr.last_words
-        return culprit.epitaph() + (f"; its last words: {words}" if words else "")
+        return Epitaph(culprit.epitaph(), culprit.stderr.last_words)
 
     def kill_up_to_the_dead(self) -> None:
         """Kill the stages up to the last one that has exited, with the processes that they have started.

@@ -246,7 +246,7 @@ class Successor:
         if problem or has_answered:
             return problem
         if chain.failed.is_set():
-            return await chain.epitaph()
+            return str(await chain.epitaph())
         if not self._introducer.returns_ticks:
             return ""  # it swallows ticks as the current chain does
         return f"no tick has come back within {TICK_TIMEOUT_S:.0f} s"

@@ -37,6 +37,7 @@ from fws_pipe.chain.delay import CHECK_S, TOLD_AFTER_S, Delay
 from fws_pipe.chain.lifecycle import FAILED_STARTS_LIMIT, FINAL, RUNNING, TRANSITIONS, Event, RestartPolicy, State
 from fws_pipe.chain.spawn import (
     LADDER,
+    Epitaph,
     Program,
     Rung,
     RunningChain,
@@ -167,6 +168,10 @@ class Supervisor:
         self._consequences: list[str] = []
         """Log lines about the consequences of the last death."""
         self._has_warned_of_ticks = False
+        self._is_silent = False
+        """Whether it serves although no tick has come back."""
+        self._holder = ""
+        """The stage that holds the first tick, with the cure."""
         self.serving = trio.Event()
         """Set once the first run serves."""
         self.was_cut_off = False
@@ -261,7 +266,7 @@ class Supervisor:
             await wait_for_any(self._stopping.wait, self._resumed.wait)
         return Event.STOP if self._stopping.is_set() else Event.DUE
 
-    def _conclude(self, failure: str, served: bool, started: float) -> Event:
+    def _conclude(self, failure: Epitaph, served: bool, started: float) -> Event:
         """Decide after a run whether there is another one, and when; log why. Returns GONE or GIVEN_UP."""
         if self._stopping.is_set():
             self._move_on(Event.STOP)
@@ -272,7 +277,8 @@ class Supervisor:
                 self._log.always(line)
             return Event.GONE
         if not self.serving.is_set():
-            self._error = self._error or StageError(f"{self._role.name} could not start: {failure}")
+            problem = f"{self._role.name} could not start: {failure.failure}"
+            self._error = self._error or StageError(problem, failure.last_words)
             return Event.GIVEN_UP
         now = trio.current_time()
         delay = self._policy.delay_after(served=served, started=started, died=now)
@@ -288,17 +294,17 @@ class Supervisor:
         self._due = now + delay
         return Event.GONE
 
-    async def _run_once(self) -> tuple[str, bool]:
+    async def _run_once(self) -> tuple[Epitaph, bool]:
         """Run the chain once, to the end of its last process. Returns why it ended, and whether it had served."""
         self._consequences = []
         try:
             chain = await self._next_chain()
         except OSError as error:
             self._move_on(Event.REFUSED)
-            failure = f"can't start {self._role.name} with {self._programs[0].argv[0]}: {error.strerror or error}"
+            refusal = f"can't start {self._role.name} with {self._programs[0].argv[0]}: {error.strerror or error}"
             if not self.serving.is_set():  # later on, descriptors or memory may be free again in a second
-                self._error = SystemRefusedError(failure)
-            return failure, False
+                self._error = SystemRefusedError(refusal)
+            return Epitaph(refusal), False
         self._chain = chain
         try:
             async with trio.open_nursery() as nursery:
@@ -370,6 +376,7 @@ class Supervisor:
         while True:
             await trio.sleep(CHECK_S)
             delay.check(*(self._exchange.ticks_under_way if self._state is State.UP else (None, 0)))
+            self._check_silence()
             if delay.take_end():
                 self._log.notice(f"{self._role.name} keeps up again")
             if delay.seconds:
@@ -412,16 +419,35 @@ class Supervisor:
         elif event in (Event.SERVES, Event.SILENT):
             if event is Event.SILENT:
                 self._exchange.give_up_on_ticks()
+                self._is_silent = True
                 if not self._has_warned_of_ticks:
-                    self._has_warned_of_ticks = True
-                    self._log.always(f"no tick has come back within {TICK_TIMEOUT_S:.0f} s: {self._role.without_ticks}")
+                    self._warn_of_ticks(chain)
             if self.serving.is_set():
                 self._log.info(f"{self._role.name} serves again")
             self.serving.set()
 
-    async def _end(self, chain: RunningChain, ended_by: Event) -> str:
+    def _warn_of_ticks(self, chain: RunningChain) -> None:
+        """Log what follows from no tick coming back, and note which stage holds it, with the cure."""
+        self._has_warned_of_ticks = True
+        self._holder = chain.name_silent() or ""
+        self._log.always(f"no tick has come back within {TICK_TIMEOUT_S:.0f} s: {self._role.without_ticks}")
+
+    @property
+    def silence(self) -> str:
+        """What there is to say of a chain that serves although no tick has come back from it; empty: nothing."""
+        if not self._is_silent or self._exchange.returns_ticks:
+            return ""
+        return f"{self._role.name} has answered nothing yet" + (f": {self._holder}" if self._holder else "")
+
+    def _check_silence(self) -> None:
+        """Log the first tick of a chain that has served without one."""
+        if self._is_silent and self._exchange.returns_ticks:
+            self._is_silent = False
+            self._log.always(f"{self._role.name} has returned its first tick: it answers")
+
+    async def _end(self, chain: RunningChain, ended_by: Event) -> Epitaph:
         """End all processes. Returns why the run failed; empty where it was asked to end."""
-        failure = ""
+        failure = Epitaph("")
         ladder: Sequence[Rung] = LADDER
         hurry = self._hurry
         if self._state is State.DRAINING:

@@ -7,17 +7,21 @@ import contextlib
 import math
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from fws_pipe.errors import FrameError, FwsError, SystemRefusedError, UsageError
 from fws_pipe.protocol.codec import BLOCK_BYTES, Frame, FrameDecoder, encode, type_of
 from fws_pipe.protocol.control import DONE, REFUSED, REQUEST_LIMIT_BYTES, STATUS
 from fws_pipe.system.runtime_folder import control_sockets
+from fws_pipe.wording import counted
 
 _LOOK_S = 1.0
 """How long one of several servers may take to say which it is."""
 
 _ENDED = "the server has ended the connection"
+
+EXIT_SEVERAL = 4
 
 WINDOW = 64
 """How many requests may be without an answer: the answers fit into the socket, so neither side waits for the other."""
@@ -29,6 +33,12 @@ class RefusedRequestError(FwsError):
     def __init__(self, reason: str, exit_code: int) -> None:
         super().__init__(reason)
         self.exit_code = exit_code
+
+
+class SeveralServersError(FwsError):
+    """Several servers run, and the command line does not say which is meant."""
+
+    exit_code = EXIT_SEVERAL
 
 
 class ControlClient:
@@ -110,7 +120,8 @@ class ControlClient:
 
 def add_server_options(parser: argparse.ArgumentParser, timeout: str) -> None:
     """Add the options that choose a server, and bound how long it may take; `timeout` tells the default in seconds."""
-    parser.add_argument("--control", metavar="PATH", default=_from_environment(), help="the server's control socket")
+    parser.add_argument("--control", metavar="PATH", help="the server's control socket")
+    parser.add_argument("--server", metavar="SERVER", help="the server with this name (--name), process id or port")
     parser.add_argument(
         "--timeout", type=_seconds, metavar="SECONDS",
         help=f"how long the server may take to answer (default: {timeout})",
@@ -130,21 +141,31 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, got {text}")
 
 
-def connect_to(path: str | None, timeout_s: float) -> ControlClient:
+def connect_to(path: str | None, timeout_s: float, server: str | None = None) -> ControlClient:
     """Connect to the server of this socket; None: to the only one that this user runs.
 
-    Raises SystemRefusedError when there is none, UsageError when there are several.
+    `server` is the name, the process or a port of one of several. Without both $FWS_CONTROL counts. Raises
+    SystemRefusedError when there is none, SeveralServersError, and UsageError for both.
     """
+    if path is not None and server is not None:
+        raise UsageError("--control and --server both choose the server; leave one of them out")
+    path = path if path or server else _from_environment()
     if path is not None:
         return ControlClient(path, timeout_s)
     alive = [path for path in control_sockets() if _is_alive(path)]
     if not alive:
         raise SystemRefusedError("no server of this user is running here; name its socket with --control PATH")
-    if len(alive) > 1:
-        raise UsageError(
-            f"{len(alive)} servers are running; choose one with --control: {'; '.join(map(_named, alive))}"
+    if server is None and len(alive) == 1:
+        return ControlClient(alive[0], timeout_s)
+    found = [_Found(path, _status_of(path)) for path in alive]
+    fitting = found if server is None else [one for one in found if one.is_called(server)]
+    if not fitting:
+        raise SystemRefusedError(f"--server {server}: no such server of this user runs; there are: {_list(found)}")
+    if len(fitting) > 1:
+        raise SeveralServersError(
+            f"{counted(len(fitting), 'server')} are running; choose one with --server: {_list(fitting)}"
         )
-    return ControlClient(alive[0], timeout_s)
+    return ControlClient(fitting[0].path, timeout_s)
 
 
 def _is_alive(path: str) -> bool:
@@ -160,8 +181,26 @@ def _is_alive(path: str) -> bool:
     return True
 
 
-def _named(path: str) -> str:
-    """A server's socket, and which server that is."""
+class _Found(NamedTuple):
+    """A server that runs: its socket, and what it says of itself; None: it does not answer."""
+
+    path: str
+    status: Frame | None
+
+    def is_called(self, server: str) -> bool:
+        """Whether this is its name, its process or one of its ports."""
+        if self.status is None:
+            return False
+        ports = [str(url).rpartition(":")[2] for url in self.status["listening"]]
+        return server in (self.status["name"], str(self.status["pid"]), *ports)
+
+    def __str__(self) -> str:
+        if self.status is None:
+            return f"{self.path} (does not answer)"
+        return f"{self.status['name']} (pid {self.status['pid']}, {', '.join(self.status['listening'])}, {self.path})"
+
+
+def _status_of(path: str) -> Frame | None:
     try:
         client = ControlClient(path, _LOOK_S)
         try:
@@ -169,5 +208,9 @@ def _named(path: str) -> str:
         finally:
             client.close()
     except (FwsError, ValueError):
-        return f"{path} (does not answer)"
-    return f"{path} (pid {status['pid']}, {', '.join(status['listening'])})"
+        return None
+    return status
+
+
+def _list(found: Sequence[_Found]) -> str:
+    return "; ".join(map(str, found))

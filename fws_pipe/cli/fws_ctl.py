@@ -27,10 +27,11 @@ _EPILOG = """  fws-ctl send '*' "Restart in five minutes"
   tail -F access.log | fws-ctl send @admins
   fws-ctl tap | fws-cat
 
-It finds the server of this user by itself; when several run, --control (or $FWS_CONTROL) names its socket.
+It finds the server of this user by itself; when several run, --server names one of them, or --control (or
+$FWS_CONTROL) its socket.
 Exit codes: 0 done, or handed over to a client at least; 1 no such client, or none in the group; 2 the command line
-makes no sense; 3 the new chain does not serve, so the old one goes on; 5 no server, or it has not answered in time;
-6 the tap was cut off."""
+makes no sense; 3 the new chain does not serve, so the old one goes on; 4 several servers run, and none is chosen;
+5 no server, or it has not answered in time; 6 the tap was cut off."""
 
 
 def main() -> None:
@@ -88,7 +89,7 @@ def _drain_over(text: str) -> float:
 
 def _run(arguments: argparse.Namespace) -> None:
     timeout_s = arguments.timeout or (_RELOAD_TIMEOUT_S if arguments.command == RELOAD else _TIMEOUT_S)
-    client = connect_to(arguments.control, timeout_s)
+    client = connect_to(arguments.control, timeout_s, arguments.server)
     try:
         arguments.run(client, arguments)
     finally:

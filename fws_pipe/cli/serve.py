@@ -170,7 +170,7 @@ def _check_sources(config: Config, commands: SystemCommands) -> None:
     """Check that the commands of --source exist. Raises ChainError."""
     for source in config.source:
         try:
-            resolve_chain(source.text, commands)
+            resolve_chain(source.text, commands, is_source=True)
         except ChainError as error:
             raise ChainError(f"--source {source.name}: {error.message}", error.chain, error.position) from None
 

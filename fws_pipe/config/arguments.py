@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from fws_pipe.broker.settings import without_passwords
@@ -22,11 +22,28 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{_shown(message)}; see {self.prog} --help")
 
 
-def parse_all(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
-    """Parse a whole command line. Raises UsageError, also for words that are left over."""
+def parse_all(
+    parser: argparse.ArgumentParser, argv: Sequence[str], foreign: Mapping[str, str] | None = None
+) -> argparse.Namespace:
+    """Parse a whole command line. Raises UsageError, also for words that are left over.
+
+    `foreign` are options of websocketd, with what to use in their place.
+    """
+    _refuse_foreign(argv, foreign or {})
     found, rest = parser.parse_known_args(argv)
     refuse_rest(parser, rest)
     return found
+
+
+def _refuse_foreign(argv: Sequence[str], foreign: Mapping[str, str]) -> None:
+    """Raise UsageError for another program's option.
+
+    websocketd takes them with one dash as well, which argparse would read as several options of a letter.
+    """
+    for word in argv:
+        name = word.partition("=")[0]
+        if name.startswith("-") and (mend := foreign.get(f"--{name.lstrip('-')}")):
+            raise UsageError(f"unknown option {_shown(name)}, as websocketd has it; {mend}")
 
 
 def refuse_rest(parser: argparse.ArgumentParser, rest: Sequence[str]) -> None:

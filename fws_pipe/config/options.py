@@ -25,7 +25,9 @@ from fws_pipe.config.arguments import Parser, parse_all, parse_drain_over
 from fws_pipe.config.file import LOUDNESS, ConfigFile, Given, chain_of, load_config_file
 from fws_pipe.config.routes import RouteOption, chains_of, parse_route
 from fws_pipe.config.topics import add_help, topics_epilog
+from fws_pipe.config.websocketd import WEBSOCKETD
 from fws_pipe.errors import EXIT_CODES, UsageError
+from fws_pipe.http.routes import normal_path
 from fws_pipe.log import Level, LogSettings, Subject
 from fws_pipe.log_form import LogFormat
 from fws_pipe.protocol.actions import is_token
@@ -286,11 +288,17 @@ def parse_control(text: str) -> str:
     return text or CONTROL_OFF
 
 
+_OWN_STDIN = "stdin"
+"""The channel of --stdin."""
+
+
 def parse_source(text: str) -> SourceCommand:
     """A name and a command, as NAME=CMD. Raises ValueError."""
     name, equals, command = text.partition("=")
     if not re.fullmatch(r"[\w.:/-]+", name) or not equals or not command.strip():
         raise ValueError("expected NAME=CMD such as load='vmstat 1', the name without spaces")
+    if name == _OWN_STDIN:
+        raise ValueError(f"expected another name than {name}, which is the channel of --stdin")
     return SourceCommand(name, command.strip())
 
 
@@ -873,7 +881,7 @@ def pipe_parser() -> Parser:
 
 def parse_pipe(argv: Sequence[str], environment: Mapping[str, str]) -> Config | Query:
     """Parse fws-pipe's command line. Raises UsageError; exits 0 after --help and --version."""
-    arguments = parse_all(pipe_parser(), argv)
+    arguments = parse_all(pipe_parser(), argv, WEBSOCKETD)
     if arguments.list:
         return Query("list")
     if arguments.filters_dir:
@@ -971,13 +979,20 @@ def _check(config: Config) -> None:
     if config.redis_sharded and config.redis_url is None:
         raise UsageError("--redis-sharded needs a Redis; add --redis-url redis://HOST:PORT")
     check_channels(config.redis_channels, sharded=config.redis_sharded)
-    chains_of(config.route, config.chain)
+    _check_paths(config)
     has_port = config.names_tcp or not config.unix
     if config.admin is not None and has_port and config.admin.port and config.admin.port == config.port:
         raise UsageError(f"--admin: {config.port} is the clients' port; choose another one (0 picks a free one)")
-    names = [source.name for source in config.source] + (["stdin"] if config.stdin else [])
+    names = [source.name for source in config.source]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"--source: two inputs are called {twice}; each needs a name of its own")
+
+
+def _check_paths(config: Config) -> None:
+    """Raise UsageError for a path that stands for two things."""
+    chains = chains_of(config.route, config.chain)
+    if config.health_path is not None and normal_path(config.health_path) in chains:
+        raise UsageError(f"--health-path {config.health_path}: a route has this path; choose another one")
 
 
 def _parser(program: str, about: str, options: Sequence[Option]) -> Parser:

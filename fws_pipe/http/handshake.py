@@ -92,6 +92,13 @@ CHAIN_FAILED = Refusal(
     reason="its route's chain has failed",
 )
 
+ROUTE_STARTING = Refusal(
+    503,
+    "What serves this path is starting. Try again soon.",
+    (("Retry-After", "1"),),
+    reason="its route's chain does not serve yet",
+)
+
 CLOSING = Refusal(503, "The server is shutting down.", (("Retry-After", "5"),))
 
 

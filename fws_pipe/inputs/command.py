@@ -86,7 +86,7 @@ class CommandInput:
                     if not self._stopping.is_set():
                         await running.wait_gone()
                         ending.cancel_scope.cancel()
-                failure = await running.epitaph()
+                failure = str(await running.epitaph())
                 nursery.cancel_scope.cancel()
             return failure, has_written
         finally:

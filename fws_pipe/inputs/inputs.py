@@ -42,6 +42,11 @@ class Inputs:
         self.serving = trio.Event()
         self.serving.set()  # the server waits for none of them
 
+    @property
+    def silences(self) -> list[str]:
+        """None: it has no chain."""
+        return []
+
     async def run(self) -> None:
         """Run all inputs until they have ended."""
         await wait_for_any(self._chain_serves.wait, self._stopping.wait)

@@ -309,13 +309,17 @@ class Feed:
                     rest, self._rest = self._rest, b""
                     await pipe.write(rest)
                     self._note_written()
-                elif (heartbeat.cancelled_caught or self._is_nudged) and not self._is_journal_full:
+                elif (self._is_beat(heartbeat) or self._is_nudged) and not self._is_journal_full:
                     self._is_nudged = False
                     await pipe.write(self._take_batch())
                     self._note_written()
         finally:
             self._pipe = None
             self._move_on(PhaseEvent.ENDS)
+
+    def _is_beat(self, heartbeat: trio.CancelScope) -> bool:
+        """Whether an idle chain is to get a tick: not one that lets none through, for which it may be garbage."""
+        return heartbeat.cancelled_caught and not self.ticks.are_swallowed
 
     def _move_on(self, event: PhaseEvent) -> None:
         self._phase = after(TRANSITIONS, self._phase, event)

@@ -10,10 +10,10 @@ no sink before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from fws_pipe.protocol.codec import Frame, describe, pack
+from fws_pipe.protocol.fields import Fields, fault_of, is_anything, is_flag, is_integer
 
 SEND = "send"
 CLOSE = "close"
@@ -54,9 +54,6 @@ REMEMBERED_LIMIT_BYTES = 16 * 1024
 
 _TOKEN_LETTERS = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
-Check = Callable[[object], str | None]
-"""Returns what was expected, as a noun phrase; None: the value is valid."""
-
 
 def _is_text(value: object) -> str | None:
     return None if isinstance(value, str) and _is_utf8(value) else "a string"
@@ -88,10 +85,6 @@ def _is_ids(value: object) -> str | None:
     return "an id or a list of ids"
 
 
-def _is_anything(value: object) -> str | None:
-    return None
-
-
 def _is_rememberable(value: object) -> str | None:
     try:
         # Within the maps in which an `open` has it: msgpack bounds the depth of the whole.
@@ -101,10 +94,6 @@ def _is_rememberable(value: object) -> str | None:
     if size <= REMEMBERED_LIMIT_BYTES:
         return None
     return f"what msgpack can carry in at most {REMEMBERED_LIMIT_BYTES} bytes"
-
-
-def _is_integer(value: object) -> str | None:
-    return None if isinstance(value, int) and not isinstance(value, bool) else "an integer"
 
 
 def _is_close_code(value: object) -> str | None:
@@ -129,10 +118,6 @@ def _is_subprotocol(value: object) -> str | None:
 
 def _is_refusal_status(value: object) -> str | None:
     return None if type(value) is int and value in REFUSAL_STATUSES else "an HTTP status of 400 to 511 that has a name"
-
-
-def _is_flag(value: object) -> str | None:
-    return None if isinstance(value, bool) else "true or false"
 
 
 def _is_event_types(value: object) -> str | None:
@@ -164,29 +149,22 @@ def may_be_sent(code: int) -> bool:
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
-class _Fields(NamedTuple):  # not a dataclass, which loads the module inspect and slows each filter's start
-    required: Mapping[str, Check]
-    optional: Mapping[str, Check]
-
-
-_FIELDS: dict[str, _Fields] = {
-    SEND: _Fields(
-        {"data": _is_payloads}, {"to": _is_ids, "group": _is_text, "except": _is_ids, "everywhere": _is_flag}
-    ),
-    CLOSE: _Fields({"to": _is_ids}, {"code": _is_close_code, "reason": _is_close_reason}),
-    JOIN: _Fields({"id": _is_text, "group": _is_group}, {}),
-    LEAVE: _Fields({"id": _is_text, "group": _is_group}, {}),
-    PUBLISH: _Fields({"channel": _is_filled_text, "data": _is_payload}, {}),
-    ENQUEUE: _Fields({"data": _is_anything}, {}),
-    WANT: _Fields({"events": _is_event_types}, {}),
-    ACCEPT: _Fields({"id": _is_text}, {"auth": _is_claims, "subprotocol": _is_subprotocol}),
-    REJECT: _Fields({"id": _is_text}, {"status": _is_refusal_status, "reason": _is_text}),
-    HOLD: _Fields({"id": _is_text}, {}),
-    RESUME: _Fields({"id": _is_text}, {}),
-    REMEMBER: _Fields({"id": _is_text, "value": _is_rememberable}, {"name": _is_group}),
-    FLUSH: _Fields({"id": _is_text}, {}),
-    ALIVE: _Fields({}, {}),
-    COUNT: _Fields({"name": _is_filled_text}, {"by": _is_integer}),
+_FIELDS: dict[str, Fields] = {
+    SEND: Fields({"data": _is_payloads}, {"to": _is_ids, "group": _is_text, "except": _is_ids, "everywhere": is_flag}),
+    CLOSE: Fields({"to": _is_ids}, {"code": _is_close_code, "reason": _is_close_reason}),
+    JOIN: Fields({"id": _is_text, "group": _is_group}, {}),
+    LEAVE: Fields({"id": _is_text, "group": _is_group}, {}),
+    PUBLISH: Fields({"channel": _is_filled_text, "data": _is_payload}, {}),
+    ENQUEUE: Fields({"data": is_anything}, {}),
+    WANT: Fields({"events": _is_event_types}, {}),
+    ACCEPT: Fields({"id": _is_text}, {"auth": _is_claims, "subprotocol": _is_subprotocol}),
+    REJECT: Fields({"id": _is_text}, {"status": _is_refusal_status, "reason": _is_text}),
+    HOLD: Fields({"id": _is_text}, {}),
+    RESUME: Fields({"id": _is_text}, {}),
+    REMEMBER: Fields({"id": _is_text, "value": _is_rememberable}, {"name": _is_group}),
+    FLUSH: Fields({"id": _is_text}, {}),
+    ALIVE: Fields({}, {}),
+    COUNT: Fields({"name": _is_filled_text}, {"by": is_integer}),
 }
 
 ACTION_TYPES = frozenset(_FIELDS)
@@ -246,18 +224,9 @@ def check_action(action: Frame) -> str | None:
     kind = action["type"]
     if kind == SEND and _is_plain_send(action):
         return None
-    fields = _FIELDS[kind]
-    for name, check in fields.required.items():
-        if name not in action:
-            return f"{kind}.{name}: is missing"
-        expected = check(action[name])
-        if expected:
-            return f"{kind}.{name}: expected {expected}, got {describe(action[name])}"
-    for name, check in fields.optional.items():
-        if name in action:
-            expected = check(action[name])
-            if expected:
-                return f"{kind}.{name}: expected {expected}, got {describe(action[name])}"
+    fault = fault_of(action, kind, _FIELDS[kind])
+    if fault:
+        return fault
     if kind == SEND and ("to" in action) == ("group" in action):
         return "send: expected one of `to` and `group`, got " + ("both" if "to" in action else "neither")
     expected = _check_seq(action) if "seq" in action else None
@@ -269,4 +238,4 @@ def _check_seq(action: Frame) -> str | None:
     data = action["data"] if action["type"] == SEND else None
     if isinstance(data, list) and isinstance(action["seq"], list):
         return None if _is_integers(action["seq"], len(data)) else f"as many integers as messages, {len(data)}"
-    return _is_integer(action["seq"])
+    return is_integer(action["seq"])

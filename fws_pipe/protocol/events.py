@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fws_pipe.protocol.codec import Frame
+from fws_pipe.protocol.fields import Check, Fields, fault_of, is_anything, is_flag, is_integer
 
 OPEN = "open"
 DATA = "data"
@@ -21,17 +22,91 @@ PRESENCE = "presence"
 CONFIRM = "confirm"
 LOST = "lost"
 
-REQUIRED_FIELDS = {
-    OPEN: ("id",),
-    DATA: ("id", "data"),
-    MESSAGE: ("id", "data"),
-    DISCONNECT: ("id",),
-    CONSUMER: ("channel", "data"),
-    FLUSHED: ("id",),
-}
-"""The fields, by type, that every filter may rely on; the front sends more."""
 
-EVENT_TYPES = frozenset({OPEN, DATA, MESSAGE, DISCONNECT, CONSUMER, TICK, FLUSHED})
+def _is_text(value: object) -> str | None:
+    return None if isinstance(value, str) else "a string"
+
+
+def _is_text_or_none(value: object) -> str | None:
+    return None if value is None or isinstance(value, str) else "a string, or nothing"
+
+
+def _is_bytes(value: object) -> str | None:
+    return None if isinstance(value, bytes) else "bytes"
+
+
+def _is_payload(value: object) -> str | None:
+    return None if isinstance(value, str | bytes) else "a string (text) or bytes (binary)"
+
+
+def _is_time(value: object) -> str | None:
+    return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number of seconds"
+
+
+def _is_headers(value: object) -> str | None:
+    return None if isinstance(value, list) and all(map(_is_header, value)) else "a list of [name, value]"
+
+
+def _is_header(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], str)
+
+
+def _is_address(value: object) -> str | None:
+    return None if isinstance(value, list) and len(value) == 2 else "[host, port]"
+
+
+def _is_names(value: object) -> str | None:
+    return None if isinstance(value, list) and all(isinstance(name, str) for name in value) else "a list of names"
+
+
+def _is_map(value: object) -> str | None:
+    return None if isinstance(value, dict) else "a map"
+
+
+def _is_map_or_none(value: object) -> str | None:
+    return None if value is None or isinstance(value, dict) else "a map, or nothing"
+
+
+_COMMON: dict[str, Check] = {"seq": is_integer, "time": _is_time}
+
+_FIELDS = {
+    OPEN: Fields(
+        {"id": _is_text},
+        {**_COMMON, "path": _is_text, "query": _is_text, "headers": _is_headers, "remote": _is_address,
+         "subprotocol": _is_text_or_none, "tls": _is_map_or_none, "auth": _is_map_or_none, "groups": _is_names,
+         "remembered": _is_map, "replay": is_flag},
+    ),
+    DATA: Fields({"id": _is_text, "data": _is_bytes}, _COMMON),
+    MESSAGE: Fields({"id": _is_text, "data": _is_payload}, _COMMON),
+    DISCONNECT: Fields(
+        {"id": _is_text}, {**_COMMON, "code": is_integer, "reason": _is_text, "clean": is_flag, "replay": is_flag}
+    ),
+    CONSUMER: Fields({"channel": _is_text_or_none, "data": is_anything}, {**_COMMON, "origin": _is_text_or_none}),
+    FLUSHED: Fields({"id": _is_text}, _COMMON),
+    TICK: Fields({}, _COMMON),
+}  # fmt: skip
+"""By type, the fields that every filter may rely on, and those that the front sends as well."""
+
+EVENT_TYPES = frozenset(_FIELDS)
+
+
+def check_event(event: Frame, kind: str) -> str | None:
+    """The fault of an event of type `kind`, as "open.remote: expected [host, port], got int 3"; None: it has none.
+
+    A stage before may have written what it likes; so whoever reads an event's fields checks them first.
+    """
+    if (
+        kind == MESSAGE
+        and type(event.get("id")) is str
+        and type(event.get("data")) in _PAYLOADS
+        and type(event.get("seq")) is int
+        and type(event.get("time")) is float
+    ):  # a shortcut for nearly all events
+        return None
+    return fault_of(event, kind, _FIELDS[kind])
+
+
+_PAYLOADS = (str, bytes)
 
 
 def open_event(

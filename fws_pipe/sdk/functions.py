@@ -34,9 +34,9 @@ from fws_pipe.pipes.blocks import (
     input_source,
     read_frames,
     run_program,
-    say,
     write_all,
 )
+from fws_pipe.pipes.event_faults import EventFaults
 from fws_pipe.protocol.actions import (
     ACCEPT,
     ACTION_TYPES,
@@ -56,7 +56,7 @@ from fws_pipe.protocol.actions import (
     check_action,
 )
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode, type_of
-from fws_pipe.protocol.events import DATA, EVENT_TYPES, MESSAGE, REQUIRED_FIELDS, TICK
+from fws_pipe.protocol.events import DATA, EVENT_TYPES, MESSAGE, TICK
 from fws_pipe.protocol.life import show_life_by
 from fws_pipe.protocol.outgoing import Outgoing
 from fws_pipe.sdk.failures import show_failure, tell_of_missing_run
@@ -108,7 +108,7 @@ class Filter:
         self._handlers: dict[str, list[Handler]] = {}
         self._actions: list[Frame] = []
         self._seq: int | None = None
-        self._complained_of: set[str] = set()
+        self._faults = EventFaults()
         self._output: BlockWriter | None = None
         self._output_lock = threading.Lock()
         self._thread = threading.get_ident()
@@ -211,7 +211,7 @@ class Filter:
         if type(kind) is not str:
             kind = ""  # no handler's type
         handlers = self._handlers.get(kind)
-        if handlers is None or not self._is_complete(event, kind):
+        if handlers is None or not self._faults.is_sound(event, kind):
             if not self._is_last:
                 out.pass_on()
             elif kind not in _ENDING_HERE:
@@ -261,16 +261,6 @@ class Filter:
         if self._actions:
             out.add_all(self._actions)
             self._actions.clear()
-
-    def _is_complete(self, event: Frame, kind: str) -> bool:
-        """Whether an event has the fields that handlers rely on: a stage before, such as jq, may have dropped some."""
-        if kind == MESSAGE and "id" in event and "data" in event:
-            return True
-        missing = [name for name in REQUIRED_FIELDS.get(kind, ()) if name not in event]
-        if missing and kind not in self._complained_of:
-            self._complained_of.add(kind)
-            say(f"frame from {input_source()}: {kind}.{missing[0]}: is missing; such events pass on unhandled")
-        return not missing
 
     def _queue_result(self, result: object, event: Event) -> object:
         """Queue a handler's result: an action, several, or DROP. A generator runs to its end; its own result counts."""

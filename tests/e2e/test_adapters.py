@@ -61,6 +61,18 @@ def test_the_lines_of_the_documents(servers: Servers) -> None:
             assert (alice if "jq" in chain else bob).recv(30) == "50%\thello"
 
 
+_COUNTING_JSON = """#!/usr/bin/env python3
+import json, sys
+for line in sys.stdin:
+    event = json.loads(line)
+    if event["type"] == "message":
+        print(json.dumps({"type": "send", "to": event["id"], "data": event["data"]}))
+    elif event.get("replay"):
+        print("open / replay", file=sys.stderr)
+    if sys.argv[1] == "--ack":
+        print('{"type":"tick"}')
+"""
+
 _COUNTING = """#!/usr/bin/env python3
 import sys
 for line in sys.stdin:
@@ -89,14 +101,14 @@ def kill_program(servers: Servers, server: Server, count: int) -> None:
     eventually(lambda: bool(pids_of(servers, "./count")), "a program")
     for pid in pids_of(servers, "./count"):
         os.kill(pid, signal.SIGKILL)
-    server.stderr.wait_for(r'^stage 1 "lines": .* was killed by SIGKILL', count)
+    server.stderr.wait_for(r'^stage 1 "(lines|json)": .* was killed by SIGKILL', count)
 
 
 @pytest.mark.parametrize("mode", ["--ack", "at most once"])
-def test_what_is_promised_when_a_program_is_killed(servers: Servers, mode: str) -> None:
-    servers.script("count", _COUNTING)
-    chain = "lines --ack ./count --ack" if mode == "--ack" else "lines ./count no"
-    server = servers.start(chain)
+@pytest.mark.parametrize(("adapter", "program"), [("lines", _COUNTING), ("json", _COUNTING_JSON)])
+def test_what_is_promised_when_a_program_is_killed(servers: Servers, adapter: str, program: str, mode: str) -> None:
+    servers.script("count", program)
+    server = servers.start(f"{adapter} --ack ./count --ack" if mode == "--ack" else f"{adapter} ./count no")
     answers: list[str] = []
     with connect(server.url) as client:
         reader = threading.Thread(target=answers_of, args=(client, answers))

@@ -241,6 +241,8 @@ def test_a_tap_shows_events_and_actions_and_ends_with_the_server(desk: Desk) -> 
         client.send("hello")
         assert client.recv(PATIENCE_S) == "hello"
         assert "'nosuch'" in desk.ctl("tap", "nosuch", code=2)
+        desk.ctl("send", "*", "by hand")  # comes through no pipe, so no tap shows it
+        assert client.recv(PATIENCE_S) == "by hand"
     assert server.stop() == 0
     kinds = []
     for tap in taps:
@@ -361,10 +363,17 @@ def test_of_several_servers_one_must_be_chosen(desk: Desk) -> None:
     assert desk.ask("status")[0]["name"] == "one", "one that has a path of its own is found by that"
     assert json.loads(desk.ctl("--control", f"{desk.folder}/second", "status"))["pid"] == second.pid
     third = desk.start("mirror")
-    problem = desk.ctl("status", code=2)
-    assert "2 servers are running; choose one with --control: " in problem
-    assert f"/control (pid {first.pid}, {first.url})" in problem
-    assert f"/control (pid {third.pid}, {third.url})" in problem
+    problem = desk.ctl("status", code=4)
+    assert "2 servers are running; choose one with --server: " in problem
+    for server in (first, third):
+        assert f"(pid {server.pid}, {server.url}, " in problem
+        for name in (str(server.pid), server.url.rpartition(":")[2]):
+            assert json.loads(desk.ctl("--server", name, "status"))["pid"] == server.pid
+    assert json.loads(desk.ctl("--server", "one", "status"))["pid"] == first.pid
+    assert "--server none: no such server of this user runs; there are: one (pid " in desk.ctl(
+        "--server", "none", "status", code=5
+    )
+    assert "both choose the server" in desk.ctl("--server", "one", "--control", "x", "status", code=2)
 
 
 def test_a_server_that_is_stopped_does_not_hang_the_command(desk: Desk) -> None:

@@ -246,6 +246,23 @@ def test_a_stage_that_keeps_the_first_tick_is_named_with_its_cure(
     assert server.stop() == 0
 
 
+@pytest.mark.slow  # a chain has ten seconds for its first tick
+def test_a_chain_that_answers_nothing_is_not_said_to_serve_and_the_cure_is_the_last_word(servers: Servers) -> None:
+    """It may work all the same, so it serves (promise 5); a filter that was only slow is told of when it answers."""
+    deaf = servers.script("deaf.sh", "#!/bin/sh\nuntil test -e go; do echo noise >&2; sleep 1; done\nexec cat\n")
+    calculator = servers.script("calculator", "#!/bin/sh\nexec tr -d x\n")
+    slow = servers.start_command("fws-pipe", "--port", "0", deaf)
+    server = servers.start_command("fws-pipe", "--port", "0", f"{calculator} | cat >/dev/null")
+    server.stderr.wait_for("no tick has come back within 10 s")
+    last = server.stderr.wait_for("listening on ")
+    assert ", although the chain has answered nothing yet: stage " in last
+    assert "run it under an adapter" in last
+    assert ", although the chain has answered nothing yet" in slow.stderr.wait_for("listening on ")
+    (servers.folder / "go").touch()
+    slow.stderr.wait_for("the chain has returned its first tick: it answers")
+    assert [server.stop(), slow.stop()] == [0, 0]
+
+
 def test_a_script_with_windows_line_ends_is_named_before_anything_starts(servers: Servers) -> None:
     script = servers.script("dos.sh", "#!/bin/sh\r\ncat\r\n")
     server = servers.start_command("fws-pipe", "--port", "0", script)

@@ -177,9 +177,25 @@ def can_be_asked(server: Server, path: str) -> bool:
 def test_a_route_that_cannot_start_is_refused_and_the_others_serve(servers: Servers) -> None:
     broken = servers.script("broken", "#!/bin/sh\necho 'no luck' >&2\nexit 3\n")
     server = servers.start("--route", f"/a={broken}", "--route", "/b=mirror")
-    server.stderr.wait_for(r"/a: the chain could not start: .*no luck; new clients get 503")
+    server.stderr.wait_for('/a: the chain could not start: stage 1 "broken" exited with status 3; new clients get 503')
+    assert server.stderr.text.count("no luck") == 1
     assert status_of(server, "/a") == 503
     assert asked(server, "/b") == "x"
+    assert server.stop() == 0
+
+
+def test_a_route_that_starts_slowly_is_503_until_it_serves_and_no_other_chain_gets_its_clients(
+    servers: Servers,
+) -> None:
+    slow = servers.script("slow", "#!/bin/sh\nuntil test -e go; do sleep 0.05; done\nexec mirror\n")
+    server = servers.start("-v", "--route", f"/slow={slow}", "--route", "/quick=mirror", "broadcast")
+    assert asked(server, "/quick") == "x"
+    with pytest.raises(InvalidStatus) as refused, connect(f"{server.url}/slow"):
+        pass
+    assert (refused.value.response.status_code, refused.value.response.headers["Retry-After"]) == (503, "1")
+    server.stderr.wait_for(": 503, its route's chain does not serve yet")
+    (servers.folder / "go").touch()
+    eventually(lambda: can_be_asked(server, "/slow"), "the route serves")
     assert server.stop() == 0
 
 

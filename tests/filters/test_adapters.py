@@ -24,7 +24,7 @@ EVERY = pytest.mark.parametrize("name", ["map", "lines", "json", "jsonrpc"])
 """Every adapter that runs one program for all."""
 
 OPEN: Frame = {"type": "open", "id": "a-1", "path": "/"}
-CALL = message('{"method":"go"}')
+CALL = message('{"jsonrpc":"2.0","method":"go"}')
 """A message that is one for every adapter."""
 
 
@@ -83,13 +83,23 @@ def test_a_program_that_holds_its_lines_back_can_be_helped(start: Starter, optio
     assert adapter.ending() == ([], [], 0)
 
 
-def test_one_that_is_not_helped_is_told(start: Starter) -> None:
-    adapter = start("map", "sed", "s/foo/bar/")
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        (["sed", "s/foo/bar/"], "give sed the option -u, or try map --pty"),
+        # A terminal would help the last program of a pipeline alone.
+        (["sed s/foo/bar/ | cat"], "give sed the option -u, or try map --stdbuf"),
+        (["tr f b | tr o a | tr b b | tr a a | cat | sed s/baa/bar/"], "give sed the option -u, or try map --stdbuf"),
+        (["tr of ab | tr 'ba' 'ba' | cat | cat | tr -s a | cat -u"], "flush its output after each line, or"),
+    ],
+)
+def test_one_that_is_not_helped_is_told(start: Starter, words: list[str], cure: str) -> None:
+    adapter = start("map", *words)
     adapter.write(message("foo"))
-    cure = "none for 1 s; if it should have: give sed the option -u, or try map --pty"
-    eventually(lambda: adapter.said.endswith(f"{cure}\n"), "the complaint")
-    frames, [_], status = adapter.ending()
-    assert (frames, status) == ([message("bar")], 0)
+    complaint = f"none for 1 s; if it should have: {cure}"
+    eventually(lambda: complaint in adapter.said, "the complaint")
+    [answer], _, status = adapter.ending()
+    assert (answer["id"], status) == ("a-1", 0)
 
 
 @EVERY
@@ -192,7 +202,7 @@ def test_garbage_is_told_and_dropped_and_what_comes_behind_it_is_not(start: Star
     good, expected = {
         "lines": ("send\\ta-1\\tx", {"type": "send", "to": "a-1", "data": "x"}),
         "json": ('{"type":"send","to":"a-1","data":"x"}', {"type": "send", "to": "a-1", "data": "x"}),
-        "jsonrpc": ('{"method":"x"}', {"type": "send", "to": ["a-1"], "data": '{"method":"x"}'}),
+        "jsonrpc": (CALL["data"], {"type": "send", "to": ["a-1"], "data": CALL["data"]}),
     }[name]
     garbage = "head -c 17000000 /dev/zero | tr '\\0' x; echo; echo '\377'; echo nonsense"
     adapter = start(name, f"read -r go; {garbage}; echo '{good}'; cat >/dev/null")

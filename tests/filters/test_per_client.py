@@ -274,9 +274,43 @@ def test_what_is_no_netstring_ends_its_program(start: Start, output: str) -> Non
 def test_half_a_netstring_at_the_end_is_told(start: Start) -> None:
     adapter = start("--netstring", "printf 3:abc,4:abc")
     adapter.write(opened("a"))
-    assert adapter.closed("a") == (1000, "")
+    assert adapter.closed("a") == (1011, "the program's output is broken")
     assert _sent_to("a", adapter.frames) == ["abc"]
     assert "its output ended within a netstring" in adapter.said
+
+
+def test_the_status_says_more_than_half_a_netstring(start: Start) -> None:
+    adapter = start("--netstring", "printf 4:abc; exit 3")
+    adapter.write(opened("a"))
+    assert adapter.closed("a") == (1011, "the program ended with status 3")
+
+
+def test_a_message_without_an_open_is_told(start: Start) -> None:
+    """As in a recording that begins in the middle: there is no program for it."""
+    adapter = start("cat")
+    adapter.write(*said("a", "x"), opened("b"), *said("b", "y"), gone("b"), *said("b", "z"))
+    adapter.finish()
+    lines = [line for line in adapter.said.splitlines() if "no `open`" in line]
+    assert lines == [
+        f"cat: {client} has sent a message and has had no `open`, so no program runs for it" for client in ("a", "b")
+    ]
+
+
+def test_a_message_after_the_programs_end_is_no_fault(start: Start) -> None:
+    adapter = start("true")
+    adapter.write(opened("a"))
+    assert adapter.closed("a") == (1000, "")
+    adapter.write(*said("a", "x"), opened("a"))
+    adapter.finish()
+    assert adapter.said == ""
+
+
+def test_a_second_open_starts_no_second_program(start: Start) -> None:
+    adapter = start("cat")
+    adapter.write(opened("a"), opened("a"), *said("a", "x"))
+    assert adapter.sent("a", 1) == ["x"]
+    adapter.finish()
+    assert _sent_to("a", adapter.frames) == ["x"]
 
 
 def test_no_more_programs_than_allowed(start: Start) -> None:

@@ -77,6 +77,7 @@ ELSEWHERE = {
     "front.limits": "unit/front/test_front.py",
     "http.site": "unit/admission/test_proxies.py",
     "pipes.json_lines": "filters/test_filters.py",
+    "pipes.event_faults": "filters/test_odd_events.py",
     "sdk": "unit/sdk/test_functions.py",
     "sdk.host": "unit/sdk/test_classes.py",
     "sdk.testing": "unit/sdk/test_trial.py",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fws_pipe.adapters.arguments import Option, Words, parse_words
-from fws_pipe.adapters.shared import Translator
+from fws_pipe.adapters.shared import Translator, take_frame
+from fws_pipe.pipes.event_faults import EventFaults
 from fws_pipe.protocol.codec import Frame, FrameDecoder, encode
 from fws_pipe.protocol.outgoing import Outgoing
 
@@ -19,6 +20,7 @@ class Conversation:
         self.told: list[str] = []
         self._decoder = FrameDecoder()
         self._written = FrameDecoder()
+        self._faults = EventFaults()
         self._out = Outgoing(self._decoder, self._written.feed)
         self.translator = make(parse_words(options, words), self.told.append, self._decoder, self._out)
 
@@ -26,7 +28,7 @@ class Conversation:
         """Give it frames; returns what the program gets to read."""
         self._decoder.feed(b"".join(map(encode, frames)))
         for frame in self._decoder.frames():
-            self.translator.take(frame)
+            take_frame(self.translator, self._faults, frame)
         self._written.feed(self._out.pop_all())
         return self.translator.lines()
 

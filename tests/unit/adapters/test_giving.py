@@ -47,7 +47,7 @@ def test_a_tick_that_repeats_an_old_number_covers_nothing_new() -> None:
 
 def test_without_ticks_events_are_given_at_once() -> None:
     conversation = Conversation(make, [ACK])
-    assert conversation.give(message("x", 6), {**message("y"), "seq": "no number"}).count(b"\n") == 2
+    assert conversation.give(message("x", 6), {"type": "message", "id": "a", "data": "y"}).count(b"\n") == 2
 
 
 def test_what_comes_without_ticks_after_all_is_bounded() -> None:

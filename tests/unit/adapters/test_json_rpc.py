@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from fws_pipe.adapters.arguments import parse_words
 from fws_pipe.adapters.content_length import MessageCutter
 from fws_pipe.adapters.json_rpc import HEADERS, REQUESTS_LIMIT, cutter, make
+from fws_pipe.adapters.rpc_form import kind_of
 from fws_pipe.pipes.line_cutter import LineCutter
 from fws_pipe.protocol.codec import Frame
 from tests.unit.adapters.conversation import Conversation, message
@@ -29,7 +30,7 @@ class Talk(Conversation):
             self.give({"type": "open", "id": client})
         self.frames()
 
-    def say(self, client: str, *messages: Message, **fields: object) -> list[Message]:
+    def say(self, client: str, *messages: Any, **fields: object) -> list[Message]:
         """A client says something; returns what the program reads."""
         raw = b"".join(self.give({**message(json.dumps(spoken), client=client), **fields}) for spoken in messages)
         return self.read(raw)
@@ -39,11 +40,11 @@ class Talk(Conversation):
         parts = MessageCutter().feed(raw) if self._has_headers else raw.splitlines()
         return [json.loads(part) for part in parts]
 
-    def program(self, *messages: Message) -> list[tuple[Any, Message]]:
+    def program(self, *messages: Any) -> list[tuple[Any, Any]]:
         """The program says something; returns who gets what."""
         return self.sent(self.answer(*[json.dumps(spoken).encode() for spoken in messages]))
 
-    def sent(self, frames: list[Frame]) -> list[tuple[Any, Message]]:
+    def sent(self, frames: list[Frame]) -> list[tuple[Any, Any]]:
         """Who gets what by these frames."""
         return [(frame["to"], json.loads(frame["data"])) for frame in frames if frame["type"] == "send"]
 
@@ -164,9 +165,15 @@ def test_the_program_asks_the_client_that_it_works_for() -> None:
 
 def test_the_clients_of_an_older_program_begin_again() -> None:
     talk = Talk()
-    talk.give({"type": "open", "id": "c", "seq": 1, "replay": True}, message('{"method":"lost"}', client="c"))
+    talk.give(
+        {"type": "open", "id": "c", "seq": 1, "replay": True}, message('{"jsonrpc":"2.0","method":"lost"}', client="c")
+    )
     closed = [frame for frame in talk.frames() if frame["type"] == "close"]
     assert closed == [{"type": "close", "to": "c", "code": 1012, "reason": "the program has started anew"}]
+    assert talk.told == []
+    talk.leave("c")
+    assert talk.say("c", tell("x")) == []
+    assert talk.told == ["c has sent a message and has had no `open`; it is not served"]
     assert "1012" in talk.translator.promise
 
 
@@ -174,7 +181,7 @@ def test_the_clients_of_an_older_program_begin_again() -> None:
     ("text", "code"),
     [
         ("nonsense", -32700), ("[" * 100_000, -32700), ('{"id":1e400,"method":"x"}', -32700),
-        ("[]", -32600), ("5", -32600), ('{"id":1}', -32600),
+        ("[]", -32600), ("5", -32600), ('{"jsonrpc":"2.0","id":1}', -32600), ('{"id":1,"result":0}', -32600),
     ],
 )  # fmt: skip
 def test_what_is_no_json_rpc_is_answered_and_not_passed_on(text: str, code: int) -> None:
@@ -184,18 +191,127 @@ def test_what_is_no_json_rpc_is_answered_and_not_passed_on(text: str, code: int)
     assert (client, answer["id"], answer["error"]["code"]) == ("a", None, code)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "own_id"),
+    [
+        ({"method": 7}, 1), ({"method": None}, 1), ({"jsonrpc": "1.0"}, 1), ({"jsonrpc": 2.0}, 1), ({"params": 5}, 1),
+        ({"params": "x"}, 1), ({"id": True}, None), ({"id": [1]}, None), ({"id": {}}, None),
+    ],
+)  # fmt: skip
+def test_an_invalid_request_is_answered_and_does_not_wait(wrong: Message, own_id: object) -> None:
+    talk = Talk()
+    for _ in range(REQUESTS_LIMIT + 1):
+        assert talk.say("a", {**ask(1), **wrong}) == []
+    answers = talk.sent(talk.frames())
+    assert {(client, answer["id"], answer["error"]["code"]) for client, answer in answers} == {("a", own_id, -32600)}
+    assert len(answers) == REQUESTS_LIMIT + 1
+    assert len(talk.say("a", ask(1))) == 1
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-2, 3) | st.floats(allow_nan=False, allow_infinity=False) | st.text("ab1"),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["code", "message", "x"]), inner),
+    max_leaves=4,
+)
+methods = st.sampled_from(["go", "initialize", "notifications/cancelled", "notifications/progress"])
+params = st.dictionaries(st.sampled_from(["requestId", "_meta", "progressToken"]), json_values)
+odd_messages = st.one_of(
+    json_values,
+    st.fixed_dictionaries({}, optional={
+        "jsonrpc": st.sampled_from(["2.0", "2.0", "1.0", 2]),
+        "id": st.integers(0, 4) | json_values,
+        "method": methods | json_values, "params": params | json_values,
+        "result": json_values, "error": json_values,
+    }),
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b", "program"]), odd_messages), max_size=12))
+def test_whatever_is_said_each_message_is_passed_on_or_answered(said: list[tuple[str, Any]]) -> None:
+    """Nothing raises; what the program reads, and what clients get, is JSON-RPC; whoever leaves leaves nothing."""
+    talk = Talk()
+    for speaker, spoken in said:
+        if speaker == "program":
+            got = talk.program(spoken)
+            read = talk.read(talk.translator.lines())
+        else:
+            read = talk.say(speaker, spoken)
+            got = talk.sent(talk.frames())
+            if not isinstance(spoken, dict) or spoken.get("jsonrpc") != "2.0":
+                invalid = [answer for _, answer in got if not isinstance(answer, list)]
+                assert isinstance(spoken, list) or [answer["error"]["code"] for answer in invalid] == [-32600]
+        for part in [*read, *(answer for _, answer in got)]:
+            for single in part if isinstance(part, list) else [part]:
+                kind_of(single)
+    talk.leave("a")
+    talk.leave("b")
+    assert not any(vars(talk.translator)[name] for name in ("_clients", "_requests", "_questions", "_tokens"))
+
+
 def test_a_binary_message_closes_its_client() -> None:
     talk = Talk()
     talk.give(message(b"\0", client="a"))
     assert talk.frames()[-1] == {"type": "close", "to": "a", "code": 1003, "reason": "text only", "seq": 1}
 
 
-def test_a_batch_is_taken_apart() -> None:
+def test_a_list_is_taken_apart_and_answered_by_a_list() -> None:
     talk = Talk()
-    lines = talk.give(message(json.dumps([ask(1), tell("x"), 5]), client="a"))
-    assert [spoken["method"] for spoken in talk.read(lines)] == ["go", "x"]
-    assert [answer["error"]["code"] for _, answer in talk.sent(talk.frames())] == [-32600]
-    assert len(talk.sent(talk.answer(b'[{"method":"x"},{"method":"y"}]'))) == 2
+    read = talk.say("a", [ask(1), tell("x"), ask(2), 5, ask(3)])
+    assert [spoken["method"] for spoken in read] == ["go", "x", "go", "go"]
+    assert talk.program(result(read[2]["id"], "second")) == []
+    assert talk.say("a", tell("notifications/cancelled", requestId=3)) != []
+    [(client, answers)] = talk.program(result(read[0]["id"], "first"))
+    assert client == "a"
+    assert answers == [ANSWERED_5, result(2, "second"), result(1, "first")]
+    assert talk.say("a", [tell("x"), tell("y")]) != []
+    assert talk.sent(talk.frames()) == []
+    assert talk.say("a", [5, 5]) == []
+    assert talk.sent(talk.frames()) == [("a", [ANSWERED_5, ANSWERED_5])]
+
+
+ANSWERED_5 = {
+    "jsonrpc": "2.0", "id": None,
+    "error": {"code": -32600, "message": "Invalid Request: expected an object, got int 5"},
+}  # fmt: skip
+
+
+def test_a_list_that_waits_for_nothing_more_is_answered_when_its_last_request_is_cancelled() -> None:
+    talk = Talk()
+    [first, _] = talk.say("a", [ask(1), ask(2)])
+    assert talk.program(result(first["id"])) == []
+    talk.say("a", tell("notifications/cancelled", requestId=2))
+    assert talk.sent(talk.frames()) == [("a", [result(1)])]
+    talk.say("a", [ask(1), ask(2)])
+    talk.leave("a")
+    assert talk.sent(talk.frames()) == []
+
+
+def test_an_invalid_answer_leaves_nobody_waiting() -> None:
+    talk = Talk()
+    [request] = talk.say("a", ask("x"))
+    [(client, answer)] = talk.program({"id": request["id"], "result": 0})
+    assert (client, answer["id"], answer["error"]["code"]) == ("a", "x", -32603)
+    [(client, question)] = talk.program(ask("q"))
+    assert client == "a"
+    [answer] = talk.say("a", {"jsonrpc": "2.0", "id": question["id"], "result": 0, "error": 0})
+    assert (answer["id"], answer["error"]["code"]) == ("q", -32603)
+    assert [answer["id"] for _, answer in talk.sent(talk.frames())] == [None]
+
+
+def test_too_many_questions_of_the_program_are_refused() -> None:
+    talk = Talk()
+    for number in range(REQUESTS_LIMIT):
+        assert len(talk.program(ask(number))) == 1
+    assert talk.program(ask("more")) == []
+    [answer] = talk.read(talk.translator.lines())
+    assert (answer["id"], answer["error"]["message"]) == ("more", "1024 requests wait for answers")
+
+
+def test_the_lists_of_a_program_are_taken_apart() -> None:
+    talk = Talk()
+    assert talk.sent(talk.answer(json.dumps([tell("x"), tell("y")]).encode())) == [
+        (["a", "b"], tell("x")), (["a", "b"], tell("y")),
+    ]  # fmt: skip
 
 
 def test_too_many_requests_and_ids_in_use_are_refused() -> None:
@@ -225,10 +341,10 @@ def test_a_server_of_lsp_is_started_once_and_ended_by_nobody() -> None:
 
 def test_garbage_of_the_program_is_told_and_dropped() -> None:
     talk = Talk()
-    assert talk.answer(b"", b"nonsense", b"5", b'{"x":1}', b"\xff") == []
+    assert talk.answer(b"", b"nonsense", b"5", b'{"jsonrpc":"2.0","method":5}', b"\xff") == []
     talk.translator.note_dropped(2)
     assert [line.split("(")[0].split(",")[0].strip() for line in talk.told] == [
-        "not JSON", "expected a JSON-RPC message", "expected a JSON-RPC message", "not JSON",
+        "not JSON", "not JSON-RPC 2.0", "not JSON-RPC 2.0", "not JSON",
         "2 lines over the limit of 16777216 bytes; dropped",
     ]  # fmt: skip
 

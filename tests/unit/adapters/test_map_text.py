@@ -59,11 +59,12 @@ def test_what_stands_before_any_message_does_not() -> None:
 
 def test_reject_closes_the_sender_of_several_lines_in_its_turn() -> None:
     conversation = conversation_with("reject")
-    assert conversation.give(message("one"), message("two\nlines", 2), {**message("a\nb"), "seq": None}) == b"one\n"
+    no_event = {"type": "message", "id": "a-1", "data": "a\nb"}
+    assert conversation.give(message("one"), message("two\nlines", 2), no_event) == b"one\n"
     assert conversation.frames() == []
     conversation.translator.take_lines([b"ONE"])
     close = {"type": "close", "to": "a-1", "code": 1003, "reason": "a message must be a single line"}
-    assert conversation.frames() == [message("ONE"), {**close, "seq": 2}, {**close, "seq": None}]
+    assert conversation.frames() == [message("ONE"), {**close, "seq": 2}, close]
 
 
 def test_an_answer_that_is_not_utf_8_is_told_and_made_some() -> None:

@@ -25,6 +25,9 @@ def exists(name: str) -> bool:
         ("./a.py", b"print(1)\n", "put #!/usr/bin/env fws-python above all else"),
         ("./a", b"from fws_pipe.sdk import on\n", "put #!/usr/bin/env fws-python above"),
         ("./a.js", b"let x\n", "put #!/usr/bin/env node"),
+        ("./a", b"echo no first line\n", "put #!/bin/sh above all else, or the program that it is for"),
+        ("../x.d/a", b"while read x; do echo; done\n", "put #!/bin/sh above all else, or"),
+        ("./a.sh", b"while read x; do echo; done\n", "put #!/bin/sh above all else"),
     ],
 )
 def test_named_with_its_mend(name: str, start: bytes, problem: str) -> None:
@@ -41,8 +44,6 @@ def test_named_with_its_mend(name: str, start: bytes, problem: str) -> None:
         ("./a", b"\x7fELF\0\0"),
         ("./a", b"\xcf\xfa\xed\xfe\0"),
         ("./a", b""),
-        ("./a", b"echo no first line, for a shell\n"),
-        ("../x.d/a", b"while read x; do echo; done\n"),
         ("./a", b"#!" + b"/long" * 100),
     ],
 )

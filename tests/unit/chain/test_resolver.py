@@ -96,6 +96,21 @@ def test_not_found(chain: str, message: str, position: int) -> None:
     assert (caught.value.message, caught.value.position) == (message, position)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("nope", '"nope": no such command on PATH'),
+        ("cat | stdout_lgo", '"stdout_lgo": no such command on PATH'),
+        ("notes.py", '"notes.py": no such command; a file of that name is here: did you mean ./notes.py?'),
+        ("./gone.py", '"./gone.py": no such file'),
+    ],
+)
+def test_the_command_of_a_source_is_no_stage(text: str, message: str) -> None:
+    with pytest.raises(ChainError) as caught:
+        resolve_chain(text, Machine(), is_source=True)
+    assert caught.value.message == message
+
+
 def test_the_first_line_of_a_script_is_looked_at() -> None:
     with pytest.raises(ChainError, match=r'^stage 2 "\./dos\.sh": its lines end with CR LF'):
         resolve_chain("cat | ./dos.sh", Machine())

@@ -60,6 +60,7 @@ def test_a_chain_that_dies_before_it_serves_is_not_started_again(tmp_path: Path)
     failure = failure_of(tmp_path, script("echo no such database >&2; exit 3", "stage 1"))
     assert type(failure) is StageError
     assert "the chain could not start: stage 1 exited with status 3; its last words: no such database" in str(failure)
+    assert failure.lines == ["the chain could not start: stage 1 exited with status 3"], "the log has the last words"
 
 
 def test_a_chain_that_the_system_can_not_start_is_the_systems_refusal(tmp_path: Path) -> None:

@@ -341,6 +341,14 @@ def test_redis_in_full() -> None:
         (["--subprotocol", "chat,a b"], "--subprotocol: expected a subprotocol's name: .*, got 'a b'"),
         (["--health-path", "health"], "--health-path: expected a path such as /health"),
         (["--health-path", "/a?b"], "--health-path: expected a path such as /health"),
+        (
+            ["--health-path", "/%61", "--route", "/a=mirror"],
+            "--health-path /%61: a route has this path; choose another",
+        ),
+        (
+            ["--source", "stdin=date"],
+            "--source: expected another name than stdin, which is the channel of --stdin, got",
+        ),
         (["--subprotocol", ""], "--subprotocol: expected a subprotocol's name"),
         (["--auth-cookie", "a="], "--auth-cookie: expected a cookie's name"),
         (["-c", "/nope"], "can't read the config file /nope: No such file or directory"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +76,16 @@ class Inlet:
 class Chain:
     """A chain that returns the first tick of its life, and then those that the test returns."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, known: Mapping[str, bytes]) -> None:
         self._link = link
+        self._known = known
         self._life = trio.CancelScope()
         self._has_returned = False
         self.frames: list[Frame] = []
 
     async def live(self) -> None:
         with self._life:
-            await self._link.write_events(self)
+            await self._link.write_events(self, self._known)
 
     async def write(self, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
@@ -114,11 +115,11 @@ class Linked:
         self.counters = counters
         self._nursery = nursery
         self._log = log
-        self.chain = Chain(link)
+        self.chain = Chain(link, {})
 
-    async def start(self) -> None:
-        """A new chain."""
-        self.chain = Chain(self.link)
+    async def start(self, known: Mapping[str, bytes] | None = None) -> None:
+        """A new chain; `known` is what it has been introduced with."""
+        self.chain = Chain(self.link, known or {})
         self._nursery.start_soon(self.chain.live)
         await trio.testing.wait_all_tasks_blocked()
 
@@ -245,6 +246,14 @@ async def snapshot_after_death(linked: Linked) -> Frame:
     return opened
 
 
+async def told_at_take_over(linked: Linked, known: Mapping[str, bytes]) -> list[Frame]:
+    """What a chain that has been introduced with `known` is told when it takes over."""
+    await linked.chain.die()
+    linked.link.prepare_restart(is_replaced=True, is_changed=False)
+    await linked.start(known)
+    return linked.chain.frames
+
+
 async def message_of(linked: Linked, client: Client) -> int:
     """The number of a message that the chain gets from a client."""
     await linked.link.feed.put(message_event(client.id, "x"), client)
@@ -288,6 +297,26 @@ def test_what_waits_for_redis_is_not_settled_by_its_tick_but_by_the_confirmation
         linked.do(type="confirm", seq=tick["seq"])
         _, known = linked.link.introduce()
         assert decode(known["a"])[0]["remembered"] == {"value": 1}
+
+    run(scenario, tmp_path)
+
+
+def test_what_is_remembered_between_the_introduction_and_the_take_over_reaches_the_new_chain(tmp_path: Path) -> None:
+    """A chain that takes over has heard of the clients as they were a while ago: what has changed is told again."""
+
+    async def scenario(linked: Linked) -> None:
+        client, _ = await linked.come("a")
+        linked.chain.return_tick()
+        linked.do(type="remember", id="a", seq=await message_of(linked, client), value=1)
+        linked.chain.return_tick()
+        _, known = linked.link.introduce()
+        assert decode(known["a"])[0]["remembered"] == {"value": 1}
+        linked.do(type="remember", id="a", seq=await message_of(linked, client), value=2)
+        linked.chain.return_tick()
+        told = await told_at_take_over(linked, known)
+        assert [frame["remembered"] for frame in told if frame["type"] == "open"] == [{"value": 2}]
+        _, known = linked.link.introduce()
+        assert [frame["type"] for frame in await told_at_take_over(linked, known)] == ["tick"]
 
     run(scenario, tmp_path)
 

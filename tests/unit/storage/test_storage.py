@@ -343,10 +343,10 @@ def test_sqlite_outlives_its_process_and_shows_ids_readably(tmp_path: Path) -> N
 
 WORKER = """
 import sys
-from fws_pipe.storage.sqlite import SqliteStorage
+from fws_pipe.storage import open_storage
 name = sys.argv[1]
-for path in map(str.rstrip, sys.stdin):
-    storage = SqliteStorage(path)
+for line in map(str.rstrip, sys.stdin):
+    storage = open_storage(dict(pair.split("=", 1) for pair in line.split("\\t")))
     for number in range(6):
         storage.add("k", (name, number))
         assert (name, number) in storage["k"]
@@ -363,32 +363,58 @@ ORDERS = [[1, 3, 5], [3, 5], [5], []]
 """What is left of what a worker has appended."""
 
 
-def test_processes_that_open_and_change_one_sqlite_file_at_once_lose_nothing(tmp_path: Path) -> None:
-    names = "abcdef"
+NAMES = "abcdef"
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that change each storage that they are told of, all at once."""
+    pipe = subprocess.PIPE
     with contextlib.ExitStack() as stack:
-        pipe = subprocess.PIPE
-        workers = [
+        started = [
             stack.enter_context(
                 subprocess.Popen([sys.executable, "-c", WORKER, name], stdin=pipe, stdout=pipe, text=True, bufsize=1)
             )
-            for name in names
+            for name in NAMES
         ]
-        # Many new files, since the moment in which SQLite says "locked" without waiting is short.
-        for path in [f"{tmp_path}/{number}" for number in range(100)]:
-            for worker in workers:
-                assert worker.stdin
-                worker.stdin.write(f"{path}\n")
-            for worker in workers:
-                assert worker.stdout
-                assert worker.stdout.readline() == "done\n"
-            storage = SqliteStorage(path)
-            assert storage["k"] == {(name, number) for name in names for number in range(0, 6, 2)}
-            written = [(name, number) for name in names for number in range(1, 6, 2)]
-            assert storage.fetch_all("k") == {(name, number): number for name, number in written}
-            newest = storage.last("k", 100)
-            assert len(newest) == len(set(newest)) == 15
-            assert all([number for who, number in newest if who == name] in ORDERS for name in names)
-            storage.close()
+        yield started
+        for worker in started:
+            assert worker.stdin
+            worker.stdin.close()
+
+
+def check_shared(workers: list[subprocess.Popen[str]], environment: dict[str, str]) -> None:
+    """Let them all change one storage, and check that nothing is lost."""
+    for worker in workers:
+        assert worker.stdin
+        worker.stdin.write("\t".join(f"{name}={value}" for name, value in environment.items()) + "\n")
+    for worker in workers:
+        assert worker.stdout
+        assert worker.stdout.readline() == "done\n"
+    storage = open_storage(environment)
+    assert storage["k"] == {(name, number) for name in NAMES for number in range(0, 6, 2)}
+    written = [(name, number) for name in NAMES for number in range(1, 6, 2)]
+    assert storage.fetch_all("k") == {(name, number): number for name, number in written}
+    newest = storage.last("k", 100)
+    assert len(newest) == len(set(newest)) == 15
+    assert all([number for who, number in newest if who == name] in ORDERS for name in NAMES)
+    storage.close()
+
+
+def test_processes_that_open_and_change_one_sqlite_file_at_once_lose_nothing(
+    workers: list[subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    # Many new files, since the moment in which SQLite says "locked" without waiting is short.
+    for number in range(100):
+        check_shared(workers, {VARIABLE: f"sqlite:{tmp_path}/{number}"})
+
+
+def test_processes_that_share_redis_lose_nothing(
+    workers: list[subprocess.Popen[str]], redis_server: RedisServer
+) -> None:
+    for number in range(10):
+        settings = RedisSettings(redis_server.url, key=f"round{number}")
+        check_shared(workers, {VARIABLE: "redis", **settings.to_environment()})
 
 
 def test_threads_share_a_storage(storage: Storage) -> None:
