@@ -165,7 +165,10 @@ def test_a_message_of_two_lines_may_be_refused(start: Start) -> None:
         (["./here"], "./here: make it executable: chmod +x ./here"),
         ([], "expected a command to run"),
         (["--max", "0", "cat"], "--max: expected a whole number from 1, got '0'"),
-        (["--newline", "escape", "--binary", "cat"], "--newline: it is of no use with --binary and --netstring, "),
+        (
+            ["--newline", "escape", "--binary", "cat"],
+            "--newline: it is of no use with --binary and --netstring, where a message is no line",
+        ),
     ],
 )
 def test_mistakes_are_told_at_the_start(tmp_path: Path, words: list[str], complaint: str) -> None:
@@ -241,7 +244,7 @@ def test_a_program_that_cannot_be_started_any_more_closes_its_client(start: Star
     adapter.write(opened("b"), *said("a", "y"))
     assert adapter.closed("b") == (1011, "the program can't be started")
     assert adapter.sent("a", 2) == ["x", "y"]
-    assert "./script: no such file; 1011 for b" in adapter.said
+    assert "./script: no such file; b is closed with 1011" in adapter.said
 
 
 def test_a_client_for_whom_no_descriptors_are_left_is_closed(start: Start) -> None:
@@ -254,7 +257,7 @@ def test_a_client_for_whom_no_descriptors_are_left_is_closed(start: Start) -> No
     assert "c0" in served
     assert "c11" not in served
     assert adapter.closed("c11") == (1011, "the program can't be started")
-    assert "can't start cat: Too many open files; 1011 for c" in adapter.said
+    assert "can't start cat: Too many open files; c" in adapter.said
     adapter.write(*said("c0", "y"))
     assert adapter.sent("c0", 2) == ["x", "y"]
 
@@ -282,7 +285,7 @@ def test_half_a_netstring_at_the_end_is_told(start: Start) -> None:
 def test_the_status_says_more_than_half_a_netstring(start: Start) -> None:
     adapter = start("--netstring", "printf 4:abc; exit 3")
     adapter.write(opened("a"))
-    assert adapter.closed("a") == (1011, "the program ended with status 3")
+    assert adapter.closed("a") == (1011, "the program exited with status 3")
 
 
 def test_a_message_without_an_open_is_told(start: Start) -> None:
@@ -412,4 +415,10 @@ def test_frames_of_others_pass_and_broken_fields_start_nothing(start: Start) -> 
     ]  # fmt: skip
     adapter.write(*odd)
     assert adapter.finish() == odd
-    assert adapter.said == ""
+    assert adapter.said.splitlines() == [
+        "frame from stdin: open.id: is missing; such events pass on unhandled",
+        "frame from stdin: message.id: expected a string, got dict {}; such events pass on unhandled",
+        "cat: nobody has sent a message and has had no `open`, so no program runs for it",
+        "frame from stdin: message.data: expected a string (text) or bytes (binary), got int 5; such events pass on "
+        "unhandled",
+    ]
