@@ -36,7 +36,7 @@ A line for each process, in the order of the pipes: INPUT is how full the pipe i
 comes back from the sink), READ/S and WRITTEN/S are bytes of pipes, files and sockets. The process for which the others
 wait is marked and stands out. Counters that rise come first.
 
-It finds the server of this user by itself; when several run, --control (or $FWS_CONTROL) names its socket.
+It finds the server of this user by itself; when several run, --server names one, or --control its socket.
 $NO_COLOR leaves colours out. Exit codes: 0 done; 2 the command line makes no sense, or several servers run; 5 no
 server, or it has not answered in time."""
 
@@ -81,7 +81,7 @@ def _count(text: str) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    looker = _Looker(arguments.control, arguments.timeout or _TIMEOUT_S)
+    looker = _Looker(arguments.control, arguments.timeout or _TIMEOUT_S, arguments.server)
     is_terminal = os.isatty(STDOUT) and os.environ.get("TERM", "dumb") != "dumb"
     if is_terminal and not arguments.lines:
         _show(looker, arguments.interval, arguments.count)
@@ -92,10 +92,10 @@ def _run(arguments: argparse.Namespace) -> None:
 class _Looker:
     """Looks at one server. Each look is a connection of its own, so the server keeps none for it in between."""
 
-    def __init__(self, path: str | None, timeout_s: float) -> None:
-        """Find the server. Raises SystemRefusedError, UsageError."""
+    def __init__(self, path: str | None, timeout_s: float, server: str | None) -> None:
+        """Find the server. Raises SystemRefusedError, SeveralServersError, UsageError."""
         self._timeout_s = timeout_s
-        client = connect_to(path, timeout_s)
+        client = connect_to(path, timeout_s, server)
         self._path = client.path
         client.close()
 
