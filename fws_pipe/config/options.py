@@ -869,7 +869,7 @@ def pipe_parser() -> Parser:
     asked.add_argument("--filters-dir", action="store_true", help="print the filters' directory, for a shell's PATH")
     asked.add_argument(
         "--deploy-dir", action="store_true",
-        help="print the folder of files for systemd, containers, nginx, Caddy and HAProxy",
+        help="print the folder of files for systemd, containers, Kubernetes, nginx, Caddy and HAProxy",
     )  # fmt: skip
     asked.add_argument("--check", metavar="CHAIN", help="parse and resolve a chain, print its stages, start nothing")
     asked.add_argument(

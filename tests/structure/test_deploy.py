@@ -155,3 +155,22 @@ def test_compose_has_two_servers_with_one_valkey() -> None:
     published = [port for server in servers for port in server["ports"]]
     assert len(set(published)) == 2
     assert all(port.startswith("127.0.0.1:") and port.endswith(f":{DEFAULTS['port']}") for port in published)
+
+
+def test_kubernetes_asks_the_admin_address_and_waits_for_the_end() -> None:
+    deployment, service = yaml.safe_load_all(text("kubernetes.yaml"))
+    pod = deployment["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    config = parsed(*container["args"])
+    assert ports == {"clients": config.port, "admin": 9001}
+    probes = {kind: container[f"{kind}Probe"]["httpGet"] for kind in ("startup", "readiness", "liveness")}
+    assert {kind: probe["path"] for kind, probe in probes.items()} == {
+        "startup": "/ready", "readiness": "/ready", "liveness": "/live",
+    }  # fmt: skip
+    assert {probe["port"] for probe in probes.values()} == {"admin"}
+    [_sleep, before_stop] = container["lifecycle"]["preStop"]["exec"]["command"]
+    assert pod["terminationGracePeriodSeconds"] >= float(before_stop) + config.drain_timeout + TO_SPARE_S
+    assert service["metadata"]["name"] != "fws", "FWS_PORT is the server's"
+    assert [port["targetPort"] for port in service["spec"]["ports"]] == ["clients"]
+    assert service["spec"]["selector"] == deployment["spec"]["template"]["metadata"]["labels"]
