@@ -622,7 +622,7 @@ OPTIONS = (
         _CONTROL, for_front=False,
     ),
     Option(
-        "takeover", parse_text, "", "off",
+        "takeover", parse_text, None, "none",
         "take over the clients and the listening sockets of the server with this control socket; "
         "auto: of the only one of this user", "PATH", _CONTROL, for_front=False, has_variable=False,
     ),
@@ -772,7 +772,7 @@ class Config:
     pass_env: Sequence[str]
     clean_env: bool
     control: str
-    takeover: str
+    takeover: str | None
     admin: AdminAddress | None
     admin_name: Sequence[str]
     admin_actions: bool
