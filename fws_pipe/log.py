@@ -11,6 +11,7 @@ import copy
 import enum
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,13 @@ from fws_pipe.terminal import one_line
 from fws_pipe.wording import counted
 
 QUEUE_LIMIT_BYTES = 8 * 1024 * 1024
+
+TAIL_BYTES = 64 * 1024
+"""How much of the log is kept in memory, to be shown."""
+
+_LONGEST_KEPT = 4096
+"""How many characters of a line are kept."""
+
 _FLUSH_S = 2.0
 
 _WRITE_BYTES = 64 * 1024
@@ -168,6 +176,36 @@ class LogSettings:
         return self.levels.get(subject, by_default)
 
 
+class Tail:
+    """The last lines of a log, numbered from 1 on. Any thread may use it."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque()
+        self._size = 0
+        self._last = 0
+        self._changed = threading.Lock()
+
+    def add(self, line: str) -> None:
+        """Keep a line, and forget the first ones when more than TAIL_BYTES would be kept; a long line is cut."""
+        kept = line if len(line) <= _LONGEST_KEPT else line[:_LONGEST_KEPT] + "..."
+        with self._changed:
+            self._lines.append(kept)
+            self._size += _size_of(kept)
+            self._last += 1
+            while self._size > TAIL_BYTES:
+                self._size -= _size_of(self._lines.popleft())
+
+    def after(self, number: int) -> tuple[int, list[str]]:
+        """The number of the last line, and the kept lines behind that number; all if no line has it yet."""
+        with self._changed:
+            count = self._last - number if number <= self._last else len(self._lines)
+            return self._last, list(self._lines)[max(len(self._lines) - count, 0) :]
+
+
+def _size_of(line: str) -> int:
+    return len(line.encode(errors="backslashreplace")) + 1
+
+
 class _Output:
     """What all parts of a program's log share."""
 
@@ -177,6 +215,7 @@ class _Output:
         self.program = program
         self.settings = settings
         self.writer = LineWriter(descriptor, lambda reason: None, on_recovery)
+        self.tail = Tail()
 
 
 class Log:
@@ -210,6 +249,11 @@ class Log:
     def form(self) -> LogFormat:
         """The form of its lines."""
         return self._output.settings.form
+
+    @property
+    def tail(self) -> Tail:
+        """Its last lines, whatever has become of them on the descriptor."""
+        return self._output.tail
 
     def shows(self, level: Level) -> bool:
         """Whether lines of this level are written."""
@@ -270,6 +314,7 @@ class Log:
         return structured(self.form, entry)
 
     def _write(self, line: str) -> None:
+        self._output.tail.add(line)
         self._output.writer.write(line.encode(errors="backslashreplace") + b"\n")
 
     def _log_loss(self, count: int) -> None:

@@ -2,6 +2,7 @@
 
     accept -> connection (HTTP/1.1 by h11) -> access (Host) -> site: /live, /ready, /metrics
                                                                 health, metrics -> exposition
+                                                                /tap: taps, which stream frames; /log
 
 Rule: a scraper that stalls, floods or lies about its Host costs only itself; clients never share its address.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 import h11
@@ -54,6 +55,14 @@ _ALWAYS = (
 """What every answer says: it is of this moment, and for no other site."""
 
 
+class Stream(NamedTuple):
+    """An answer that is written piece by piece, the last one of its connection."""
+
+    media_type: str
+    write_to: Callable[[Connection], Awaitable[None]]
+    """Writes the pieces, and returns when there are no more or the peer is gone."""
+
+
 class Connection:
     """A peer's connection. Owns the socket, which is non-blocking."""
 
@@ -62,6 +71,8 @@ class Connection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
         self.idle_since: float | None = trio.current_time()
         """Since when it has waited for a request (trio's clock); None: one is under way."""
+        self._is_writing = False
+        """Whether the last write has stopped half-way."""
 
     async def next_request(self) -> Asked | None:
         """The next request, its body read and dropped; None at the end. Raises PeerError."""
@@ -115,8 +126,7 @@ class Connection:
         """End the answers, and drop what still comes: closing at once would take back the last one (RFC 9112, 9.6)."""
         with trio.move_on_after(_LINGER_S), contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
-            while await self._receive():
-                pass
+            await self.wait_gone()
 
     async def _receive(self) -> bytes:
         while True:
@@ -142,11 +152,40 @@ class Connection:
             h11.EndOfMessage(),
         )
 
+    async def stream(self, stream: Stream) -> None:
+        """Write an answer whose length isn't known. Raises PeerError."""
+        headers = [("content-type", stream.media_type), ("connection", "close"), *_ALWAYS]
+        await self._write(h11.Response(status_code=200, headers=headers))
+        await stream.write_to(self)
+        await self._linger()
+
+    async def write_piece(self, piece: bytes) -> None:
+        """Write a piece of a stream. Raises PeerError."""
+        if piece:
+            await self._write(h11.Data(data=piece))
+
+    def end_stream(self, piece: bytes) -> None:
+        """Write a stream's last piece, unless the last write has stopped half-way, or there is no room for it now.
+
+        No-op for a stream that has ended.
+        """
+        if not self._is_writing and self._http.our_state is h11.SEND_BODY:
+            data = self._http.send(h11.Data(data=piece)) or b""
+            with contextlib.suppress(OSError):
+                self._socket.send(data + (self._http.send(h11.EndOfMessage()) or b""))
+
+    async def wait_gone(self) -> None:
+        """Wait until the peer has ended the connection; what it still sends is dropped."""
+        with contextlib.suppress(PeerError):
+            while await self._receive():
+                pass
+
     async def _write(self, *events: h11.Event) -> None:
         await self._write_bytes(b"".join(self._http.send(event) or b"" for event in events))
 
     async def _write_bytes(self, data: bytes) -> None:
         rest = memoryview(data)
+        self._is_writing = True
         with trio.move_on_after(_ANSWER_S):
             while rest:
                 try:
@@ -155,6 +194,7 @@ class Connection:
                     await trio.lowlevel.wait_writable(self._socket)
                 except OSError:
                     raise PeerError("it is gone") from None
+            self._is_writing = False
             return
         raise PeerError("it does not read its answers")
 

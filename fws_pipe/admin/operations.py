@@ -1,12 +1,14 @@
-"""What may be done to the server from its live page: reload its chain, drain it, close a client."""
+"""What the live page may do beside showing figures: act on the server, and read frames and the log."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fws_pipe.admin.taps import Taps
 from fws_pipe.chain.successor import Outcome
 from fws_pipe.front.front import Front
+from fws_pipe.log import Tail
 from fws_pipe.protocol.actions import CLOSE
 
 _REASON = "closed by an operator"
@@ -14,12 +16,14 @@ _REASON = "closed by an operator"
 
 @dataclass(frozen=True)
 class Operations:
-    """The operations. Each returns a line for people."""
+    """The operations: each returns a line for people. `taps` and `tail` are what may hold clients' data."""
 
     front: Front
     start_reload: Callable[[], Outcome]
     start_drain: Callable[[], bool]
     """False: the server ends already."""
+    taps: Taps
+    tail: Tail
 
     async def reload(self) -> str:
         """Replace the chains, and wait for what comes of it."""

@@ -11,6 +11,7 @@ from fws_pipe import __version__
 from fws_pipe.admin.health import Health
 from fws_pipe.admin.metrics import Observed, outbox_bytes
 from fws_pipe.chain.figures import figures_of
+from fws_pipe.control.joints import Joints
 from fws_pipe.control.requests import descriptions, fields_of
 from fws_pipe.counters import Gauge, Histogram
 from fws_pipe.front.front import Front
@@ -26,8 +27,8 @@ _SHOWN = ("id", "path", "remote", "since", "groups", "subprotocol", "open", "out
 _STARTED = time.time()
 
 
-async def picture(health: Health, observed: Observed, *, may_act: bool) -> dict[str, Any]:
-    """The server now, as JSON has it; what isn't known is None."""
+async def picture(health: Health, observed: Observed, joints: Joints | None) -> dict[str, Any]:
+    """The server now, as JSON has it; what isn't known is None. `joints` is None where the page shows only figures."""
     stages = [fields_of(one) for one in await figures_of(observed.reporters())]
     front = observed.front
     traffic, gauges = front.counters.traffic, front.gauges()
@@ -37,7 +38,8 @@ async def picture(health: Health, observed: Observed, *, may_act: bool) -> dict[
         "started": _STARTED,
         "time": time.time(),
         "problems": _problems(health),
-        "may_act": may_act,
+        "may_act": joints is not None,
+        "joints": joints.names() if joints is not None else [],
         "clients": gauges[Gauge.CLIENTS],
         "handshakes": gauges[Gauge.HANDSHAKES],
         "journal_bytes": gauges[Gauge.JOURNAL_BYTES],

@@ -8,7 +8,7 @@ from functools import partial
 
 import trio
 
-from fws_pipe.admin.connection import Connection, PeerError
+from fws_pipe.admin.connection import Connection, PeerError, Stream
 from fws_pipe.admin.site import Site
 from fws_pipe.front.listener import accept_all
 from fws_pipe.log import Log
@@ -53,7 +53,11 @@ class AdminServer:
         try:
             with scope:
                 while (asked := await connection.next_request()) is not None:
-                    await connection.answer(await self._site.answer(asked), has_body=asked.method != "HEAD")
+                    reply = await self._site.answer(asked)
+                    if isinstance(reply, Stream):
+                        await connection.stream(reply)
+                    else:
+                        await connection.answer(reply, has_body=asked.method != "HEAD")
         except PeerError as error:
             self._log.debug(f"admin address: a peer's connection ends: {error}")
         finally:

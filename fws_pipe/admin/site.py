@@ -11,13 +11,15 @@ from urllib.parse import parse_qs, urlsplit
 
 import trio
 
-from fws_pipe.admin.connection import Asked, Reply
+from fws_pipe.admin.connection import Asked, Reply, Stream
 from fws_pipe.admin.exposition import Format, exposition, format_for
 from fws_pipe.admin.health import Health
 from fws_pipe.admin.hosts import is_own_host
 from fws_pipe.admin.metrics import Observed, collect
 from fws_pipe.admin.operations import Operations
 from fws_pipe.admin.pipeline import picture
+from fws_pipe.admin.taps import MOST_TAPS, TooManyTapsError
+from fws_pipe.control.joints import UnknownJointError
 
 _TEXT = "text/plain; charset=utf-8"
 
@@ -46,6 +48,12 @@ def text_reply(status: int, text: str) -> Reply:
     return Reply(status, _TEXT, f"{text}\n".encode(errors="replace"))
 
 
+_FORBIDDEN = text_reply(403, "This address may only be read; see --admin-actions.")
+
+_DIGITS = 18
+"""The most digits of a line's number."""
+
+
 class Site:
     """Answers requests. `names`, lower-case, are those of the address beside IP addresses and localhost.
 
@@ -64,7 +72,7 @@ class Site:
         self._kept: dict[str, tuple[float, dict[object, bytes]]] = {}
         """By path: when its figures were collected (trio's clock), and these as text, by format."""
 
-    async def answer(self, asked: Asked) -> Reply:
+    async def answer(self, asked: Asked) -> Reply | Stream:
         """The answer to one request."""
         host = asked.headers.get("host")
         if self._names is not None and host is not None and not is_own_host(host, self._names):
@@ -109,7 +117,8 @@ class Site:
         return Reply(200, "application/json", texts[None])
 
     async def _picture(self) -> dict[object, bytes]:
-        shown = await picture(self._health, self._observed, may_act=self._operations is not None)
+        joints = self._operations.taps.joints if self._operations is not None else None
+        shown = await picture(self._health, self._observed, joints)
         return {None: json.dumps(shown).encode()}
 
     async def _figures(self, path: str, make: Callable[[], Awaitable[dict[object, bytes]]]) -> dict[object, bytes]:
@@ -121,29 +130,71 @@ class Site:
                 self._kept[path] = trio.current_time(), texts
         return texts
 
-    async def _command(self, asked: Asked, path: str, query: str) -> Reply:
+    async def _log(self, asked: Asked, query: str) -> Reply:
+        """The log's last lines, after the line number of the query; they may hold clients' data."""
+        if self._operations is None:
+            return _FORBIDDEN
+        if self._is_from_elsewhere(asked, needs_origin=False):
+            return text_reply(403, "Only the server's own page may read the log.")
+        after = _field(query, "after")
+        last, lines = self._operations.tail.after(int(after) if after.isdecimal() and len(after) <= _DIGITS else 0)
+        return Reply(200, "application/json", json.dumps({"last": last, "lines": lines}).encode())
+
+    async def _command(self, asked: Asked, path: str, query: str) -> Reply | Stream:
         """Do something to the server, where that is allowed and the server's own page asks for it."""
         if asked.method != "POST":
             return _not_allowed("POST")
         if self._operations is None:
-            return text_reply(403, "This address may only be read; see --admin-actions.")
-        own_origin = f"http://{asked.headers.get('host', '')}"
-        if self._names is not None and asked.headers.get("origin") != own_origin:
-            return text_reply(403, f"The Origin header must be {own_origin}.")
-        return text_reply(200, await self._commands[path](self._operations, query))
+            return _FORBIDDEN
+        if self._is_from_elsewhere(asked, needs_origin=True):
+            return text_reply(403, f"The Origin header must be {_own_origin(asked)}.")
+        return await self._commands[path](self._operations, query)
+
+    def _is_from_elsewhere(self, asked: Asked, *, needs_origin: bool) -> bool:
+        """Whether a page of another origin asks, as far as its browser tells; no page can reach a Unix socket."""
+        if self._names is None:
+            return False
+        origin, site = asked.headers.get("origin"), asked.headers.get("sec-fetch-site")
+        is_foreign = site not in (None, "same-origin", "none") or origin not in (None, _own_origin(asked))
+        return is_foreign or (needs_origin and origin is None)
 
     _pages: ClassVar[dict[str, Callable[[Site, Asked, str], Awaitable[Reply]]]] = {
         "/live": _live,
         "/ready": _ready,
         "/metrics": _metrics,
         "/pipeline": _pipeline,
+        "/log": _log,
     }
 
-    _commands: ClassVar[dict[str, Callable[[Operations, str], Awaitable[str]]]] = {
-        "/reload": lambda operations, query: operations.reload(),
-        "/drain": lambda operations, query: operations.drain(),
-        "/close": lambda operations, query: operations.close(parse_qs(query).get("client", [""])[0]),
+    _commands: ClassVar[dict[str, Callable[[Operations, str], Awaitable[Reply | Stream]]]] = {
+        "/reload": lambda operations, query: _tell(operations.reload()),
+        "/drain": lambda operations, query: _tell(operations.drain()),
+        "/close": lambda operations, query: _tell(operations.close(_field(query, "client"))),
+        "/tap": lambda operations, query: _tap(operations, query),
     }
+
+
+async def _tell(outcome: Awaitable[str]) -> Reply:
+    return text_reply(200, await outcome)
+
+
+async def _tap(operations: Operations, query: str) -> Reply | Stream:
+    """A stream of the frames that pass a joint."""
+    try:
+        return operations.taps.stream(*(_field(query, name) for name in ("stage", "type", "client")))
+    except UnknownJointError as error:
+        return text_reply(404, str(error))
+    except TooManyTapsError:
+        return text_reply(503, f"{MOST_TAPS} taps are open, as many as there may be; close one of them.")
+
+
+def _field(query: str, name: str) -> str:
+    """The value of a query's field, the last one of this name; empty if there is none."""
+    return parse_qs(query).get(name, [""])[-1]
+
+
+def _own_origin(asked: Asked) -> str:
+    return f"http://{asked.headers.get('host', '')}"
 
 
 async def _send_file(site: Site, asked: Asked, query: str) -> Reply:

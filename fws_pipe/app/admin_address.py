@@ -14,11 +14,13 @@ from fws_pipe.admin.metrics import Observed
 from fws_pipe.admin.operations import Operations
 from fws_pipe.admin.server import AdminServer
 from fws_pipe.admin.site import Site
+from fws_pipe.admin.taps import Taps
 from fws_pipe.app.backend import Reload
 from fws_pipe.app.stopping import Stopping
 from fws_pipe.chain.figures import Reporter
 from fws_pipe.config.addresses import AdminAddress
 from fws_pipe.config.options import Config
+from fws_pipe.control.joints import Joints
 from fws_pipe.front.front import Front
 from fws_pipe.front.listener import open_listeners, url_of
 from fws_pipe.front.unix_socket import listen_unix
@@ -49,11 +51,12 @@ def admin_site(
     front: Front,
     health: Health,
     reporters: Callable[[], Sequence[Reporter]],
+    joints: Joints,
     reload: Reload,
     stopping: Stopping,
     log: Log,
 ) -> Site:
-    """What the admin address answers; only over a Unix socket or with --admin-actions does it do anything."""
+    """What the admin address answers; only over a Unix socket or with --admin-actions it acts, and shows contents."""
 
     def drain() -> bool:
         has_begun = stopping.begin()
@@ -68,8 +71,9 @@ def admin_site(
     host = config.admin.host if config.admin else ""
     names = {name.lower() for name in (host, *config.admin_name) if name}
     may_act = config.admin_actions or not host
-    operations = Operations(front, partial(reload, "admin reload"), drain) if may_act else None
-    return Site(health, observed, operations, names if host else None)
+    taps = Taps(joints, stopping.wait)
+    operations = Operations(front, partial(reload, "admin reload"), drain, taps, log.tail)
+    return Site(health, observed, operations if may_act else None, names if host else None)
 
 
 async def serve_admin(listeners: Sequence[socket.socket], server: AdminServer, log: Log) -> None:

@@ -13,6 +13,7 @@ from fws_pipe.app.routes import Routes
 from fws_pipe.app.stopping import Stopping
 from fws_pipe.chain.figures import Reporter
 from fws_pipe.config.options import CONTROL_AUTO, CONTROL_OFF, Config
+from fws_pipe.control.joints import Joints
 from fws_pipe.control.requests import Controls, Requests
 from fws_pipe.control.server import ControlServer
 from fws_pipe.errors import SystemRefusedError
@@ -60,6 +61,7 @@ def control_of(
     front: Front,
     routes: Routes,
     beside: Sequence[Reporter],
+    joints: Joints,
     reload: Reload,
     stopping: Stopping,
     log: Log,
@@ -81,7 +83,7 @@ def control_of(
             front,
             routes.chains,
             beside,
-            listener.getsockname(),
+            joints,
             lambda: [url_of(each, front.entrance.has_tls) for each in listeners],
             partial(reload, "fws-ctl reload"),
             drain,

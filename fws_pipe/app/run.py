@@ -30,6 +30,8 @@ from fws_pipe.app.watching import watch_files
 from fws_pipe.chain.resolver import Command
 from fws_pipe.chain.successor import Outcome, decided
 from fws_pipe.config.options import DEFAULT_CHAIN, Config
+from fws_pipe.control.joints import Joints
+from fws_pipe.control.stage_taps import StageTaps
 from fws_pipe.errors import FwsError
 from fws_pipe.front.front import Front
 from fws_pipe.front.listener import Listener
@@ -71,12 +73,17 @@ async def run_pipe(
             stopping = Stopping(config.drain_over)
             async with admin_listeners(config.admin) as admin, trio.open_nursery() as watching:
                 health = Health(routes.current, backend.serving.is_set, stopping.is_set)
-                site = admin_site(config, front, health, lambda: [*routes.chains(), inputs], reload, stopping, log)
+                joints = Joints(front, routes.chains, StageTaps(lambda: listener.file or "") if listener else None)
+                site = admin_site(
+                    config, front, health, lambda: [*routes.chains(), inputs], joints, reload, stopping, log
+                )
                 watching.start_soon(serve_admin, admin, AdminServer(site, front.spawn, log), log)
                 if config.watch:
                     watching.start_soon(watch_files, config, chains, read_chains, reload, stopping, log)
                 watching.start_soon(_tell_guesses, config, routes.serving, log)
-                control = control_of(listener, front, routes, [inputs], reload, stopping, log) if listener else None
+                control = None
+                if listener is not None:
+                    control = control_of(listener, front, routes, [inputs], joints, reload, stopping, log)
                 takeover = _takeover_of(config, front, listener, log)
                 await serve(config, front, backend, handover, stopping, reload, log, control, takeover)
                 watching.cancel_scope.cancel()

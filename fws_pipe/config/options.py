@@ -640,8 +640,8 @@ OPTIONS = (
     ),
     Option(
         "admin-actions", parse_switch, False, "off",
-        "the live page on a TCP admin address may reload the chain, drain the server and close clients; on a Unix "
-        "socket it always may",
+        "the live page on a TCP admin address may reload the chain, drain the server, close clients, and show "
+        "frames and the log; on a Unix socket it always may",
         "", _CONTROL, is_flag=True, for_front=False,
     ),
     Option(

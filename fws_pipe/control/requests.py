@@ -19,16 +19,9 @@ from fws_pipe.chain.spawn import wait_for_any
 from fws_pipe.chain.successor import Outcome
 from fws_pipe.clients.client import Client
 from fws_pipe.control.connection import Connection, PeerError
-from fws_pipe.control.stage_taps import (
-    Chain,
-    StageTaps,
-    TapRefusedError,
-    label_of,
-    prefix_of,
-    stage_labels,
-    wait_taken_out,
-)
-from fws_pipe.control.tap import Joint, Tap, tapped
+from fws_pipe.control.joints import Joints, UnknownJointError
+from fws_pipe.control.stage_taps import Chain, TapRefusedError
+from fws_pipe.control.tap import Tap
 from fws_pipe.errors import EXIT_STAGE, EXIT_USAGE
 from fws_pipe.front.front import Front
 from fws_pipe.ledger.introduction import opening_of
@@ -41,10 +34,8 @@ from fws_pipe.protocol.control import (
     CLIENTS,
     COPY,
     DRAIN,
-    FRONT,
     LONGEST_DRAIN_S,
     RELOAD,
-    SINK,
     STAGE,
     STAGES,
     STATUS,
@@ -78,8 +69,7 @@ class Controls:
     """Those that run now."""
     beside: Sequence[Reporter]
     """What else is behind the front."""
-    path: str
-    """Of the control socket."""
+    joints: Joints
     urls: Callable[[], Sequence[str]]
     """Where the server listens."""
     reload: Callable[[], Outcome]
@@ -96,7 +86,6 @@ class Requests:
 
     def __init__(self, controls: Controls) -> None:
         self._controls = controls
-        self._stage_taps = StageTaps(controls.path)
         self._started = time.time()
 
     async def answer(self, request: Frame, connection: Connection) -> None:
@@ -155,31 +144,17 @@ class Requests:
 
     async def _tap(self, request: Frame, connection: Connection) -> None:
         """Copy frames until the peer has gone, or reads too slowly. Then the connection ends."""
-        stage = request.get("stage")
-        joints = [joint for link in self._controls.front.links for joint in _joints_of(link, stage)]
-        if joints:
-            with tapped(joints) as tap:
-                await _copy_all(tap, connection)
-            return
-        found = [(chain, label) for chain in self._controls.chains() if (label := label_of(chain, str(stage)))]
-        if len(found) != 1:
-            await connection.answer(refused(EXIT_USAGE, self._known_stages(stage)))
-            return
         try:
-            [(chain, label)] = found
-            tap = Tap()
-            async with self._stage_taps.tapped(chain, {label: lambda frames, _time: tap.put(frames)}) as programs:
-                await _copy_all(tap, connection, partial(wait_taken_out, chain, programs))
+            async with self._controls.joints.tapped(request.get("stage")) as (tap, ends):
+                await _copy_all(tap, connection, *ends)
+        except UnknownJointError as error:
+            await connection.answer(refused(EXIT_USAGE, str(error)))
         except TapRefusedError as error:
             await connection.answer(refused(EXIT_STAGE, str(error)))
 
-    def _known_stages(self, stage: object) -> str:
-        names = [prefix_of(chain) + label for chain in self._controls.chains() for label in stage_labels(chain)]
-        return f"there is no stage {describe(stage)} to tap; expected one of {', '.join([FRONT, *names, SINK])}"
-
     async def _take_copy(self, request: Frame, connection: Connection) -> None:
         """Frames that a tap stage has copied."""
-        receiver = self._stage_taps.of(request.get("key"))
+        receiver = self._controls.joints.receiver_of(request.get("key"))
         frames, time_passed = request.get("data"), request.get("time")
         if receiver is None or not isinstance(frames, bytes) or not isinstance(time_passed, float):
             connection.is_over = True
@@ -242,14 +217,6 @@ def fields_of(figures: StageFigures) -> Frame:
         "output_capacity": report.output and report.output.capacity,
         **(usage._asdict() if usage else _NOTHING_KNOWN),
     }
-
-
-def _joints_of(link: Link, stage: object) -> list[Joint]:
-    """Where what `stage` writes passes; None: all that goes to the chain and comes from it."""
-    if stage is None:
-        return [link.feed, link]
-    joints: dict[str, list[Joint]] = {FRONT: [link.feed], SINK: [link]}
-    return joints.get(stage, []) if isinstance(stage, str) else []
 
 
 async def _copy_all(tap: Tap, connection: Connection, *ends: Callable[[], Awaitable[object]]) -> None:

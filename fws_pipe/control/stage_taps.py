@@ -66,9 +66,9 @@ def prefix_of(chain: Chain) -> str:
 
 
 class StageTaps:
-    """The taps of all chains. `path` is the control socket, to which the tap stages send their copies."""
+    """The taps of all chains. `path` tells where the control socket is, to which the tap stages send their copies."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Callable[[], str]) -> None:
         self._path = path
         self._open: dict[str, Receiver] = {}
         self._reloading = trio.Lock()
@@ -102,7 +102,7 @@ class StageTaps:
                     await chain.reload(without).wait()
 
     def _program(self, key: str) -> Program:
-        return module_program(_LABEL, "fws_pipe.chain.tap_stage", {PATH_VARIABLE: self._path, KEY_VARIABLE: key})
+        return module_program(_LABEL, "fws_pipe.chain.tap_stage", {PATH_VARIABLE: self._path(), KEY_VARIABLE: key})
 
 
 def _with_taps(programs: Sequence[Program], taps: Mapping[str, Program]) -> list[Program]:

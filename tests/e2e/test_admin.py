@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -25,6 +26,8 @@ from fws_pipe.admin.connection import BODY_LIMIT_BYTES, HEAD_LIMIT_BYTES
 from fws_pipe.admin.exposition import Format
 from fws_pipe.admin.metrics import FAMILIES
 from fws_pipe.admin.server import MOST_CONNECTIONS
+from fws_pipe.admin.shown_frames import MOST_BYTES
+from fws_pipe.admin.taps import MOST_TAPS
 from fws_pipe.errors import EXIT_SYSTEM, EXIT_USAGE
 from tests.e2e.test_chain import stage_of
 from tests.harness import PATIENCE_S, Server, Servers, eventually, run
@@ -273,6 +276,169 @@ def test_what_the_own_page_may_do(servers: Servers) -> None:
     assert server.wait() == 0
 
 
+# The tap, and the log.
+
+
+@contextlib.contextmanager
+def tapping(server: Server, query: str, **headers: str) -> Iterator[http.client.HTTPResponse]:
+    """An open tap, as the server's own page opens it, unless the headers say otherwise."""
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(server), timeout=PATIENCE_S)
+    try:
+        connection.request(
+            "POST", f"/tap?{query}", headers={"Origin": f"http://127.0.0.1:{port_of(server)}", **headers}
+        )
+        with connection.getresponse() as answer:
+            yield answer
+    finally:
+        connection.close()
+
+
+def frames_of(answer: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+    return (told["frame"] for line in iter(answer.readline, b"") if "frame" in (told := json.loads(line)))
+
+
+def labels_of(server: Server) -> list[str]:
+    return [stage["name"] for stage in json.loads(ask(server, "/pipeline")[1])["stages"]]
+
+
+def ids_at(server: Server, path: str) -> list[str]:
+    """The ids of the clients that have connected to this path."""
+    return [told["id"] for told in json.loads(ask(server, "/pipeline")[1])["connected"] if told["path"] == path]
+
+
+@pytest.fixture(scope="module")
+def acting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose page may act, and so read."""
+    with Servers(tmp_path_factory.mktemp("acting")) as servers:
+        server = servers.start("--admin", ":0", "--admin-actions", "mirror | cat")
+        assert server.url
+        yield server
+
+
+OWN = ["front", 'stage 1 "mirror"', 'stage 2 "cat"', "sink"]
+
+
+@pytest.mark.parametrize(("stage", "kind"), [("front", "message"), ("mirror", "send"), ("sink", "send")])
+def test_a_tap_shows_frames_by_type_and_client(acting: Server, stage: str, kind: str) -> None:
+    """The tap within the chain is a stage until its reader has left."""
+    path = f"/{stage}"
+    with connect(acting.url + path) as one, connect(acting.url) as other:
+        eventually(lambda: bool(ids_at(acting, path)), "a client")
+        (wanted,) = ids_at(acting, path)
+        with tapping(acting, f"stage={stage}&type={kind}&client={wanted}") as answer:
+            assert (answer.status, answer.getheader("content-type")) == (200, "application/x-ndjson")
+            if stage == "mirror":
+                eventually(lambda: "tap" in labels_of(acting), "a tap in the chain")
+            is_over = threading.Event()
+            talk = threading.Thread(target=keep_talking, args=((one, other), is_over))
+            talk.start()
+            try:
+                found = [frame for frame, _ in zip(frames_of(answer), range(20), strict=False)]
+            finally:
+                is_over.set()
+                talk.join(PATIENCE_S)
+    assert {frame["type"] for frame in found} == {kind}
+    assert {frame["id"] if kind == "message" else frame["to"] for frame in found} == {wanted}
+    eventually(lambda: labels_of(acting) == OWN, "a chain without the tap")
+
+
+def keep_talking(clients: Iterable[Any], is_over: threading.Event) -> None:
+    """Send and hear the echo, in turn."""
+    while not is_over.is_set():
+        for client in clients:
+            client.send("hello")
+            assert client.recv(PATIENCE_S) == "hello"
+
+
+def test_what_is_too_much_to_be_shown_is_counted(acting: Server) -> None:
+    with connect(acting.url) as client, tapping(acting, "stage=front&type=message") as answer:
+        for _ in range(500):
+            client.send("x")
+        client.send("y" * 2 * MOST_BYTES)
+        for _ in range(501):
+            client.recv(PATIENCE_S)
+        shown, skipped = 0, 0
+        while shown + skipped < 501:
+            told = json.loads(answer.readline())
+            shown += "skipped" not in told
+            skipped += told.get("skipped", 0)
+        assert skipped > 0
+    with connect(acting.url) as client, tapping(acting, "stage=front&type=message") as answer:
+        client.send("y" * 2 * MOST_BYTES)
+        told = json.loads(answer.readline())
+        assert (told["large"]["type"], told["bytes"] > 2 * MOST_BYTES) == ("message", True)
+
+
+def test_a_tap_reader_that_stalls_holds_nobody_up(acting: Server) -> None:
+    """While frames of the largest shown size pass, it reads nothing; it is cut off, and the tap is taken out."""
+    with contextlib.closing(socket.socket()) as stalled, connect(acting.url) as client:
+        stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        stalled.connect(("127.0.0.1", port_of(acting)))
+        origin = f"127.0.0.1:{port_of(acting)}"
+        stalled.send(f"POST /tap?stage=mirror HTTP/1.1\r\nHost: {origin}\r\nOrigin: http://{origin}\r\n\r\n".encode())
+        eventually(lambda: "tap" in labels_of(acting), "a tap in the chain")
+        text = "x" * (MOST_BYTES - 1000)
+
+        def is_taken_out() -> bool:
+            for _ in range(100):
+                client.send(text)
+                assert client.recv(PATIENCE_S) == text
+            return labels_of(acting) == OWN
+
+        eventually(is_taken_out, "a chain without the tap")
+
+
+def test_taps_are_few(acting: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(MOST_TAPS):
+            assert stack.enter_context(tapping(acting, "stage=front")).status == 200
+        with tapping(acting, "stage=sink") as answer:
+            assert answer.status == 503
+        assert ask(acting, "/live")[0] == 200
+
+    def is_free() -> bool:
+        with tapping(acting, "stage=sink") as answer:
+            return answer.status == 200
+
+    eventually(is_free, "room for a tap")
+
+
+def test_who_may_read_frames_and_the_log(server: Server, acting: Server) -> None:
+    for target in ("/tap?stage=front", "/log"):
+        status, text = act(server, target) if target != "/log" else ask(server, target)[:2]
+        assert (status, "--admin-actions" in text) == (403, True)
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert act(acting, "/tap?stage=front", **headers)[0] == 403
+        assert ask(acting, "/log", **headers)[0] == 403
+    assert ask(acting, "/tap?stage=front", "POST")[0] == 403
+    assert ask(acting, "/tap?stage=front")[0] == 405
+    status, text = act(acting, "/tap?stage=nosuch")
+    assert (status, text.endswith(f"expected one of {', '.join(OWN)}\n")) == (404, True)
+
+
+def test_the_log_is_followed(acting: Server) -> None:
+    told = json.loads(ask(acting, "/log")[1])
+    assert any("the admin address is" in line for line in told["lines"])
+    assert json.loads(ask(acting, f"/log?after={told['last']}")[1])["lines"] == []
+    assert act(acting, "/reload")[0] == 200
+    new = json.loads(ask(acting, f"/log?after={told['last']}")[1])
+    assert any("admin reload" in line for line in new["lines"])
+    assert new["last"] == told["last"] + len(new["lines"])
+
+
+@pytest.mark.parametrize("stage", ["front", "mirror"])
+def test_a_drain_ends_a_tap(servers: Servers, stage: str) -> None:
+    server = servers.start("--admin", ":0", "--admin-actions", "mirror")
+    assert server.url
+    with tapping(server, f"stage={stage}&type=nosuch") as answer:
+        if stage == "mirror":
+            eventually(lambda: "tap" in labels_of(server), "a tap in the chain")
+        server.signal(signal.SIGTERM)
+        assert json.loads(answer.readline())["ended"].startswith("the server drains")
+        assert answer.read() == b""
+    assert server.wait() == 0
+
+
 def test_the_page_loads_nothing_from_elsewhere(server: Server) -> None:
     for target in ("/", "/page.css", "/page.js"):
         status, text, headers = ask(server, target)
@@ -293,6 +459,14 @@ def test_a_unix_socket(servers: Servers) -> None:
         peer.send(b"GET /live HTTP/1.1\r\nHost: any.example\r\nConnection: close\r\n\r\n")
         assert read_all(peer).endswith(b"\r\n\r\nlive\n")
     assert server.url
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(PATIENCE_S)
+        peer.connect(str(servers.folder / "admin"))
+        peer.send(b"GET /log HTTP/1.1\r\nHost: any\r\n\r\nPOST /tap?stage=sink HTTP/1.1\r\nHost: any\r\n\r\n")
+        received = b""
+        while b'{"frame":{"type":"tick"' not in received:
+            received += peer.recv(65536)
+        assert b"the admin address is http+unix:admin" in received
     assert server.stop() == 0
     assert not (servers.folder / "admin").exists()
 

@@ -59,14 +59,16 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "site",
         "pipeline",
         "operations",
+        "taps",
         "connection",
+        "shown_frames",
         "metrics",
         "process",
         "exposition",
         "health",
         "hosts",
     ),
-    "control": ("server", "requests", "connection", "stage_taps", "tap"),
+    "control": ("server", "requests", "connection", "joints", "stage_taps", "tap"),
     "inputs": ("inputs", "command", "own_stdin", "line_feed"),
     "front": (
         "source_link",
@@ -262,7 +264,7 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
 
 SANS_IO = {
     "cli": ("top_view",),
-    "admin": ("exposition", "hosts"),
+    "admin": ("shown_frames", "exposition", "hosts"),
     "config": ("websocketd", "addresses", "arguments", "routes"),
     "ledger": ("phases", "journal", "blame", "progress"),
     "clients": ("remembered", "memory", "slow_client"),

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import pytest
 
-from fws_pipe.log import QUEUE_LIMIT_BYTES, Level, LineWriter, Log, LogSettings, Subject
+from fws_pipe.log import QUEUE_LIMIT_BYTES, TAIL_BYTES, Level, LineWriter, Log, LogSettings, Subject, Tail
 from fws_pipe.log_form import LogFormat
 from tests.harness import eventually
 
@@ -164,3 +164,30 @@ def test_a_non_blocking_descriptor_loses_nothing() -> None:
             assert file.readline().startswith(b"s: %d " % number)
     log.close()
     os.close(write_end)
+
+
+def test_the_tail_keeps_the_last_lines_within_its_bound() -> None:
+    tail = Tail()
+    assert tail.after(0) == (0, [])
+    for number in range(1, 20_001):
+        tail.add(f"{number}")
+    last, lines = tail.after(0)
+    assert last == 20_000
+    assert lines == [f"{number}" for number in range(20_001 - len(lines), 20_001)]
+    assert TAIL_BYTES - 10 < sum(len(line) + 1 for line in lines) <= TAIL_BYTES
+    assert tail.after(19_998) == (20_000, ["19999", "20000"])
+    assert tail.after(20_000) == (20_000, [])
+    assert tail.after(99_999) == (20_000, lines)
+    tail.add("é\udc80" * TAIL_BYTES)
+    (cut,) = tail.after(20_000)[1]
+    assert cut.endswith("...")
+    assert len(cut) < TAIL_BYTES / 10
+
+
+def test_the_tail_has_what_was_logged_in_its_form() -> None:
+    with logged() as (log, lines):
+        log.debug("hidden")
+        log.about(Subject.CHAIN).info("one")
+        log.stage_line("s", 7, "two")
+        assert log.tail.after(0) == (2, ["p: one", "s: two"])
+        assert lines() == ["p: one", "s: two"]

@@ -2,6 +2,7 @@
 "use strict";
 
 const PERIOD_MS = 1000;
+const MOST_LINES = 500; // of the log, and of frames
 const byId = (id) => document.getElementById(id);
 let before = null;
 
@@ -151,8 +152,89 @@ function draw(shown) {
   byId("chains").replaceChildren(...chainsOf(shown.stages).map(drawChain));
   drawFigures(shown);
   drawClients(shown);
-  byId("actions").hidden = !shown.may_act;
+  for (const id of ["actions", "tap", "log-section"]) byId(id).hidden = !shown.may_act;
+  drawJoints(shown.joints);
   before = shown;
+}
+
+// Leaves the list as it is while nothing has changed, so that it can be used.
+function drawJoints(joints) {
+  const list = byId("tap-stage");
+  if (joints.join("\n") === [...list.options].map((option) => option.value).join("\n")) return;
+  const chosen = list.value;
+  list.replaceChildren(...joints.map((joint) => element("option", joint, { value: joint })));
+  if (joints.includes(chosen)) list.value = chosen;
+}
+
+// Follows the end, unless somebody has scrolled up to read.
+function addLines(box, lines) {
+  const isAtEnd = box.scrollHeight - box.scrollTop - box.clientHeight < 8;
+  box.append(...lines);
+  while (box.childElementCount > MOST_LINES) box.firstElementChild.remove();
+  if (isAtEnd) box.scrollTop = box.scrollHeight;
+}
+
+let logOf = null; // the start of the server whose log is shown
+let lastLine = 0;
+
+async function followLog(shown) {
+  if (logOf !== shown.started) {
+    byId("log").replaceChildren();
+    [logOf, lastLine] = [shown.started, 0];
+  }
+  const answer = await fetch(`log?after=${lastLine}`);
+  if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
+  const { last, lines } = await answer.json();
+  addLines(byId("log"), lines.map((line) => element("div", line)));
+  lastLine = last;
+}
+
+let tap = null; // what closes the open tap
+
+function tellTap(text) {
+  byId("tap-state").textContent = text;
+  byId("tap-open").disabled = tap !== null;
+  byId("tap-close").disabled = tap === null;
+}
+
+function drawnFrame(line) {
+  const told = JSON.parse(line);
+  if (told.frame) return element("div", line.slice('{"frame":'.length, -1));
+  if (told.large) return element("div", `${JSON.stringify(told.large)}: too large to be shown, ${shownBytes(told.bytes)}`, { className: "note" });
+  return element("div", told.ended ? `The tap has ended: ${told.ended}.` : `${shownCount(told.skipped)} more in this second`, { className: "note" });
+}
+
+async function readFrames(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (rest + value).split("\n");
+    rest = lines.pop();
+    if (lines.length) addLines(byId("frames"), lines.map(drawnFrame));
+  }
+}
+
+async function openTap() {
+  const wanted = { stage: byId("tap-stage").value, type: byId("tap-type").value.trim(), client: byId("tap-client").value.trim() };
+  const opened = new AbortController();
+  tap = opened;
+  byId("frames").replaceChildren();
+  tellTap(`tapping behind ${wanted.stage}`);
+  byId("tap-close").focus();
+  let end = "the tap has ended";
+  try {
+    const answer = await fetch(`tap?${new URLSearchParams(wanted)}`, { method: "POST", signal: opened.signal });
+    if (answer.ok) await readFrames(answer.body);
+    else end = (await answer.text()).trim();
+  } catch (error) {
+    end = opened.signal.aborted ? "the tap is closed" : `the tap was cut off: ${error.message}`;
+  }
+  const hadFocus = document.activeElement === byId("tap-close");
+  tap = null;
+  tellTap(end);
+  if (hadFocus) byId("tap-open").focus();
 }
 
 async function act(path) {
@@ -165,12 +247,19 @@ async function look() {
   try {
     const answer = await fetch("pipeline");
     if (!answer.ok) throw new Error(`the server answers ${answer.status}`);
-    draw(await answer.json());
+    const shown = await answer.json();
+    draw(shown);
+    if (shown.may_act) await followLog(shown);
   } catch (error) {
     tellState(`no answer: ${error.message}`, false);
   }
 }
 
+byId("tap-form").onsubmit = (event) => {
+  event.preventDefault();
+  if (tap === null) openTap();
+};
+byId("tap-close").onclick = () => tap?.abort();
 byId("reload").onclick = () => act("reload");
 byId("drain").onclick = () => { if (confirm("End the server in order?")) act("drain"); };
 (async () => {

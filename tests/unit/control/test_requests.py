@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fws_pipe.admission.entrance import Entrance, EntranceSettings
 from fws_pipe.chain.successor import decided
 from fws_pipe.control.connection import Connection
+from fws_pipe.control.joints import Joints
 from fws_pipe.control.requests import Controls, Requests
 from fws_pipe.front.front import Front
 from fws_pipe.log import Log
@@ -72,7 +73,8 @@ async def answers_to(asked: Sequence[dict[str, Any]]) -> list[Frame]:
     async with trio.open_nursery() as nursery:
         front = Front(LIMITS, LINK_LIMITS, log, "test", Entrance(EntranceSettings()), nursery)
         open_route(front)
-        answering = Requests(Controls(front, list, (), "path", list, decided, lambda over: True, refuse))
+        joints = Joints(front, list, None)
+        answering = Requests(Controls(front, list, (), joints, list, decided, lambda over: True, refuse))
         connection = Connection(ours)
         theirs.sendall(b"".join(map(encode, asked)))
         theirs.shutdown(socket.SHUT_WR)

@@ -47,7 +47,7 @@ def keys_of(chain: FakeChain) -> list[str]:
 
 def test_one_reload_puts_all_taps_in_and_another_takes_them_out() -> None:
     async def main() -> None:
-        chain, taps = FakeChain(), StageTaps("control")
+        chain, taps = FakeChain(), StageTaps(lambda: "control")
         got: list[tuple[str, bytes, float]] = []
         receivers = {
             label: lambda frames, time, label=label: got.append((label, frames, time)) for label in chain.labels[:2]
@@ -68,7 +68,7 @@ def test_one_reload_puts_all_taps_in_and_another_takes_them_out() -> None:
 
 def test_two_sets_of_taps_come_and_go_without_a_mixup() -> None:
     async def main() -> None:
-        chain, taps = FakeChain(), StageTaps("control")
+        chain, taps = FakeChain(), StageTaps(lambda: "control")
         async with taps.tapped(chain, {ONE.label: print}):
             async with taps.tapped(chain, dict.fromkeys(stage_labels(chain), print)):
                 assert chain.labels == [ONE.label, "tap", "tap", TWO.label, "tap", "sink"]
@@ -82,7 +82,7 @@ def test_two_sets_of_taps_come_and_go_without_a_mixup() -> None:
 
 def test_taps_that_another_reload_has_taken_out_are_over_and_cause_no_further_reload() -> None:
     async def main() -> None:
-        chain, taps = FakeChain(), StageTaps("control")
+        chain, taps = FakeChain(), StageTaps(lambda: "control")
         async with taps.tapped(chain, {ONE.label: print, TWO.label: print}) as programs:
             chain.reload([ONE, TWO, SINK])
             with trio.fail_after(PATIENCE_S):
@@ -94,7 +94,7 @@ def test_taps_that_another_reload_has_taken_out_are_over_and_cause_no_further_re
 
 def test_a_chain_that_does_not_serve_with_taps_goes_on_without() -> None:
     async def main() -> None:
-        chain, taps = FakeChain("no"), StageTaps("control")
+        chain, taps = FakeChain("no"), StageTaps(lambda: "control")
         with pytest.raises(TapRefusedError, match="no"):
             async with taps.tapped(chain, {ONE.label: print}):
                 raise AssertionError("it must not come so far")
