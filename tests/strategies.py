@@ -51,7 +51,7 @@ _TYPES: dict[str, dict[str, tuple[type, ...]]] = {
     "open": {
         "id": (str,), "path": (str,), "query": (str,), "headers": (list,), "remote": (list,),
         "subprotocol": (str, type(None)), "tls": (dict, type(None)), "auth": (dict, type(None)), "groups": (list,),
-        "remembered": (dict,), "replay": (bool,),
+        "remembered": (dict,), "replay": (bool,), "traceparent": (str,),
     },
     "data": {"id": (str,), "data": (bytes,)},
     "message": {"id": (str,), "data": (str, bytes)},

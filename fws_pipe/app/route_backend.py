@@ -20,6 +20,7 @@ from fws_pipe.front.front import Front
 from fws_pipe.front.route import Route
 from fws_pipe.front.source_link import SourceLink
 from fws_pipe.http.routes import EVERY_PATH
+from fws_pipe.ledger.link import Link
 from fws_pipe.log import Log, Subject
 from fws_pipe.protocol.control import FRONT
 
@@ -105,6 +106,11 @@ class RouteBackend:
             await backend.serving.wait()
         self.serving.set()
         self.start.decide()
+
+    @property
+    def link(self) -> Link:
+        """The front's side of its chain."""
+        return self.route.link
 
     @property
     def programs(self) -> Sequence[Program]:

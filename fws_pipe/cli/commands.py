@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fws_pipe.broker import source
-from fws_pipe.cli import fws_cat, fws_check, fws_ctl, fws_emit, fws_replay, fws_test, fws_top
+from fws_pipe.cli import fws_cat, fws_check, fws_ctl, fws_emit, fws_otlp, fws_replay, fws_test, fws_top
 from fws_pipe.config.options import front_parser, pipe_parser
 from fws_pipe.protocol.actions import ACTION_TYPES
 from fws_pipe.protocol.events import EVENT_TYPES
@@ -61,6 +61,7 @@ def all_commands() -> list[Command]:
         Command("fws-python", "runs a Python script that imports fws_pipe", help=_PYTHON),
         Command("fws-ctl", "asks a running server", fws_ctl.make_parser()),
         Command("fws-top", "shows a running server in a terminal", fws_top.make_parser()),
+        Command("fws-otlp", "sends traces to an OpenTelemetry collector", fws_otlp.make_parser()),
         Command("fws-check", "tries whether a filter keeps the contract", fws_check.make_parser()),
         Command("fws-test", "runs a chain on lines of JSON, without a server", help=fws_test.HELP),
         Command("fws-replay", "plays a recording to a chain or to a server", fws_replay.make_parser()),

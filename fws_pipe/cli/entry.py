@@ -127,3 +127,11 @@ def fws_replay() -> None:
     from fws_pipe.cli.fws_replay import main
 
     main()
+
+
+def fws_otlp() -> None:
+    """Run fws-otlp."""
+    die_of_interrupts()
+    from fws_pipe.cli.fws_otlp import main
+
+    main()

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
 import sys
 from collections.abc import Callable
 
 from fws_pipe.cli.control_client import WINDOW, ControlClient, RefusedRequestError, add_server_options, connect_to
+from fws_pipe.cli.trace_events import Join, as_columns, as_record
 from fws_pipe.config.arguments import Parser, parse_all, parse_drain_over
 from fws_pipe.errors import EXIT_UNFINISHED, UsageError
 from fws_pipe.pipes.blocks import STDIN, BlockWriter, ReadBuffer, lines_of_blocks, run_program, say
 from fws_pipe.protocol.actions import CLOSE, EVERYONE, SEND
 from fws_pipe.protocol.codec import Frame, type_of
-from fws_pipe.protocol.control import CLIENTS, DRAIN, RELOAD, REQUEST_LIMIT_BYTES, STAGES, STATUS, TAP, TAP_ENDED
-from fws_pipe.protocol.json_form import to_json
+from fws_pipe.protocol.control import CLIENTS, DRAIN, RELOAD, REQUEST_LIMIT_BYTES, STAGES, STATUS, TAP, TAP_ENDED, TRACE
+from fws_pipe.protocol.json_form import to_json, value_to_json
+from fws_pipe.terminal import one_line
 
 EXIT_NO_CLIENT = 1
 
@@ -22,16 +26,20 @@ _TIMEOUT_S = 10.0
 _RELOAD_TIMEOUT_S = 60.0
 """A new chain may take ten seconds for its first tick, and the old one as long to finish."""
 
+_RELOADING = (RELOAD, TAP, TRACE)
+"""The commands that are answered by a new chain: a tap is a stage."""
+
 _EPILOG = """  fws-ctl send '*' "Restart in five minutes"
   fws-ctl clients | jq -r .id
   tail -F access.log | fws-ctl send @admins
   fws-ctl tap | fws-cat
+  fws-ctl trace --slow 50ms
 
 It finds the server of this user by itself; when several run, --server names one of them, or --control (or
 $FWS_CONTROL) its socket.
 Exit codes: 0 done, or handed over to a client at least; 1 no such client, or none in the group; 2 the command line
 makes no sense; 3 the new chain does not serve, so the old one goes on; 4 several servers run, and none is chosen;
-5 no server, or it has not answered in time; 6 the tap was cut off."""
+5 no server, or it has not answered in time; 6 the tap or the trace was cut off."""
 
 
 def main() -> None:
@@ -47,7 +55,7 @@ def make_parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add_server_options(parser, f"{_TIMEOUT_S:g}, for reload {_RELOAD_TIMEOUT_S:g}")
+    add_server_options(parser, f"{_TIMEOUT_S:g}, for reload, tap and trace {_RELOAD_TIMEOUT_S:g}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
     def add(name: str, run: Callable[[ControlClient, argparse.Namespace], None], text: str) -> argparse.ArgumentParser:
@@ -77,6 +85,12 @@ def make_parser() -> Parser:
     tap.add_argument(
         "stage", metavar="STAGE", nargs="?", help="what it writes: front, a stage's number or name, or sink"
     )
+    trace = add(TRACE, _trace, "follow each event: when it left the front, passed each stage, and what it caused")
+    trace.add_argument("--client", metavar="ID", help="only events of this client")
+    trace.add_argument(
+        "--slow", type=_duration, metavar="TIME", default=0.0, help="only events that took this long: 50ms, 0.2s"
+    )
+    trace.add_argument("--json", action="store_true", help="an object a line, for jq and fws-otlp")
     return parser
 
 
@@ -87,8 +101,18 @@ def _drain_over(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{error}, got {text!r}") from None
 
 
+def _duration(text: str) -> float:
+    """A time in seconds, given as 50ms or 0.2s."""
+    number, factor = (text.removesuffix("ms"), 0.001) if text.endswith("ms") else (text.removesuffix("s"), 1.0)
+    with contextlib.suppress(ValueError):
+        seconds = float(number) * factor
+        if text.endswith("s") and 0 <= seconds < math.inf:
+            return seconds
+    raise argparse.ArgumentTypeError(f"expected a time such as 50ms or 0.2s, got {text}")
+
+
 def _run(arguments: argparse.Namespace) -> None:
-    timeout_s = arguments.timeout or (_RELOAD_TIMEOUT_S if arguments.command == RELOAD else _TIMEOUT_S)
+    timeout_s = arguments.timeout or (_RELOAD_TIMEOUT_S if arguments.command in _RELOADING else _TIMEOUT_S)
     client = connect_to(arguments.control, timeout_s, arguments.server)
     try:
         arguments.run(client, arguments)
@@ -190,4 +214,24 @@ def _tap(client: ControlClient, arguments: argparse.Namespace) -> None:
         output.add(raw)
         output.flush()
     say("fws-ctl: the tap was cut off, since stdout was read too slowly, or the server has died")
+    sys.exit(EXIT_UNFINISHED)
+
+
+# trace
+
+
+def _trace(client: ControlClient, arguments: argparse.Namespace) -> None:
+    client.ask({"type": TRACE})
+    join = Join(arguments.client)
+    output = BlockWriter()
+    for frame, _raw in client.stream():
+        if type_of(frame) == TAP_ENDED:
+            say("fws-ctl: the trace has ended: the server ends, or another reload has replaced the chain")
+            return
+        for event in join.add(frame):
+            if event.seconds >= arguments.slow:
+                line = value_to_json(as_record(event, join)) if arguments.json else one_line(as_columns(event, join))
+                output.add(f"{line}\n".encode())
+        output.flush()
+    say("fws-ctl: the trace was cut off, since stdout was read too slowly, or the server has died")
     sys.exit(EXIT_UNFINISHED)

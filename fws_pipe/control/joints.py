@@ -7,8 +7,18 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from fws_pipe.control.stage_taps import Chain, Receiver, StageTaps, label_of, prefix_of, stage_labels, wait_taken_out
+from fws_pipe.control.stage_taps import (
+    Chain,
+    Receiver,
+    StageTaps,
+    TapRefusedError,
+    label_of,
+    prefix_of,
+    stage_labels,
+    wait_taken_out,
+)
 from fws_pipe.control.tap import Joint, Tap, tapped
+from fws_pipe.control.trace import LinkedChain, Trace, traced
 from fws_pipe.front.front import Front
 from fws_pipe.ledger.link import Link
 from fws_pipe.protocol.codec import describe
@@ -30,7 +40,7 @@ class Tapped(NamedTuple):
 class Joints:
     """What each process of the chains writes. `stage_taps` is None where only the ends of a chain can be tapped."""
 
-    def __init__(self, front: Front, chains: Callable[[], Sequence[Chain]], stage_taps: StageTaps | None) -> None:
+    def __init__(self, front: Front, chains: Callable[[], Sequence[LinkedChain]], stage_taps: StageTaps | None) -> None:
         self._front = front
         self._chains = chains
         self._stage_taps = stage_taps
@@ -63,6 +73,12 @@ class Joints:
         tap = Tap()
         async with taps.tapped(chain, {label: lambda frames, _time: tap.put(frames)}) as programs:
             yield Tapped(tap, [partial(wait_taken_out, chain, programs)])
+
+    def traced(self) -> contextlib.AbstractAsyncContextManager[Trace]:
+        """Tap all joints until the end of the block. Raises TapRefusedError, also where the stages can't be tapped."""
+        if self._stage_taps is None:
+            raise TapRefusedError("there is no control socket, through which the stages' copies would come")
+        return traced(self._stage_taps, self._chains())
 
     def _ends_of(self, stage: object) -> list[Joint]:
         return [joint for link in self._front.links for joint in _joints_of(link, stage)]

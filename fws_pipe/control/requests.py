@@ -20,8 +20,9 @@ from fws_pipe.chain.successor import Outcome
 from fws_pipe.clients.client import Client
 from fws_pipe.control.connection import Connection, PeerError
 from fws_pipe.control.joints import Joints, UnknownJointError
-from fws_pipe.control.stage_taps import Chain, TapRefusedError
+from fws_pipe.control.stage_taps import TapRefusedError
 from fws_pipe.control.tap import Tap
+from fws_pipe.control.trace import LinkedChain
 from fws_pipe.errors import EXIT_STAGE, EXIT_USAGE
 from fws_pipe.front.front import Front
 from fws_pipe.ledger.introduction import opening_of
@@ -41,6 +42,7 @@ from fws_pipe.protocol.control import (
     STATUS,
     TAP,
     TAP_ENDED,
+    TRACE,
     done,
     refused,
 )
@@ -65,7 +67,7 @@ class Controls:
     """What the control socket acts on."""
 
     front: Front
-    chains: Callable[[], Sequence[Chain]]
+    chains: Callable[[], Sequence[LinkedChain]]
     """Those that run now."""
     beside: Sequence[Reporter]
     """What else is behind the front."""
@@ -152,6 +154,14 @@ class Requests:
         except TapRefusedError as error:
             await connection.answer(refused(EXIT_STAGE, str(error)))
 
+    async def _trace(self, request: Frame, connection: Connection) -> None:
+        """Copy what passes all joints until the peer has gone, or reads too slowly. Then the connection ends."""
+        try:
+            async with self._controls.joints.traced() as trace:
+                await _copy_all(trace.tap, connection, *trace.ends)
+        except TapRefusedError as error:
+            await connection.answer(refused(EXIT_STAGE, str(error)))
+
     async def _take_copy(self, request: Frame, connection: Connection) -> None:
         """Frames that a tap stage has copied."""
         receiver = self._controls.joints.receiver_of(request.get("key"))
@@ -183,6 +193,7 @@ class Requests:
         STATUS: _tell_status,
         RELOAD: _reload,
         TAP: _tap,
+        TRACE: _trace,
         COPY: _take_copy,
         DRAIN: _drain,
         TAKEOVER: _hand_over,
@@ -225,11 +236,9 @@ async def _copy_all(tap: Tap, connection: Connection, *ends: Callable[[], Awaita
     connection.is_over = True
     try:
         await wait_for_any(connection.wait_gone, tap.cut_off.wait, partial(_copy, tap, connection), *ends)
-    except trio.Cancelled:  # the server ends
-        connection.say_at_last({"type": TAP_ENDED})
-        raise
-    if not tap.cut_off.is_set():
-        connection.say_at_last({"type": TAP_ENDED})
+    finally:  # also when the server ends; what that raises may be a group
+        if not tap.cut_off.is_set():
+            connection.say_at_last({"type": TAP_ENDED})
 
 
 async def _copy(tap: Tap, connection: Connection) -> None:

@@ -6,7 +6,7 @@ Without a tap nothing is copied. A tap whose reader is too slow is cut off, so t
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import trio
@@ -18,9 +18,10 @@ TAP_LIMIT_BYTES = 1024 * 1024
 
 
 class Tap:
-    """Copied frames that wait for one reader."""
+    """Copied frames that wait for one reader; at most `limit` bytes of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int = TAP_LIMIT_BYTES) -> None:
+        self._limit = limit
         self._blocks: list[bytes] = []
         self._size = 0
         self._changed = trio.Event()
@@ -30,7 +31,7 @@ class Tap:
     def put(self, frames: bytes) -> None:
         """Add a copy of whole frames; never waits."""
         # If nothing waits, a block of any size has room.
-        if self._size and self._size + len(frames) > TAP_LIMIT_BYTES:
+        if self._size and self._size + len(frames) > self._limit:
             self.cut_off.set()
         if not self.cut_off.is_set():
             self._blocks.append(frames)
@@ -58,10 +59,17 @@ class Joint(Protocol):
 def tapped(joints: Sequence[Joint]) -> Iterator[Tap]:
     """Put one tap on all of these joints until the end of the block. A joint may have several taps."""
     tap = Tap()
-    for joint in joints:
-        joint.taps = (*joint.taps, tap.put)
-    try:
-        yield tap
-    finally:
+    with contextlib.ExitStack() as open_taps:
         for joint in joints:
-            joint.taps = tuple(other for other in joint.taps if other != tap.put)
+            open_taps.enter_context(added(joint, tap.put))
+        yield tap
+
+
+@contextlib.contextmanager
+def added(joint: Joint, put: Callable[[bytes], object]) -> Iterator[None]:
+    """Have `put` get what passes a joint, until the end of the block."""
+    joint.taps = (*joint.taps, put)
+    try:
+        yield
+    finally:
+        joint.taps = tuple(other for other in joint.taps if other != put)

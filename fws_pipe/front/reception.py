@@ -30,6 +30,7 @@ from fws_pipe.http.refusals import Refusals
 from fws_pipe.http.request import Request, read_block, read_request
 from fws_pipe.http.responses import FileResponse, Page, Refusal, for_method
 from fws_pipe.http.routes import EVERY_PATH, RouteTable
+from fws_pipe.http.trace_context import traceparent_of
 from fws_pipe.log import Level, Log
 from fws_pipe.protocol import events
 from fws_pipe.protocol.codec import Frame
@@ -258,6 +259,7 @@ class Reception:
             subprotocol=client.subprotocol,
             tls=wire.transport.describe_tls(),
             auth=admission.claims,
+            traceparent=traceparent_of(request.headers),
         )
         if self._entrance.gate_timeout is None:
             await route.link.announce(client, event)

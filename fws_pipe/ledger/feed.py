@@ -66,6 +66,13 @@ Taps = tuple[Callable[[bytes], object], ...]
 """Functions that get copies of frames, in blocks."""
 
 
+class Joint:
+    """A place that taps can be put at."""
+
+    def __init__(self) -> None:
+        self.taps: Taps = ()
+
+
 def copy_to(taps: Taps, frames: bytes) -> None:
     """Give each tap a copy."""
     for tap in taps:

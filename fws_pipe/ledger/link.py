@@ -27,7 +27,7 @@ from fws_pipe.counters import Count, Counters
 from fws_pipe.http import handshake
 from fws_pipe.http.responses import Refusal
 from fws_pipe.ledger.blame import DEATHS_ALONE
-from fws_pipe.ledger.feed import JOURNAL_LIMIT_BYTES, Feed, Taps, copy_to
+from fws_pipe.ledger.feed import JOURNAL_LIMIT_BYTES, Feed, Joint, Taps, copy_to
 from fws_pipe.ledger.progress import Progress
 from fws_pipe.ledger.quarantine import Quarantine
 from fws_pipe.ledger.recovery import Culprit
@@ -102,6 +102,8 @@ class Link:
         self._quarantine = Quarantine(limits.quarantine, files_name or name)
         self.taps: Taps = ()
         """Each gets all frames that come back from the chain, in whole frames."""
+        self.after_actions = Joint()
+        """Its taps are called, with nothing, when a block that came back has been executed."""
         self.wants_data = False
         """Whether the chain wants `data` events."""
         self._wants_are_old = False
@@ -293,6 +295,8 @@ class Link:
                 if self.taps:
                     copy_to(self.taps, decoder.run_raw())
                 self.execute_block(frames)
+                if self.after_actions.taps:
+                    copy_to(self.after_actions.taps, b"")
 
         if inlet.early:
             consume(inlet.early)

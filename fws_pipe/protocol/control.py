@@ -23,6 +23,14 @@ COPY = "copy"
 seconds), and `key` which tap they are for.
 """
 
+TRACE = "trace"
+JOINTS = "joints"
+"""The first frame of a trace, one for each chain: its `joints` in order, and what time is now by both clocks."""
+PASSED = "passed"
+"""`data` are frames that have passed a `joint` of a `chain` at a `time` (CLOCK_MONOTONIC, in seconds)."""
+EXECUTED = "executed"
+"""At this `time` the front had executed what has come back from a `chain`; outboxes may still hold what it sends."""
+
 CLIENT = "client"
 STAGE = "stage"
 

@@ -74,7 +74,7 @@ _FIELDS = {
         {"id": _is_text},
         {**_COMMON, "path": _is_text, "query": _is_text, "headers": _is_headers, "remote": _is_address,
          "subprotocol": _is_text_or_none, "tls": _is_map_or_none, "auth": _is_map_or_none, "groups": _is_names,
-         "remembered": _is_map, "replay": is_flag},
+         "remembered": _is_map, "replay": is_flag, "traceparent": _is_text},
     ),
     DATA: Fields({"id": _is_text, "data": _is_bytes}, _COMMON),
     MESSAGE: Fields({"id": _is_text, "data": _is_payload}, _COMMON),
@@ -119,13 +119,15 @@ def open_event(
     tls: Mapping[str, object] | None = None,
     subprotocol: str | None = None,
     auth: Mapping[str, object] | None = None,
+    traceparent: str | None = None,
 ) -> Frame:
     """A client has connected, or, with --gate, asks to.
 
     `headers` are [name, value] pairs with lower-case names; `remote` is [host, port]. `tls` holds `version` and
-    `subject`, None: without TLS. `auth` are the claims of the client's token, None: it had to show none.
+    `subject`, None: without TLS. `auth` are the claims of the client's token, None: it had to show none. `traceparent`
+    says which trace the request belongs to (W3C Trace Context); without one the event has no such key.
     """
-    return {
+    event = {
         "type": OPEN,
         "id": client_id,
         "path": path,
@@ -139,6 +141,7 @@ def open_event(
         "remembered": {},
         "replay": False,
     }
+    return event if traceparent is None else {**event, "traceparent": traceparent}
 
 
 def data_event(client_id: str, data: bytes) -> Frame:

@@ -24,6 +24,8 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "fws_ctl",
         "fws_top",
         "top_view",
+        "trace_events",
+        "fws_otlp",
         "control_client",
         "fws_check",
         "fws_test",
@@ -68,7 +70,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "health",
         "hosts",
     ),
-    "control": ("server", "requests", "connection", "joints", "stage_taps", "tap"),
+    "control": ("server", "requests", "connection", "joints", "trace", "stage_taps", "tap"),
     "inputs": ("inputs", "command", "own_stdin", "line_feed"),
     "front": (
         "source_link",
@@ -151,6 +153,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
         "pages",
         "page_folder",
         "console",
+        "trace_context",
         "request",
         "refusals",
         "handshake",
@@ -231,6 +234,7 @@ _USER_STORAGE = "only fws_server and filters with a storage module of the user's
 
 LATE_IMPORTS: dict[str, dict[str, str]] = {
     "cli.entry": {
+        "cli.fws_otlp": _AFTER_SIGNALS,
         "system.first_process": _AFTER_SIGNALS,
         "cli.serve": _AFTER_SIGNALS,
         "cli.fws_python": _AFTER_SIGNALS,
@@ -263,13 +267,23 @@ LATE_IMPORTS: dict[str, dict[str, str]] = {
 """What a module imports inside its functions, and why: only these may, and only downwards, as at the top."""
 
 SANS_IO = {
-    "cli": ("top_view",),
+    "cli": ("top_view", "trace_events"),
     "admin": ("shown_frames", "exposition", "hosts"),
     "config": ("websocketd", "addresses", "arguments", "routes"),
     "ledger": ("phases", "journal", "blame", "progress"),
     "clients": ("remembered", "memory", "slow_client"),
     "admission": ("key_forms", "proxy_protocol", "proxies", "origins"),
-    "http": ("handshake", "responses", "routes", "head", "conditions", "media_types", "page_path", "site"),
+    "http": (
+        "trace_context",
+        "handshake",
+        "responses",
+        "routes",
+        "head",
+        "conditions",
+        "media_types",
+        "page_path",
+        "site",
+    ),
     "websocket": ("states", "backlog", "meter", "frames", "rates", "intake", "outbox", "rfc6455", "busy_polling"),
     "chain": ("buffering", "first_line", "parser", "resolver", "lifecycle", "delay", "environment"),
     "sdk": ("contract", "joined_sends"),
