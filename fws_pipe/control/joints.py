@@ -88,7 +88,8 @@ class Joints:
         found = [(chain, label) for chain in self._chains() if (label := label_of(chain, str(stage)))]
         if self._stage_taps is None or len(found) != 1:
             known = ", ".join(self.names())
-            raise UnknownJointError(f"there is no stage {describe(stage)} to tap; expected one of {known}")
+            asked = repr(stage) if isinstance(stage, str) else describe(stage)
+            raise UnknownJointError(f"there is no stage {asked} to tap; expected one of {known}")
         return self._stage_taps, *found[0]
 
 
