@@ -201,6 +201,7 @@ class Outbox:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take over what waited in another process; nothing waits yet. Frames of many clients count as this one's."""
         self._response = state["response"]
+        self.written -= len(self._response)  # as in `begin_with`
         self._frames.extend(state["frames"])
         self._written_of_first = state["written"]
         self.size = len(self._response) + sum(map(len, self._frames)) - self._written_of_first
