@@ -1016,7 +1016,12 @@ def _parser(program: str, about: str, options: Sequence[Option]) -> Parser:
         help="also tell of each client that comes, goes or is refused",
     )  # fmt: skip
     loudness.add_argument(
-        "-q", "--quiet", action="store_const", dest="loudness", const="quiet", help="tell only what goes wrong, and where it listens"
+        "-q",
+        "--quiet",
+        action="store_const",
+        dest="loudness",
+        const="quiet",
+        help="tell only what goes wrong, and where it listens",
     )
     parser.add_argument("--version", action="version", version=f"{program} {__version__}")
     groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(option.group for option in options)}
