@@ -370,9 +370,9 @@ def test_of_several_servers_one_must_be_chosen(desk: Desk) -> None:
         for name in (str(server.pid), server.url.rpartition(":")[2]):
             assert json.loads(desk.ctl("--server", name, "status"))["pid"] == server.pid
     assert json.loads(desk.ctl("--server", "one", "status"))["pid"] == first.pid
-    assert "--server none: no such server of this user runs; there are: one (pid " in desk.ctl(
-        "--server", "none", "status", code=5
-    )
+    problem = desk.ctl("--server", "none", "status", code=5)
+    assert "--server none: no such server of this user runs; there are: " in problem
+    assert f"one (pid {first.pid}, " in problem
     assert "both choose the server" in desk.ctl("--server", "one", "--control", "x", "status", code=2)
 
 

@@ -194,7 +194,7 @@ def test_a_terminal_is_read_in_the_foreground_and_told_of_in_the_background(serv
         assert client.recv(PATIENCE_S) == "hello"
         typing.write(b"\x04")
         server.stderr.wait_for("stdin has ended; the server goes on")
-        assert len([line for line in server.stderr.lines if "another job" in line]) == 1
+        assert len([line for line in server.stderr.lines if "until the server is in the foreground" in line]) == 1
         os.kill(next(iter(children_of(server.pid))), signal.SIGTERM)
         assert server.wait() == 0
 
@@ -252,9 +252,12 @@ def test_a_command_has_an_empty_stdin_and_the_filters_on_its_path(servers: Serve
     [
         (["--source", "vmstat 1"], "--source: expected NAME=CMD such as load='vmstat 1', the name without spaces"),
         (["--source", "a="], "--source: expected NAME=CMD"),
-        (["--source", "a=nosuch 1"], '--source a: stage 1 "nosuch": no such filter, and no such command on PATH'),
+        (["--source", "a=nosuch 1"], '--source a: "nosuch": no such command on PATH'),
         (["--source", "a=cat", "--source", "a=cat"], "--source: two inputs are called a; each needs a name of its own"),
-        (["--stdin", "--source", "stdin=cat"], "--source: two inputs are called stdin"),
+        (
+            ["--stdin", "--source", "stdin=cat"],
+            "--source: expected another name than stdin, which is the channel of --stdin",
+        ),
     ],
 )
 def test_mistakes(servers: Servers, arguments: list[str], problem: str) -> None:

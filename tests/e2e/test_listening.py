@@ -100,7 +100,7 @@ def test_ready_is_told_when_it_listens_and_stopping_when_it_stops(servers: Serve
             line = "mkfifo back; fws-front --port 0 <back | fws-sink >back"
             argv = ["/bin/sh", "-c", line]
         server = servers.start_command(*argv, environment=environment)
-        assert manager.recv(100) == b"READY=1"
+        assert manager.recv(100) == b"READY=1\nSTATUS=", "there is nothing to say of the chain"
         assert "listening on" in server.stderr.text or server.url
         if command == "fws-pipe":
             server.signal(signal.SIGTERM)

@@ -120,6 +120,7 @@ def test_slow_readers_cost_themselves_alone(served: tuple[Server, Path]) -> None
                 client_that_talks.send("hello")
                 assert client_that_talks.recv(PATIENCE_S) == "hello"
             assert get(server, "/health").startswith(b"HTTP/1.1 200 ")
+            eventually(lambda: get(server, "/").startswith(b"HTTP/1.1 200 "), "one that stands still makes room")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     server.stderr.wait_for("took nothing of a file while others waited")

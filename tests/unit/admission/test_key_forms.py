@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -70,8 +71,10 @@ def test_a_form_tells_its_mend_and_whether_it_may_stand_in_for_a_secret() -> Non
     assert "value alone" in variables.mend
 
 
-@given(st.binary(min_size=16, max_size=43))
-def test_random_secrets_have_no_form_however_they_are_written(secret: bytes) -> None:
+# From a seed: hypothesis puts constants of the modules that it tests, such as -----BEGIN, into what it draws.
+@given(st.integers(0, 2**32), st.integers(16, 43))
+def test_random_secrets_have_no_form_however_they_are_written(seed: int, size: int) -> None:
+    secret = random.Random(seed).randbytes(size)
     for written in (secret.hex().encode(), base64.b64encode(secret), base64.b32encode(secret)):
         assert form_of(written) is None
 
