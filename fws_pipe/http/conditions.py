@@ -18,13 +18,13 @@ class Validators(NamedTuple):
 
     etag: str
     """With its quotes (RFC 9110, section 8.8.3)."""
-    modified: datetime
-    """In UTC, whole seconds."""
+    modified: datetime | None
+    """In UTC, whole seconds; None: outside of the years 1 to 9999, which HTTP can't write."""
 
     @property
-    def last_modified(self) -> str:
-        """The value of Last-Modified."""
-        return http_date(self.modified)
+    def last_modified(self) -> str | None:
+        """The value of Last-Modified; None: the response has no such header."""
+        return None if self.modified is None else http_date(self.modified)
 
 
 class Part(NamedTuple):
@@ -37,7 +37,15 @@ class Part(NamedTuple):
 
 def validators_of(mtime_ns: int, size: int) -> Validators:
     """The validators of a file: its time of modification in nanoseconds since the epoch, and its size in bytes."""
-    return Validators(f'"{mtime_ns:x}-{size:x}"', datetime.fromtimestamp(mtime_ns // 10**9, UTC))
+    return Validators(f'"{mtime_ns:x}-{size:x}"', _moment(mtime_ns // 10**9))
+
+
+def _moment(seconds: int) -> datetime | None:
+    """A moment in seconds since the epoch, which `os.utime` may have set to anything; None: datetime can't hold it."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def http_date(moment: datetime) -> str:
@@ -56,17 +64,20 @@ def part_for(method: str, fields: Mapping[str, str], validators: Validators, siz
 
 
 def _precondition(fields: Mapping[str, str], validators: Validators) -> HTTPStatus | None:
-    """304 or 412 where a precondition fails; None: none does. In the order of RFC 9110, section 13.2.2."""
+    """304 or 412 where a precondition fails; None: none does. In the order of RFC 9110, section 13.2.2.
+
+    Without a time of modification the headers with a date don't count (sections 13.1.3 and 13.1.4).
+    """
     etag, modified = validators
     if "if-match" in fields:
         if not _names(fields["if-match"], etag, is_weak=False):
             return HTTPStatus.PRECONDITION_FAILED
-    elif (limit := _date(fields.get("if-unmodified-since"))) is not None and modified > limit:
+    elif modified and (limit := _date(fields.get("if-unmodified-since"))) is not None and modified > limit:
         return HTTPStatus.PRECONDITION_FAILED
     if "if-none-match" in fields:
         return HTTPStatus.NOT_MODIFIED if _names(fields["if-none-match"], etag, is_weak=True) else None
     since = _date(fields.get("if-modified-since"))
-    return HTTPStatus.NOT_MODIFIED if since is not None and modified <= since else None
+    return HTTPStatus.NOT_MODIFIED if since is not None and modified and modified <= since else None
 
 
 _ENTITY_TAG = re.compile(r'(W/)?("[^"]*")')

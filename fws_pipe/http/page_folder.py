@@ -88,7 +88,15 @@ class PageFolder:
         except OSError as error:
             return _REFUSALS.get(error.errno or 0, _FAILED)
         self._is_gone = False
-        return self._answer_with(opened, names[-1], request)
+        content = FileContent(opened.descriptor, self._threads)
+        try:
+            answer = self._answer_with(content, opened.status, names[-1], request)
+        except BaseException:
+            content.close()
+            raise
+        if not isinstance(answer, FileResponse):
+            content.close()
+        return answer
 
     def _note_gone(self, cause: BaseException | None) -> None:
         """Tell it once, until the folder is back."""
@@ -97,18 +105,18 @@ class PageFolder:
             self._log.always(f"--page {self._shown}: {reason}; its files are 404 until the folder is back")
         self._is_gone = True
 
-    def _answer_with(self, opened: _Opened, name: bytes, request: PlainRequest) -> Response:
-        size = opened.status.st_size
-        validators = validators_of(opened.status.st_mtime_ns, size)
+    def _answer_with(
+        self, content: FileContent, status: os.stat_result, name: bytes, request: PlainRequest
+    ) -> Response:
+        size = status.st_size
+        validators = validators_of(status.st_mtime_ns, size)
         part = part_for(request.method, request.fields, validators, size)
         headers = _headers_of(validators)
         if part.status in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             headers += (("Content-Type", media_type_of(name)), ("Accept-Ranges", "bytes"))
             if part.status == HTTPStatus.PARTIAL_CONTENT:
                 headers += (("Content-Range", f"bytes {part.offset}-{part.offset + part.length - 1}/{size}"),)
-            content = FileContent(opened.descriptor, self._threads)
             return FileResponse(part.status, content, part.offset, part.length, headers)
-        os.close(opened.descriptor)
         if part.status == HTTPStatus.NOT_MODIFIED:
             return Page(304, None, headers=headers)
         if part.status == HTTPStatus.PRECONDITION_FAILED:
@@ -122,10 +130,11 @@ def _extent(size: int) -> Fields:
 
 def _headers_of(validators: Validators) -> Fields:
     """The headers of a file's 200, 206 and 304 (RFC 9110, section 15.4.5)."""
+    modified = () if validators.last_modified is None else (("Last-Modified", validators.last_modified),)
     return (
         ("Date", http_date(datetime.now(UTC))),
         ("ETag", validators.etag),
-        ("Last-Modified", validators.last_modified),
+        *modified,
         ("Cache-Control", "no-cache"),  # a browser asks each time whether its copy is current
         ("Referrer-Policy", "strict-origin-when-cross-origin"),  # a token in a query stays on this site
     )

@@ -10,11 +10,25 @@ from fws_pipe.http.conditions import part_for, validators_of
 
 FILE = validators_of(1_700_000_000_500_000_000, 10)
 TAG = FILE.etag
-THEN, BEFORE, LATER = FILE.last_modified, "Tue, 14 Nov 2023 22:13:19 GMT", "Tue, 14 Nov 2023 22:13:21 GMT"
+THEN, BEFORE, LATER = str(FILE.last_modified), "Tue, 14 Nov 2023 22:13:19 GMT", "Tue, 14 Nov 2023 22:13:21 GMT"
 
 
 def test_what_validators_look_like() -> None:
     assert (TAG, THEN) == ('"17979cfe53f76500-a"', "Tue, 14 Nov 2023 22:13:20 GMT")
+
+
+@pytest.mark.parametrize("seconds", [2**40, -(2**40), 253_402_300_800, -62_135_596_801, 2**63])
+def test_a_time_that_http_can_not_write_is_none(seconds: int) -> None:
+    odd = validators_of(seconds * 10**9, 10)
+    assert (odd.modified, odd.last_modified) == (None, None)
+    for name in ("if-modified-since", "if-unmodified-since"):
+        assert part_for("GET", {name: THEN}, odd, 10).status == 200
+    assert part_for("GET", {"if-none-match": odd.etag}, odd, 10).status == 304
+
+
+@given(st.integers(-62_135_596_800, 253_402_300_799))
+def test_all_times_of_four_digits_are_written(seconds: int) -> None:
+    assert validators_of(seconds * 10**9, 10).last_modified
 
 
 @pytest.mark.parametrize(

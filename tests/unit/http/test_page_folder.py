@@ -124,6 +124,25 @@ def test_conditions_and_ranges(asked: Asked) -> None:
         assert changed.status == 412
 
 
+@pytest.mark.parametrize("seconds", [2**40, -(2**33), 0])
+def test_a_file_of_any_age_is_served(folder: Path, asked: Asked, seconds: int) -> None:
+    """tmpfs keeps times that no date can show; other file systems keep the nearest one that they can."""
+    os.utime(folder / "a b.txt", (seconds, seconds))
+    with no_descriptor_is_left():
+        response, body = asked.get("/a%20b.txt")
+        assert (response.status, body) == (200, b"0123456789")
+
+
+def test_an_error_in_the_server_itself_leaves_no_descriptor(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: bytes) -> str:
+        raise ValueError(name)
+
+    monkeypatch.setattr("fws_pipe.http.page_folder.media_type_of", fail)
+    asked.get("/none")  # trio's threads and descriptors are there now
+    with no_descriptor_is_left(), pytest.raises(ValueError, match="index"):
+        asked.get("/")
+
+
 def test_a_folder_without_its_slash_is_elsewhere(asked: Asked) -> None:
     response, _ = asked.get("/sub")
     assert (response.status, dict(response.headers)["Location"]) == (301, "./sub/?q=1")
