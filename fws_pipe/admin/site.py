@@ -77,7 +77,10 @@ class Site:
         host = asked.headers.get("host")
         if self._names is not None and host is not None and not is_own_host(host, self._names):
             return text_reply(421, f"This address is not known as {host[:100]!a}; see --admin-name.")
-        target = urlsplit(asked.target)
+        try:
+            target = urlsplit(asked.target)
+        except ValueError:
+            return text_reply(400, "The request's target is no URL.")
         if target.path in self._commands:
             return await self._command(asked, target.path, target.query)
         page = _send_file if target.path in _FILES else self._pages.get(target.path)

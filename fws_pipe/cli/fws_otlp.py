@@ -7,6 +7,7 @@ Never: keeps spans that a collector has not taken; it drops them, and says so on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import http.client
 import json
 import os
@@ -14,7 +15,7 @@ import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from fws_pipe import __version__
 from fws_pipe.config.arguments import Parser, parse_all
@@ -80,12 +81,19 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def collector_of(endpoint: str, environment: Mapping[str, str]) -> Collector:
     """The collector at a URL. Raises UsageError."""
-    url = urlsplit(endpoint)
-    if url.scheme not in ("http", "https") or not url.hostname:
-        raise UsageError(f"--endpoint: expected a URL such as http://localhost:4318, got {endpoint!r}")
+    url = _parse_url(endpoint)
     pairs = [pair.partition("=") for pair in environment.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(",") if pair]
     headers = {name.strip(): unquote(value.strip()) for name, _, value in pairs}
     return Collector(url.scheme, url.netloc, url.path.rstrip("/") + "/v1/traces", headers)
+
+
+def _parse_url(endpoint: str) -> SplitResult:
+    """The parts of a collector's URL. Raises UsageError."""
+    with contextlib.suppress(ValueError):  # an address in brackets that is none, or a port that is no number
+        url = urlsplit(endpoint)
+        if url.scheme in ("http", "https") and url.hostname and url.port != 0:
+            return url
+    raise UsageError(f"--endpoint: expected a URL such as http://localhost:4318, got {endpoint!r}")
 
 
 class Exporter:
