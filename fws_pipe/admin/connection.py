@@ -71,6 +71,8 @@ class Connection:
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT_BYTES)
         self.idle_since: float | None = trio.current_time()
         """Since when it has waited for a request (trio's clock); None: one is under way."""
+        self.arriving_since: float | None = None
+        """Since when a request has been arriving (trio's clock); None: none is incomplete."""
         self._is_writing = False
         """Whether the last write has stopped half-way."""
 
@@ -84,8 +86,11 @@ class Connection:
             self.idle_since = trio.current_time()
             self._http.receive_data(await self._receive())
         self.idle_since = None
+        self.arriving_since = trio.current_time()
         with trio.move_on_after(_REQUEST_S):
-            return await self._read_request()
+            request = await self._read_request()
+            self.arriving_since = None
+            return request
         raise PeerError(f"a request has not arrived within {_REQUEST_S:.0f} s")
 
     async def _read_request(self) -> Asked | None:

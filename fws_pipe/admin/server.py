@@ -14,7 +14,10 @@ from fws_pipe.front.listener import accept_all
 from fws_pipe.log import Log
 
 MOST_CONNECTIONS = 16
-"""How many peers there may be at a time. For a further one the peer that has been idle for longest makes room."""
+"""The most peers at a time. A further peer replaces the one that has been idle for longest.
+
+Where none is idle, it replaces the one whose request has been incomplete for longest.
+"""
 
 Spawn = Callable[[Callable[[], Awaitable[object]]], object]
 
@@ -42,11 +45,13 @@ class AdminServer:
             self._spawn(partial(self._serve, connection, scope))
 
     def _make_room(self) -> bool:
-        """End the connection that has been idle for longest, if any is."""
-        idle = [connection for connection in self._open if connection.idle_since is not None]
-        if not idle:
+        """End the connection that has been idle for longest, or else incomplete for longest; False: all have asked."""
+        idle = {peer: peer.idle_since for peer in self._open if peer.idle_since is not None}
+        incomplete = {peer: peer.arriving_since for peer in self._open if peer.arriving_since is not None}
+        waiting = idle or incomplete
+        if not waiting:
             return False
-        self._open.pop(min(idle, key=lambda connection: connection.idle_since or 0.0)).cancel()
+        self._open.pop(min(waiting, key=waiting.__getitem__)).cancel()
         return True
 
     async def _serve(self, connection: Connection, scope: trio.CancelScope) -> None:

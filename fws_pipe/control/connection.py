@@ -35,6 +35,8 @@ class Connection:
         self._requests: deque[Frame] = deque()
         self.idle_since: float | None = trio.current_time()
         """The time since which it has waited for a request (trio's clock); None: a request is under way."""
+        self.arriving_since: float | None = None
+        """The time since which a request has been arriving (trio's clock); None: none is incomplete."""
         self.is_kept = False
         """Whether it may stay open while it is idle and other peers want to connect."""
         self.is_over = False
@@ -48,7 +50,8 @@ class Connection:
             return None
         while not self._requests:
             is_begun = self._received > self._decoder.offset
-            self.idle_since = None if is_begun else trio.current_time()
+            now = trio.current_time()
+            self.idle_since, self.arriving_since = (None, self.arriving_since or now) if is_begun else (now, None)
             block = await self._receive(_REQUEST_S if is_begun else math.inf)
             try:
                 if not block:
@@ -59,7 +62,7 @@ class Connection:
                 self._requests.extend(self._decoder.frames())
             except FrameError as error:
                 raise PeerError(f"expected requests, frames of at most {REQUEST_LIMIT_BYTES} bytes: {error}") from None
-        self.idle_since = None
+        self.idle_since = self.arriving_since = None
         await trio.lowlevel.checkpoint()  # a block may hold thousands of requests, each of which may be for all clients
         return self._requests.popleft()
 

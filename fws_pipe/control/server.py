@@ -19,6 +19,8 @@ from fws_pipe.protocol.control import refused
 
 MOST_CONNECTIONS = 16
 """The most peers at a time, beside the taps of chains. A further peer replaces the one that has been idle for longest.
+
+Where none is idle, it replaces the one whose request has been incomplete for longest.
 """
 
 _CREDENTIALS = struct.Struct("3i")
@@ -49,7 +51,7 @@ class ControlServer:
         if user not in (0, os.geteuid(), None):
             self._log.always(f"refused user {user} on the control socket: only the server's user and root may use it")
             connection.close()
-        elif self._is_full and not self._make_room():
+        elif len(self._counted) >= MOST_CONNECTIONS and not self._make_room():
             connection.say_at_last(refused(EXIT_SYSTEM, f"{MOST_CONNECTIONS} others are connected; try again later"))
             connection.close()
         else:
@@ -57,15 +59,18 @@ class ControlServer:
             self._spawn(partial(self._serve, connection, scope))
 
     @property
-    def _is_full(self) -> bool:
-        return sum(not connection.is_kept for connection in self._open) >= MOST_CONNECTIONS
+    def _counted(self) -> list[Connection]:
+        """The connections that MOST_CONNECTIONS limits."""
+        return [connection for connection in self._open if not connection.is_kept]
 
     def _make_room(self) -> bool:
-        """End the connection that has been idle for longest; False: none is idle."""
-        idle = [connection for connection in self._open if connection.idle_since is not None and not connection.is_kept]
-        if not idle:
+        """End the connection that has been idle for longest, or else incomplete for longest; False: all have asked."""
+        idle = {peer: peer.idle_since for peer in self._counted if peer.idle_since is not None}
+        incomplete = {peer: peer.arriving_since for peer in self._counted if peer.arriving_since is not None}
+        waiting = idle or incomplete
+        if not waiting:
             return False
-        self._open.pop(min(idle, key=lambda connection: connection.idle_since or 0.0)).cancel()
+        self._open.pop(min(waiting, key=waiting.__getitem__)).cancel()
         return True
 
     async def _serve(self, connection: Connection, scope: trio.CancelScope) -> None:

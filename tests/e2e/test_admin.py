@@ -534,6 +534,8 @@ def test_wrong_requests_are_told(server: Server) -> None:
         (b"nonsense\r\n\r\n", b"HTTP/1.1 400 "),
         (b"GET /live HTTP/1.1\r\n\r\n", b"HTTP/1.1 400 "),
         (b"GET /live HTTP/1.0\r\n\r\n", b"HTTP/1.1 200 "),
+        (b"GET http://[::1/metrics HTTP/1.0\r\n\r\n", b"HTTP/1.1 400 "),
+        (b"GET //[x/metrics HTTP/1.0\r\n\r\n", b"HTTP/1.1 400 "),
         (b"GET /" + b"x" * 2 * HEAD_LIMIT_BYTES, b"HTTP/1.1 431 "),
     ):
         with dial(server) as peer:
@@ -574,3 +576,11 @@ def test_peers_that_keep_silent_or_do_not_read_keep_no_other_out(server: Server)
         assert client.recv(PATIENCE_S) == "still served"
     assert ask(server, "/live")[0] == 200
     stalled.close()
+
+
+def test_half_sent_requests_keep_no_other_out(server: Server) -> None:
+    with contextlib.ExitStack() as stack:
+        peers = [stack.enter_context(dial(server)) for _ in range(MOST_CONNECTIONS)]
+        for peer in peers:
+            peer.send(b"GET /live HTTP/1.1\r\n")
+        assert ask(server, "/live")[0] == 200  # the oldest of them makes room

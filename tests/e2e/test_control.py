@@ -473,6 +473,10 @@ def test_bad_requests_cost_nobody_anything(desk: Desk) -> None:
             with pytest.raises((BrokenPipeError, ConnectionResetError)):
                 greedy.sendall(b"\xdb\x7f\xff\xff\xff" + b"x" * (4 * REQUEST_LIMIT_BYTES))
         assert memory_of(server.pid) - before < 4 * REQUEST_LIMIT_BYTES
+        for _ in range(MOST_CONNECTIONS):
+            peers.append(desk.dial())
+            peers[-1].sendall(b"\x81")
+        assert desk.ask("status")  # the oldest incomplete request makes room
     finally:
         for peer in peers:
             peer.close()
