@@ -80,7 +80,7 @@ async def serve_admin(listeners: Sequence[socket.socket], server: AdminServer, l
     """Answer on these sockets, for ever."""
     if listeners:
         urls = ", ".join(url_of(listener, has_tls=False).replace("ws", "http", 1) for listener in listeners)
-        log.always(f"the admin address is {urls}")
+        log.notice(f"the admin address is {urls}")
     async with trio.open_nursery() as nursery:
         for listener in listeners:
             nursery.start_soon(server.run, listener)

@@ -179,7 +179,7 @@ class HandingOver:
             let_go_of_file(listener)
         leaving.let_go()
         count = counted(len(leaving.clients), "client")
-        self._log.always(f"another server has taken over {count}; this one ends")
+        self._log.notice(f"another server has taken over {count}; this one ends")
 
     async def _send_all(self, connection: Connection, leaving: Leaving) -> None:
         """Write everything, with an answer to each part. Raises PeerError."""

@@ -117,7 +117,7 @@ async def _tell_guesses(config: Config, serving: trio.Event, log: Log) -> None:
 def _reload_of(routes: Routes, read_chains: ReadChains, front: Front, log: Log) -> Reload:
     def reload(why: str) -> Outcome:
         if files := front.entrance.reload():
-            log.always(f"{why}: {files}")
+            log.notice(f"{why}: {files}")
         try:
             chains = read_chains()
         except FwsError as error:
@@ -144,7 +144,7 @@ async def run_front(config: Config, handover: Handover, log: Log) -> None:
         backend = StandardStreams(_only_route(front).link, stopping, log)
 
         def reload(why: str) -> Outcome:
-            log.always(f"{why}: {front.entrance.reload()}")
+            log.notice(f"{why}: {front.entrance.reload()}")
             return decided()
 
         await serve(config, front, backend, handover, stopping, Reloads(reload, handover.notifier), log)

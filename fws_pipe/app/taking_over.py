@@ -95,7 +95,7 @@ async def take_over(path: str, front: Front, log: Log) -> Taken:
                 arriving.give_up()
                 for listener in taken.listeners:
                     socket.socket.close(listener)  # the file stays, it is the old server's
-    log.always(f"took over {counted(len(arriving), 'client')} from the server at {path}")
+    log.notice(f"took over {counted(len(arriving), 'client')} from the server at {path}")
     return taken
 
 
