@@ -54,7 +54,6 @@ ELSEWHERE = {
     "front.reception": "e2e/test_admission.py",
     "cli.control_client": "e2e/test_control.py",
     "cli.fws_ctl": "e2e/test_control.py",
-    "cli.fws_otlp": "e2e/test_trace.py",
     "control.trace": "e2e/test_trace.py",
     "cli.fws_top": "e2e/test_top.py",
     "system.full_screen": "e2e/test_top.py",
