@@ -983,6 +983,10 @@ def _check(config: Config) -> None:
     has_port = config.names_tcp or not config.unix
     if config.admin is not None and has_port and config.admin.port and config.admin.port == config.port:
         raise UsageError(f"--admin: {config.port} is the clients' port; choose another one (0 picks a free one)")
+    if config.admin is None and (config.admin_actions or config.admin_name):
+        raise UsageError(
+            f"--admin-{'actions' if config.admin_actions else 'name'} needs --admin with an address such as :9090"
+        )
     names = [source.name for source in config.source]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UsageError(f"--source: two inputs are called {twice}; each needs a name of its own")

@@ -195,11 +195,11 @@ def test_a_flag_in_the_environment(text: str) -> None:
 def test_the_command_line_switches_off_what_others_switch_on(option: Option, tmp_path: Path) -> None:
     path = tmp_path / "chat.toml"
     path.write_text(f"{option.key} = true\n")
-    redis = {"FWS_REDIS_URL": "redis://h"}  # without it one of the switches makes no sense
-    for argv, environment in (([], {option.variable: "on", **redis}), (["-c", str(path)], redis)):
+    needed = {"FWS_REDIS_URL": "redis://h", "FWS_ADMIN": ":0"}  # without them two of the switches make no sense
+    for argv, environment in (([], {option.variable: "on", **needed}), (["-c", str(path)], needed)):
         assert getattr(pipe(*argv, **environment), option.key) is True
         assert getattr(pipe(*argv, f"--no-{option.name}", **environment), option.key) is False
-    assert getattr(pipe(option.flag, **{option.variable: "off", **redis}), option.key) is True
+    assert getattr(pipe(option.flag, **{option.variable: "off", **needed}), option.key) is True
 
 
 @pytest.mark.parametrize(
@@ -334,6 +334,8 @@ def test_redis_in_full() -> None:
         (["--redis-channels", "a b"], "--redis-channels: expected channels .*, got 'a b'"),
         (["--redis-channels", "a,,b"], "--redis-channels: expected channels .*, got ''"),
         (["--storage", "redis"], "--storage redis needs a Redis"),
+        (["--admin-actions"], "--admin-actions needs --admin with an address"),
+        (["--admin-name", "a.example"], "--admin-name needs --admin with an address"),
         (["--storage", "sqlite:"], "--storage: expected memory, sqlite, sqlite:PATH, redis or"),
         (["--presence-expiry", "0.9"], "--presence-expiry: expected a number of seconds, 1 or more, got '0.9'"),
         (["--gate-timeout", "0"], "--gate-timeout: expected a number of seconds above 0"),
