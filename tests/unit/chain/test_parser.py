@@ -160,7 +160,7 @@ def shell(script: str) -> bytes | None:
 
 
 @given(st.lists(shell_words, min_size=1, max_size=3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_what_the_parser_cuts_the_shell_cuts_the_same(words: list[str]) -> None:
     """Each stage passes on what came in and adds its arguments: what comes out tells the cuts."""
     chain = " | ".join(f"show {word}" for word in words)
