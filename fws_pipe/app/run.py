@@ -12,6 +12,7 @@ import trio
 
 from fws_pipe.admin.health import Health
 from fws_pipe.admin.server import AdminServer
+from fws_pipe.admission.entrance import Reloaded
 from fws_pipe.app.admin_address import admin_listeners, admin_site, serve_admin
 from fws_pipe.app.backend import ReadChains, Reload
 from fws_pipe.app.configured_front import configured_front
@@ -117,7 +118,7 @@ async def _tell_guesses(config: Config, serving: trio.Event, log: Log) -> None:
 def _reload_of(routes: Routes, read_chains: ReadChains, front: Front, log: Log) -> Reload:
     def reload(why: str) -> Outcome:
         if files := front.entrance.reload():
-            log.notice(f"{why}: {files}")
+            _tell_read(files, why, log)
         try:
             chains = read_chains()
         except FwsError as error:
@@ -128,6 +129,12 @@ def _reload_of(routes: Routes, read_chains: ReadChains, front: Front, log: Log) 
         return routes.reload(chains, why)
 
     return reload
+
+
+def _tell_read(files: Reloaded, why: str, log: Log) -> None:
+    """Log which files were read again; that one could not be read is a warning."""
+    tell = log.always if files.kept else log.notice
+    tell(f"{why}: {files}")
 
 
 def _only_route(front: Front) -> Route:
@@ -144,7 +151,7 @@ async def run_front(config: Config, handover: Handover, log: Log) -> None:
         backend = StandardStreams(_only_route(front).link, stopping, log)
 
         def reload(why: str) -> Outcome:
-            log.notice(f"{why}: {front.entrance.reload()}")
+            _tell_read(front.entrance.reload(), why, log)
             return decided()
 
         await serve(config, front, backend, handover, stopping, Reloads(reload, handover.notifier), log)
