@@ -10,7 +10,7 @@ import trio
 
 from fws_pipe.admin.connection import Connection, PeerError, Stream
 from fws_pipe.admin.site import Site
-from fws_pipe.front.listener import accept_all
+from fws_pipe.front.listener import accept_all, longest_waiting
 from fws_pipe.log import Log
 
 MOST_CONNECTIONS = 16
@@ -45,13 +45,11 @@ class AdminServer:
             self._spawn(partial(self._serve, connection, scope))
 
     def _make_room(self) -> bool:
-        """End the connection that has been idle for longest, or else incomplete for longest; False: all have asked."""
-        idle = {peer: peer.idle_since for peer in self._open if peer.idle_since is not None}
-        incomplete = {peer: peer.arriving_since for peer in self._open if peer.arriving_since is not None}
-        waiting = idle or incomplete
-        if not waiting:
+        """End the connection that has waited for longest; False: all have asked."""
+        waiting = longest_waiting(self._open)
+        if waiting is None:
             return False
-        self._open.pop(min(waiting, key=waiting.__getitem__)).cancel()
+        self._open.pop(waiting).cancel()
         return True
 
     async def _serve(self, connection: Connection, scope: trio.CancelScope) -> None:

@@ -13,7 +13,7 @@ import trio
 from fws_pipe.control.connection import Connection, PeerError
 from fws_pipe.control.requests import Requests
 from fws_pipe.errors import EXIT_SYSTEM, EXIT_USAGE
-from fws_pipe.front.listener import accept_all
+from fws_pipe.front.listener import accept_all, longest_waiting
 from fws_pipe.log import Log
 from fws_pipe.protocol.control import refused
 
@@ -64,13 +64,11 @@ class ControlServer:
         return [connection for connection in self._open if not connection.is_kept]
 
     def _make_room(self) -> bool:
-        """End the connection that has been idle for longest, or else incomplete for longest; False: all have asked."""
-        idle = {peer: peer.idle_since for peer in self._counted if peer.idle_since is not None}
-        incomplete = {peer: peer.arriving_since for peer in self._counted if peer.arriving_since is not None}
-        waiting = idle or incomplete
-        if not waiting:
+        """End the connection that has waited for longest; False: all have asked."""
+        waiting = longest_waiting(self._counted)
+        if waiting is None:
             return False
-        self._open.pop(min(waiting, key=waiting.__getitem__)).cancel()
+        self._open.pop(waiting).cancel()
         return True
 
     async def _serve(self, connection: Connection, scope: trio.CancelScope) -> None:

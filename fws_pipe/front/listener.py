@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -189,6 +190,30 @@ def _accept_some(listener: socket.socket, at_most: int) -> Iterator[tuple[socket
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # A socket for both protocols, as a service manager may hand over, shows IPv4 addresses in this form.
             yield connection, (address[0].removeprefix("::ffff:"), address[1])
+
+
+class Peer(Protocol):
+    """A connection that asks, is answered, and may ask again."""
+
+    @property
+    def idle_since(self) -> float | None:
+        """Since when nothing is asked (trio's clock); None: something is."""
+
+    @property
+    def arriving_since(self) -> float | None:
+        """Since when a request has been incomplete (trio's clock); None: none is."""
+
+
+PeerT = TypeVar("PeerT", bound=Peer)
+
+
+def longest_waiting(peers: Iterable[PeerT]) -> PeerT | None:
+    """The peer that makes room for another: idle for longest, or else incomplete for longest; None: all have asked."""
+    peers = list(peers)
+    idle = [(peer.idle_since, number) for number, peer in enumerate(peers) if peer.idle_since is not None]
+    incomplete = [(peer.arriving_since, number) for number, peer in enumerate(peers) if peer.arriving_since is not None]
+    waiting = idle or incomplete
+    return peers[min(waiting)[1]] if waiting else None
 
 
 def quiet_libraries() -> None:
